@@ -1,0 +1,55 @@
+"""The command line: names of commands and where they live, imported only when called."""
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "pack": ("vit_tickets.pipeline.commands:pack", "Write images as a dataset of WebDataset shards."),
+    "generate": ("vit_tickets.ticketgen.commands:generate", "Select every image's ticket, once per dataset."),
+    "inspect": ("vit_tickets.pipeline.commands:inspect", "Summarise a manifest; draw tickets on images."),
+    "verify": ("vit_tickets.pipeline.commands:verify", "Check a dataset or a manifest against the contract."),
+    "train": ("vit_tickets.train.commands:train", "Train on tickets, random subsets or whole images."),
+    "evaluate": (
+        "vit_tickets.train.commands:evaluate",
+        "Score a run on whole images, tickets and random subsets.",
+    ),
+    "report": ("vit_tickets.train.commands:report", "Table and verdict over several runs."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name][0].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="vit-tickets")
+def main() -> None:
+    """Data-level lottery tickets for vision transformers.
+
+    Stage 1 selects, once per dataset, the patches of every image that a pretrained model attends to (its ticket).
+    Stage 2 trains models on tickets (lt), on random subsets of the same size (rc) or on everything (dense), and
+    compares them.
+
+    \b
+    vit-tickets pack imagenet/ data/imagenet --shorter-side 256
+    vit-tickets generate data/imagenet --sparsity 0.27
+    vit-tickets train data/imagenet --model deit_small --path lt --tickets manifests/imagenet-deit_small-s0.27
+    """
+
+
+if __name__ == "__main__":
+    main()

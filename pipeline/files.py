@@ -1,0 +1,139 @@
+"""Reading and writing whole files on any storage that fsspec knows; nothing half-written is ever visible."""
+
+import contextlib
+import json
+import os
+import posixpath
+import secrets
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from vit_tickets.pipeline.errors import UserError
+
+LEFTOVER = ".part"
+
+
+def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of `path` (a local path or a URL such as `s3://bucket/key`) and the path on it."""
+    try:
+        return fsspec.core.url_to_fs(os.fspath(path))
+    except (ImportError, ValueError) as error:
+        raise UserError(f"cannot open {path!r}: {error}") from None
+
+
+def is_local(path: str) -> bool:
+    return isinstance(filesystem(path)[0], LocalFileSystem)
+
+
+def join(root: str, *parts: str) -> str:
+    return posixpath.join(os.fspath(root), *parts)
+
+
+def name_of(path: str) -> str:
+    """Last component of a path or URL: `name_of("s3://b/data/imagenet/") == "imagenet"`."""
+    return posixpath.basename(filesystem(path)[1].rstrip("/"))
+
+
+def exists(path: str) -> bool:
+    fs, path = filesystem(path)
+    return fs.exists(path)
+
+
+def is_dir(path: str) -> bool:
+    fs, path = filesystem(path)
+    return fs.isdir(path)
+
+
+def size(path: str) -> int:
+    fs, path = filesystem(path)
+    return fs.size(path)
+
+
+def list_names(folder: str) -> list[str]:
+    """Names of what lies directly in `folder`, sorted; empty if there is no such folder."""
+    fs, path = filesystem(folder)
+    if not fs.isdir(path):
+        return []
+    fs.invalidate_cache(path)
+    return sorted(posixpath.basename(entry.rstrip("/")) for entry in fs.ls(path, detail=False))
+
+
+def walk_files(folder: str) -> list[str]:
+    """Paths of all files below `folder`, relative to it and sorted, hidden ones left out."""
+    fs, root = filesystem(folder)
+    root = root.rstrip("/")
+    found = (path[len(root) + 1 :] for path in fs.find(root))
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.split("/")))
+
+
+def open_read(path: str) -> IO[bytes]:
+    fs, inner = filesystem(path)
+    try:
+        return fs.open(inner, "rb")
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+
+
+def read_bytes(path: str) -> bytes:
+    with open_read(path) as stream:
+        return stream.read()
+
+
+def read_json(path: str) -> Any:
+    """The parsed JSON file; raises UserError where it is missing or not JSON."""
+    try:
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def write_json(path: str, value: Any) -> None:
+    with atomic_write(path) as stream:
+        stream.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def atomic_write(path: str) -> Iterator[IO[bytes]]:
+    """A binary stream whose content appears at `path`, whole, when the block ends without an exception.
+
+    Locally it is written beside its place as `.<name>.<random>.part` and moved; elsewhere it is gathered in a local
+    temporary file and put as one object.
+    """
+    fs, inner = filesystem(path)
+    if not isinstance(fs, LocalFileSystem):
+        with tempfile.NamedTemporaryFile() as stream:
+            yield stream
+            stream.flush()
+            fs.put_file(stream.name, inner)
+        return
+    folder, name = os.path.split(inner)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}{LEFTOVER}")
+        stream = open(temporary, "w+b")  # noqa: SIM115 (closed below, before the move)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, inner)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def remove_leftovers(folder: str) -> int:
+    """Delete what killed writers left in `folder` and return how many files that were."""
+    leftovers = [name for name in list_names(folder) if name.startswith(".") and name.endswith(LEFTOVER)]
+    fs, inner = filesystem(folder)
+    for name in leftovers:
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(posixpath.join(inner, name))
+    return len(leftovers)

@@ -1,0 +1,105 @@
+"""Bytes to pixels, one way for every command: RGB, upright, 8 bits, and never a bomb.
+
+EXIF orientation is applied, 16-bit samples are scaled to 8, alpha is laid over black, of an animation the first frame
+is taken, CMYK is converted. Truncated data is an error, and so is an image of more than `max_pixels`, seen before
+decoding.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.views import Box
+
+MAX_PIXELS = 100_000_000
+SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2", "avif"})
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# The limit is ours (`max_pixels`), checked before a single pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class UndecodableImage(Exception):
+    """Why these bytes give no pixels, in a few words."""
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image in `data` as upright 8-bit RGB; raises UndecodableImage, and nothing else, where there is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise UndecodableImage(f"{width} x {height} is over the limit of {max_pixels} pixels")
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UndecodableImage:
+        raise
+    except MemoryError:
+        raise UndecodableImage("out of memory while decoding") from None
+    except Exception as error:  # Pillow's plugins raise anything from SyntaxError to struct.error
+        raise UndecodableImage(_one_line(error)) from None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # Pillow's text names the address of the buffer, which differs from run to run
+    return "not an image that Pillow can identify" if "cannot identify" in text else text or type(error).__name__
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.clip(np.asarray(image, dtype=np.float64), 0, 65535)
+        if image.mode != "F":
+            values = values / 257
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "bicubic") -> Image.Image:
+    """The part `box` of `image`, resampled to `side` x `side`; nothing larger is materialised."""
+    width, height = image.size
+    x0, y0, x1, y1 = box
+    clipped = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
+    if clipped == (0.0, 0.0, width, height) and image.size == (side, side):
+        return image
+    return image.resize((side, side), resampling(interpolation), box=clipped)
+
+
+def resampling(name: str) -> Image.Resampling:
+    if name not in FILTERS:
+        raise UserError(f"expected an interpolation among {', '.join(FILTERS)}, found {name!r}")
+    return FILTERS[name]
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """Pixels as uint8, shape (3, height, width), channels RGB."""
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def shrink(data: bytes, shorter_side: int, quality: int) -> bytes | None:
+    """`data` re-encoded as JPEG with its shorter side reduced to `shorter_side`; None if it is no larger than that.
+
+    Raises UndecodableImage.
+    """
+    image = decode(data, max_pixels=2**40)
+    width, height = image.size
+    if min(width, height) <= shorter_side:
+        return None
+    scale = shorter_side / min(width, height)
+    size = max(shorter_side, round(width * scale)), max(shorter_side, round(height * scale))
+    out = io.BytesIO()
+    image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0).save(out, "JPEG", quality=quality)
+    return out.getvalue()

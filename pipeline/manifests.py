@@ -1,0 +1,228 @@
+"""Manifests: one Parquet file of tickets per shard, and `ticket.json`, which says that they are complete.
+
+manifests/README.md documents every column. What determines a file's content stands in its schema metadata, and nothing
+else does, so equal inputs give equal bytes.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vit_tickets.pipeline import files
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.shards import Shard
+from vit_tickets.pipeline.views import View
+
+INDEX = "ticket.json"
+FORMAT_VERSION = 1
+METADATA_KEY = b"vit_tickets"
+
+# In a shard's metadata, but no reason to call a rerun different: which shard it is, and what memory allowed.
+PER_SHARD = ("shard_sha256", "batch_size")
+# What a split has of its own; the rest is the same in every file of a manifest.
+PER_SPLIT = ("view", "preprocessing")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image's row; `rank_N` int, `score_N` float32, `random_k` the stored random counterpart."""
+
+    key: str
+    label: int | None
+    height: int | None = None
+    width: int | None = None
+    rank_N: np.ndarray | None = None
+    ticket_k: np.ndarray | None = None
+    random_k: np.ndarray | None = None
+    score_N: np.ndarray | None = None
+    prediction: int | None = None
+    confidence: float | None = None
+    error: str | None = None
+
+
+def schema(num_patches: int, predictions: bool = False) -> pa.Schema:
+    """Columns of a manifest for N = `num_patches`: patch indices are uint8 up to 256 patches, uint16 beyond."""
+    patches = pa.list_(pa.uint8() if num_patches <= 256 else pa.uint16())
+    fields = [
+        ("key", pa.string()),
+        ("label", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("rank", patches),
+        ("lt", patches),
+        ("rc", patches),
+        ("score", pa.list_(pa.float16())),
+    ]
+    if predictions:
+        fields += [("prediction", pa.int32()), ("confidence", pa.float32())]
+    return pa.schema([*fields, ("error", pa.string())])
+
+
+def write_rows(path: str, rows: list[Row], metadata: dict[str, Any], predictions: bool = False) -> None:
+    """Write one shard's manifest; equal rows and metadata give equal bytes."""
+    columns = {
+        "key": [row.key for row in rows],
+        "label": [row.label for row in rows],
+        "height": [row.height for row in rows],
+        "width": [row.width for row in rows],
+        "rank": [row.rank_N for row in rows],
+        "lt": [row.ticket_k for row in rows],
+        "rc": [row.random_k for row in rows],
+        "score": [None if row.score_N is None else row.score_N.astype(np.float16) for row in rows],
+        "error": [row.error for row in rows],
+    }
+    if predictions:
+        columns |= {
+            "prediction": [row.prediction for row in rows],
+            "confidence": [row.confidence for row in rows],
+        }
+    fields = schema(metadata["num_patches"], predictions).with_metadata({METADATA_KEY: dump_metadata(metadata)})
+    table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=fields)
+    with files.atomic_write(path) as stream:
+        pq.write_table(table, stream, compression="zstd", store_schema=True)
+
+
+def dump_metadata(metadata: dict[str, Any]) -> bytes:
+    return json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+    """The provenance in a manifest file's schema metadata; raises UserError where it has none."""
+    return _metadata_of(_open(path)[0], path)
+
+
+def read_table(path: str) -> tuple[pa.Table, dict[str, Any]]:
+    """A manifest file's rows and provenance; raises UserError where it is not one."""
+    fields, table = _open(path, rows=True)
+    return table, _metadata_of(fields, path)
+
+
+def _open(path: str, rows: bool = False) -> tuple[pa.Schema, pa.Table | None]:
+    with files.open_read(path) as stream:
+        try:
+            file = pq.ParquetFile(stream)
+            return file.schema_arrow, file.read() if rows else None
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+
+
+def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads((fields.metadata or {})[METADATA_KEY])
+        version = metadata["format_version"]
+    except (KeyError, ValueError, TypeError):
+        raise UserError(f"{path} is not a ticket manifest: it has no provenance in its schema") from None
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {version!r}")
+    return metadata
+
+
+def difference(expected: dict[str, Any], found: dict[str, Any], ignore: tuple[str, ...] = ()) -> str | None:
+    """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree."""
+    for name in sorted((expected.keys() | found.keys()) - set(ignore)):
+        if expected.get(name) != found.get(name):
+            return f"{name}: expected {_shown(expected.get(name))}, found {_shown(found.get(name))}"
+    return None
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A folder of tickets: `Manifest.open(path)`. `record` is what ticket.json holds."""
+
+    root: str
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, root: str) -> "Manifest":
+        """Read MANIFEST/ticket.json; raises UserError if it is missing or malformed."""
+        path = files.join(root, INDEX)
+        if not files.exists(path):
+            raise UserError(
+                f"expected a finished manifest, found no {INDEX} in {root}; run `vit-tickets generate` first"
+            )
+        record = files.read_json(path)
+        needed = ("format_version", "num_patches", "counts", "image_size", "mask_seed", "dataset", "splits")
+        for name in needed:
+            if not isinstance(record, dict) or name not in record:
+                raise UserError(f"{path} does not have the fields of a manifest: {name} is missing")
+        if record["format_version"] != FORMAT_VERSION:
+            raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {record['format_version']!r}")
+        return cls(root, record)
+
+    @property
+    def num_patches(self) -> int:
+        return self.record["num_patches"]
+
+    @property
+    def kept(self) -> int:
+        """k: patches in every ticket."""
+        return self.record["counts"][-1]
+
+    @property
+    def mask_seed(self) -> int:
+        return self.record["mask_seed"]
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.record["splits"])
+
+    @cached_property
+    def budget(self) -> Budget:
+        return Budget(self.record.get("sparsity"), self.record.get("keep_rate"))
+
+    def split_record(self, split: str) -> dict[str, Any]:
+        if split not in self.record["splits"]:
+            raise UserError(f"{self.root} has no tickets for split {split!r}; it has {', '.join(self.splits)}")
+        return self.record["splits"][split]
+
+    def view(self, split: str) -> View:
+        """The view that the split's tickets were computed on."""
+        record = self.split_record(split)
+        return View.from_record(record["view"], record["preprocessing"])
+
+    def path_of(self, split: str, shard: Shard) -> str:
+        return files.join(self.root, split, f"{shard.stem}.parquet")
+
+    def read(self, split: str, shard: Shard) -> pa.Table:
+        """The rows that belong to `shard`; raises UserError unless they were made from exactly this shard."""
+        path = self.path_of(split, shard)
+        if not files.exists(path):
+            raise UserError(f"{self.root} has no tickets for shard {shard.file}: expected {path}")
+        table, metadata = read_table(path)
+        if metadata["shard_sha256"] != shard.sha256:
+            raise UserError(
+                f"{path} was made from another shard: expected SHA-256 {shard.sha256[:12]}..., "
+                f"found {metadata['shard_sha256'][:12]}..."
+            )
+        if table.num_rows != shard.samples:
+            raise UserError(f"{path}: expected {shard.samples} rows, found {table.num_rows}")
+        return table
+
+
+def list_matrix(column: pa.ChunkedArray, length: int, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """A list column as (rows, `length`) array, zeros where null, and which rows are not null, bool (rows,).
+
+    Raises UserError where a list has another length.
+    """
+    lists = column.combine_chunks()
+    if isinstance(lists, pa.ChunkedArray):  # pyarrow returns one for empty columns
+        lists = pa.concat_arrays(lists.chunks) if lists.num_chunks else pa.array([], column.type)
+    valid = np.asarray(lists.is_valid())
+    values = np.asarray(lists.flatten())
+    lengths = np.asarray(lists.value_lengths().fill_null(length))
+    if (lengths != length).any():
+        raise UserError(f"{path}: expected lists of {length}, found one of {lengths[lengths != length][0]}")
+    matrix = np.zeros((len(lists), length), dtype=values.dtype)
+    matrix[valid] = values.reshape(-1, length)
+    return matrix, valid

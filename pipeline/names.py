@@ -1,0 +1,55 @@
+"""Short names of models, and the default places of manifests and runs."""
+
+from vit_tickets.pipeline.digits import NAME as DIGITS
+from vit_tickets.pipeline.patches import Budget
+
+DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
+
+# short name -> the name it has in timm (ours are registered there under the short name)
+MODELS = {
+    "deit_tiny": "deit_tiny_patch16_224",
+    "deit_small": "deit_small_patch16_224",
+    "deit_base": "deit_base_patch16_224",
+    "deit_medium": "deit_medium",
+    "deit_micro": "deit_micro",
+    "swin_tiny": "swin_tiny_patch4_window7_224",
+    "resnet50": "resnet50",
+}
+ABBREVIATIONS = {
+    "deit_t": "deit_tiny",
+    "deit_s": "deit_small",
+    "deit_b": "deit_base",
+    "deit_m": "deit_medium",
+    "swin_t": "swin_tiny",
+}
+
+
+def timm_name(model: str) -> str:
+    """The timm name that `model` stands for: deit_s and deit_small give deit_small_patch16_224, others themselves."""
+    model = ABBREVIATIONS.get(model, model)
+    return MODELS.get(model, model)
+
+
+def short_name(model: str) -> str:
+    """How `model` is called in folder names: deit_small for deit_small_patch16_224.fb_in1k, other names untagged."""
+    architecture = timm_name(model).split(".")[0]
+    return next((short for short, name in MODELS.items() if name == architecture), architecture)
+
+
+def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto") -> str:
+    """`<dataset>-<selector>-s<S>`, with `-<view>` where that is not the default."""
+    suffix = "" if view == "auto" else f"-{view}"
+    return f"manifests/{dataset}-{short_name(selector)}-{budget.label}{suffix}"
+
+
+def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int) -> str:
+    """`runs/<dataset>-<model>-<path>-s<S>-seed<n>`; dense runs have no budget."""
+    middle = path if path == "dense" else f"{path}-{budget.label}"
+    return f"runs/{dataset}-{short_name(model)}-{middle}-seed{seed}"
+
+
+def default_selector(dataset: str) -> str:
+    """The selector of a dataset when none is named: a DeiT-S from the hub; the embedded dataset's own dense run."""
+    if dataset == DIGITS:
+        return run_name(DIGITS, "deit_micro", "dense", Budget(sparsity=0.0), seed=0)
+    return DEFAULT_SELECTOR

@@ -1,0 +1,283 @@
+"""Where images come from: image folders, Hugging Face-layout Parquet, WebDataset tars; split by split.
+
+A source lists its splits; a split knows its classes and how many samples it has, and reads them either in any order
+(`random_access`) or from first to last. Bytes are never interpreted here.
+"""
+
+import json
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vit_tickets.pipeline import digits, files
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.images import SUFFIXES
+from vit_tickets.pipeline.shards import INDEX, Sample, parse_label, read_members
+
+SPLITS = ("train", "val", "validation", "test")
+PARQUET_BATCH = 256
+
+
+class Split(Protocol):
+    """One split of a source."""
+
+    kind: str
+    classes: list[str]
+    random_access: bool
+
+    def __len__(self) -> int: ...
+
+    def read(self, order: Iterable[int]) -> Iterator[Sample]:
+        """The samples at `order`; only 0, 1, 2 ... where `random_access` is false."""
+
+
+def open_source(source: str) -> dict[str | None, Split]:
+    """The splits of `source` by name; a source without splits has the one key None.
+
+    `digits` is the embedded dataset, unless something of that name exists. `validation` is named `val`, and so is
+    `test` where there is no other. Raises UserError for anything that is none of the three kinds.
+    """
+    if source == digits.NAME and not files.exists(source):
+        return digits.splits()
+    if not files.exists(source):
+        raise UserError(f"no such source: {source}")
+    found = _find_splits(source)
+    if "val" not in found:
+        for other in ("validation", "test"):
+            if other in found:
+                found["val"] = found.pop(other)
+                break
+    return {name: found[name] for name in sorted(found, key=_split_order)}
+
+
+def _split_order(name: str | None) -> tuple[int, str]:
+    return (SPLITS.index(name) if name in SPLITS else len(SPLITS), name or "")
+
+
+def _find_splits(source: str) -> dict[str | None, Split]:
+    if not files.is_dir(source):
+        return {None: _open_files(source, [""])}
+    folders = [name for name in SPLITS if files.is_dir(files.join(source, name))]
+    if folders:
+        return {name: _open_folder(files.join(source, name)) for name in folders}
+    parquet = [name for name in _visible(source) if name.endswith(".parquet")]
+    if not parquet and files.is_dir(files.join(source, "data")):  # the layout of a Hugging Face repository
+        nested = [name for name in _visible(files.join(source, "data")) if name.endswith(".parquet")]
+        if nested:
+            return _find_splits(files.join(source, "data"))
+    by_split: dict[str | None, list[str]] = {}
+    for name in parquet:
+        match = re.match(rf"({'|'.join(SPLITS)})-", name)
+        by_split.setdefault(match[1] if match else None, []).append(name)
+    if by_split:
+        if len(by_split) > 1 and None in by_split:
+            raise UserError(
+                f"{source}: expected every Parquet file to be named <split>-*.parquet, found {by_split[None][0]}"
+            )
+        return {split: ParquetSplit(source, names) for split, names in by_split.items()}
+    return {None: _open_folder(source)}
+
+
+def _visible(folder: str) -> list[str]:
+    return [name for name in files.list_names(folder) if not name.startswith(".")]
+
+
+def _open_folder(folder: str) -> Split:
+    names = _visible(folder)
+    for suffix in (".tar", ".parquet"):
+        if matching := [name for name in names if name.endswith(suffix)]:
+            return _open_files(folder, matching)
+    return FolderSplit(folder)
+
+
+def _open_files(root: str, names: list[str]) -> Split:
+    path = files.join(root, names[0]) if names[0] else root
+    if path.endswith(".tar"):
+        return TarSplit(root, names)
+    if path.endswith(".parquet"):
+        return ParquetSplit(root, names)
+    raise UserError(f"expected an image folder, Parquet or WebDataset tars, found {path}")
+
+
+class FolderSplit:
+    """`class/image`: the first folder is the class, the key is the relative path without its suffix."""
+
+    kind = "image folder"
+    random_access = True
+
+    def __init__(self, root: str):
+        self.root = root
+        everything = files.walk_files(root)
+        self.paths = [path for path in everything if _suffix(path) in SUFFIXES and "/" in path]
+        self.ignored = len(everything) - len(self.paths)
+        if not self.paths:
+            raise UserError(f"expected images as class/image, Parquet or WebDataset tars, found none in {root}")
+        self.classes = sorted({path.split("/")[0] for path in self.paths})
+        self.keys = folder_keys(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, order: Iterable[int]) -> Iterator[Sample]:
+        labels = {name: index for index, name in enumerate(self.classes)}
+        for index in order:
+            path = self.paths[index]
+            suffix = _suffix(path).replace("jpeg", "jpg")
+            yield Sample(
+                self.keys[index],
+                labels[path.split("/")[0]],
+                files.read_bytes(files.join(self.root, path)),
+                suffix,
+            )
+
+
+def _suffix(path: str) -> str:
+    return posixpath.splitext(path)[1][1:].lower()
+
+
+def folder_keys(paths: list[str]) -> list[str]:
+    """Keys of relative paths: without suffix, dots to underscores; those that clash get `-<suffix>` (then a number)."""
+    keys = [posixpath.splitext(path)[0].replace(".", "_") for path in paths]
+    clashes = Counter(keys)
+    keys = [f"{key}-{_suffix(path)}" if clashes[key] > 1 else key for key, path in zip(keys, paths, strict=True)]
+    seen: Counter[str] = Counter()
+    unique = []
+    for key in keys:
+        seen[key] += 1
+        unique.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+    return unique
+
+
+@dataclass
+class ParquetSplit:
+    """Hugging Face layout: `image` (struct<bytes, path> or bytes), integer `label`; the key is the 8-digit row."""
+
+    root: str
+    names: list[str]
+    kind = "parquet"
+    random_access = False
+
+    @cached_property
+    def _schemas(self) -> list[tuple[pa.Schema, int]]:
+        found = []
+        for name in self.names:
+            path = files.join(self.root, name) if name else self.root
+            try:
+                with files.open_read(path) as stream, pq.ParquetFile(stream) as file:
+                    schema, rows = file.schema_arrow, file.metadata.num_rows
+            except pa.ArrowException as error:
+                raise UserError(f"{path} cannot be read as Parquet: {error}") from None
+            for column in ("image", "label"):
+                if column not in schema.names:
+                    raise UserError(f"{path}: expected columns image and label, found {', '.join(schema.names)}")
+            if not pa.types.is_integer(schema.field("label").type):
+                raise UserError(f"{path}: expected integers in label, found {schema.field('label').type}")
+            found.append((schema, rows))
+        return found
+
+    @cached_property
+    def classes(self) -> list[str]:
+        names = _class_names(self._schemas[0][0])
+        if names:
+            return names
+        labels = set()
+        for name in self.names:
+            with files.open_read(files.join(self.root, name) if name else self.root) as stream:
+                labels.update(pq.read_table(stream, columns=["label"])["label"].unique().to_pylist())
+        return [str(label) for label in range(max(labels - {None}, default=-1) + 1)]
+
+    def __len__(self) -> int:
+        return sum(rows for _, rows in self._schemas)
+
+    def read(self, order: Iterable[int]) -> Iterator[Sample]:
+        row = 0
+        for name in self.names:
+            with files.open_read(files.join(self.root, name) if name else self.root) as stream:
+                for batch in pq.ParquetFile(stream).iter_batches(PARQUET_BATCH, columns=["image", "label"]):
+                    for image, label in zip(batch["image"], batch["label"], strict=True):
+                        if not label.is_valid:
+                            raise UserError(f"{self.root}: expected a label in every row, found none in row {row}")
+                        data = image["bytes"].as_py() if pa.types.is_struct(image.type) else image.as_py()
+                        yield Sample(f"{row:08d}", label.as_py(), data or b"", sniff_suffix(data or b""))
+                        row += 1
+
+
+def _class_names(schema: pa.Schema) -> list[str] | None:
+    """Class names in the `huggingface` metadata of a Parquet schema, if it has them."""
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]
+        names = info.get("names")
+        if isinstance(names, dict):  # older writers number them
+            names = [names[str(index)] for index in range(len(names))]
+        return [str(name) for name in names] if names else None
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def sniff_suffix(data: bytes) -> str:
+    """File suffix by the first bytes; jpg for what is none of the known kinds."""
+    for magic, suffix in (
+        (b"\x89PNG", "png"),
+        (b"GIF8", "gif"),
+        (b"BM", "bmp"),
+        (b"II*\0", "tif"),
+        (b"MM\0*", "tif"),
+    ):
+        if data.startswith(magic):
+            return suffix
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "jpg"
+
+
+@dataclass
+class TarSplit:
+    """WebDataset tars: keys and suffixes are theirs, the label is the `.cls` member."""
+
+    root: str
+    names: list[str]
+    kind = "webdataset"
+    random_access = False
+
+    @cached_property
+    def shard_counts(self) -> dict[str, int]:
+        """Samples of each tar; reads them all once and checks that every label is an integer >= 0."""
+        counts, keys, self._top_label = {}, set(), -1
+        for name in self.names:
+            path, counts[name] = files.join(self.root, name) if name else self.root, 0
+            for count, fields in enumerate(read_members(path), 1):
+                key, label = fields["__key__"], parse_label(fields.get("cls"))
+                if label is None or label < 0:
+                    found = fields.get("cls", b"no such member")[:40].decode(errors="replace")
+                    raise UserError(f"{path}: expected a class index >= 0 in {key}.cls, found {found}")
+                if key in keys:
+                    raise UserError(f"{path}: expected unique keys, found {key} a second time")
+                keys.add(key)
+                self._top_label = max(self._top_label, label)
+                counts[name] = count
+        if not keys:
+            raise UserError(f"expected samples in {self.root}, found none")
+        return counts
+
+    @cached_property
+    def classes(self) -> list[str]:
+        for folder in (self.root, posixpath.dirname(self.root.rstrip("/"))):
+            if files.exists(files.join(folder, INDEX)):
+                return list(files.read_json(files.join(folder, INDEX))["classes"])
+        self.shard_counts  # noqa: B018 (reads the labels)
+        return [str(label) for label in range(self._top_label + 1)]
+
+    def __len__(self) -> int:
+        return sum(self.shard_counts.values())
+
+    def read(self, order: Iterable[int]) -> Iterator[Sample]:
+        for name in self.names:
+            for fields in read_members(files.join(self.root, name) if name else self.root):
+                suffix = next((known for known in fields if known in SUFFIXES), None)
+                data = b"" if suffix is None else fields[suffix]
+                yield Sample(fields["__key__"], parse_label(fields["cls"]), data, suffix or "jpg")

@@ -1,0 +1,322 @@
+"""The vision transformers that both stages share: ours registered with timm, strict loading, token identification.
+
+Legend: B images, N patches of an image, n patches still alive, T tokens (prefix tokens and alive patches), D width,
+H heads, k kept. The only module of `pipeline` that needs torch; import it where it is used.
+"""
+
+import hashlib
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from timm.layers import Attention
+from timm.models import generate_default_cfgs, register_model
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from vit_tickets.pipeline import files
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.names import timm_name
+
+HUB_TIMEOUT_S = 5.0
+
+# Blocks (counted from 1) in which tokens are identified, where they are not 1 + i * depth // 4.
+STAGES = {"deit_micro": (4,)}
+
+default_cfgs = generate_default_cfgs(
+    {
+        "deit_medium": {"input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic"},
+        "deit_micro": {"input_size": (3, 48, 48), "crop_pct": 1.0, "interpolation": "bicubic"},
+    }
+)
+for _cfg in default_cfgs.values():
+    _cfg.cfgs[""].mean, _cfg.cfgs[""].std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@register_model
+def deit_medium(pretrained: bool = False, **kwargs) -> VisionTransformer:
+    """DeiT-M of the paper: dim 576, 9 heads, depth 12, 16-pixel patches; 49.0 M parameters at 1,000 classes."""
+    return _build("deit_medium", pretrained, {"patch_size": 16, "embed_dim": 576, "depth": 12, "num_heads": 9}, kwargs)
+
+
+@register_model
+def deit_micro(pretrained: bool = False, **kwargs) -> VisionTransformer:
+    """A ViT for small images, demo and tests: width 96, depth 4, 3 heads, 8-pixel patches at 48 pixels."""
+    args = {"img_size": 48, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3}
+    return _build("deit_micro", pretrained, args, kwargs)
+
+
+def _build(name: str, pretrained: bool, args: dict, kwargs: dict) -> VisionTransformer:
+    if pretrained:
+        raise UserError(f"{name} has no published weights: train it, or pass a file of weights")
+    cfg, img_size = kwargs.pop("pretrained_cfg", None), (args | kwargs).get("img_size", 224)
+    for unused in ("pretrained_cfg_overlay", "cache_dir", "pretrained_strict", "features_only"):
+        kwargs.pop(unused, None)
+    model = VisionTransformer(**(args | kwargs))
+    cfg = default_cfgs[name].cfgs[""].to_dict() if cfg is None or isinstance(cfg, str) else dict(vars(cfg))
+    model.pretrained_cfg = model.default_cfg = cfg | {"input_size": (3, img_size, img_size), "architecture": name}
+    return model
+
+
+def create_model(model: str, **kwargs) -> nn.Module:
+    """A timm model by full or short name, randomly initialised; raises UserError where timm has none of that name."""
+    name = timm_name(model)
+    if not timm.is_model(name):
+        raise UserError(f"expected a model that timm {timm.__version__} knows, found {model!r}")
+    try:
+        return timm.create_model(name, **{key: value for key, value in kwargs.items() if value is not None})
+    except (TypeError, AssertionError, ValueError) as error:
+        raise UserError(f"{name} cannot be built with {kwargs}: {error}") from None
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a .pth loaded `weights_only`, bare or under `model` / `state_dict`.
+
+    Raises UserError for files that are neither, and for checkpoints that hold pickled code.
+    """
+    if path.endswith(".safetensors"):
+        try:
+            return load_safetensors(files.read_bytes(path))
+        except SafetensorError as error:
+            raise UserError(f"{path} is not a safetensors file: {error}") from None
+    with files.open_read(path) as stream:
+        try:
+            state = torch.load(stream, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
+            why = "it holds more than tensors and plain values" if "weights_only" in str(error).lower() else error
+            raise UserError(f"{path} was refused as a checkpoint: {str(why).splitlines()[0]}") from None
+    for key in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict'")
+    if state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Load `state` into `model`; raises UserError naming what is missing, unexpected or of another shape."""
+    own = model.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    problems = []
+    for names, what in ((missing, "missing"), (unexpected, "unexpected")):
+        if names:
+            problems.append(f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})")
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}" for name in sorted(shapes)[:3]
+    ]
+    if problems:
+        raise UserError(f"{origin} does not fit the model: {'; '.join(problems)}")
+    model.load_state_dict(state, strict=True)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of all parameters and buffers, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pretrained_vit(model: str, weights: str | None = None) -> VisionTransformer:
+    """A pretrained ViT by timm name: weights from the hub (or its cache), or from the file `weights`, loaded strictly.
+
+    The number of classes follows the file's head. Raises UserError offline with nothing cached, within seconds.
+    """
+    if weights is not None:
+        state = read_weights(weights)
+        head = state.get("head.weight")
+        vit = create_model(model, num_classes=None if head is None else head.shape[0])
+        load_strictly(vit, state, weights)
+        return vit
+    name = timm_name(model)
+    if not timm.is_model(name):
+        raise UserError(f"expected a run or a model that timm {timm.__version__} knows, found {model!r}")
+    cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    if cfg is None or not cfg.has_weights:
+        raise UserError(f"{model} has no published weights; pass --weights FILE")
+    if not _is_cached(cfg) and not _hub_answers():
+        raise UserError(f"the weights of {name} are not cached and the hub cannot be reached; pass --weights FILE")
+    try:
+        return timm.create_model(name, pretrained=True)
+    except Exception as error:  # the hub client raises many kinds; any of them means no weights
+        raise UserError(f"the weights of {name} could not be loaded ({error}); pass --weights FILE") from None
+
+
+def _is_cached(cfg) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    if not cfg.hf_hub_id:
+        return False
+    names = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, name), str) for name in names)
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 (the hub's own https address)
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def default_stages(model: str, depth: int) -> tuple[int, ...]:
+    """Blocks (counted from 1) of identification: 1 + i * depth // 4 for i = 1, 2, 3; depth 12: 4, 7, 10."""
+    return STAGES.get(timm_name(model), tuple(1 + i * depth // 4 for i in (1, 2, 3)))
+
+
+def check_selector(vit: nn.Module, stages: tuple[int, ...]) -> None:
+    """Raise UserError unless `vit` is a timm ViT whose CLS attention can be read in the blocks `stages`."""
+    name = type(vit).__name__
+    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
+        raise UserError(f"expected a timm vision transformer with a CLS token as selector, found {name}")
+    plain = all(type(block) is Block and type(block.attn) is Attention for block in vit.blocks)
+    if not plain:
+        raise UserError(f"expected a selector built on timm's Block and Attention, found others in {name}")
+    ascending = list(stages) == sorted(set(stages))
+    if not stages or not ascending or stages[0] < 1 or stages[-1] > len(vit.blocks):
+        raise UserError(f"expected ascending stages between 1 and {len(vit.blocks)}, found {stages}")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What identification says of B images.
+
+    rank_BN: int64, place of every patch, 0 = most informative; a permutation per row.
+    score_BN: float32, head-mean CLS attention at the last stage where the patch was alive.
+    logits_BC: the pruned selector's own classification, where asked for.
+    """
+
+    rank_BN: Tensor
+    score_BN: Tensor
+    logits_BC: Tensor | None = None
+
+
+def cls_attention(attn: Attention, x_BTD: Tensor, num_prefix: int) -> Tensor:
+    """Head-mean softmax attention of the CLS query over the patches, float32 (B, T - num_prefix).
+
+    The softmax runs over all tokens; the columns of the prefix tokens are then left out (data-lth-vit.txt section 3.4;
+    EViT, equation 3). Only the CLS query and all keys are computed.
+    """
+    dim, bias = attn.attn_dim, attn.qkv.bias
+    q = F.linear(x_BTD[:, :1], attn.qkv.weight[:dim], None if bias is None else bias[:dim])
+    k = F.linear(x_BTD, attn.qkv.weight[dim : 2 * dim], None if bias is None else bias[dim : 2 * dim])
+    q, k = (attn_norm(_heads(attn, part)) for attn_norm, part in ((attn.q_norm, q), (attn.k_norm, k)))
+    return _cls_row(attn, q, k, num_prefix)
+
+
+def attend_and_score(attn: Attention, x_BTD: Tensor, num_prefix: int) -> tuple[Tensor, Tensor]:
+    """timm's Attention.forward (eval mode, no mask) and, from the same projections, `cls_attention`."""
+    B, T, _ = x_BTD.shape
+    gate = None if attn.gate is None else attn.gate(x_BTD).sigmoid()
+    q, k, v = (_heads(attn, part) for part in attn.qkv(x_BTD).chunk(3, dim=-1))
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    out = F.scaled_dot_product_attention(q, k, v, scale=attn.scale).transpose(1, 2).reshape(B, T, attn.attn_dim)
+    out = attn.norm(out)
+    out = attn.proj(out if gate is None else out * gate)
+    return out, _cls_row(attn, q[:, :, :1], k, num_prefix)
+
+
+def _heads(attn: Attention, x_BTD: Tensor) -> Tensor:
+    return x_BTD.unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)
+
+
+def _cls_row(attn: Attention, q: Tensor, k: Tensor, num_prefix: int) -> Tensor:
+    with torch.autocast(q.device.type, enabled=False):
+        logits_BHT = (q.float() * attn.scale @ k.float().transpose(-2, -1)).squeeze(2)
+        return logits_BHT.softmax(dim=-1)[:, :, num_prefix:].mean(dim=1)
+
+
+@torch.inference_mode()
+def identify_tokens(
+    vit: VisionTransformer,
+    images: Tensor,
+    stages: tuple[int, ...],
+    plans: list[tuple[int, ...]],
+    predictions: bool = False,
+) -> list[Ranking]:
+    """Rank the patches of each image, once per plan (data-lth-vit.txt section 3.4; DESIGN.md section 4).
+
+    In each block of `stages`, after its attention has been added to the residual stream, the top-k patch tokens by CLS
+    attention stay (ties to the lower patch index), then the block's MLP follows. What comes before the first drop is
+    shared by all plans; without `predictions` the pass stops at the last identification.
+
+    Args:
+        vit: a selector that passed `check_selector`, in eval mode.
+        images: normalised, (B, 3, height, width).
+        stages: blocks, counted from 1, ascending.
+        plans: per plan, the patches that each stage keeps: `Budget.stage_counts`.
+    """
+    x_BTD = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+    B, N = len(images), x_BTD.shape[1] - vit.num_prefix_tokens
+    for block in vit.blocks[: stages[0] - 1]:
+        x_BTD = block(x_BTD)
+    x_BTD, score_BN = _attend(vit, stages[0], x_BTD, last=len(stages) == 1, predictions=predictions)
+    everything = torch.arange(N, device=images.device).expand(B, N)
+    return [_follow(vit, x_BTD, score_BN, everything, stages, plan, predictions) for plan in plans]
+
+
+def _attend(vit: VisionTransformer, number: int, x_BTD: Tensor, last: bool, predictions: bool) -> tuple[Tensor, Tensor]:
+    """Block `number` up to its attention's residual (in the last stage only for predictions), and scores (B, n)."""
+    block = vit.blocks[number - 1]
+    normed = block.norm1(x_BTD)
+    if not last:
+        out, score_Bn = attend_and_score(block.attn, normed, vit.num_prefix_tokens)
+        return x_BTD + block.ls1(out), score_Bn
+    # the same arithmetic with and without predictions, so that both write the same tickets
+    score_Bn = cls_attention(block.attn, normed, vit.num_prefix_tokens)
+    return (x_BTD + block.ls1(block.attn(normed)) if predictions else x_BTD), score_Bn
+
+
+def _follow(
+    vit: VisionTransformer,
+    x_BTD: Tensor,
+    score_Bn: Tensor,
+    alive_Bn: Tensor,
+    stages: tuple[int, ...],
+    plan: tuple[int, ...],
+    predictions: bool,
+) -> Ranking:
+    """Identification from the first stage's attention on, for one plan."""
+    rank_BN = torch.empty_like(alive_Bn)
+    score_BN = torch.empty_like(score_Bn)
+    for i, (number, kept) in enumerate(zip(stages, plan, strict=True)):
+        last = i == len(stages) - 1
+        # `alive` ascends, so a stable sort gives ties to the lower patch index
+        order_Bn = score_Bn.sort(dim=1, descending=True, stable=True).indices
+        places_Bn = torch.arange(order_Bn.shape[1], device=order_Bn.device).expand_as(order_Bn)
+        rank_BN.scatter_(1, alive_Bn.gather(1, order_Bn), places_Bn)
+        score_BN.scatter_(1, alive_Bn, score_Bn)
+        if last and not predictions:
+            break
+        kept_Bk = order_Bn[:, :kept].sort(dim=1).values
+        alive_Bn = alive_Bn.gather(1, kept_Bk)
+        x_BTD = gather_tokens(x_BTD, kept_Bk, vit.num_prefix_tokens)
+        block = vit.blocks[number - 1]
+        x_BTD = x_BTD + block.ls2(block.mlp(block.norm2(x_BTD)))
+        for between in vit.blocks[number : len(vit.blocks) if last else stages[i + 1] - 1]:
+            x_BTD = between(x_BTD)
+        if not last:
+            x_BTD, score_Bn = _attend(vit, stages[i + 1], x_BTD, i + 1 == len(stages) - 1, predictions)
+    return Ranking(rank_BN, score_BN, vit.forward_head(vit.norm(x_BTD)).float() if predictions else None)
+
+
+def gather_tokens(x_BTD: Tensor, kept_Bk: Tensor, num_prefix: int) -> Tensor:
+    """The prefix tokens and the patch tokens at `kept_Bk` (indices among the patch tokens), in that order."""
+    patches = x_BTD[:, num_prefix:].gather(1, kept_Bk.unsqueeze(-1).expand(-1, -1, x_BTD.shape[-1]))
+    return torch.cat([x_BTD[:, :num_prefix], patches], dim=1)
