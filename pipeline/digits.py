@@ -12,10 +12,12 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.shards import Sample
+from vit_tickets.pipeline.shards import INDEX, Dataset, Sample
 
 NAME = "digits"
+FOLDER = "data/digits"
 IMAGE_SIZE = 48
 PATCH_SIZE = 8
 SAMPLES = {"train": 12_000, "val": 2_000}
@@ -51,6 +53,17 @@ class DigitsSplit:
 
 def splits() -> dict[str | None, DigitsSplit]:
     return {name: DigitsSplit(name) for name in SAMPLES}
+
+
+def open_or_build(root: str) -> Dataset:
+    """The dataset at `root`; `digits`, where no such dataset is, means data/digits, built now if need be."""
+    if root == NAME and not files.exists(files.join(root, INDEX)):
+        root = FOLDER
+        if not files.exists(files.join(root, INDEX)):
+            from vit_tickets.pipeline.pack import pack
+
+            return pack(NAME, root).dataset
+    return Dataset.open(root)
 
 
 @cache

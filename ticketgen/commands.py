@@ -1,0 +1,108 @@
+"""The command of stage 1: generate."""
+
+import click
+
+from vit_tickets.pipeline.commands import overwrite_option
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.images import MAX_PIXELS
+
+FORMATS = ("parquet", "webdataset")
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--sparsity", help="Share of patches to drop, or a comma-separated list.  [default: 0.27]")
+@click.option("--keep-rate", help="Instead: the share that each stage keeps, as the paper gives it (0.9); or a list.")
+@click.option("--selector", help="A timm ViT with a CLS token, or the folder of a run.  [default: deit_small]")
+@click.option("--weights", help="Weights of the selector: .safetensors or .pth.  [default: the hub's]")
+@click.option("--out", help="The manifest's folder.  [default: manifests/<dataset>-<selector>-s<S>]")
+@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
+@click.option(
+    "--view",
+    type=click.Choice(["auto", "center", "full"]),
+    default="auto",
+    show_default=True,
+    help="What the selector sees: center = evaluation crop, full = whole image; auto = full for train, else center.",
+)
+@click.option("--format", "formats", default="parquet", show_default=True, help="parquet, or parquet,webdataset.")
+@click.option("--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option("--ray-address", help="Join this Ray cluster instead of starting one here.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Actors (ray) or threads (local).  [default: one per GPU, or all CPUs]"
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass.  [default: 16 on CPU, 256 on GPU]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--predictions", is_flag=True, help="Also store the selector's own class and confidence (a full pass).")
+@click.option("--stages", help="Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]")
+@click.option("--mask-seed", type=int, default=0, show_default=True, help="Of the random counterpart.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
+)
+@overwrite_option
+def generate(
+    dataset, sparsity, keep_rate, selector, weights, out, splits, view, formats, engine, ray_address, workers,
+    batch_size, device, precision, predictions, stages, mask_seed, max_pixels, overwrite,
+):  # fmt: skip
+    """Select the ticket of every image in DATASET, once, and write the manifest.
+
+    A pretrained selector runs over each shard; the patches that its CLS token attends to in three blocks are the
+    ticket, a random subset of the same size is stored beside it. Interrupted, it goes on where it stopped: finished
+    shards are skipped. Images that cannot be decoded keep a row with their error.
+
+    \b
+    vit-tickets generate data/imagenet --sparsity 0.27
+    vit-tickets generate data/imagenet --sparsity 0.27,0.488 --out manifests/imagenet
+    vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0 --engine local
+    """
+    from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.names import default_selector
+    from vit_tickets.pipeline.patches import parse_budgets
+    from vit_tickets.ticketgen import engines, job
+    from vit_tickets.ticketgen.selector import open_selector
+    from vit_tickets.ticketgen.shard import Settings
+
+    budgets = parse_budgets(sparsity, keep_rate)
+    wanted = formats.split(",")
+    if not set(wanted) <= set(FORMATS) or "parquet" not in wanted:
+        raise UserError(f"--format: expected parquet or parquet,webdataset, found {formats!r}")
+    opened = open_or_build(dataset)
+    name = selector or default_selector(opened.name)
+    spec = open_selector(name, weights, parse_stages(stages))
+    click.echo(
+        f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]})"
+    )
+    resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
+    settings = Settings(
+        batch_size=batch_size or (16 if resolved == "cpu" else 256),
+        mask_seed=mask_seed,
+        max_pixels=max_pixels,
+        predictions=predictions,
+    )
+    outs = job.default_outs(opened, spec, budgets, view, out)
+    chosen = list(splits) or list(opened.splits)
+    for split in chosen:
+        opened.shards(split)
+    request = job.Request(
+        opened, spec, budgets, outs, chosen, view, settings, precision, "webdataset" in wanted, overwrite
+    )
+    arguments = (spec, settings, resolved, precision, workers)
+    if engine == "local":
+        summary = job.run(request, lambda: engines.local_engine(*arguments))
+    else:
+        summary = job.run(request, lambda: engines.ray_engine(*arguments, ray_address))
+    for budget, folder in zip(budgets, outs, strict=True):
+        counts = budget.stage_counts(spec.num_patches, len(spec.stages))
+        click.echo(f"{folder}: {counts[-1]} of {spec.num_patches} patches per image")
+    done = f"{summary.images:,} images selected in {summary.seconds:.0f} s, {summary.errors} with errors"
+    click.echo(done + (f", {summary.skipped:,} were there already" if summary.skipped else ""))
+
+
+def parse_stages(text: str | None) -> tuple[int, ...] | None:
+    """`4,7,10` as a tuple; None where nothing was given."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--stages: expected block numbers such as 4,7,10, found {text!r}") from None

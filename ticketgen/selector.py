@@ -1,0 +1,139 @@
+"""The selector: a pretrained ViT with its evaluation preprocessing, ready to rank batches of patches."""
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.names import timm_name
+from vit_tickets.pipeline.views import View
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class SelectorSpec:
+    """A selector as plain values and bytes, so that it can be sent to another process.
+
+    model: timm name. kwargs: how timm builds it. state: its weights as safetensors. view_record: image size, crop_pct,
+    interpolation, mean, std of its evaluation view. run: the run it is from, None for published weights.
+    """
+
+    model: str
+    kwargs: dict[str, Any]
+    state: bytes = field(repr=False)
+    weights_sha256: str
+    view_record: dict[str, Any]
+    patch_size: int
+    num_patches: int
+    stages: tuple[int, ...]
+    run: str | None = None
+
+    @property
+    def image_size(self) -> int:
+        return self.view_record["image_size"]
+
+    def view(self, kind: str) -> View:
+        return View(kind, **self.view_record)
+
+
+def open_selector(selector: str, weights: str | None = None, stages: tuple[int, ...] | None = None) -> SelectorSpec:
+    """A selector by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
+
+    Raises UserError where there is no such model or run, its weights do not fit, or it has no readable CLS attention.
+    """
+    config = None
+    if files.exists(files.join(selector, "config.json")):
+        config = files.read_json(files.join(selector, "config.json"))
+        model, run = config["model"], selector
+        kwargs = {key: config[key] for key in ("img_size", "patch_size", "num_classes") if config.get(key)}
+        kwargs["img_size"] = config["image_size"]
+        weights = weights or files.join(selector, "final.safetensors")
+        if not files.exists(weights):
+            raise UserError(f"{selector} is not finished: expected {weights}")
+        network = vit.create_model(model, **kwargs)
+        vit.load_strictly(network, vit.read_weights(weights), weights)
+        view_record = {key: value for key, value in config["eval_view"]["preprocessing"].items() if key != "resize"}
+    elif "/" in selector or files.is_dir(selector):
+        raise UserError(
+            f"expected a model or the folder of a finished run as selector, found no config.json in {selector}"
+        )
+    else:
+        model, run = timm_name(selector), None
+        network = vit.pretrained_vit(selector, weights)
+        cfg = network.pretrained_cfg
+        kwargs = {"num_classes": network.num_classes}
+        view_record = {
+            "image_size": cfg["input_size"][-1],
+            "crop_pct": cfg["crop_pct"],
+            "interpolation": cfg["interpolation"],
+            "mean": cfg["mean"],
+            "std": cfg["std"],
+        }
+    network.eval()
+    chosen = stages or vit.default_stages(model, len(getattr(network, "blocks", ())))
+    vit.check_selector(network, chosen)
+    height, width = network.patch_embed.grid_size
+    if height != width:
+        raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
+    return SelectorSpec(
+        model=model.split(".")[0],
+        kwargs=kwargs,
+        state=save_safetensors({name: value.contiguous() for name, value in network.state_dict().items()}),
+        weights_sha256=vit.weights_sha256(network),
+        view_record=view_record,
+        patch_size=network.patch_embed.patch_size[0],
+        num_patches=height * width,
+        stages=tuple(chosen),
+        run=run,
+    )
+
+
+def training_seconds(run: str) -> float | None:
+    """Wall-clock seconds that the run at `run` trained for, by its metrics; None where they are not there."""
+    path = files.join(run, "metrics.jsonl")
+    if not files.exists(path):
+        return None
+    return sum(json.loads(line).get("seconds", 0.0) for line in files.read_bytes(path).splitlines())
+
+
+class Selector:
+    """A selector on a device: uint8 pixels in, rankings out."""
+
+    def __init__(self, spec: SelectorSpec, device: str = "cpu", precision: str = "fp32"):
+        if precision not in PRECISIONS:
+            raise UserError(f"expected a precision among {', '.join(PRECISIONS)}, found {precision!r}")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        self.spec, self.device = spec, torch.device(device)
+        self.autocast = precision == "bf16"
+        self.network = vit.create_model(spec.model, **spec.kwargs)
+        vit.load_strictly(self.network, load_safetensors(spec.state), spec.model)
+        self.network.eval().to(self.device)
+        self.mean, self.std = (
+            torch.tensor(spec.view_record[name], device=self.device).view(1, 3, 1, 1) for name in ("mean", "std")
+        )
+
+    def rank(self, pixels: np.ndarray, plans: list[tuple[int, ...]], predictions: bool) -> list[vit.Ranking]:
+        """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB."""
+        images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            rankings = vit.identify_tokens(self.network, self.normalise(images), self.spec.stages, plans, predictions)
+        return [
+            replace(r, rank_BN=r.rank_BN.cpu(), score_BN=r.score_BN.cpu(), logits_BC=_to_cpu(r.logits_BC))
+            for r in rankings
+        ]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 RGB to the selector's normalised float32, same shape (B, 3, side, side)."""
+        return (images.float() / 255 - self.mean) / self.std
+
+
+def _to_cpu(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.cpu()

@@ -1,0 +1,242 @@
+"""The unit of work: one shard in, its manifests out. Every engine runs this function and nothing else."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from vit_tickets.pipeline import images, shards
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.manifests import Row, read_table, write_rows
+from vit_tickets.pipeline.patches import random_subset, rank_dtype, ticket_of
+from vit_tickets.pipeline.shards import Sample
+from vit_tickets.pipeline.views import View
+from vit_tickets.ticketgen.selector import Selector
+
+T, R = TypeVar("T"), TypeVar("R")
+
+Progress = Callable[[int, int], None]  # images done since the last call, errors among them
+
+
+@dataclass(frozen=True)
+class Output:
+    """One manifest file of a shard: where it goes, the patches each stage keeps, the metadata it carries.
+
+    webdataset: where the self-contained ticket shard goes, None where it is not asked for.
+    """
+
+    path: str
+    plan: tuple[int, ...]
+    metadata: dict[str, Any]
+    webdataset: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard and the manifests that are still missing for it."""
+
+    split: str
+    path: str
+    samples: int
+    view: View
+    outputs: tuple[Output, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}/{os.path.basename(self.path)}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs beside its selector. threads: arithmetic and decoding threads of one worker."""
+
+    batch_size: int
+    mask_seed: int = 0
+    max_pixels: int = images.MAX_PIXELS
+    predictions: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    sample: Sample
+    height: int | None = None
+    width: int | None = None
+    pixels: np.ndarray | None = None
+    error: str | None = None
+
+
+def process_shard(selector: Selector, task: ShardTask, settings: Settings, progress: Progress) -> None:
+    """Select the tickets of one shard and write its files, each moved into place whole.
+
+    Raises UserError where the shard cannot be read to its end or does not hold what the dataset's index says. A sample
+    that cannot be decoded keeps its row, with `error` and no lists.
+    """
+    plans = [output.plan for output in task.outputs]
+    rows_by_plan = rank_samples(selector, shards.read_shard(task.path), task.view, plans, settings, progress)
+    found = len(rows_by_plan[0])
+    if found != task.samples:
+        raise UserError(f"{task.path}: expected {task.samples} samples as in dataset.json, found {found}")
+    for output, rows in zip(task.outputs, rows_by_plan, strict=True):
+        if output.webdataset:
+            write_ticket_shard(output.webdataset, task.path, rows)
+        write_rows(output.path, rows, output.metadata, settings.predictions)
+
+
+def rank_samples(
+    selector: Selector,
+    samples: Iterable[Sample],
+    view: View,
+    plans: list[tuple[int, ...]],
+    settings: Settings,
+    progress: Progress,
+) -> list[list[Row]]:
+    """Rows of `samples`, in order, once per plan.
+
+    Decoding and (on CPU) arithmetic run in `settings.threads` threads each; on CPU a thread works through a whole batch
+    with one arithmetic thread, so results do not depend on how many there are. At most a few batches are in flight.
+    """
+    on_cpu = selector.device.type == "cpu"
+    computing = settings.threads if on_cpu else 1
+    restore = torch.get_num_threads()
+    rows_by_plan: list[list[Row]] = [[] for _ in plans]
+    try:
+        if on_cpu:
+            torch.set_num_threads(1)
+        with (
+            ThreadPoolExecutor(settings.threads) as decoders,
+            ThreadPoolExecutor(computing, initializer=torch.set_num_threads, initargs=(1,)) as computers,
+        ):
+            decoded = _map_ordered(
+                decoders,
+                lambda sample: decode(sample, view, settings.max_pixels),
+                samples,
+                ahead=settings.batch_size * (computing + 1),
+            )
+            results = _map_ordered(
+                computers,
+                lambda group: _rank_group(selector, group, plans, settings),
+                _groups(decoded, settings.batch_size),
+                ahead=computing + 1,
+            )
+            for group_rows in results:
+                for rows, new in zip(rows_by_plan, group_rows, strict=True):
+                    rows += new
+                progress(len(group_rows[0]), sum(row.error is not None for row in group_rows[0]))
+    finally:
+        torch.set_num_threads(restore)
+    return rows_by_plan
+
+
+def decode(sample: Sample, view: View, max_pixels: int) -> _Decoded:
+    """The pixels of `sample` in `view`, or why there are none."""
+    if sample.data is None:
+        return _Decoded(sample, error="no image member")
+    try:
+        image = images.decode(sample.data, max_pixels)
+    except images.UndecodableImage as error:
+        return _Decoded(sample, error=str(error))
+    width, height = image.size
+    square = images.crop_resize(image, view.box(height, width), view.image_size, view.interpolation)
+    return _Decoded(sample, height, width, images.to_array(square))
+
+
+def _map_ordered(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map` in threads, results in order, at most `ahead` items in flight."""
+    items = iter(items)
+    pending = deque(pool.submit(work, item) for item in islice(items, ahead))
+    while pending:
+        result = pending.popleft().result()
+        pending.extend(pool.submit(work, item) for item in islice(items, 1))
+        yield result
+
+
+def _groups(decoded: Iterable[_Decoded], batch_size: int) -> Iterator[list[_Decoded]]:
+    """Runs of consecutive samples with `batch_size` decodable ones each (the last may have fewer)."""
+    group: list[_Decoded] = []
+    alive = 0
+    for item in decoded:
+        group.append(item)
+        alive += item.error is None
+        if alive == batch_size:
+            yield group
+            group, alive = [], 0
+    if group:
+        yield group
+
+
+def _rank_group(
+    selector: Selector, group: list[_Decoded], plans: list[tuple[int, ...]], settings: Settings
+) -> list[list[Row]]:
+    alive = [item for item in group if item.error is None]
+    rankings = selector.rank(np.stack([item.pixels for item in alive]), plans, settings.predictions) if alive else plans
+    return [_rows(group, ranking, plan[-1], settings) for ranking, plan in zip(rankings, plans, strict=True)]
+
+
+def _rows(group: list[_Decoded], ranking: Any, kept: int, settings: Settings) -> list[Row]:
+    rows = []
+    place = 0
+    for item in group:
+        sample = item.sample
+        if item.error is not None:
+            rows.append(Row(sample.key, sample.label, error=item.error))
+            continue
+        rank_N = ranking.rank_BN[place].numpy()
+        num_patches = len(rank_N)
+        rank_N = rank_N.astype(rank_dtype(num_patches))
+        prediction = confidence = None
+        if settings.predictions:
+            probabilities_C = ranking.logits_BC[place].softmax(dim=0)
+            prediction, confidence = int(probabilities_C.argmax()), float(probabilities_C.max())
+        rows.append(
+            Row(
+                key=sample.key,
+                label=sample.label,
+                height=item.height,
+                width=item.width,
+                rank_N=rank_N,
+                ticket_k=ticket_of(rank_N, kept),
+                random_k=random_subset(settings.mask_seed, sample.key, num_patches, kept),
+                score_N=ranking.score_BN[place].numpy(),
+                prediction=prediction,
+                confidence=confidence,
+            )
+        )
+        place += 1
+    return rows
+
+
+def write_ticket_shard(path: str, source: str, rows: list[Row]) -> None:
+    """The self-contained WebDataset shard: each image with `.lt.npy` and `.rc.npy`; images with an error left out."""
+
+    def members() -> Iterator[dict]:
+        for sample, row in zip(shards.read_shard(source), rows, strict=True):
+            if row.error is None:
+                yield {
+                    "__key__": sample.key,
+                    sample.suffix: sample.data,
+                    "cls": str(sample.label).encode(),
+                    "lt.npy": _npy(row.ticket_k),
+                    "rc.npy": _npy(row.random_k),
+                }
+
+    shards.write_tar(path, members())
+
+
+def _npy(values: np.ndarray) -> bytes:
+    out = BytesIO()
+    np.save(out, values, allow_pickle=False)
+    return out.getvalue()
+
+
+def count_errors(path: str) -> tuple[int, int]:
+    """Rows of a manifest file, and how many of them have an error."""
+    table, _ = read_table(path)
+    return table.num_rows, table.num_rows - table["error"].null_count
