@@ -1,0 +1,193 @@
+"""The commands of stage 2: train, evaluate, report."""
+
+import os
+
+import click
+
+from vit_tickets.pipeline.commands import overwrite_option
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.images import MAX_PIXELS
+
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+tickets_option = click.option("--tickets", help="The manifest, as written by `vit-tickets generate`.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
+)
+
+
+@click.command()
+@click.argument("dataset")
+@click.option(
+    "--model", required=True, help="deit_micro, deit_tiny/small/medium/base, swin_tiny, resnet50 (deit_s ...)."
+)
+@click.option(
+    "--path",
+    type=click.Choice(["lt", "rc", "dense", "small"]),
+    required=True,
+    help="What to train on: tickets, random subsets, everything, or everything at the ticket's number of patches.",
+)
+@tickets_option
+@click.option("--sparsity", type=float, help="Another budget than the manifest's.  [default: the manifest's, or 0.27]")
+@click.option("--keep-rate", type=float, help="The same as a share kept per stage.")
+@click.option("--out", help="The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
+@overwrite_option
+@click.option("--init", help="Start from these weights instead of random ones.")
+@click.option("--epochs", type=click.IntRange(1))
+@click.option("--batch-size", type=click.IntRange(1), help="Global: over all ranks.")
+@click.option("--lr", type=float, help="At the recipe's reference batch; scaled linearly with the batch.")
+@click.option("--min-lr", type=float)
+@click.option("--warmup-epochs", type=float)
+@click.option("--weight-decay", type=float)
+@click.option("--smoothing", type=float, help="Label smoothing.")
+@click.option("--drop-path", type=float)
+@click.option("--clip-grad", type=float)
+@click.option("--crop-scale", type=float, help="Smallest share of the image that a random crop shows.")
+@click.option("--hflip", type=float, help="Probability of a horizontal flip.")
+@click.option(
+    "--image-size", type=click.IntRange(1), help="Side of the training view.  [default: the manifest's, the model's]"
+)
+@click.option("--patch-size", type=click.IntRange(1), help="Side of a patch, or of an occluded cell.")
+@click.option("--limit", type=click.IntRange(1), help="Train on the first so many images only.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--mask-seed", type=int, help="Of the random subsets.  [default: the seed]")
+@click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
+@click.option("--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True)
+@click.option("--skip-errors", is_flag=True, help="Leave out images that cannot be decoded instead of stopping.")
+@workers_option
+@device_option
+def train(
+    dataset, model, path, tickets, sparsity, keep_rate, out, resume, overwrite, init, seed, mask_seed, holdout,
+    precision, max_pixels, skip_errors, workers, device, **recipe_options,
+):  # fmt: skip
+    """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
+
+    The ticket follows the pixels through random crops and flips. The same seed gives every path the same initial
+    weights, order and crops. Options that are not given come from the recipe of the model's family. On several GPUs:
+    torchrun --nproc-per-node 8 -m vit_tickets.train with the same options.
+
+    \b
+    vit-tickets train digits --model deit_micro --path dense
+    vit-tickets train data/imagenet --model deit_small --path lt --tickets manifests/imagenet-deit_small-s0.27
+    vit-tickets train data/imagenet --model swin_tiny --path rc --tickets manifests/imagenet-deit_small-s0.27
+    """
+    from vit_tickets.pipeline import files
+    from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.train import run as runs
+    from vit_tickets.train.distributed import world
+    from vit_tickets.train.loop import Options, Trainer
+    from vit_tickets.train.recipes import recipe_for
+
+    with world(device) as here:
+        opened = open_or_build(dataset)
+        recipe = recipe_for(opened.name, model).override(**recipe_options)
+        if recipe.batch_size % here.size:
+            raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
+        run = runs.resolve(
+            opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
+            mask_seed=mask_seed, holdout=holdout, init=init,
+        )  # fmt: skip
+        todo = runs.claim(run, resume, overwrite)
+        if todo == "finished":
+            if here.is_main:
+                click.echo(f"{run.root}: finished already, {recipe.epochs} epochs")
+            return
+        workers = default_workers(here.size) if workers is None else workers
+        if precision == "auto":
+            precision = "bf16" if here.device.startswith("cuda") else "fp32"
+        trainer = Trainer(run, here, Options(workers, precision, skip_errors, max_pixels))
+        if todo == "resume":
+            trainer.restore()
+        elif here.is_main:
+            runs.clear(run)
+            where = runs.circumstances(here.device, here.size, workers)
+            files.write_json(run.place(runs.CONFIG), run.config | where)
+        if here.is_main:
+            click.echo(describe(run, trainer, todo))
+        trainer.fit()
+        if here.is_main:
+            click.echo(f"{run.root}: done")
+
+
+def describe(run, trainer, todo: str) -> str:
+    """One line: what is about to be trained on what."""
+    config, limit = run.config, run.config["limit"]
+    share = f"{config['kept']} of {config['num_patches']} patches" if run.path in ("lt", "rc") else "all patches"
+    images = f"{sum(trainer.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
+    begun = f"resumed after epoch {trainer.epoch}" if todo == "resume" else "from scratch"
+    return (
+        f"{run.root}: {config['model']} on {run.path}, {share} at {run.image_size} px, {images}, "
+        f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']}, {begun}"
+    )
+
+
+def one_budget(sparsity: float | None, keep_rate: float | None):
+    """The budget that was asked for, None where neither option was given."""
+    from vit_tickets.pipeline.patches import Budget
+
+    return None if sparsity is None and keep_rate is None else Budget(sparsity, keep_rate)
+
+
+def default_workers(ranks: int) -> int:
+    """Loader processes per rank: the CPUs shared by the ranks of this machine, one left for the trainer, 8 at most."""
+    on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+    return max(1, min(8, (os.cpu_count() or 1) // on_machine - 1))
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--on", help="What to evaluate on: some of dense,lt,rc.  [default: all that the tickets allow]")
+@tickets_option
+@click.option("--dataset", help="Plain weights instead of a run: the dataset,")
+@click.option("--split", default="val", show_default=True, help="its split,")
+@click.option("--model", help="the model,")
+@click.option("--weights", help="and its weights (.safetensors or .pth).  [default: the hub's]")
+@click.option("--out", help="Where predictions-*.parquet go.  [default: the run]")
+@click.option("--view", type=click.Choice(["manifest", "recipe"]), default="manifest", show_default=True)
+@workers_option
+@device_option
+def evaluate(run, on, tickets, dataset, split, model, weights, out, view, workers, device):
+    """Score RUN on val: with all patches (dense), with tickets (lt), with random subsets (rc).
+
+    All three see the manifest's view. Without --tickets a run uses the manifest it was trained with; a dense run that
+    is to be compared needs --tickets too. Instead of a run, plain weights can be scored.
+
+    \b
+    vit-tickets evaluate runs/imagenet-deit_small-lt-s0.27-seed0
+    vit-tickets evaluate runs/imagenet-deit_small-dense-seed0 --tickets manifests/imagenet-deit_small-s0.27
+    vit-tickets evaluate --dataset data/imagenet --model deit_small --on dense --out evals/deit_small
+    """
+    from vit_tickets.train import scoring
+    from vit_tickets.train.distributed import world
+
+    if (run is None) == (dataset is None):
+        raise UserError("expected either a RUN, or --dataset with --model")
+    with world(device) as here:
+        if run is not None:
+            subject = scoring.open_run(run, tickets, split, out)
+        else:
+            if model is None or out is None:
+                raise UserError("--dataset needs --model, and --out for the predictions")
+            subject = scoring.open_weights(dataset, split, model, weights, tickets, out)
+        wanted = on.split(",") if on else scoring.default_on(subject)
+        workers = default_workers(1) if workers is None else workers
+        top1 = scoring.score(subject, wanted, view, here.device, workers)
+    for how, percent in top1.items():
+        click.echo(f"{subject.folder}: {percent:.2f}% top-1 on {how}, {subject.images:,} images of {split}")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--out", help="Folder for report.md, report.json and report.png.")
+def report(runs, out):
+    """Compare RUNS: accuracy trained on {dense, lt, rc, small} x tested on {dense, lt, rc}, cost, and the verdict.
+
+    A RUN is the folder of a run that `vit-tickets evaluate` has scored, or a folder that `evaluate --out` wrote.
+
+    \b
+    vit-tickets report runs/digits-deit_micro-*
+    """
+    from vit_tickets.train.report import report as compare
+
+    click.echo(compare(list(runs), out).text)

@@ -1,0 +1,136 @@
+"""What a run reads: the shards of a split, the tickets that belong to them, and which samples take part."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.manifests import Manifest, list_matrix
+from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_shard
+
+
+@dataclass(frozen=True)
+class ShardTickets:
+    """The manifest's rows of one shard: keys, ranks (samples, N), stored lt and rc (samples, k), rows without error."""
+
+    keys: list[str]
+    rank: np.ndarray
+    lt: np.ndarray
+    rc: np.ndarray
+    valid: np.ndarray
+
+
+def read_tickets(manifest: Manifest, split: str, shard: Shard) -> ShardTickets:
+    """Rows of `shard`; raises UserError where manifest and dataset do not belong together."""
+    table, path = manifest.read(split, shard), manifest.path_of(split, shard)
+    rank, valid = list_matrix(table["rank"], manifest.num_patches, path)
+    lt, _ = list_matrix(table["lt"], manifest.kept, path)
+    rc, _ = list_matrix(table["rc"], manifest.kept, path)
+    return ShardTickets(table["key"].to_pylist(), rank, lt, rc, valid)
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """One split, with or without a manifest.
+
+    holdout: None, or (fraction, which): `which` False leaves the held-out images out, True takes only them. The choice
+    is by hash of the key. limit: only the first so many samples of the split.
+    """
+
+    dataset: Dataset
+    split: str
+    manifest: Manifest | None = None
+    holdout: tuple[float, bool] | None = None
+    limit: int | None = None
+
+    @property
+    def shards(self) -> list[Shard]:
+        return self.dataset.shards(self.split)
+
+    @cached_property
+    def members(self) -> list[np.ndarray | None]:
+        """Per shard which samples take part, bool (samples,); None for all of them."""
+        chosen, before = [], 0
+        for shard in self.shards:
+            mask = np.ones(shard.samples, dtype=bool)
+            if self.limit is not None:
+                mask[max(0, self.limit - before) :] = False
+            before += shard.samples
+            if mask.any() and (self.manifest is not None or self.holdout is not None):
+                mask &= self._taking_part(shard)
+            chosen.append(None if mask.all() else mask)
+        return chosen
+
+    def _taking_part(self, shard: Shard) -> np.ndarray:
+        mask = np.ones(shard.samples, dtype=bool)
+        if self.manifest is not None:
+            table = self.manifest.read(self.split, shard)
+            keys = table["key"].to_pylist()
+            mask &= np.asarray(table["error"].is_null())
+        else:
+            keys = [sample.key for sample in read_shard(self.dataset.path_of(shard))]
+        if self.holdout is not None:
+            fraction, held_out = self.holdout
+            mask &= np.array([is_held_out(key, fraction) == held_out for key in keys], dtype=bool)
+        return mask
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Samples of each shard that take part."""
+        return [
+            shard.samples if mask is None else int(mask.sum())
+            for shard, mask in zip(self.shards, self.members, strict=True)
+        ]
+
+    @cached_property
+    def left_out(self) -> int:
+        """Images of the split that the manifest gives an error for."""
+        return 0 if self.manifest is None else self.manifest.split_record(self.split)["errors"]
+
+    def read(self, shard_number: int, start: int, stop: int):
+        """Yield (row, sample, tickets or None) for the members `start` to `stop` of a shard.
+
+        Raises UserError where the shard's keys are not those of the manifest's rows.
+        """
+        shard, mask = self.shards[shard_number], self.members[shard_number]
+        tickets = None if self.manifest is None else read_tickets(self.manifest, self.split, shard)
+        member, row = 0, -1
+        for row, sample in enumerate(read_shard(self.dataset.path_of(shard))):
+            if tickets is not None and tickets.keys[row] != sample.key:
+                raise UserError(
+                    f"{shard.file} row {row}: the manifest expects key {tickets.keys[row]}, found {sample.key}"
+                )
+            if mask is not None and not mask[row]:
+                continue
+            if start <= member < stop:
+                self._check(sample, shard)
+                yield row, sample, tickets
+            member += 1
+            if member >= stop:
+                return
+        raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {row + 1}")
+
+    def _check(self, sample: Sample, shard: Shard) -> None:
+        if sample.label is None or not 0 <= sample.label < len(self.dataset.classes):
+            raise UserError(
+                f"{shard.file} {sample.key}: expected a class in 0 .. {len(self.dataset.classes) - 1}, "
+                f"found {sample.label}"
+            )
+
+
+def is_held_out(key: str, fraction: float) -> bool:
+    """Whether the image `key` is among the `fraction` of train that is held out: by hash, the same for every run."""
+    word = int.from_bytes(hashlib.blake2b(f"holdout:{key}".encode(), digest_size=8).digest(), "little")
+    return word < fraction * 2**64
+
+
+def check_belongs(manifest: Manifest, dataset: Dataset, splits: list[str]) -> None:
+    """Raise UserError unless the manifest was made from this dataset's shards."""
+    if manifest.record["dataset"] != dataset.name:
+        raise UserError(f"{manifest.root} is for dataset {manifest.record['dataset']!r}, expected {dataset.name!r}")
+    for split in splits:
+        manifest.split_record(split)
+        if dataset.shards(split):
+            manifest.read(split, dataset.shards(split)[0])

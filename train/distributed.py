@@ -1,0 +1,55 @@
+"""One process or many: torchrun's environment, and the few collectives that training needs."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from vit_tickets.pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that torchrun started; rank 0 of 1 without it."""
+
+    rank: int
+    size: int
+    device: str
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """Each value summed over all ranks."""
+        totals = torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self.size > 1:
+            dist.all_reduce(totals)
+        return totals.tolist()
+
+
+@contextlib.contextmanager
+def world(device: str) -> Iterator[World]:
+    """Join the process group that torchrun's environment describes (nccl on GPUs, gloo on CPUs), and leave it."""
+    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" or device.startswith("cuda:"):
+        if not torch.cuda.is_available():
+            raise UserError("expected a GPU for --device cuda, found none")
+        if device == "cuda":
+            device = f"cuda:{local}"
+        torch.cuda.set_device(device)
+    elif device != "cpu":
+        raise UserError(f"expected a device among auto, cpu, cuda, found {device!r}")
+    if size > 1:
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield World(rank, size, device)
+    finally:
+        if size > 1:
+            dist.destroy_process_group()

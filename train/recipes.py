@@ -1,0 +1,95 @@
+"""Recipes: how each family is trained, apart from the code that trains it.
+
+A recipe's `lr` is for a global batch of `lr_batch`; the trainer scales it linearly. Each field has an option on the
+command line.
+
+family     source                                   command                                       full size
+deit       DeiT, data-lth-vit.txt section 4.1       train data/imagenet --model deit_small ...    300 epochs, 8 GPUs
+swin       Swin's config (REFERENCE section 3)      train data/imagenet --model swin_tiny ...     300 epochs, 8 GPUs
+resnet     timm's ResNet-50 baseline, with AdamW    train data/imagenet --model resnet50 ...      90 epochs, 8 GPUs
+digits     ours, for the embedded dataset           make train MODEL=...                          minutes, 2 cores
+"""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from vit_tickets.pipeline.digits import IMAGE_SIZE, NAME, PATCH_SIZE
+from vit_tickets.pipeline.names import short_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Durations are in epochs, `crop_scale` is the smallest share of the image's area that a random crop shows."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_batch: int = 512
+    min_lr: float = 1e-5
+    warmup_epochs: float = 5
+    warmup_lr: float = 1e-6
+    weight_decay: float = 0.05
+    smoothing: float = 0.1
+    drop_path: float = 0.1
+    clip_grad: float | None = None
+    crop_scale: float = 0.08
+    hflip: float = 0.5
+    limit: int | None = None
+    image_size: int | None = None
+    patch_size: int | None = None
+
+    def override(self, **values: Any) -> "Recipe":
+        """This recipe with the values that are not None."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    @property
+    def peak_lr(self) -> float:
+        return self.lr * self.batch_size / self.lr_batch
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+DEIT = Recipe(epochs=300, batch_size=1024, lr=5e-4)
+SWIN = Recipe(epochs=300, batch_size=1024, lr=5e-4, warmup_epochs=20, warmup_lr=1e-6, drop_path=0.2, clip_grad=5.0)
+RESNET = Recipe(epochs=90, batch_size=1024, lr=1e-3, warmup_epochs=3, drop_path=0.0)
+
+# No flips (they change a digit), crops of 0.6 to 1. Larger models see fewer images, so that each takes a few minutes
+# on 2 cores; what they reach is no measure of them.
+DIGITS = Recipe(
+    epochs=14,
+    batch_size=128,
+    lr=1.5e-3,
+    lr_batch=128,
+    warmup_epochs=1,
+    drop_path=0.0,
+    smoothing=0.05,
+    crop_scale=0.6,
+    hflip=0.0,
+    image_size=IMAGE_SIZE,
+    patch_size=PATCH_SIZE,
+)
+DIGITS_BY_MODEL = {
+    "deit_tiny": {"epochs": 3, "limit": 6000, "lr": 5e-4, "batch_size": 64},
+    "deit_small": {"epochs": 3, "limit": 3000, "lr": 5e-4, "batch_size": 64},
+    "deit_medium": {"epochs": 2, "limit": 2000, "lr": 5e-4, "batch_size": 64},
+    "deit_base": {"epochs": 2, "limit": 1000, "lr": 3e-4, "batch_size": 64},
+    "swin_tiny": {"epochs": 3, "limit": 6000, "lr": 5e-4, "batch_size": 64},
+    "resnet50": {"epochs": 3, "limit": 6000, "lr": 1e-3, "batch_size": 64},
+}
+OTHER_ON_DIGITS = {"epochs": 2, "limit": 3000, "lr": 5e-4, "batch_size": 64}
+
+
+def recipe_for(dataset: str, model: str) -> Recipe:
+    """The recipe of `model` on `dataset`: the embedded dataset has its own, all others share the family's."""
+    name = short_name(model)
+    if dataset == NAME:
+        return DIGITS if name == "deit_micro" else replace(DIGITS, **DIGITS_BY_MODEL.get(name, OTHER_ON_DIGITS))
+    if name.startswith("swin"):
+        return SWIN
+    if name.startswith("resnet"):
+        return RESNET
+    return DEIT
+
+
+OPTIONS = tuple(field.name for field in fields(Recipe))

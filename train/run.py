@@ -1,0 +1,218 @@
+"""A run: what defines it, the folder it lives in, and whether that folder may be written to."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_safetensors
+
+from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.manifests import Manifest, difference
+from vit_tickets.pipeline.names import run_name, timm_name
+from vit_tickets.pipeline.patches import Budget, scaled_count, small_grid_side
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.views import View
+from vit_tickets.train.data import check_belongs
+from vit_tickets.train.models import OccludedModel, SparseViT, build_model
+from vit_tickets.train.recipes import Recipe
+
+PATHS = ("lt", "rc", "dense", "small")
+CONFIG, METRICS, FINAL, BEST, LAST = "config.json", "metrics.jsonl", "final.safetensors", "best.safetensors", "last.pt"
+FORMAT_VERSION = 1
+DEFAULT_SPARSITY = 0.27
+VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
+# In config.json, but no part of what makes two runs the same.
+CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "root")
+TICKET_FIELDS = (
+    "dataset", "selector", "weights_sha256", "sparsity", "keep_rate", "stages", "counts", "num_patches", "mask_seed",
+    "precision", "selector_run", "selector_seconds", "wall_time_s",
+)  # fmt: skip
+# The part of a manifest's record that two runs on the same tickets share.
+TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A resolved run. `config` is what config.json holds; grid and kept are of the training view's own grid."""
+
+    root: str
+    dataset: Dataset
+    manifest: Manifest | None
+    recipe: Recipe
+    config: dict[str, Any]
+    grid: int
+    kept: int
+    eval_view: View = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.config["path"]
+
+    @property
+    def image_size(self) -> int:
+        return self.config["image_size"]
+
+    def place(self, name: str) -> str:
+        return files.join(self.root, name)
+
+    def build_model(self) -> SparseViT | OccludedModel:
+        """The run's model with its initial weights: the same for every path of a seed."""
+        torch.manual_seed(self.config["seed"])
+        model = build_model(
+            self.config["model"], self.config["num_classes"], self.image_size, self.config["patch_size"],
+            self.grid, self.recipe.drop_path,
+        )  # fmt: skip
+        if self.config["init"]:
+            vit.load_strictly(model.network, vit.read_weights(self.config["init"]), self.config["init"])
+        return model
+
+
+def resolve(
+    dataset: Dataset,
+    model: str,
+    path: str,
+    recipe: Recipe,
+    *,
+    tickets: str | None = None,
+    budget: Budget | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    mask_seed: int | None = None,
+    holdout: float = 0.0,
+    init: str | None = None,
+    split: str = "train",
+) -> Run:
+    """Work out all that a run needs, and check that it fits together. Raises UserError where it does not."""
+    if path not in PATHS:
+        raise UserError(f"expected a path among {', '.join(PATHS)}, found {path!r}")
+    if path in ("lt", "rc") and tickets is None:
+        raise UserError(f"path {path} needs --tickets MANIFEST, as written by `vit-tickets generate`")
+    if not 0 <= holdout < 1:
+        raise UserError(f"expected a holdout in [0, 1), found {holdout:g}")
+    dataset.shards(split)
+    manifest = None if tickets is None else Manifest.open(tickets)
+    if manifest is not None:
+        check_belongs(manifest, dataset, [split])
+
+    record = {} if manifest is None else manifest.record
+    image_size = recipe.image_size or record.get("image_size") or _own_size(model)
+    probe = build_model(model, len(dataset.classes), image_size, recipe.patch_size or record.get("patch_size"), None)
+    if isinstance(probe, SparseViT):
+        grid, patch_size = probe.grid, image_size // probe.grid
+    elif recipe.patch_size:
+        grid, patch_size = image_size // recipe.patch_size, recipe.patch_size
+    else:
+        grid = record.get("grid") or image_size // 16
+        patch_size = image_size // grid
+    if image_size % grid:
+        raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
+    budget = budget or (manifest.budget if manifest is not None else Budget(sparsity=DEFAULT_SPARSITY))
+    kept = kept_patches(budget, grid * grid, manifest)
+    num_patches = grid * grid
+    if path == "small":
+        grid = small_grid_side(num_patches, kept)
+        image_size = grid * patch_size
+
+    cfg = getattr(probe.network, "pretrained_cfg", {})
+    eval_view = View(
+        "center", image_size, cfg.get("crop_pct", 1.0), cfg.get("interpolation", "bicubic"), cfg["mean"], cfg["std"]
+    )
+    root = out or run_name(dataset.name, model, path, budget, seed)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "dataset": dataset.name,
+        "root": dataset.root,
+        "split": split,
+        "model": timm_name(model),
+        "path": path,
+        "sparsity": None if path == "dense" else budget.sparsity,
+        "keep_rate": None if path == "dense" else budget.keep_rate,
+        "kept": num_patches if path == "dense" else kept,
+        "num_patches": num_patches,
+        "can_drop_patches": probe.can_drop_patches,
+        "seed": seed,
+        "mask_seed": seed if mask_seed is None else mask_seed,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "image_size": image_size,
+        "patch_size": patch_size,
+        "num_classes": len(dataset.classes),
+        "holdout": holdout,
+        "limit": recipe.limit,
+        "init": init,
+        "tickets_dir": tickets,
+        "tickets": None if manifest is None else {name: record.get(name) for name in TICKET_FIELDS},
+        "recipe": recipe.as_dict(),
+        "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
+    }
+    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view)
+
+
+def _own_size(model: str) -> int:
+    cfg = getattr(vit.create_model(model), "pretrained_cfg", {})
+    return cfg.get("input_size", (3, 224, 224))[-1]
+
+
+def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None) -> int:
+    """k on a grid of `num_patches`: c((1 - s) * N), or with a keep rate the manifest's share of it."""
+    if budget.keep_rate is None:
+        return budget.stage_counts(num_patches, 1)[-1]
+    if manifest is None:
+        return budget.stage_counts(num_patches, 3)[-1]
+    counts = budget.stage_counts(manifest.num_patches, len(manifest.record["stages"]))
+    return scaled_count(counts[-1], manifest.num_patches, num_patches)
+
+
+def circumstances(device: str, ranks: int, workers: int) -> dict[str, Any]:
+    """Where and with what a run is made."""
+    hardware = torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED} | {"python": platform.python_version()}
+    return {"hardware": hardware, "ranks": ranks, "workers": workers, "versions": versions}
+
+
+def claim(run: Run, resume: bool, overwrite: bool) -> str:
+    """What to do with the run's folder: `start`, `resume`, or `finished` where there is nothing to do.
+
+    Raises UserError where the folder holds another run, or an unfinished one and neither option was given.
+    """
+    path = run.place(CONFIG)
+    if overwrite or not files.exists(path):
+        return "start"
+    found = files.read_json(path)
+    if different := difference(_identity(run.config), _identity(found)):
+        raise UserError(f"{run.root} holds another run: {different}; pass --overwrite or another --out")
+    if files.exists(run.place(FINAL)):
+        return "finished"
+    if not files.exists(run.place(LAST)):
+        return "start"
+    if not resume:
+        raise UserError(f"{run.root} holds an unfinished run; pass --resume to go on, or --overwrite")
+    return "resume"
+
+
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in config.items() if name not in CIRCUMSTANCES}
+    if kept.get("tickets"):
+        kept["tickets"] = {name: value for name, value in kept["tickets"].items() if name not in TICKET_COSTS}
+    return json.loads(json.dumps(kept))
+
+
+def clear(run: Run) -> None:
+    """Delete what an earlier run left in the folder."""
+    fs, root = files.filesystem(run.root)
+    for name in files.list_names(run.root):
+        ours = name in (CONFIG, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
+        if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
+            fs.rm_file(files.join(root, name))
+
+
+def save_weights(model: torch.nn.Module, path: str) -> None:
+    """The network's weights under timm's own names, as safetensors."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    with files.atomic_write(path) as stream:
+        stream.write(save_safetensors(state))

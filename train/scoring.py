@@ -1,0 +1,111 @@
+"""What `evaluate` scores: a finished run, or plain weights without one."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline.digits import open_or_build
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.manifests import Manifest
+from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.views import View
+from vit_tickets.train import run as runs
+from vit_tickets.train.data import SplitData, check_belongs
+from vit_tickets.train.evaluate import check_on, eval_config, evaluate_to
+from vit_tickets.train.models import OccludedModel, SparseViT, build_model
+from vit_tickets.train.recipes import Recipe, recipe_for
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the images it is scored on, and the folder for its predictions."""
+
+    run: runs.Run
+    model: SparseViT | OccludedModel
+    data: SplitData
+    folder: str
+
+    @property
+    def images(self) -> int:
+        return sum(self.data.counts)
+
+
+def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Subject:
+    """The finished run at `root`, with its own manifest unless `tickets` names another."""
+    path = files.join(root, runs.CONFIG)
+    if not files.exists(path):
+        raise UserError(f"expected the folder of a run, found no {runs.CONFIG} in {root}")
+    config = files.read_json(path)
+    weights = files.join(root, runs.FINAL)
+    if not files.exists(weights):
+        raise UserError(f"{root} is not finished; go on with `vit-tickets train ... --resume`")
+    dataset = open_or_build(config["root"])
+    manifest = _manifest(tickets or config["tickets_dir"], dataset, split)
+    grid, kept = _grid_and_kept(config, manifest)
+    recipe = Recipe(**config["recipe"])
+    view = View.from_record(config["eval_view"]["view"], config["eval_view"]["preprocessing"])
+    run = runs.Run(root, dataset, manifest, recipe, config, grid, kept, view)
+    model = run.build_model()
+    vit.load_strictly(model.network, vit.read_weights(weights), weights)
+    return Subject(run, model, SplitData(dataset, split, manifest), out or root)
+
+
+def open_weights(dataset: str, split: str, model: str, weights: str | None, tickets: str | None, out: str) -> Subject:
+    """The weights of a timm model, from a file or the hub, as if they were a run (path `weights`)."""
+    opened = open_or_build(dataset)
+    opened.shards(split)
+    manifest = _manifest(tickets, opened, split)
+    recipe = recipe_for(opened.name, model)
+    run = runs.resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split)
+    if weights is None:
+        built = build_model(model, len(opened.classes), run.image_size, run.config["patch_size"], run.grid)
+        vit.load_strictly(built.network, vit.pretrained_vit(model).state_dict(), model)
+    else:
+        built = run.build_model()
+        vit.load_strictly(built.network, vit.read_weights(weights), weights)
+    grid, kept = _grid_and_kept(run.config, manifest)
+    run = replace(run, config=run.config | {"path": "weights", "init": weights}, grid=grid, kept=kept)
+    return Subject(run, built, SplitData(opened, split, manifest), out)
+
+
+def _manifest(tickets: str | None, dataset: Dataset, split: str) -> Manifest | None:
+    if tickets is None:
+        return None
+    manifest = Manifest.open(tickets)
+    check_belongs(manifest, dataset, [split])
+    return manifest
+
+
+def _grid_and_kept(config: dict[str, Any], manifest: Manifest | None) -> tuple[int, int]:
+    """The model's own grid, and how many of its patches a sparse evaluation keeps.
+
+    Models that cannot drop patches take the grid of the manifest. A run on tickets keeps its own budget, any other the
+    manifest's.
+    """
+    grid = config["image_size"] // config["patch_size"]
+    if not config["can_drop_patches"] and manifest is not None and config["image_size"] % manifest.record["grid"] == 0:
+        grid = manifest.record["grid"]
+    if manifest is None:
+        return grid, grid * grid
+    own = config["path"] in ("lt", "rc")
+    budget = Budget(config["sparsity"], config["keep_rate"]) if own else manifest.budget
+    return grid, runs.kept_patches(budget, grid * grid, manifest)
+
+
+def default_on(subject: Subject) -> list[str]:
+    """All ways that the run and the tickets allow."""
+    sparse = subject.data.manifest is not None and subject.run.path != "small"
+    return ["dense", "lt", "rc"] if sparse else ["dense"]
+
+
+def score(subject: Subject, on: list[str], view: str, device: str, workers: int) -> dict[str, float]:
+    """Write the predictions, and for plain weights a config.json beside them; returns top-1 in percent."""
+    run = subject.run
+    check_on(subject.data, on, run.path)
+    config = eval_config(run, subject.data, view=view)
+    about = {"model": run.config["model"], "weights_sha256": vit.weights_sha256(subject.model.network)}
+    model = subject.model.to(device)
+    if run.path == "weights":
+        files.write_json(files.join(subject.folder, runs.CONFIG), run.config | runs.circumstances(device, 1, workers))
+    return evaluate_to(subject.folder, model, config, on, about, device, workers)
