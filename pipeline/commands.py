@@ -2,7 +2,7 @@
 
 import click
 
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, WorkFailed
 
 # Options that several commands share live here, so that they read the same everywhere.
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
@@ -53,3 +53,78 @@ def pack(source, dataset, split, shard_size, shorter_side, quality, in_place, ov
     if unshrunk:
         shown = ", ".join(unshrunk[:5]) + (" ..." if len(unshrunk) > 5 else "")
         click.echo(f"{len(unshrunk)} images could not be decoded and went in unshrunk: {shown}", err=True)
+
+
+@click.command()
+@click.argument("manifest")
+@click.option("--split", help="Only this split.  [default: all; for --gallery the first]")
+@click.option("--dataset", help="The dataset that the tickets are of; --gallery takes the pixels from it.")
+@click.option("--gallery", metavar="FILE.png", help="Draw images with their tickets, random counterparts and scores.")
+@click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="How many --gallery shows.")
+def inspect(manifest, split, dataset, gallery, images):
+    """Summarise the tickets in the folder MANIFEST, split by split.
+
+    Says how many images have a ticket, which selector chose how many patches, where in the image they lie, and how
+    far they overlap their random counterparts. --gallery draws a contact sheet: image, ticket, random counterpart and
+    score, dropped patches faded.
+
+    \b
+    vit-tickets inspect manifests/digits-deit_micro-s0.75
+    vit-tickets inspect manifests/digits-deit_micro-s0.75 --split val --dataset data/digits --gallery val.png
+    """
+    from vit_tickets.pipeline import summary
+    from vit_tickets.pipeline.gallery import write_gallery
+    from vit_tickets.pipeline.manifests import Manifest
+    from vit_tickets.pipeline.shards import Dataset
+
+    if gallery and not dataset:
+        raise UserError("--gallery draws pixels, which a manifest does not hold: expected --dataset DATASET")
+    opened = Manifest.open(manifest)
+    shown = [split] if split else opened.splits
+    for line in summary.describe_manifest(opened):
+        click.echo(line)
+    for name in shown:
+        for line in summary.describe_split(opened, name, summary.summarise_split(opened, name)):
+            click.echo(line)
+    if gallery:
+        count = write_gallery(gallery, opened, Dataset.open(dataset), shown[0], images)
+        click.echo(f"{gallery}: {count} images of {shown[0]}")
+
+
+@click.command()
+@click.argument("path")
+@click.option("--dataset", help="PATH is a manifest: compare keys, labels, order and hashes with this dataset too.")
+def verify(path, dataset):
+    """Check the dataset or the manifest in the folder PATH; print what is wrong, one finding to a line.
+
+    Of a dataset: that its tars are those of dataset.json, byte for byte, with unique keys, an image and a valid class
+    index per sample. Of a manifest: columns and types, provenance, ranks, tickets, random counterparts, scores, sums.
+    Exits with 1 if anything is found.
+
+    \b
+    vit-tickets verify data/digits
+    vit-tickets verify manifests/digits-deit_micro-s0.75 --dataset data/digits
+    """
+    from vit_tickets.pipeline import files, manifests, shards
+    from vit_tickets.pipeline.verify import verify_dataset, verify_manifest
+
+    if files.exists(files.join(path, manifests.INDEX)):
+        index, findings = manifests.INDEX, verify_manifest(path, dataset, progress=True)
+        checked = "columns, provenance, ranks, tickets, random counterparts, scores, sums"
+    elif files.exists(files.join(path, shards.INDEX)):
+        if dataset:
+            raise UserError(f"--dataset is for a manifest: {path} is a dataset itself")
+        index, findings = shards.INDEX, verify_dataset(path, progress=True)
+        checked = "files, hashes, counts, keys, images, labels"
+    else:
+        expected = f"a dataset ({shards.INDEX}) or a manifest ({manifests.INDEX})"
+        raise UserError(f"expected {expected} in {path}, found neither")
+    count = 0
+    for count, finding in enumerate(findings, 1):  # noqa: B007 (used below)
+        click.echo(finding)
+    if count:
+        raise WorkFailed(f"{path}: {count} finding{'s' if count > 1 else ''}")
+    splits = files.read_json(files.join(path, index))["splits"]
+    sizes = ", ".join(f"{name} {entry['samples']:,} images" for name, entry in splits.items())
+    against = f"; compared with {dataset}" if dataset else ""
+    click.echo(f"ok: {path}: {sizes}: {checked}{against}")

@@ -76,6 +76,8 @@ def open_read(path: str) -> IO[bytes]:
         return fs.open(inner, "rb")
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def read_bytes(path: str) -> bytes:

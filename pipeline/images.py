@@ -22,6 +22,9 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+# What may be parsed: not EPS and its like, for which Pillow starts other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+
 # The limit is ours (`max_pixels`), checked before a single pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -33,7 +36,7 @@ class UndecodableImage(Exception):
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image in `data` as upright 8-bit RGB; raises UndecodableImage, and nothing else, where there is none."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise UndecodableImage(f"{width} x {height} is over the limit of {max_pixels} pixels")

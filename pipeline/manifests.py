@@ -108,7 +108,7 @@ def _open(path: str, rows: bool = False) -> tuple[pa.Schema, pa.Table | None]:
         try:
             file = pq.ParquetFile(stream)
             return file.schema_arrow, file.read() if rows else None
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name is not UTF-8
             raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 
@@ -200,10 +200,10 @@ class Manifest:
         if not files.exists(path):
             raise UserError(f"{self.root} has no tickets for shard {shard.file}: expected {path}")
         table, metadata = read_table(path)
-        if metadata["shard_sha256"] != shard.sha256:
+        if (found := metadata.get("shard_sha256")) != shard.sha256:
             raise UserError(
                 f"{path} was made from another shard: expected SHA-256 {shard.sha256[:12]}..., "
-                f"found {metadata['shard_sha256'][:12]}..."
+                f"found {str(found)[:12]}..."
             )
         if table.num_rows != shard.samples:
             raise UserError(f"{path}: expected {shard.samples} rows, found {table.num_rows}")

@@ -1,5 +1,6 @@
 """Short names of models, and the default places of manifests and runs."""
 
+from vit_tickets.pipeline import files
 from vit_tickets.pipeline.digits import NAME as DIGITS
 from vit_tickets.pipeline.patches import Budget
 
@@ -34,6 +35,12 @@ def short_name(model: str) -> str:
     """How `model` is called in folder names: deit_small for deit_small_patch16_224.fb_in1k, other names untagged."""
     architecture = timm_name(model).split(".")[0]
     return next((short for short, name in MODELS.items() if name == architecture), architecture)
+
+
+def selector_name(selector: str) -> str:
+    """How a selector is called in folder names: the short name of the model, or of the model of a run."""
+    config = files.join(selector, "config.json")
+    return short_name(files.read_json(config)["model"] if files.exists(config) else selector)
 
 
 def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto") -> str:

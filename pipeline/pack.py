@@ -70,8 +70,7 @@ def pack(
         files.remove_leftovers(files.join(root, split_name))
         with tqdm(total=len(part), desc=f"pack {split_name}", unit="img", disable=not progress) as bar:
             samples = _in_order(part, shard_size, root)
-            if classes != part.classes:
-                samples = (replace(s, label=classes.index(part.classes[s.label])) for s in samples)
+            samples = _labelled(samples, part.classes, classes, source)
             if shorter_side:
                 samples = _shrunk(samples, shorter_side, quality, unshrunk)
             shards = _write_shards(root, split_name, samples, shard_size, bar.update)
@@ -119,6 +118,15 @@ def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> l
         elif new := [name for name in classes if name not in set(known)]:
             raise UserError(f"split {split} has a class that the first one lacks: {new[0]}")
     return known
+
+
+def _labelled(samples: Iterable[Sample], of_split: list[str], classes: list[str], source: str) -> Iterator[Sample]:
+    """`samples` with the dataset's class indices in place of the split's; raises UserError for a label out of range."""
+    labels = range(len(classes)) if classes == of_split else [classes.index(name) for name in of_split]
+    for sample in samples:
+        if not 0 <= sample.label < len(labels):
+            raise UserError(f"{source}: {sample.key}: expected a label in 0..{len(labels) - 1}, found {sample.label}")
+        yield replace(sample, label=labels[sample.label])
 
 
 def _in_order(part: Split, shard_size: int, root: str) -> Iterator[Sample]:

@@ -104,13 +104,28 @@ def read_shard(path: str) -> Iterator[Sample]:
 def read_members(path: str) -> Iterator[dict]:
     """The samples of the tar at `path` as webdataset groups them: `__key__` and a bytes value per suffix."""
     with files.open_read(path) as stream:
-        members = (member | {"__url__": path} for member in tar_file_iterator(stream, skip_meta=None))
+        ends = _EndsKept(stream)
+        members = (member | {"__url__": path} for member in tar_file_iterator(ends, skip_meta=None))
         try:
             yield from group_by_keys(members)
+            if ends.first[257:262] == b"ustar" and any(ends.last):
+                raise EOFError("it ends before its end-of-archive block")
         except (tarfile.TarError, EOFError, ValueError, OSError) as error:
             raise UserError(
                 f"{path} cannot be read as a WebDataset shard: {error.args[0] if error.args else error}"
             ) from None
+
+
+class _EndsKept:
+    """Passes reads on and keeps the first and last block; tarfile alone takes a tar cut inside a header for whole."""
+
+    def __init__(self, stream):
+        self._stream, self.first, self.last = stream, b"", b""
+
+    def read(self, size: int = -1) -> bytes:
+        if data := self._stream.read(size):
+            self.first, self.last = self.first or data[: tarfile.BLOCKSIZE], data[-tarfile.BLOCKSIZE :]
+        return data
 
 
 def parse_label(text: bytes | None) -> int | None:

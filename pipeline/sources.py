@@ -4,6 +4,7 @@ A source lists its splits; a split knows its classes and how many samples it has
 (`random_access`) or from first to last. Bytes are never interpreted here.
 """
 
+import itertools
 import json
 import posixpath
 import re
@@ -147,11 +148,14 @@ def folder_keys(paths: list[str]) -> list[str]:
     keys = [posixpath.splitext(path)[0].replace(".", "_") for path in paths]
     clashes = Counter(keys)
     keys = [f"{key}-{_suffix(path)}" if clashes[key] > 1 else key for key, path in zip(keys, paths, strict=True)]
-    seen: Counter[str] = Counter()
+    taken = set()
     unique = []
     for key in keys:
-        seen[key] += 1
-        unique.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+        free = next(
+            name for number in itertools.count(1) if (name := key if number == 1 else f"{key}-{number}") not in taken
+        )
+        taken.add(free)
+        unique.append(free)
     return unique
 
 

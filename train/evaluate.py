@@ -150,7 +150,7 @@ def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
     if manifest is not None:
         record = manifest.record
         tickets = {name: record.get(name) for name in TICKET_FIELDS if name not in TICKET_COSTS}
-        tickets["view"] = record["splits"][data.split]["view"]
+        tickets |= {"view": record["splits"][data.split]["view"], "kept": config.kept}
     return {
         "format_version": FORMAT_VERSION,
         "dataset": data.dataset.name,

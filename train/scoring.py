@@ -100,12 +100,12 @@ def default_on(subject: Subject) -> list[str]:
 
 
 def score(subject: Subject, on: list[str], view: str, device: str, workers: int) -> dict[str, float]:
-    """Write the predictions, and for plain weights a config.json beside them; returns top-1 in percent."""
+    """Write the predictions, with a config.json beside them where there is none; returns top-1 in percent."""
     run = subject.run
     check_on(subject.data, on, run.path)
     config = eval_config(run, subject.data, view=view)
     about = {"model": run.config["model"], "weights_sha256": vit.weights_sha256(subject.model.network)}
     model = subject.model.to(device)
-    if run.path == "weights":
+    if subject.folder != run.root or run.path == "weights":
         files.write_json(files.join(subject.folder, runs.CONFIG), run.config | runs.circumstances(device, 1, workers))
     return evaluate_to(subject.folder, model, config, on, about, device, workers)

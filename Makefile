@@ -1,0 +1,131 @@
+# vit-tickets: `make help` lists the targets; variables are explained there.
+#
+# `make train PATH=rc` replaces the PATH that recipes search for programs: GNU make exports what stands on its command
+# line. So the value is taken aside, and the search path that make itself was started with is put back.
+ifeq ($(origin PATH),command line)
+  TRAIN_PATH := $(PATH)
+  STARTED_WITH := $(shell PATH=/usr/bin:/bin; tr '\0' '\n' < /proc/$$PPID/environ 2>/dev/null | sed -n 's/^PATH=//p')
+  override PATH := $(or $(STARTED_WITH),/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin)
+else
+  TRAIN_PATH := lt
+endif
+export PATH
+
+SHELL := /bin/sh
+PYTHON ?= python3
+DATA ?= digits
+MODEL ?= $(if $(ON_DIGITS),deit_micro,deit_small)
+SPARSITY ?= 0.27
+SELECTOR ?=
+WEIGHTS ?=
+EPOCHS ?=
+GPUS ?= 1
+SEED ?= 0
+
+HERE := $(CURDIR)
+BIN := $(HERE)/.venv/bin
+VT := $(BIN)/vit-tickets
+READY := .venv/ready
+
+# DATA is the embedded dataset, a dataset, or a source that is packed to data/<name> first.
+ON_DIGITS := $(filter digits data/digits,$(DATA:/=))
+NAME := $(notdir $(DATA:/=))
+DATASET := $(if $(wildcard $(DATA)/dataset.json),$(DATA:/=),data/$(NAME))
+PACKED := $(DATASET)/dataset.json
+
+DIGITS_SELECTOR := runs/digits-deit_micro-dense-seed0
+SELECTOR_USED := $(or $(SELECTOR),$(if $(ON_DIGITS),$(DIGITS_SELECTOR),deit_small))
+NEEDS_PRETRAINING := $(if $(ON_DIGITS),$(if $(SELECTOR),,$(DIGITS_SELECTOR)/final.safetensors))
+# A run is named after its model in the manifest's folder, as `vit-tickets generate` does by default.
+SHORT_SELECTOR = $(if $(NEEDS_PRETRAINING),deit_micro,$(shell $(BIN)/python -c "from vit_tickets.pipeline.names import selector_name; print(selector_name('$(SELECTOR_USED)'))"))
+MANIFEST = manifests/$(NAME)-$(SHORT_SELECTOR)-s$(SPARSITY)
+
+TRAIN = $(if $(filter-out 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m vit_tickets.train,$(VT) train)
+EPOCHS_OPTION := $(if $(EPOCHS),--epochs $(EPOCHS))
+WEIGHTS_OPTION := $(if $(WEIGHTS),--weights $(WEIGHTS))
+RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)-seed*)
+
+DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
+DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
+
+.PHONY: help setup demo test test-all lint tickets train evaluate report bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@echo "make TARGET [DATA=digits] [SPARSITY=0.27] [SELECTOR=...] [WEIGHTS=...] [MODEL=...] [PATH=lt] [EPOCHS=...] [GPUS=1]"
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo
+	@echo "DATA       a dataset, a source to be packed first, or digits (embedded; the default)"
+	@echo "SPARSITY   share of patches to drop ($(SPARSITY); make demo uses 0.75)"
+	@echo "SELECTOR   timm ViT or a run; digits pretrains its own, other data use deit_small"
+	@echo "WEIGHTS    file with the selector's weights (default: the hub's)"
+	@echo "MODEL      deit_t/s/m/b, deit_micro, swin_t, resnet50    PATH   lt, rc, dense or small"
+	@echo "EPOCHS     of the run (default: the recipe's)            GPUS   processes of torchrun"
+
+setup: $(READY)  ## .venv with everything, at the versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[all]"
+	touch $@
+
+data/digits/dataset.json: | $(READY)
+	$(VT) pack digits data/digits
+
+ifneq ($(DATASET),data/digits)
+$(PACKED): | $(READY)
+	$(VT) pack $(DATA) $(DATASET)
+endif
+
+$(DIGITS_SELECTOR)/final.safetensors: | $(READY) data/digits/dataset.json
+	$(VT) train data/digits --model deit_micro --path dense --resume
+
+tickets: $(READY) $(PACKED) $(NEEDS_PRETRAINING)  ## stage 1: select every image's ticket (resumes)
+	$(VT) generate $(DATASET) --sparsity $(SPARSITY) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) --out $(MANIFEST)
+
+# A finished manifest is left as it is, so training can depend on it without asking the selector again.
+tickets-once: $(READY) $(PACKED) $(NEEDS_PRETRAINING)
+	@test -e $(MANIFEST)/ticket.json || \
+	  $(VT) generate $(DATASET) --sparsity $(SPARSITY) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) --out $(MANIFEST)
+.PHONY: tickets-once
+
+train: $(READY) $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
+	$(TRAIN) $(DATASET) --model $(MODEL) --path $(TRAIN_PATH) --seed $(SEED) $(EPOCHS_OPTION) --resume \
+	  $(if $(filter dense,$(TRAIN_PATH)),,--tickets $(MANIFEST))
+
+evaluate: $(READY)  ## score the finished runs on DATA at SPARSITY (and dense ones) on dense, lt and rc
+	@found=; for run in $(RUNS); do test -e $$run/final.safetensors || continue; found=1; \
+	  case $$run in *-dense-*) test -e $(MANIFEST)/ticket.json && with="--tickets $(MANIFEST)" || with= ;; *) with= ;; esac; \
+	  $(VT) evaluate $$run $$with || exit $$?; done; \
+	test -n "$$found" || { echo "no finished run on $(NAME) at sparsity $(SPARSITY) in runs/; make train first" >&2; exit 2; }
+
+report: $(READY)  ## table and verdict over those runs
+	@found=; for run in $(RUNS); do test -e $$run/final.safetensors && found="$$found $$run"; done; \
+	test -n "$$found" || { echo "no finished run on $(NAME) at sparsity $(SPARSITY) in runs/; make train first" >&2; exit 2; }; \
+	$(VT) report $$found
+
+demo: $(READY) data/digits/dataset.json $(DIGITS_SELECTOR)/final.safetensors  ## the whole path on digits, to the verdict: 8 minutes on 2 cores
+	$(VT) generate data/digits --sparsity $(DEMO_SPARSITY)
+	$(VT) train data/digits --model deit_micro --path lt --tickets $(DEMO_MANIFEST) --resume
+	$(VT) train data/digits --model deit_micro --path rc --tickets $(DEMO_MANIFEST) --resume
+	$(VT) train data/digits --model deit_micro --path small --tickets $(DEMO_MANIFEST) --resume
+	$(VT) evaluate $(DIGITS_SELECTOR) --tickets $(DEMO_MANIFEST)
+	for path in lt rc small; do $(VT) evaluate runs/digits-deit_micro-$$path-s$(DEMO_SPARSITY)-seed0 || exit $$?; done
+	$(VT) report $(DIGITS_SELECTOR) runs/digits-deit_micro-*-s$(DEMO_SPARSITY)-seed0
+
+test: $(READY)  ## fast tests, under 5 minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)  ## every test, under 25 minutes
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(READY)  ## paired benchmarks: ratios of two things measured in one run
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove the environment and caches; data, manifests and runs stay
+	rm -rf .venv build vit_tickets.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

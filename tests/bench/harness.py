@@ -1,0 +1,127 @@
+"""Paired timing: things take turns in one process, and only ratios between them are claimed.
+
+A machine that is busy slows all that take part in a round alike, so the ratio is taken round by round, and its median
+stands for the run.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Options:
+    """runs: rounds that count. quick: fewer images, to see that everything runs; its ratios prove nothing."""
+
+    runs: int
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One turn: seconds on the wall, and seconds of CPU time over all threads of the process."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median, least and greatest of the ratios of pairs."""
+
+    median: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How much faster `ours` is than `baseline`: both timed in the same rounds.
+
+    arithmetic: what the operation counts alone would give. target: the least ratio that is wanted, None where the
+    comparison is only for information.
+    """
+
+    what: str
+    ours: str
+    baseline: str
+    ours_turns: list[Timing]
+    baseline_turns: list[Timing]
+    arithmetic: float | None = None
+    target: float | None = None
+
+    @property
+    def ratio(self) -> Ratio:
+        return pairwise([turn.wall_s for turn in self.baseline_turns], [turn.wall_s for turn in self.ours_turns])
+
+    @property
+    def cpu_ratio(self) -> Ratio:
+        return pairwise([turn.cpu_s for turn in self.baseline_turns], [turn.cpu_s for turn in self.ours_turns])
+
+    @property
+    def reached(self) -> bool | None:
+        return None if self.target is None else self.ratio.median >= self.target
+
+
+def take_turns(
+    contestants: dict[str, Callable[[], object]],
+    runs: int,
+    warmup: int = 1,
+    clock: Callable[[], Timing] | None = None,
+) -> dict[str, list[Timing]]:
+    """Time each of `contestants` once per round, in the given order (A B A B ...): `runs` turns per name.
+
+    The first `warmup` rounds are not counted.
+    """
+    clock = clock or _now
+    turns: dict[str, list[Timing]] = {name: [] for name in contestants}
+    for number in range(warmup + runs):
+        for name, contestant in contestants.items():
+            before = clock()
+            contestant()
+            after = clock()
+            if number >= warmup:
+                turns[name].append(Timing(after.wall_s - before.wall_s, after.cpu_s - before.cpu_s))
+    return turns
+
+
+def _now() -> Timing:
+    """The clocks, once the device has done all that was asked of it."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return Timing(time.perf_counter(), time.process_time())
+
+
+def pairwise(numerators: list[float], denominators: list[float]) -> Ratio:
+    """Ratios of the two lists, pair by pair."""
+    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def median_wall_s(turns: list[Timing]) -> float:
+    return statistics.median(turn.wall_s for turn in turns)
+
+
+def fastest(turns: dict[str, list[Timing]], names: list[str]) -> str:
+    """Which of `names` has the least median on the wall."""
+    return min(names, key=lambda name: median_wall_s(turns[name]))
+
+
+@contextmanager
+def arithmetic_threads(count: int) -> Iterator[None]:
+    """torch's own threads set to `count`, and back to what they were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cores() -> int:
+    return os.cpu_count() or 1

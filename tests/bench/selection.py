@@ -1,0 +1,223 @@
+"""`generate` against a plain forward pass of the same model.
+
+command       python -m tests.bench selection
+part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/shard.py drives it (batches of 16,
+              one arithmetic thread per core), against normalisation and timm's own forward pass of the same network on
+              the same pixels. The baseline is timed twice, driven by the same threads and by torch's own, and the
+              target is set against the faster.
+part 2        end to end: JPEGs from a shard, decoded by the same threads on both sides; the local engine, with its
+              Parquet file, against a plain loop that is pipelined in the same way and classifies the images.
+arithmetic    deit_small with 196 patches, stages in blocks 4, 7, 10: 1.448 at sparsity 0.27, 1.598 at 0.488
+targets       part 1: 93% of arithmetic; part 2: 1.2 at 0.27
+"""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from vit_tickets.pipeline import shards, vit
+from vit_tickets.pipeline.pack import pack
+from vit_tickets.pipeline.patches import Budget
+from vit_tickets.ticketgen import job, shard
+from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
+from vit_tickets.ticketgen.selector import Selector, open_selector
+
+from . import arithmetic
+from .harness import Finding, Options, arithmetic_threads, cores, fastest, take_turns
+
+MODEL = "deit_small"
+SPARSITIES = (0.27, 0.488)
+SHARE_OF_ARITHMETIC = 0.93
+END_TO_END_TARGET = {0.27: 1.2}
+IN_POOL, BY_TORCH = "plain, same threads", "plain, torch's threads"
+
+
+def run(options: Options) -> list[Finding]:
+    torch.manual_seed(0)
+    device = resolve_device("auto")
+    with tempfile.TemporaryDirectory(prefix="vit-tickets-bench-") as folder:
+        weights = os.path.join(folder, "random.safetensors")
+        save_file(vit.create_model(MODEL).state_dict(), weights)
+        spec = open_selector(MODEL, weights)
+        settings = shard.Settings(batch_size=16 if device == "cpu" else 256)
+        engine = LocalEngine(spec, settings, device, "fp32", workers=None)
+        return [*without_decode(engine, options), *end_to_end(engine, folder, options)]
+
+
+def limit(selector: Selector, sparsity: float) -> float:
+    """How much faster selection can be than a forward pass, by operation counts."""
+    shape, stages = arithmetic.Shape.of(selector.network), selector.spec.stages
+    plan = Budget(sparsity).stage_counts(shape.num_patches, len(stages))
+    return arithmetic.forward(shape) / arithmetic.selection(shape, stages, plan)
+
+
+def num_images(engine: LocalEngine, quick: bool) -> int:
+    """Four batches for every thread, so that the last ones weigh little."""
+    return engine.settings.batch_size * engine.settings.threads * (1 if quick else 4)
+
+
+# --- part 1: decode excluded
+
+
+def without_decode(engine: LocalEngine, options: Options) -> list[Finding]:
+    selector, settings = engine.selector, engine.settings
+    side, count = selector.spec.image_size, num_images(engine, options.quick)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
+    batches = [pixels[start : start + settings.batch_size] for start in range(0, count, settings.batch_size)]
+    plans = {s: Budget(s).stage_counts(selector.spec.num_patches, len(selector.spec.stages)) for s in SPARSITIES}
+
+    contestants = {IN_POOL: lambda: in_threads(selector, settings, lambda batch: classify(selector, batch), batches)}
+    if selector.device.type == "cpu":
+        contestants[BY_TORCH] = lambda: by_torch(selector, batches)
+    baselines = list(contestants)
+    for sparsity, plan in plans.items():
+        contestants[f"rank {sparsity}"] = ranking(selector, settings, plan, batches)
+    turns = take_turns(contestants, options.runs)
+
+    faster, findings = fastest(turns, baselines), []
+    for sparsity in SPARSITIES:
+        ours, ratio = f"rank {sparsity}", limit(selector, sparsity)
+        for baseline in sorted(baselines, key=lambda name: name != faster):
+            is_headline = baseline == faster
+            what = f"select, s{sparsity:g}, {count} images" + (" (faster baseline)" if is_headline else "")
+            target = SHARE_OF_ARITHMETIC * ratio if is_headline else None
+            findings.append(Finding(what, "rank", baseline, turns[ours], turns[baseline], ratio, target))
+    return findings
+
+
+def ranking(
+    selector: Selector, settings: shard.Settings, plan: tuple[int, ...], batches: list[np.ndarray]
+) -> Callable[[], object]:
+    return lambda: in_threads(selector, settings, lambda batch: selector.rank(batch, [plan], False), batches)
+
+
+@torch.inference_mode()
+def classify(selector: Selector, pixels: np.ndarray) -> torch.Tensor:
+    """Class indices (B,) by timm's own forward pass, of uint8 pixels (B, 3, side, side)."""
+    images = torch.from_numpy(pixels).to(selector.device, non_blocking=True)
+    return selector.network(selector.normalise(images)).argmax(dim=1).cpu()
+
+
+def by_torch(selector: Selector, batches: list[np.ndarray]) -> list[torch.Tensor]:
+    """Batch after batch in this thread, each spread by torch over all cores."""
+    with arithmetic_threads(cores()):
+        return [classify(selector, batch) for batch in batches]
+
+
+def in_threads(selector: Selector, settings: shard.Settings, work: Callable, groups: Iterable) -> list:
+    """`work` on every group in as many threads (on a GPU in one) as `shard.rank_samples` has, one core each."""
+    computing = settings.threads if selector.device.type == "cpu" else 1
+    with (
+        arithmetic_threads(1),
+        ThreadPoolExecutor(computing, initializer=torch.set_num_threads, initargs=(1,)) as computers,
+    ):
+        return list(shard._map_ordered(computers, work, groups, ahead=computing + 1))
+
+
+# --- part 2: end to end
+
+
+def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Finding]:
+    selector, settings = engine.selector, engine.settings
+    count = num_images(engine, options.quick)
+    source, kind = os.path.join(folder, "source"), "photographs"
+    if not copy_photographs(source, count):
+        synthesise(source, count)
+        kind = "synthetic JPEGs"
+    dataset = pack(source, os.path.join(folder, "dataset"), split="train", shard_size=count, progress=False).dataset
+
+    def task(sparsity: float) -> shard.ShardTask:
+        outs = [os.path.join(folder, f"s{sparsity:g}")]
+        request = job.Request(dataset, selector.spec, [Budget(sparsity)], outs, ["train"], "auto", settings)
+        return job.plan_tasks(replace(request, overwrite=True))[0][0]
+
+    tasks = {sparsity: task(sparsity) for sparsity in SPARSITIES}
+    contestants = {"plain loop": lambda: plain_loop(selector, tasks[SPARSITIES[0]], settings)}
+    for sparsity in SPARSITIES:
+        contestants[f"s{sparsity:g}"] = generating(engine, tasks[sparsity])
+    turns = take_turns(contestants, options.runs)
+    return [
+        Finding(
+            f"end to end, s{sparsity:g}, {tasks[sparsity].samples} {kind}",
+            "local engine",
+            "plain loop",
+            turns[f"s{sparsity:g}"],
+            turns["plain loop"],
+            limit(selector, sparsity),
+            END_TO_END_TARGET.get(sparsity),
+        )
+        for sparsity in SPARSITIES
+    ]
+
+
+class Counter:
+    """The part of a progress bar that an engine calls."""
+
+    def __init__(self):
+        self.images = self.errors = 0
+
+    def count(self, images: int, errors: int) -> None:
+        self.images, self.errors = self.images + images, self.errors + errors
+
+
+def generating(engine: LocalEngine, task: shard.ShardTask) -> Callable[[], None]:
+    def generate() -> None:
+        counter = Counter()
+        for finished in engine.run([task], counter):
+            if finished.error or counter.errors or counter.images != task.samples:
+                raise RuntimeError(f"{finished.error or 'not every image was selected'}: the time means nothing")
+
+    return generate
+
+
+def plain_loop(selector: Selector, task: shard.ShardTask, settings: shard.Settings) -> list[torch.Tensor]:
+    """The classes of a shard's images: `shard.rank_samples` with the forward pass in the place of the selector."""
+    with ThreadPoolExecutor(settings.threads) as decoders:
+        decoded = shard._map_ordered(
+            decoders,
+            lambda sample: shard.decode(sample, task.view, settings.max_pixels),
+            shards.read_shard(task.path),
+            ahead=settings.batch_size * (settings.threads + 1),
+        )
+
+        def work(group: list) -> torch.Tensor:
+            return classify(selector, np.stack([item.pixels for item in group]))
+
+        return in_threads(selector, settings, work, shard._groups(decoded, settings.batch_size))
+
+
+def copy_photographs(target: str, count: int) -> bool:
+    """The first `count` photographs of the shared data, as an image folder; False where there are not so many."""
+    shared = Path(os.environ.get("VIT_TICKETS_SHARED", "../shared"))
+    found = sorted((shared / "data/imagenet-samples/train").glob("*/*.JPEG"))[:count]
+    if len(found) < count:
+        return False
+    for path in found:
+        place = os.path.join(target, path.parent.name)
+        os.makedirs(place, exist_ok=True)
+        shutil.copy(path, place)
+    return True
+
+
+def synthesise(target: str, count: int) -> None:
+    """JPEGs of 256 x 340 pixels: smooth colours under grain, about as heavy as a photograph of that size."""
+    place = os.path.join(target, "class")
+    os.makedirs(place)
+    for number in range(count):
+        random = np.random.default_rng(number)
+        colours = Image.fromarray(random.integers(0, 256, (8, 10, 3), dtype=np.uint8))
+        smooth = np.asarray(colours.resize((340, 256), Image.Resampling.BICUBIC), dtype=np.int16)
+        pixels = np.clip(smooth + random.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+        Path(place, f"{number:05d}.jpg").write_bytes(stream.getvalue())

@@ -1,0 +1,130 @@
+"""The harness' own arithmetic: turns, ratios, operation counts, the table and the JSON."""
+
+import contextlib
+import json
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vit_tickets.pipeline import vit
+from vit_tickets.pipeline.patches import Budget
+from vit_tickets.train.models import SparseViT
+
+from . import arithmetic
+from .harness import Finding, Ratio, Timing, arithmetic_threads, fastest, pairwise, take_turns
+from .report import HEADER, headline, machine, table, write_json
+
+DEIT_SMALL = arithmetic.Shape(196, 1, 768, 384, 1536, 12, 1000)
+STAGES = (4, 7, 10)
+
+
+class Clock:
+    """A clock that contestants move themselves."""
+
+    def __init__(self):
+        self.wall_s = 0.0
+
+    def __call__(self) -> Timing:
+        return Timing(self.wall_s, 2 * self.wall_s)
+
+    def taking(self, log: list[str], name: str, seconds: list[float]):
+        left = iter(seconds)
+
+        def contestant() -> None:
+            log.append(name)
+            self.wall_s += next(left)
+
+        return contestant
+
+
+def turns_of(*seconds: float) -> list[Timing]:
+    return [Timing(wall_s, wall_s) for wall_s in seconds]
+
+
+def test_contestants_take_turns_and_warm_up_is_not_counted():
+    clock, log = Clock(), []
+    contestants = {"a": clock.taking(log, "a", [64, 4, 8]), "b": clock.taking(log, "b", [32, 2, 1])}
+    turns = take_turns(contestants, runs=2, warmup=1, clock=clock)
+    assert log == ["a", "b"] * 3
+    assert turns == {"a": [Timing(4, 8), Timing(8, 16)], "b": [Timing(2, 4), Timing(1, 2)]}
+    assert fastest(turns, ["a", "b"]) == "b"
+
+
+def test_ratios_are_taken_pair_by_pair():
+    assert pairwise([2.0, 30.0, 8.0], [1.0, 10.0, 1.0]) == Ratio(3.0, 2.0, 8.0)
+    with pytest.raises(ValueError, match="argument 2"):
+        pairwise([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(("target", "reached"), [(1.5, True), (1.6, False), (None, None)])
+def test_a_finding_says_how_much_faster_ours_is(target, reached):
+    finding = Finding("select", "rank", "plain", turns_of(2, 4), turns_of(3, 6), 1.75, target)
+    assert finding.ratio == Ratio(1.5, 1.5, 1.5)
+    assert finding.reached is reached
+
+
+@pytest.mark.parametrize(("sparsity", "select", "train"), [(0.27, 1.448, 1.386), (0.488, 1.598, 2.007)])
+def test_arithmetic_of_deit_small(sparsity, select, train):
+    plan = Budget(sparsity).stage_counts(DEIT_SMALL.num_patches, len(STAGES))
+    dense = arithmetic.forward(DEIT_SMALL)
+    assert dense / arithmetic.selection(DEIT_SMALL, STAGES, plan) == pytest.approx(select, abs=2e-3)
+    step = arithmetic.training_step(DEIT_SMALL, plan[-1])
+    assert arithmetic.training_step(DEIT_SMALL) / step == pytest.approx(train, abs=2e-3)
+
+
+@pytest.fixture(scope="module")
+def network() -> VisionTransformer:
+    return vit.create_model("deit_micro").eval()
+
+
+def counted(work) -> int:
+    """Multiply-accumulates that torch itself counts in `work`; it counts attention only where that is not fused."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() // 2
+
+
+def test_operation_counts_are_what_torch_counts(network):
+    shape, images = arithmetic.Shape.of(network), torch.zeros(2, 3, 48, 48)
+    with torch.no_grad():
+        assert 2 * arithmetic.forward(shape) == counted(lambda: network(images))
+        kept_BK = torch.arange(9).expand(2, 9)
+        assert 2 * arithmetic.forward(shape, 9) == counted(lambda: SparseViT(network)(images, kept_BK))
+    stages, plan = (2, 4), (20, 9)
+    selected = counted(lambda: vit.identify_tokens(network, images, stages, [plan]))
+    assert 2 * arithmetic.selection(shape, stages, plan) == selected
+    trained = counted(lambda: SparseViT(network)(images, kept_BK).sum().backward())
+    assert 2 * arithmetic.training_step(shape, 9) == trained
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    with contextlib.suppress(KeyError), arithmetic_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+def test_table_and_json(tmp_path):
+    findings = [
+        Finding("select", "rank", "plain", turns_of(0.002, 0.004), turns_of(0.003, 0.006), 1.6, 1.4),
+        Finding("select", "rank", "slower", turns_of(2, 4), turns_of(3, 8)),
+    ]
+    lines = table(findings).splitlines()
+    assert len(lines) == 3
+    assert all(name in lines[0] for name in HEADER)
+    assert "1.500" in lines[1]
+    assert "93.8%" in lines[1]
+    assert lines[1].rstrip().endswith("reached")
+
+    record = machine()
+    assert record["versions"]["torch"] in headline(record)
+    path = tmp_path / "bench.json"
+    write_json(str(path), record, {"selection": findings})
+    written = json.loads(path.read_text())
+    assert written["machine"]["cores"] >= 1
+    assert written["benchmarks"]["selection"][0]["ratio"] == {"median": 1.5, "least": 1.5, "most": 1.5}
+    assert written["benchmarks"]["selection"][1]["ours_turns"][1]["wall_s"] == 4

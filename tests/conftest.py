@@ -1,0 +1,43 @@
+"""What several tests need: a small packed dataset, a small true manifest, the shared real data where it is there."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import write_folder, write_manifest
+from vit_tickets.pipeline.pack import pack
+from vit_tickets.pipeline.shards import Dataset
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of the shared real data (data/, weights/); skips where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no shared data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def small_source(tmp_path_factory) -> Path:
+    """An image folder with train (12 cats, 11 dogs, one of them broken) and val (3 and 4), 24 x 24 pixels."""
+    root = tmp_path_factory.mktemp("source")
+    write_folder(root / "train", {"cat": 12, "dog": 10})
+    (root / "train" / "dog" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    write_folder(root / "val", {"cat": 3, "dog": 4}, first=100)
+    return root
+
+
+@pytest.fixture(scope="session")
+def packed(small_source, tmp_path_factory) -> str:
+    """`small_source` as a dataset of shards of 8 (train: 8, 8, 7; val: 7). Not to be changed: copy it first."""
+    root = str(tmp_path_factory.mktemp("packed") / "small")
+    pack(str(small_source), root, shard_size=8, progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tickets(packed, tmp_path_factory) -> str:
+    """A true manifest of `packed`: N = 36, k = 18, one row with an error. Not to be changed: copy it first."""
+    return write_manifest(Dataset.open(packed), str(tmp_path_factory.mktemp("manifest") / "tickets"))

@@ -1,0 +1,108 @@
+"""Small true data for tests: pictures, sources of each kind, a manifest."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from vit_tickets.pipeline import files
+from vit_tickets.pipeline.images import crop_resize, decode
+from vit_tickets.pipeline.manifests import FORMAT_VERSION, INDEX, Row, write_rows
+from vit_tickets.pipeline.patches import Budget, random_subset, rank_dtype, ticket_of
+from vit_tickets.pipeline.shards import Dataset, Sample, read_shard, write_shard
+from vit_tickets.pipeline.views import View
+
+
+def png(seed: int, height: int = 24, width: int = 24) -> bytes:
+    """A small picture: noise over a gradient, different for every seed."""
+    pixels = np.random.default_rng(seed).integers(0, 128, (height, width, 3))
+    pixels += np.linspace(0, 127, width, dtype=np.int64)[None, :, None]
+    return encode(Image.fromarray(pixels.astype(np.uint8)), "PNG")
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def write_folder(root: Path, classes: dict[str, int], first: int = 0, **size) -> Path:
+    """An image folder: `classes` says how many PNGs each class has."""
+    for name, count in classes.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            (root / name / f"{name}_{index:02d}.png").write_bytes(png(first + index, **size))
+            first += 1
+    return root
+
+
+def write_parquet(path, labels, names=None, image=None):
+    """A file in the Hugging Face layout: one PNG per label."""
+    images = [{"bytes": png(seed), "path": f"{seed}.png"} for seed in range(len(labels))] if image is None else image
+    table = pa.table({"image": images, "label": pa.array(labels, pa.int64())})
+    if names is not None:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=2)
+
+
+def write_tars(root, labels_by_tar):
+    for name, labels in labels_by_tar.items():
+        samples = [Sample(f"{name}-{index}", label, png(index), "png") for index, label in enumerate(labels)]
+        write_shard(str(root), f"{name}.tar", samples)
+
+
+def brightness_rows(path: str, view: View, grid: int, counts: list[int], mask_seed: int, predict: bool) -> list[Row]:
+    """Rows of a shard as a selector would write them that finds bright patches informative."""
+    rows, num_patches, kept = [], grid * grid, counts[-1]
+    for sample in read_shard(path):
+        try:
+            image = decode(sample.data)
+        except Exception as error:
+            rows.append(Row(sample.key, sample.label, error=str(error)))
+            continue
+        square = crop_resize(image, view.box(image.height, image.width), view.image_size)
+        cells = np.asarray(square, dtype=np.float32).mean(axis=-1)
+        patch = view.image_size // grid
+        score = cells.reshape(grid, patch, grid, patch).mean(axis=(1, 3)).ravel()
+        score = (score / score.sum()).astype(np.float32)
+        rank = np.empty(num_patches, dtype=rank_dtype(num_patches))
+        rank[np.argsort(-score, kind="stable")] = np.arange(num_patches)
+        # the patches of each stage on a scale of their own, as attention over fewer tokens is
+        score = score * np.array([sum(int(place) < count for count in counts[:-1]) + 1.0 for place in rank], np.float32)
+        rows.append(
+            Row(
+                key=sample.key, label=sample.label, height=image.height, width=image.width, rank_N=rank,
+                ticket_k=ticket_of(rank, kept), random_k=random_subset(mask_seed, sample.key, num_patches, kept),
+                score_N=score, prediction=0 if predict else None, confidence=0.75 if predict else None,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def write_manifest(dataset: Dataset, root: str, grid: int = 6, sparsity: float = 0.5, predictions: bool = True) -> str:
+    """A true manifest of `dataset`, with a stand-in for the selector; 24-pixel view, mask seed 3, two stages."""
+    counts = list(Budget(sparsity=sparsity).stage_counts(grid * grid, 2))
+    common = {
+        "format_version": FORMAT_VERSION, "dataset": dataset.name, "selector": "bright", "weights_sha256": "ab" * 32,
+        "sparsity": sparsity, "stages": [2, 4], "counts": counts, "num_patches": grid * grid, "grid": grid,
+        "patch_size": 24 // grid, "image_size": 24, "mask_seed": 3, "precision": "fp32", "predictions": predictions,
+    }  # fmt: skip
+    splits = {}
+    for split, shards in dataset.splits.items():
+        view = View("full" if split == "train" else "center", image_size=24)
+        per_split = {"view": view.kind, "preprocessing": view.preprocessing()}
+        splits[split] = {"samples": 0, "errors": 0, **per_split}
+        for shard in shards:
+            rows = brightness_rows(dataset.path_of(shard), view, grid, counts, 3, predictions)
+            metadata = common | per_split | {"batch_size": 4, "shard_sha256": shard.sha256}
+            write_rows(files.join(root, split, f"{shard.stem}.parquet"), rows, metadata, predictions)
+            splits[split]["samples"] += len(rows)
+            splits[split]["errors"] += sum(row.error is not None for row in rows)
+    files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
+    return root

@@ -1,0 +1,177 @@
+"""Token identification against a slow, obvious implementation of its definition; strict loading; our models."""
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from vit_tickets.pipeline import vit
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.patches import Budget
+
+
+def reference_ranking(network, image, stages, counts):
+    """DESIGN.md section 4, one image and one token at a time. Returns rank and score as lists of N."""
+    with torch.no_grad():
+        x = network._pos_embed(network.patch_embed(image[None]))[0]
+        prefix = network.num_prefix_tokens
+        alive = list(range(len(x) - prefix))
+        rank, score = [None] * len(alive), [None] * len(alive)
+        for number, block in enumerate(network.blocks, 1):
+            attn, normed = block.attn, block.norm1(x)
+            q, k, v = attn.qkv(normed).split(attn.attn_dim, dim=-1)
+            outputs, cls_rows = [], []
+            for head in range(attn.num_heads):
+                part = slice(head * attn.head_dim, (head + 1) * attn.head_dim)
+                weights = torch.softmax(q[:, part] @ k[:, part].T / attn.head_dim**0.5, dim=-1)
+                outputs.append(weights @ v[:, part])
+                cls_rows.append(weights[0, prefix:])
+            x = x + attn.proj(torch.cat(outputs, dim=-1))
+            if number in stages:
+                attention = (sum(cls_rows) / len(cls_rows)).tolist()
+                best_first = sorted(range(len(alive)), key=lambda j: (-attention[j], alive[j]))
+                for place, j in enumerate(best_first):
+                    rank[alive[j]], score[alive[j]] = place, attention[j]
+                kept = sorted(best_first[: counts[stages.index(number)]])
+                x = torch.cat([x[:prefix], x[[prefix + j for j in kept]]])
+                alive = [alive[j] for j in kept]
+                if number == stages[-1]:
+                    return rank, score
+            x = x + block.mlp(block.norm2(x))
+    raise AssertionError("the last stage is one of the blocks")
+
+
+def small_vit(seed: int = 0, depth: int = 4, grid: int = 5, **kwargs):
+    torch.manual_seed(seed)
+    network = vit.create_model("deit_micro", img_size=4 * grid, patch_size=4, depth=depth, **kwargs).eval()
+    for parameter in network.parameters():  # far from initialisation, so that attention differs between patches
+        torch.nn.init.normal_(parameter, std=0.3) if parameter.ndim > 1 else None
+    return network
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    stages=st.sampled_from([(4,), (2, 4), (1, 2, 3), (2, 3, 4)]),
+    budget=st.one_of(
+        st.floats(0, 0.95).map(lambda s: Budget(sparsity=s)), st.floats(0.3, 1).map(lambda r: Budget(keep_rate=r))
+    ),
+)
+def test_identification_is_its_definition(seed, stages, budget):
+    network = small_vit(seed)
+    images = torch.randn(2, 3, 20, 20)
+    counts = budget.stage_counts(25, len(stages))
+    ranking = vit.identify_tokens(network, images, stages, [counts])[0]
+    for b, image in enumerate(images):
+        rank, score = reference_ranking(network, image, stages, counts)
+        torch.testing.assert_close(ranking.score_BN[b], torch.tensor(score), rtol=1e-4, atol=1e-6)
+        assert ranking.rank_BN[b].tolist() == rank
+
+
+@pytest.mark.parametrize("kwargs", [{"reg_tokens": 2}, {"qk_norm": True}, {"init_values": 0.1}, {"qkv_bias": False}])
+def test_variants_of_timm_vits_agree_with_their_own_forward(kwargs):
+    network = small_vit(1, **kwargs)
+    images = torch.randn(3, 3, 20, 20)
+    everything = [(25, 25)]
+    with torch.no_grad():
+        logits = network(images)
+    ranking = vit.identify_tokens(network, images, (2, 4), everything, predictions=True)[0]
+    torch.testing.assert_close(ranking.logits_BC, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_several_plans_at_once_equal_each_alone_bit_for_bit():
+    network, images = small_vit(2), torch.randn(4, 3, 20, 20)
+    plans = [Budget(sparsity=s).stage_counts(25, 3) for s in (0.27, 0.488, 0.75)]
+    together = vit.identify_tokens(network, images, (1, 2, 4), plans)
+    for plan, shared in zip(plans, together, strict=True):
+        alone = vit.identify_tokens(network, images, (1, 2, 4), [plan])[0]
+        assert torch.equal(alone.rank_BN, shared.rank_BN)
+        assert torch.equal(alone.score_BN, shared.score_BN)
+
+
+def test_predictions_do_not_change_the_ticket():
+    network, images = small_vit(3), torch.randn(4, 3, 20, 20)
+    plan = Budget(sparsity=0.5).stage_counts(25, 2)
+    without = vit.identify_tokens(network, images, (2, 3), [plan])[0]
+    with_them = vit.identify_tokens(network, images, (2, 3), [plan], predictions=True)[0]
+    assert torch.equal(without.rank_BN, with_them.rank_BN)
+    assert torch.equal(without.score_BN, with_them.score_BN)
+
+
+def test_ties_go_to_the_lower_patch_index():
+    network = small_vit(4)
+    for block in network.blocks:
+        torch.nn.init.zeros_(block.attn.qkv.weight)  # every query attends to every key alike
+    ranking = vit.identify_tokens(network, torch.randn(1, 3, 20, 20), (2, 4), [(10, 5)])[0]
+    assert ranking.rank_BN[0].tolist() == list(range(25))
+
+
+def test_stages_follow_the_depth():
+    assert vit.default_stages("deit_small", 12) == (4, 7, 10)  # the paper's 4th, 7th and 10th layer
+    assert vit.default_stages("deit_micro", 4) == (4,)
+    assert vit.default_stages("vit_large_patch16_224", 24) == (7, 13, 19)
+
+
+def test_deit_medium_has_the_papers_size():
+    network = vit.create_model("deit_medium")
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(49.0e6, rel=1e-3)  # REFERENCE section 3
+
+
+@pytest.mark.parametrize("model", ["resnet18", "vit_medium_patch16_gap_240"])
+def test_a_selector_needs_a_cls_token(model):
+    with pytest.raises(UserError, match="CLS token"):
+        vit.check_selector(vit.create_model(model), (1,))
+
+
+@pytest.mark.parametrize("stages", [(0,), (5,), (3, 2), (2, 2), ()])
+def test_stages_must_be_blocks_in_order(stages):
+    with pytest.raises(UserError, match="ascending stages between 1 and 4"):
+        vit.check_selector(small_vit(), stages)
+
+
+def test_a_missing_and_an_unexpected_weight_are_named(tmp_path):
+    network = small_vit()
+    state = dict(network.state_dict())
+    state["surplus"] = state.pop("head.bias")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"1 missing \(head\.bias\); 1 unexpected \(surplus\)"):
+        vit.load_strictly(network, vit.read_weights(str(tmp_path / "w.safetensors")), "w.safetensors")
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s}, lambda s: {"state_dict": s, "epoch": 3}])
+def test_pth_files_load_bare_or_wrapped(tmp_path, wrap):
+    state = small_vit(5).state_dict()
+    torch.save(wrap(state), tmp_path / "w.pth")
+    loaded = vit.read_weights(str(tmp_path / "w.pth"))
+    assert loaded.keys() == state.keys()
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("pickled code ran",)
+
+
+def test_pickled_code_is_refused(tmp_path, capsys):
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"model": Evil()}))
+    torch.save({"model": {"w": torch.zeros(1)}, "args": Evil()}, tmp_path / "evil2.pth")
+    for name in ("evil.pth", "evil2.pth"):
+        with pytest.raises(UserError, match="refused"):
+            vit.read_weights(str(tmp_path / name))
+    assert "pickled code ran" not in capsys.readouterr().out
+
+
+def test_the_hash_of_weights_does_not_depend_on_their_file(tmp_path):
+    network, other = small_vit(6), small_vit(7)
+    before = vit.weights_sha256(network)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    assert vit.weights_sha256(other) != before
+    vit.load_strictly(other, vit.read_weights(str(tmp_path / "w.pth")), "w.pth")
+    assert vit.weights_sha256(other) == before
+
+
+def test_no_published_weights_is_one_line():
+    with pytest.raises(UserError, match="no published weights; pass --weights FILE"):
+        vit.pretrained_vit("deit_micro")

@@ -1,0 +1,224 @@
+"""`vit-tickets generate` as a user runs it: engines, resume, refusals, kills. Real subprocesses, real Ray."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.pack import pack
+from vit_tickets.pipeline.shards import Dataset
+
+VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
+
+
+def generate(*arguments, check=True, **environment):
+    """The command in this process (a process of its own costs seconds of imports)."""
+    done = CliRunner(env=environment).invoke(main, ["generate", *map(str, arguments)])
+    if check:
+        assert done.exit_code == 0, done.output
+    return done
+
+
+def contents(folder):
+    """SHA-256 of every file below `folder` but ticket.json, by relative path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and path.name != "ticket.json"
+    }
+
+
+def without_circumstances(folder):
+    record = json.loads((Path(folder) / "ticket.json").read_text())
+    return {name: value for name, value in record.items() if name not in ("wall_time_s", "engine", "device")}
+
+
+@pytest.fixture(scope="module")
+def local(packed, selector_run, tmp_path_factory):
+    """An undisturbed manifest by the local engine, both formats."""
+    out = tmp_path_factory.mktemp("local") / "m"
+    options = ("--selector", selector_run, "--sparsity", 0.5, "--format", "parquet,webdataset")
+    done = generate(packed, *options, "--engine", "local", "--out", out)
+    assert done.stdout.startswith("selector: ")
+    return out
+
+
+def test_the_manifest_opens_with_pandas(local):
+    frame = pd.read_parquet(local / "train")
+    assert len(frame) == 23
+    assert frame["error"].notna().sum() == 1
+    whole = frame[frame["error"].isna()]
+    assert whole["rank"].iloc[0].dtype == np.uint8
+    assert set(whole["lt"].map(len)) == {18} == set(whole["rc"].map(len))
+    record = json.loads((local / "ticket.json").read_text())
+    assert record["splits"]["train"]["view"] == "full"
+    assert record["splits"]["val"]["view"] == "center"
+    assert record["splits"]["train"]["samples"] == 23
+    assert record["splits"]["train"]["errors"] == 1
+    assert record["selector_seconds"] == 5.5
+
+
+def test_a_manifest_passes_verify(local, packed):
+    done = CliRunner().invoke(main, ["verify", str(local), "--dataset", packed])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("workers", [1, 2])  # on 2 cores: all of Ray's CPUs in one actor, and one each
+def test_both_engines_write_the_same_bytes(local, packed, selector_run, tmp_path, workers):
+    options = ("--selector", selector_run, "--sparsity", 0.5, "--format", "parquet,webdataset")
+    generate(packed, *options, "--engine", "ray", "--workers", workers, "--out", tmp_path / "m")
+    assert contents(tmp_path / "m") == contents(local)
+    assert without_circumstances(tmp_path / "m") == without_circumstances(local)
+
+
+def test_the_local_engine_does_not_import_ray(packed, selector_run, tmp_path):
+    (tmp_path / "ray.py").write_text("raise AssertionError('ray was imported')")
+    command = [VIT_TICKETS, "generate", packed, "--selector", selector_run, "--engine", "local"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*command, "--out", str(tmp_path / "m")], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_several_sparsities_equal_each_alone(local, packed, selector_run, tmp_path):
+    options = ("--selector", selector_run, "--engine", "local", "--format", "parquet,webdataset")
+    generate(packed, *options, "--sparsity", "0.5,0.75", "--out", tmp_path / "m")
+    assert contents(tmp_path / "m" / "s0.5") == contents(local)
+    generate(packed, *options, "--sparsity", "0.75", "--out", tmp_path / "alone")
+    assert contents(tmp_path / "m" / "s0.75") == contents(tmp_path / "alone")
+
+
+def test_a_rerun_skips_what_is_there_and_makes_what_is_missing(local, packed, selector_run, tmp_path):
+    options = ("--selector", selector_run, "--sparsity", 0.5, "--engine", "local", "--format", "parquet,webdataset")
+    copy = tmp_path / "m"
+    shutil.copytree(local, copy)
+    (copy / "train" / "000001.parquet").unlink()
+    (copy / "webdataset" / "val" / "000000.tar").unlink()
+    (copy / "train" / ".000001.parquet.dead.part").write_bytes(b"left by a killed writer")
+    kept = (copy / "train" / "000000.parquet").stat().st_mtime_ns
+    done = generate(packed, *options, "--out", copy)
+    assert "15 images selected" in done.stdout
+    assert "15 were there already" in done.stdout
+    assert contents(copy) == contents(local)
+    assert (copy / "train" / "000000.parquet").stat().st_mtime_ns == kept
+
+
+def test_a_later_split_adds_to_the_manifest(local, packed, selector_run, tmp_path):
+    options = ("--selector", selector_run, "--sparsity", 0.5, "--engine", "local", "--out", tmp_path / "m")
+    generate(packed, *options, "--split", "val")
+    assert list(json.loads((tmp_path / "m" / "ticket.json").read_text())["splits"]) == ["val"]
+    generate(packed, *options, "--split", "train")
+    assert set(json.loads((tmp_path / "m" / "ticket.json").read_text())["splits"]) == {"train", "val"}
+    assert pd.read_parquet(tmp_path / "m" / "train")["key"].is_unique
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--sparsity", 0.75), "sparsity: expected 0.75, found 0.5|counts: expected"),
+        (("--sparsity", 0.5, "--mask-seed", 1), "mask_seed: expected 1, found 0"),
+        (("--sparsity", 0.5, "--precision", "bf16"), 'precision: expected "bf16", found "fp32"'),
+        (("--sparsity", 0.5, "--view", "center"), 'view: expected "center", found "full"|preprocessing: expected'),
+    ],
+)
+def test_another_request_into_the_same_folder_is_refused(local, packed, selector_run, tmp_path, options, difference):
+    copy = shutil.copytree(local, tmp_path / "m")
+    before = contents(copy)
+    request = (packed, "--selector", selector_run, "--engine", "local", *options, "--out", copy)
+    done = generate(*request, check=False)
+    assert done.exit_code == 2
+    assert any(text in done.stderr for text in difference.split("|"))
+    assert "Traceback" not in done.stderr
+    assert contents(copy) == before
+    generate(*request, "--overwrite")
+
+
+def test_a_failed_shard_is_named_and_the_others_are_done(packed, selector_run, tmp_path):
+    copy = shutil.copytree(packed, tmp_path / "data")
+    tar = copy / "train" / "000001.tar"
+    tar.write_bytes(tar.read_bytes()[:3000])
+    options = ("--selector", selector_run, "--out", tmp_path / "m")
+    for engine in ("local", "ray"):  # the second finds what the first has done
+        done = generate(copy, *options, "--engine", engine, check=False)
+        assert done.exit_code == 1
+        assert "1 of" in done.stderr
+        assert "train/000001.tar" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in (tmp_path / "m" / "train").iterdir()) == ["000000.parquet", "000002.parquet"]
+    assert not (tmp_path / "m" / "ticket.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sparsity", "1.5"), "expected a sparsity in [0, 1), found 1.5"),
+        (("--sparsity", "0.5", "--keep-rate", "0.9"), "found both"),
+        (("--sparsity", "much"), "found 'much'"),
+        (("--selector", "deit_gigantic"), "found 'deit_gigantic'"),
+        (("--selector", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
+        (("--split", "test"), "has no split 'test'; it has train, val"),
+        (("--stages", "9"), "expected ascending stages between 1 and 4"),
+        (("--format", "csv"), "found 'csv'"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(packed, selector_run, tmp_path, arguments, message):
+    arguments = arguments if "--selector" in arguments else (*arguments, "--selector", selector_run)
+    done = generate(packed, *arguments, "--engine", "local", "--out", tmp_path / "m", check=False)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_offline_without_weights_says_what_to_pass_within_seconds(packed, tmp_path):
+    started = time.monotonic()
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    command = [VIT_TICKETS, "generate", packed, "--engine", "local", "--out", str(tmp_path / "m")]
+    done = subprocess.run(command, env=offline, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pass --weights FILE" in done.stderr
+    assert time.monotonic() - started < 30
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, small_source):
+    """Forty shards of the same few images, so that a kill comes in the middle."""
+    root = tmp_path_factory.mktemp("many")
+    for i in range(25):
+        shutil.copytree(small_source / "train", root / "source" / "train" / f"c{i % 2}" / f"copy{i:02d}")
+    pack(str(root / "source"), str(root / "data"), shard_size=14, progress=False)
+    assert len(Dataset.open(str(root / "data")).shards("train")) > 40
+    return root / "data"
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_killed_in_the_middle_and_started_again_ends_with_the_same_bytes(many, selector_run, tmp_path, engine):
+    options = (many, "--selector", selector_run, "--sparsity", "0.5,0.75", "--batch-size", 4)
+    generate(*options, "--engine", "local", "--out", tmp_path / "undisturbed")
+    total = len(contents(tmp_path / "undisturbed"))
+    out = tmp_path / "killed"
+    for wanted in (4, total // 2):
+        process = subprocess.Popen(
+            [VIT_TICKETS, "generate", *map(str, options), "--engine", engine, "--out", str(out)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while len(list(out.rglob("*.parquet"))) < wanted and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    made = len(list(out.rglob("*.parquet")))
+    assert 4 <= made < total, f"{made} of {total}: the kill did not come in the middle"
+    assert not list(out.rglob("ticket.json"))
+    time.sleep(1)  # Ray's own processes notice that their driver is gone
+    generate(*options, "--engine", engine, "--out", out)
+    assert contents(out) == contents(tmp_path / "undisturbed")

@@ -1,0 +1,176 @@
+"""Training: reproducible, resumable, the same on one rank and on two."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.train import checkpoint
+from vit_tickets.train.distributed import World
+from vit_tickets.train.loop import Options, Trainer
+from vit_tickets.train.recipes import DEIT
+from vit_tickets.train.run import resolve
+
+RECIPE = DEIT.override(
+    epochs=3, batch_size=8, lr=1e-3, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.0, crop_scale=0.5
+).override(lr_batch=8)
+
+
+def trainer(data, out, path="lt", tickets=None, workers=1, recipe=RECIPE, **options):
+    run = resolve(Dataset.open(data), "deit_micro", path, recipe, tickets=tickets, out=str(out), **options)
+    return Trainer(run, World(0, 1, "cpu"), Options(workers, progress=False))
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(out):
+    return load_file(out / "final.safetensors")
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("path", ["lt", "rc", "dense", "small"])
+def test_every_path_trains_and_leaves_its_files(numbered_data, numbered_tickets, tmp_path, path):
+    trainer(numbered_data, tmp_path, path, numbered_tickets).fit()
+    log = metrics(tmp_path)
+    assert [line["epoch"] for line in log] == [1, 2, 3]
+    assert [line["step"] for line in log] == [7, 14, 21]
+    assert all(math.isfinite(line["loss"]) and line["images_per_s"] > 0 for line in log)
+    assert 0 <= log[-1]["val_top1"] <= 100
+    assert (tmp_path / "last.pt").exists()
+    side = 4 if path == "small" else 6  # 18 of 36 patches: 16 = 4 x 4 is the nearest square
+    assert weights(tmp_path)["pos_embed"].shape == (1, 1 + side * side, 96)
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_the_loss_falls(numbered_data, numbered_tickets, tmp_path):
+    """62 pictures can be learnt by heart."""
+    longer = RECIPE.override(epochs=12, smoothing=0.0, crop_scale=1.0, hflip=0.0)
+    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=longer).fit()
+    log = metrics(tmp_path)
+    assert log[-1]["loss"] < log[0]["loss"] - 0.05
+
+
+def test_the_same_seed_gives_the_same_weights(numbered_data, numbered_tickets, tmp_path):
+    with_drop_path = RECIPE.override(drop_path=0.3, epochs=2)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        trainer(numbered_data, tmp_path / name, "rc", numbered_tickets, recipe=with_drop_path, seed=seed).fit()
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_all_paths_of_a_seed_start_from_the_same_weights(numbered_data, numbered_tickets, tmp_path):
+    states = [
+        trainer(numbered_data, tmp_path / path, path, numbered_tickets).model.network.state_dict()
+        for path in ("lt", "rc", "dense")
+    ]
+    assert equal(states[0], states[1])
+    assert equal(states[0], states[2])
+
+
+def test_going_on_after_an_epoch_ends_with_the_same_weights(numbered_data, numbered_tickets, tmp_path):
+    recipe = RECIPE.override(drop_path=0.3)
+    trainer(numbered_data, tmp_path / "whole", "lt", numbered_tickets, recipe=recipe).fit()
+
+    broken = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
+    record = broken._record
+
+    def stop_after_the_second(line, writer):
+        record(line, writer)
+        if line["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    broken._record = stop_after_the_second
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit()
+    assert not (tmp_path / "broken" / "final.safetensors").exists()
+
+    resumed = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
+    resumed.restore()
+    assert resumed.epoch == 2
+    resumed.fit()
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    without_time = [
+        [{k: v for k, v in line.items() if k not in ("seconds", "images_per_s")} for line in metrics(tmp_path / name)]
+        for name in ("whole", "broken")
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_checkpoint_is_tensors_and_plain_values(numbered_data, numbered_tickets, tmp_path):
+    recipe = RECIPE.override(epochs=1)
+    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=recipe).fit()
+    assert checkpoint.load(str(tmp_path / "last.pt"))["epoch"] == 1
+    (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be resumed from"):
+        checkpoint.load(str(tmp_path / "last.pt"))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_optimizer(numbered_data, numbered_tickets, tmp_path):
+    run = trainer(numbered_data, tmp_path, "lt", numbered_tickets)
+    with torch.no_grad():
+        run.model.network.head.bias.fill_(math.nan)
+    before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
+    with pytest.raises(WorkFailed, match="the loss is nan in epoch 1, step 0"):
+        run.fit()
+    after = run.model.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "head.bias")
+
+
+def test_a_holdout_yields_best(numbered_data, tmp_path):
+    trainer(numbered_data, tmp_path, "dense", holdout=0.3).fit()
+    log = metrics(tmp_path)
+    assert all("holdout_top1" in line for line in log)
+    assert (tmp_path / "best.safetensors").exists()
+
+
+def test_the_learning_rate_warms_up_and_falls(numbered_data, tmp_path):
+    run = trainer(numbered_data, tmp_path, "dense", recipe=RECIPE.override(epochs=10, warmup_epochs=2.0))
+    rates = []
+    for step in range(10 * run.steps):
+        run.scheduler.step_update(step)
+        rates.append(run.lr)
+    peak = run.run.recipe.peak_lr
+    assert rates[0] < 0.01 * peak
+    assert max(rates) == pytest.approx(peak, rel=0.1)
+    assert rates.index(max(rates)) == 2 * run.steps
+    assert rates[-1] < 0.05 * peak
+
+
+def torchrun(ranks, *arguments):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
+        "-m", "vit_tickets.train", *map(str, arguments),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, numbered_tickets, tmp_path):
+    options = [
+        numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets, "--epochs", 2,
+        "--batch-size", 8, "--lr", 0.01, "--drop-path", 0, "--warmup-epochs", 0.5, "--device", "cpu",
+    ]  # fmt: skip
+    torchrun(2, *options, "--workers", 1, "--out", tmp_path / "two")
+    torchrun(1, *options, "--workers", 2, "--out", tmp_path / "one")
+    two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
+    assert [line["step"] for line in two] == [7, 14]
+    for a, b in zip(two, one, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        assert a["val_top1"] == b["val_top1"]
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-2, atol=1e-4)
+    shutil.rmtree(tmp_path / "two")

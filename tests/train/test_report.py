@@ -1,0 +1,322 @@
+"""The report on synthetic run folders: groups, pairing, verdicts, cost, files."""
+
+import json
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.train.report import report
+
+IMAGES = 400
+TICKETS = {
+    "dataset": "digits", "selector": "deit_micro", "weights_sha256": "5e" * 32, "sparsity": 0.75, "keep_rate": None,
+    "counts": [9], "num_patches": 36, "mask_seed": 0,
+}  # fmt: skip
+COSTS = {"selector_run": "runs/selector", "selector_seconds": 300.0, "wall_time_s": 20.0}
+# share of images that is classified right, by (trained on, tested on)
+RIGHT = {
+    "dense": {"dense": 0.90, "lt": 0.60, "rc": 0.40},
+    "lt": {"dense": 0.70, "lt": 0.92, "rc": 0.50},
+    "rc": {"dense": 0.75, "lt": 0.70, "rc": 0.80},
+    "small": {"dense": 0.80},
+}
+SECONDS = {"dense": 20.0, "lt": 8.0, "rc": 8.0, "small": 8.0}
+
+
+def write_run(root, path, seed=0, finished=True, on=None, metadata=None, **changes):
+    """A run folder as `train` and `evaluate` write it; `changes` go into config.json, `metadata` into predictions."""
+    budget = 0.75 if path in ("lt", "rc", "small") else None
+    folder = root / changes.pop("name", f"{path}-seed{seed}")
+    folder.mkdir(parents=True)
+    config = {
+        "format_version": 1, "dataset": "digits", "split": "train", "model": "deit_micro", "path": path,
+        "sparsity": budget, "keep_rate": None, "kept": 9 if path in ("lt", "rc") else 36, "num_patches": 36,
+        "can_drop_patches": True, "seed": seed, "mask_seed": seed, "epochs": 3, "batch_size": 128,
+        "image_size": 24 if path == "small" else 48, "patch_size": 8, "num_classes": 10, "holdout": 0.0, "limit": None,
+        "tickets_dir": "manifests/t" if budget else None, "tickets": TICKETS | COSTS if budget else None,
+        "recipe": {"lr": 1e-3, "epochs": 3, "image_size": None}, "versions": {}, "hardware": "2 CPU cores", "ranks": 1,
+    } | changes  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    if path != "weights":
+        lines = [{"epoch": e, "step": e, "loss": 1.0, "seconds": SECONDS.get(path, 1.0)} for e in range(1, 4)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if finished and path != "weights":
+        (folder / "final.safetensors").write_bytes(b"")
+    for how in RIGHT.get(path, RIGHT["dense"]) if on is None else on:
+        share = RIGHT.get(path, RIGHT["dense"])[how]
+        write_predictions(folder, how, share, seed, **{"size": config["image_size"], **(metadata or {})})
+    return str(folder)
+
+
+def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_labels=0, **changes):
+    """Right on about the easiest `share` of the images, plus some luck; rows in an order of their own."""
+    rng = np.random.default_rng([seed, round(1000 * share)])
+    difficulty = np.random.default_rng(0).permutation(IMAGES) / IMAGES
+    keys = [f"class{i % 10}/{i:05d}" for i in range(IMAGES)] if keys is None else keys
+    label = (np.arange(len(keys)) + shift_labels) % 10
+    prediction = np.where(difficulty[: len(keys)] + rng.normal(0, 0.01, len(keys)) < share, label, (label + 1) % 10)
+    order = rng.permutation(len(keys))
+    metadata = {
+        "format_version": 1, "dataset": "digits", "split": "val", "on": on, "view": "center",
+        "preprocessing": {"image_size": size, "crop_pct": 1.0}, "model": "deit_micro", "weights_sha256": str(folder),
+        "samples": len(keys), "errors": 2, "tickets": TICKETS | {"view": "center"},
+    } | changes  # fmt: skip
+    table = pa.table({
+        "key": [keys[i] for i in order],
+        "label": pa.array(label[order], pa.int32()),
+        "prediction": pa.array(prediction[order], pa.int32()),
+        "top5": [[int(prediction[i])] for i in order],
+        "confidence": pa.array(np.full(len(keys), 0.5), pa.float32()),
+    })  # fmt: skip
+    table = table.replace_schema_metadata({b"vit_tickets": json.dumps(metadata).encode()})
+    pq.write_table(table, folder / f"predictions-{on}.parquet")
+
+
+@pytest.fixture
+def four(tmp_path):
+    return [write_run(tmp_path, path) for path in RIGHT]
+
+
+def group_of(made):
+    (group,) = made.data["groups"]
+    return group
+
+
+def test_matrix_verdict_null_hypothesis_and_cost(four, tmp_path):
+    made = report(four)
+    group = group_of(made)
+    assert made.folder == str(tmp_path / "report")
+    assert (group["images"], group["errors"], group["view"], group["split"]) == (IMAGES, 2, "center", "val")
+    assert {path: set(cells) for path, cells in group["matrix"].items()} == {p: set(c) for p, c in RIGHT.items()}
+    cell = group["matrix"]["lt"]["rc"]
+    assert cell["mean"] == pytest.approx(50, abs=2)
+    assert cell["low"] < cell["mean"] < cell["high"]
+    (named,) = group["verdicts"]
+    verdict = named["verdict"]
+    assert verdict["label"] == "wins"
+    matrix = group["matrix"]
+    gap = matrix["lt"]["lt"]["mean"] - matrix["rc"]["lt"]["mean"]
+    assert verdict["gap"]["estimate"] == pytest.approx(gap)
+    assert "these three runs" in verdict["scope"]
+    assert group["small"]["label"] == "beats"
+    cost = group["cost"]
+    assert (cost["dense"], cost["lt"], cost["saving"], cost["selection"], cost["selector"]) == (60, 24, 36, 20, 300)
+    assert (cost["runs_for_selection"], cost["runs_for_all"]) == (1, 9)
+    assert group["missing"] == []
+    assert group["warnings"] == []
+
+
+def test_files_say_the_same_as_the_text(four, tmp_path):
+    made = report(four, str(tmp_path / "out"))
+    folder = tmp_path / "out"
+    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md", "report.png"]
+    assert json.loads((folder / "report.json").read_text()) == json.loads(json.dumps(made.data))
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    markdown = (folder / "report.md").read_text()
+    for reason in group_of(made)["verdicts"][0]["verdict"]["reasons"]:
+        assert reason in markdown
+        assert reason in made.text
+    assert "verdict: LT wins" in made.text
+    assert "9 of 36 patches; 400 images of val, view center, 2 left out for errors" in made.text
+    assert "validation included" in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("| small")]
+    assert rows[0].count(" - |") == 2
+    assert report(four, str(tmp_path / "again")).data == made.data
+
+
+def test_command_prints_the_text_and_works_twice_on_the_same_glob(four, tmp_path):
+    for _ in range(2):
+        result = CliRunner().invoke(main, ["report", *sorted(str(path) for path in tmp_path.iterdir())])
+        assert result.exit_code == 0, result.output
+        assert "verdict: LT wins" in result.output
+
+
+def test_several_seeds(tmp_path):
+    runs = [write_run(tmp_path, path, seed) for path in ("dense", "lt", "rc") for seed in range(3)]
+    group = group_of(report(runs))
+    cell = group["matrix"]["lt"]["lt"]
+    assert cell["seeds"] == len(cell["per_seed"]) == 3
+    assert cell["sd"] == pytest.approx(np.std(cell["per_seed"], ddof=1))
+    verdict = group["verdicts"][0]["verdict"]
+    assert verdict["match"]["seeds"] == [3, 3] or verdict["match"]["seeds"] == (3, 3)
+    assert "Seeds: LT on lt 3" in verdict["scope"]
+
+
+def test_models_that_cannot_drop_patches_get_two_verdicts(tmp_path):
+    runs = [write_run(tmp_path, path, can_drop_patches=False) for path in ("dense", "lt", "rc")]
+    made = report(runs)
+    paper, sparse = group_of(made)["verdicts"]
+    assert paper["name"].startswith("the paper's verdict")
+    assert (paper["verdict"]["match"]["minuend"], paper["verdict"]["gap"]["subtrahend"]) == (
+        "LT on dense",
+        "RC on dense",
+    )
+    assert paper["verdict"]["label"] == "loses"
+    assert sparse["name"].startswith("the sparse verdict")
+    assert (sparse["verdict"]["match"]["minuend"], sparse["verdict"]["gap"]["subtrahend"]) == ("LT on lt", "RC on lt")
+    assert sparse["verdict"]["label"] == "wins"
+    for sentence in (
+        "dropped patches set to zero",
+        "(tested on whole images): LT loses",
+        "(tested on tickets): LT wins",
+    ):
+        assert sentence in made.text
+
+
+def test_missing_predictions_name_the_command_that_makes_them(tmp_path):
+    dense = write_run(tmp_path, "dense", on=["dense"])
+    lt = write_run(tmp_path, "lt", on=[])
+    rc = write_run(tmp_path, "rc", finished=False, on=[])
+    made = report([dense, lt, rc])
+    assert group_of(made)["verdicts"][0]["verdict"] is None
+    assert "expected results of LT on lt, RC on lt" in made.text
+    assert f"`vit-tickets evaluate {dense} --on lt,rc --tickets manifests/t` makes them" in made.text
+    assert f"`vit-tickets evaluate {lt} --on dense,lt,rc` makes them" in made.text
+    assert f"{rc} has not finished (3 of 3 epochs)" in made.text
+    assert "found no rc run" in report([dense, lt], str(tmp_path / "two")).text
+
+
+def test_dense_runs_join_every_budget_and_tickets_of_another_budget_are_a_dash(tmp_path):
+    half = TICKETS | {"sparsity": 0.5, "counts": [18], "view": "center"}
+    dense = write_run(tmp_path, "dense")
+    runs = [write_run(tmp_path, path) for path in ("lt", "rc")]
+    runs += [
+        write_run(tmp_path, path, name=f"{path}-s0.5", sparsity=0.5, kept=18, metadata={"tickets": half})
+        for path in ("lt", "rc")
+    ]
+    by_budget = {group["budget"]["sparsity"]: group for group in report([dense, *runs]).data["groups"]}
+    assert set(by_budget) == {0.5, 0.75}
+    assert set(by_budget[0.75]["matrix"]["dense"]) == {"dense", "lt", "rc"}
+    assert set(by_budget[0.5]["matrix"]["dense"]) == {"dense"}
+    assert "with tickets of another budget" in by_budget[0.5]["missing"][0]
+    assert by_budget[0.5]["verdicts"][0]["verdict"]["label"] == "wins"
+
+
+def test_published_weights_stand_in_for_dense_but_their_epochs_are_unknown(tmp_path):
+    runs = [write_run(tmp_path, path) for path in ("weights", "lt", "rc")]
+    made = report(runs)
+    verdict = group_of(made)["verdicts"][0]["verdict"]
+    assert verdict["match"]["subtrahend"] == "the published weights on dense"
+    assert verdict["label"] == "inconclusive"
+    assert "is not known" in verdict["reasons"][2]
+
+
+def test_longer_training_other_recipe_and_limit_are_warned_of(tmp_path):
+    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", epochs=5, limit=100), write_run(tmp_path, "rc")]
+    runs.append(write_run(tmp_path, "small", recipe={"lr": 2e-3, "epochs": 3, "image_size": None}))
+    made = report(runs)
+    assert group_of(made)["verdicts"][0]["verdict"]["label"] == "inconclusive"
+    warnings = "\n".join(group_of(made)["warnings"])
+    assert "differ in epochs: 3 (dense-seed0, rc-seed0, small-seed0), 5 (lt-seed0)" in warnings
+    assert "differ in limit: None" in warnings
+    assert "differ in lr: 0.001" in warnings
+    assert "image_size" not in warnings
+
+
+def test_cost_never_pays_back_when_lt_is_not_faster(tmp_path):
+    runs = [write_run(tmp_path, path) for path in ("dense", "lt", "rc")]
+    slow = "".join(json.dumps({"epoch": e, "seconds": 30.0}) + "\n" for e in range(1, 4))
+    (tmp_path / "lt-seed0" / "metrics.jsonl").write_text(slow)
+    made = report(runs)
+    cost = group_of(made)["cost"]
+    assert cost["never"] is True
+    assert cost["runs_for_selection"] is None
+    assert "lt took 30.0 s longer than dense" in made.text
+    assert "never" in made.text
+
+
+def test_published_selector_and_other_hardware_in_the_cost(tmp_path):
+    published = TICKETS | {"selector_run": None, "selector_seconds": None, "wall_time_s": 20.0}
+    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", tickets=published, hardware="a GPU")]
+    made = report(runs)
+    assert "published weights, not counted" in made.text
+    assert "not comparable" in made.text
+    assert group_of(made)["cost"]["saving"] is None
+
+
+MISPAIRED = [
+    ({"keys": [f"class{i % 10}/{i:05d}" for i in range(IMAGES - 1)]}, "1 images are missing (such as 'class9/00399')"),
+    ({"keys": [f"x/{i:05d}" for i in range(IMAGES)]}, "400 images are missing (such as 'class0/00000') and 400"),
+    ({"shift_labels": 1}, "400 labels differ, the first of 'class0/00000': expected 0, found 1"),
+    ({"view": "full"}, 'view: expected "center", found "full"'),
+    ({"preprocessing": {"image_size": 48, "crop_pct": 0.9}}, "preprocessing: expected"),
+    ({"split": "train"}, 'split: expected "val", found "train"'),
+    ({"tickets": TICKETS | {"view": "center", "weights_sha256": "0" * 64}}, "they differ in weights_sha256"),
+    ({"tickets": TICKETS | {"view": "center", "counts": [10]}}, "they differ in counts: expected [9], found [10]"),
+    ({"tickets": None}, "they differ in"),
+    ({"format_version": 2}, "expected format version 1, found 2"),
+    ({"weights_sha256": "other"}, "expected predictions of the weights"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISPAIRED)
+def test_mispaired_predictions_are_refused(tmp_path, change, message):
+    runs = [write_run(tmp_path, path) for path in ("dense", "lt", "rc")]
+    write_predictions(tmp_path / "rc-seed0", "lt", 0.7, **change)
+    with pytest.raises(UserError) as caught:
+        report(runs)
+    assert message in str(caught.value)
+    assert "rc-seed0/predictions-lt.parquet" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_dense_run_on_the_tickets_of_another_selector_is_refused(tmp_path):
+    other = TICKETS | {"view": "center", "selector": "deit_small"}
+    runs = [write_run(tmp_path, "dense", metadata={"tickets": other}), write_run(tmp_path, "lt")]
+    with pytest.raises(UserError, match=r"differ in selector: expected .deit_micro., found .deit_small."):
+        report(runs)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"found no config.json in"):
+        report([str(tmp_path)])
+    with pytest.raises(UserError, match="expected at least one run"):
+        report([])
+    first, second = (write_run(tmp_path, "lt", name=name) for name in "ab")
+    with pytest.raises(UserError, match="expected one lt run per seed"):
+        report([first, second])
+    damaged = tmp_path / "a" / "config.json"
+    damaged.write_text(damaged.read_text().replace('"lt"', '"both"'))
+    with pytest.raises(UserError, match="path: expected one of"):
+        report([first])
+    for change, message in (
+        ({"sparsity": None}, "expected either a sparsity or a keep rate"),
+        ({"sparsity": 2.0}, r"expected a sparsity in \[0, 1\), found 2"),
+        ({"format_version": 7}, "expected format version 1, found 7"),
+        ({"epochs": "many"}, "epochs: expected a whole number"),
+        ({"model": None}, "model: expected a text"),
+    ):
+        bad = write_run(tmp_path, "lt", name=f"bad{len(list(tmp_path.iterdir()))}", **change)
+        with pytest.raises(UserError, match=message):
+            report([bad])
+
+
+@pytest.mark.parametrize("content", [b"no parquet", b""])
+def test_damaged_files_are_told_in_one_line(four, tmp_path, content):
+    (tmp_path / "lt-seed0" / "predictions-lt.parquet").write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        report(four)
+
+
+def test_log_of_a_resumed_or_killed_run(four, tmp_path):
+    log = tmp_path / "lt-seed0" / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"epoch": 3, "seconds": 10.0}\n{"epoch": 4, "sec')
+    assert group_of(report(four))["cost"]["lt"] == 26
+    log.write_text("nonsense\n" + log.read_text())
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 1: expected a JSON object with an epoch"):
+        report(four)
+
+
+def test_without_matplotlib_the_rest_is_written(four, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    made = report(four)
+    assert "pip install 'vit-tickets[report]'" in made.text
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.json", "report.md"]
+    assert "report.png" not in made.markdown

@@ -1,0 +1,182 @@
+"""What arrives in a batch: every sample once, the same crops on every path, the right patches."""
+
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from tests.train.conftest import TRAIN, VAL, numbers_of
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.manifests import Manifest
+from vit_tickets.pipeline.patches import random_subset
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.views import View
+from vit_tickets.train.alignment import aligned_ticket
+from vit_tickets.train.data import SplitData, check_belongs, is_held_out
+from vit_tickets.train.stream import EvalStreamConfig, TrainStreamConfig, eval_batches, mixed, train_batches
+
+
+@pytest.fixture(scope="module")
+def config(numbered_data, numbered_tickets):
+    data = SplitData(Dataset.open(numbered_data), "train", Manifest.open(numbered_tickets))
+    return TrainStreamConfig(
+        data=data, path="dense", image_size=24, batch_size=8, epochs=2, seed=0, grid=6, kept=18, mask_seed=0,
+        min_scale=0.3, hflip=0.5, interpolation="bicubic",
+    )  # fmt: skip
+
+
+def epochs(config, workers):
+    """Numbers of the samples in each epoch, step by step, for all ranks."""
+    by_rank = []
+    for rank in range(config.num_ranks):
+        batches = list(train_batches(replace(config, rank=rank), workers))
+        assert all(len(batch["label"]) == config.batch_of_rank for batch in batches)
+        by_rank.append([numbers_of(batch["pixels"]) for batch in batches])
+    steps = [list(chain(*parts)) for parts in zip(*by_rank, strict=True)]
+    return [steps[epoch * config.steps : (epoch + 1) * config.steps] for epoch in range(config.epochs)]
+
+
+@pytest.mark.parametrize(("num_ranks", "workers"), [(1, 0), (1, 3), (2, 1), (4, 2)])
+def test_every_sample_at_most_once_an_epoch(config, num_ranks, workers):
+    first, second = epochs(replace(config, num_ranks=num_ranks), workers)
+    for epoch in (first, second):
+        seen = list(chain(*epoch))
+        assert len(seen) == len(set(seen)) == TRAIN // 8 * 8
+    assert first != second
+
+
+def test_ranks_times_workers_decide_the_batches(config):
+    one = epochs(config, workers=2)
+    two = epochs(replace(config, num_ranks=2), workers=1)
+    assert [[sorted(step) for step in epoch] for epoch in one] == [[sorted(step) for step in epoch] for epoch in two]
+
+
+def test_the_same_seed_gives_every_path_the_same_order_and_crops(config):
+    by_path = {path: list(train_batches(replace(config, path=path), 2)) for path in ("dense", "lt", "rc")}
+    for dense, lt, rc in zip(*by_path.values(), strict=True):
+        assert torch.equal(dense["pixels"], lt["pixels"])
+        assert torch.equal(dense["pixels"], rc["pixels"])
+        assert torch.equal(dense["label"], lt["label"])
+    other = next(train_batches(replace(config, seed=1), 2))
+    assert not torch.equal(other["pixels"], by_path["dense"][0]["pixels"])
+
+
+def test_labels_belong_to_their_pixels(config):
+    for batch in train_batches(config, 1):
+        assert [number % 2 for number in numbers_of(batch["pixels"])] == batch["label"].tolist()
+
+
+def test_the_random_subset_is_the_hash_of_the_key(config):
+    for batch in train_batches(replace(config, path="rc", mask_seed=7), 0):
+        for number, kept in zip(numbers_of(batch["pixels"]), batch["kept"], strict=True):
+            key = f"{('even', 'odd')[number % 2]}/{number:03d}"
+            assert kept.tolist() == random_subset(7, key, 36, 18).tolist()
+
+
+def test_the_ticket_follows_the_pixels(config):
+    """Tickets of this manifest are the brightest patches, and so are those of any crop of it."""
+    overlap, chance = [], []
+    for batch in train_batches(replace(config, path="lt", epochs=3, min_scale=0.5), 0):
+        kept = aligned_ticket(batch["rank"], batch["affine"], 6, 18)
+        # what a selector of bright patches would choose on the crop itself
+        brightness = batch["pixels"].float().mean(1).view(-1, 6, 4, 6, 4).mean((2, 4)).flatten(1)
+        own = brightness.argsort(1, descending=True)[:, :18]
+        for a, b in zip(kept.tolist(), own.tolist(), strict=True):
+            overlap.append(len(set(a) & set(b)) / 18)
+            chance.append(0.5)
+    assert np.mean(overlap) > 0.75 > np.mean(chance) + 0.2
+
+
+def test_without_cropping_the_ticket_is_the_stored_one(config, numbered_tickets):
+    manifest = Manifest.open(numbered_tickets)
+    stored = {}
+    for shard in config.data.shards:
+        for row in manifest.read("train", shard).to_pylist():
+            stored[int(row["key"].split("/")[1])] = row["lt"]
+    uncropped = EvalStreamConfig(config.data, View("full", 24), batch_size=8, grid=6, kept=18)
+    for batch in eval_batches(uncropped, 0):
+        kept = aligned_ticket(batch["rank"], batch["affine"], 6, 18)
+        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+            assert patches == stored[number]
+
+
+@pytest.mark.parametrize(("num_ranks", "workers"), [(1, 0), (1, 2), (3, 2)])
+def test_evaluation_sees_every_sample_once(config, num_ranks, workers):
+    data = replace(config.data, split="val")
+    keys = []
+    for rank in range(num_ranks):
+        part = EvalStreamConfig(data, View("center", 24), batch_size=4, grid=6, kept=18, rank=rank, num_ranks=num_ranks)
+        keys += [key for batch in eval_batches(part, workers) for key in batch["key"]]
+    assert len(keys) == len(set(keys)) == VAL
+
+
+def test_the_stored_random_counterpart_is_what_evaluation_uses(config, numbered_tickets):
+    data = replace(config.data, split="val")
+    table = Manifest.open(numbered_tickets).read("val", data.shards[0]).to_pylist()
+    stored = {row["key"]: row["rc"] for row in table}
+    for batch in eval_batches(EvalStreamConfig(data, View("center", 24), batch_size=4, grid=6, kept=18), 0):
+        for key, kept in zip(batch["key"], batch["random"].tolist(), strict=True):
+            assert kept == stored.get(key, kept)
+
+
+def test_holdout_and_limit_decide_who_takes_part(config):
+    plain = replace(config.data, manifest=None)
+    kept, held = replace(plain, holdout=(0.3, False)), replace(plain, holdout=(0.3, True))
+    assert sum(kept.counts) + sum(held.counts) == TRAIN
+    assert 0.1 * TRAIN < sum(held.counts) < 0.5 * TRAIN
+    names = [
+        sample.key for number in range(len(held.shards)) for _, sample, _ in held.read(number, 0, held.counts[number])
+    ]
+    assert all(is_held_out(key, 0.3) for key in names)
+    assert sum(replace(plain, limit=25).counts) == 25
+    assert sum(replace(config.data, limit=25, holdout=(0.3, False)).counts) < 25
+
+
+def broken_stream(packed, tickets, **changes):
+    manifest = Manifest.open(tickets) if tickets else None
+    data = SplitData(Dataset.open(packed), "train", manifest)
+    return TrainStreamConfig(
+        data=data, path="dense", image_size=24, batch_size=4, epochs=1, seed=0, grid=6, kept=18, mask_seed=0,
+        min_scale=1.0, hflip=0.0, interpolation="bicubic", **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_fails_in_training_stops_the_run(packed, workers):
+    with pytest.raises(UserError, match=r"image dog/broken cannot be decoded: .*; pass --skip-errors"):
+        list(train_batches(replace(broken_stream(packed, None), batch_size=23), workers))
+
+
+def test_or_is_left_out_and_counted(packed):
+    batches = list(train_batches(replace(broken_stream(packed, None, skip_errors=True), batch_size=23), 1))
+    assert [batch["skipped"] for batch in batches] == [1]
+    assert len(batches[0]["label"]) == 22
+
+
+def test_a_manifest_leaves_images_with_errors_out(packed, tickets):
+    stream = broken_stream(packed, tickets)
+    assert sum(stream.data.counts) == 22
+    assert stream.data.left_out == 1
+    assert len(list(train_batches(stream, 1))) == 5
+
+
+def test_tickets_of_another_dataset_are_refused(packed, numbered_data, numbered_tickets):
+    with pytest.raises(UserError, match="is for dataset 'data', expected 'small'"):
+        check_belongs(Manifest.open(numbered_tickets), Dataset.open(packed), ["train"])
+
+
+def test_tickets_of_other_shards_are_refused(numbered_data, numbered_tickets):
+    dataset = Dataset.open(numbered_data)
+    shards = [replace(shard, sha256="0" * 64) for shard in dataset.shards("train")]
+    changed = replace(dataset, splits={"train": shards})
+    with pytest.raises(UserError, match="was made from another shard"):
+        check_belongs(Manifest.open(numbered_tickets), changed, ["train"])
+
+
+def test_mixing_keeps_every_item_and_moves_them():
+    items = list(mixed(iter(range(100)), 100, np.random.default_rng(0), size=10))
+    assert sorted(items) == list(range(100))
+    assert items != list(range(100))
+    assert all(item <= place + 10 for place, item in enumerate(items))

@@ -1,0 +1,145 @@
+"""Accuracies and their differences, with bounds that resample seeds and images together.
+
+Legend: S runs (seeds) of a path, n images, R = runs of all paths. `correct_Sn` is bool: whether run s classifies image
+i correctly. Accuracies are in percent, differences in percentage points.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+Z = 1.6448536269514722  # 95% quantile of the standard normal distribution: one-sided bounds
+_COUNTS_AT_ONCE = 2_000_000  # 8 bytes each
+
+
+def bootstrap_means(
+    correct: Mapping[str, np.ndarray], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Resampled mean accuracy of each path, float64 (resamples,), in percent.
+
+    correct: per path a bool array (S, n); n and the images' order are the same for all, S may differ. One resample
+    draws n images with replacement, the same for all paths, and, for each path by itself, S - 1 of its S runs with
+    replacement (the one run where S = 1). S - 1 rather than S, because the mean of S draws would have the variance
+    (S - 1)/S^2 * s^2 instead of s^2/S, half of it for two seeds (Rao and Wu 1988, JASA 83, section 2). With several
+    seeds the bounds err on the wide side: what a run does by chance on an image counts up to three times (Owen 2007,
+    Annals of Applied Statistics 1, on resampling rows and columns).
+
+    Exact in distribution, yet no image is drawn: images on which all R runs agree in the same way are interchangeable,
+    so the number drawn of each such pattern is multinomial. Raises ValueError without images.
+    """
+    rows_Rn = np.concatenate(list(correct.values()))
+    n = rows_Rn.shape[1]
+    if n == 0:
+        raise ValueError("expected at least one image, found none")
+    _, first, counts = np.unique(np.packbits(rows_Rn, axis=0), axis=1, return_index=True, return_counts=True)
+    patterns_PR = rows_Rn[:, first].T.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    means_BR = np.empty((resamples, len(rows_Rn)))
+    step = max(1, _COUNTS_AT_ONCE // len(counts))
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        means_BR[start : start + size] = rng.multinomial(n, counts / n, size=size) @ patterns_PR * (100 / n)
+    means, offset = {}, 0
+    for path, correct_Sn in correct.items():
+        num_seeds = len(correct_Sn)
+        of_path_BS = means_BR[:, offset : offset + num_seeds]
+        offset += num_seeds
+        draws = max(1, num_seeds - 1)
+        weights_BS = rng.multinomial(draws, np.full(num_seeds, 1 / num_seeds), size=resamples) / draws
+        means[path] = (of_path_BS * weights_BS).sum(axis=1)
+    return means
+
+
+def lower_bound(resampled: np.ndarray) -> float:
+    """One-sided 95% lower bound: the 5% quantile of the resampled values."""
+    return _rounded(np.quantile(resampled, 1 - CONFIDENCE))
+
+
+def upper_bound(resampled: np.ndarray) -> float:
+    """One-sided 95% upper bound: the 95% quantile of the resampled values."""
+    return _rounded(np.quantile(resampled, CONFIDENCE))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of one cell of the matrix, percent.
+
+    seeds: S. per_seed: accuracy of each run. sd: between seeds, with S - 1 in the denominator; None for one seed.
+    low, high: two-sided 95% interval over seeds and images.
+    """
+
+    mean: float
+    sd: float | None
+    seeds: int
+    per_seed: tuple[float, ...]
+    low: float
+    high: float
+
+
+def accuracy(correct_Sn: np.ndarray) -> Accuracy:
+    """Mean over seeds of the accuracy, with its spread and interval; see `bootstrap_means`."""
+    per_seed = 100 * correct_Sn.mean(axis=1)
+    resampled = bootstrap_means({"": correct_Sn})[""]
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Accuracy(
+        mean=_rounded(per_seed.mean()),
+        sd=_rounded(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
+        seeds=len(per_seed),
+        per_seed=tuple(_rounded(value) for value in per_seed),
+        low=_rounded(low),
+        high=_rounded(high),
+    )
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The difference of two accuracies, `minuend` minus `subtrahend`, in points.
+
+    lower, upper: one-sided 95% bounds. standard_error: of the estimate, over seeds and images. seed_error: its part
+    that comes from the spread between seeds, 0 where each path has one. seeds: (of the minuend, of the subtrahend).
+    """
+
+    minuend: str
+    subtrahend: str
+    estimate: float
+    lower: float
+    upper: float
+    standard_error: float
+    seed_error: float
+    images: int
+    seeds: tuple[int, int]
+
+    @property
+    def image_error(self) -> float:
+        """The part of the standard error that more images would shrink."""
+        return max(0.0, self.standard_error**2 - self.seed_error**2) ** 0.5
+
+
+def contrast(minuend: str, minuend_Sn: np.ndarray, subtrahend: str, subtrahend_Sn: np.ndarray) -> Contrast:
+    """Compare two paths on the same images in the same order; bool arrays (S, n), S may differ.
+
+    The seed error is the textbook one of independent means, sqrt(s1^2/S1 + s2^2/S2), of the runs' accuracies.
+    """
+    resampled = bootstrap_means({"minuend": minuend_Sn, "subtrahend": subtrahend_Sn})
+    difference = resampled["minuend"] - resampled["subtrahend"]
+    accuracies = [100 * correct_Sn.mean(axis=1) for correct_Sn in (minuend_Sn, subtrahend_Sn)]
+    seed_variance = sum(values.var(ddof=1) / len(values) for values in accuracies if len(values) > 1)
+    return Contrast(
+        minuend,
+        subtrahend,
+        estimate=_rounded(accuracies[0].mean() - accuracies[1].mean()),
+        lower=lower_bound(difference),
+        upper=upper_bound(difference),
+        standard_error=_rounded(difference.std()),
+        seed_error=_rounded(seed_variance**0.5),
+        images=minuend_Sn.shape[1],
+        seeds=(len(minuend_Sn), len(subtrahend_Sn)),
+    )
+
+
+def _rounded(value: float) -> float:
+    """Free of floating-point dust, so that 0.5 points are 0.5 points; never -0."""
+    return round(float(value), 9) + 0.0

@@ -1,0 +1,102 @@
+"""What the tickets cost and save, in measured wall-clock seconds, and how many runs pay a manifest back."""
+
+import math
+from dataclasses import dataclass
+
+from vit_tickets.pipeline import files
+from vit_tickets.train.comparison import Group
+from vit_tickets.train.results import RunResult, read_log, training_seconds
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, each None where not known; runs are whole trainings, a mean over seeds.
+
+    selector: training the selector; published: whether it is published weights, which are not counted. saving: dense
+    minus lt, per run. runs_for_selection, runs_for_all: how many lt runs must share the manifest until their savings
+    pay for the selection, and for selection and selector; None where unknown or never. never: lt runs save nothing.
+    comparable: whether all dense and lt runs were on the same hardware.
+    """
+
+    dense: float | None
+    lt: float | None
+    selection: float | None
+    selector: float | None
+    saving: float | None
+    runs_for_selection: int | None
+    runs_for_all: int | None
+    published: bool
+    never: bool
+    comparable: bool
+
+
+def cost(group: Group) -> Cost:
+    """The costs of one group. Savings are counted only between runs on the same hardware."""
+    dense, lt = (_mean_seconds(group.of(path)) for path in ("dense", "lt"))
+    tickets = next((run.tickets for run in group.of("lt") if run.tickets), {})
+    selection, selector = tickets.get("wall_time_s"), _selector_seconds(tickets)
+    trained = [*group.of("dense"), *group.of("lt")]
+    hardware = {(run.config.get("hardware"), run.config.get("ranks")) for run in trained}
+    comparable = len(hardware) <= 1
+    saving = dense - lt if comparable and dense is not None and lt is not None else None
+    pays = saving is not None and saving > 0
+    return Cost(
+        dense,
+        lt,
+        selection,
+        selector,
+        saving,
+        runs_for_selection=math.ceil(selection / saving) if pays and selection is not None else None,
+        runs_for_all=math.ceil((selection + selector) / saving) if pays and None not in (selection, selector) else None,
+        published=not tickets.get("selector_run"),
+        never=saving is not None and saving <= 0,
+        comparable=comparable,
+    )
+
+
+def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
+    """(what, how much) lines for the report; only for groups with a ticket."""
+    if not group.of("lt"):
+        return []
+    selector = _duration(cost.selector)
+    if cost.selector is None and cost.published:
+        selector = "published weights, not counted"
+    rows = [
+        ("dense training, one run", _duration(cost.dense)),
+        ("lt training, one run", _duration(cost.lt)),
+        ("selection, once per dataset", _duration(cost.selection)),
+        ("training the selector", selector),
+    ]
+    if not cost.comparable:
+        return [*rows, ("saved per lt run", "not comparable: the dense and lt runs were on different hardware")]
+    if cost.saving is None:
+        return [*rows, ("saved per lt run", "-")]
+    if cost.never:
+        slower = f"nothing: lt took {_duration(-cost.saving)} longer than dense"
+        return [*rows, ("saved per lt run", slower), ("lt runs that pay the manifest back", "never")]
+    rows.append(("saved per lt run", f"{_duration(cost.saving)} ({cost.saving / cost.dense:.0%} of a dense run)"))
+    if cost.runs_for_selection is not None:
+        rows.append(("lt runs that pay the selection back", f"{cost.runs_for_selection:,}"))
+    if cost.runs_for_all is not None:
+        rows.append(("lt runs that pay selection and selector back", f"{cost.runs_for_all:,}"))
+    return rows
+
+
+def _selector_seconds(tickets: dict) -> float | None:
+    """As the manifest recorded it, else from the log of the selector's run if that folder is there."""
+    if tickets.get("selector_seconds") is not None:
+        return float(tickets["selector_seconds"])
+    run = tickets.get("selector_run")
+    return training_seconds(read_log(run)) if run and files.is_dir(run) else None
+
+
+def _mean_seconds(runs: list[RunResult]) -> float | None:
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    hours = f" ({seconds / 3600:,.1f} h)" if seconds >= 3600 else ""
+    return f"{seconds:,.1f} s{hours}"

@@ -1,0 +1,88 @@
+"""What the report says of one group of runs: its verdicts, the null hypothesis, the cost."""
+
+from dataclasses import dataclass
+
+from vit_tickets.train.bootstrap import Contrast, contrast
+from vit_tickets.train.comparison import Group
+from vit_tickets.train.costs import Cost, cost
+from vit_tickets.train.results import RunResult
+from vit_tickets.train.verdict import Verdict, judge, null_hypothesis
+
+SHOWN = {"lt": "LT", "rc": "RC", "weights": "the published weights"}
+
+
+@dataclass(frozen=True)
+class NamedVerdict:
+    """name: which of a group's verdicts. verdict: None where results are lacking; `lacking` then says which."""
+
+    name: str
+    verdict: Verdict | None
+    lacking: str | None = None
+
+
+@dataclass(frozen=True)
+class NullHypothesis:
+    """Ticket minus `small`: label beats, ties or trails."""
+
+    label: str
+    sentence: str
+    contrast: Contrast
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the report says of one group. small: None where there is nothing to compare with."""
+
+    group: Group
+    verdicts: list[NamedVerdict]
+    small: NullHypothesis | None
+    cost: Cost
+
+
+def find(group: Group) -> Finding:
+    """Compare the paths of `group`, as far as there are results."""
+    small = None
+    if {("lt", "lt"), ("small", "dense")} <= group.matrix.keys():
+        compared = _contrast(group, ("lt", "lt"), ("small", "dense"))
+        small = NullHypothesis(*null_hypothesis(compared), compared)
+    return Finding(group, _verdicts(group), small, cost(group))
+
+
+def _verdicts(group: Group) -> list[NamedVerdict]:
+    """One verdict; two for models that cannot drop patches; none for a group without a ticket to judge."""
+    if group.budget is None or not (group.of("lt") or group.of("rc")):
+        return []
+    if group.can_drop_patches:
+        return [_verdict(group, "verdict", tested_on="lt")]
+    return [
+        _verdict(group, "the paper's verdict (tested on whole images)", tested_on="dense"),
+        _verdict(group, "the sparse verdict (tested on tickets)", tested_on="lt"),
+    ]
+
+
+def _verdict(group: Group, name: str, tested_on: str) -> NamedVerdict:
+    ticket, dense, random = ("lt", tested_on), (group.baseline, "dense"), ("rc", tested_on)
+    lacking = [cell for cell in (ticket, dense, random) if cell not in group.matrix]
+    if lacking:
+        absent = [path for path, _ in lacking if not group.of(path)]
+        found = f"; found no {' and no '.join(absent)} run" if absent else ""
+        expected = ", ".join(_cell_name(*cell) for cell in lacking)
+        return NamedVerdict(name, None, f"expected results of {expected}{found}")
+    match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
+    epochs = {path: [run.epochs for run in _evaluated(group, path, on)] for path, on in (ticket, dense)}
+    longest, shortest = (
+        None if None in values else pick(values) for values, pick in zip(epochs.values(), (max, min), strict=True)
+    )
+    return NamedVerdict(name, judge(match, gap, lt_epochs=longest, dense_epochs=shortest))
+
+
+def _evaluated(group: Group, path: str, on: str) -> list[RunResult]:
+    return [run for run in group.of(path) if on in run.predictions]
+
+
+def _contrast(group: Group, minuend: tuple[str, str], subtrahend: tuple[str, str]) -> Contrast:
+    return contrast(_cell_name(*minuend), group.matrix[minuend], _cell_name(*subtrahend), group.matrix[subtrahend])
+
+
+def _cell_name(path: str, on: str) -> str:
+    return f"{SHOWN.get(path, path)} on {on}"

@@ -1,0 +1,107 @@
+"""The report over several runs: who was compared with whom, the matrix, the verdicts, the cost; as files and text."""
+
+import dataclasses
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+
+from vit_tickets.pipeline import files
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.train import figure, rendering
+from vit_tickets.train.bootstrap import CONFIDENCE, RESAMPLES
+from vit_tickets.train.comparison import group_runs
+from vit_tickets.train.findings import Finding, find
+from vit_tickets.train.results import FORMAT_VERSION, read_run
+from vit_tickets.train.verdict import needed
+
+
+@dataclass(frozen=True)
+class Report:
+    """text: for the terminal. markdown, data: what report.md and report.json hold. folder: where they are."""
+
+    text: str
+    markdown: str
+    data: dict[str, Any]
+    folder: str
+
+
+def report(run_folders: list[str], out: str | None = None) -> Report:
+    """Compare runs and write report.md, report.json and report.png into `out` (default: `report` beside the first run).
+
+    Without matplotlib there is no report.png, and the text says how to get it. A folder among `run_folders` that holds
+    an earlier report is left out, so that `runs/*` works twice. Raises UserError where a folder is no run, or where
+    runs of a group were not evaluated on the same images, labels, view and tickets.
+    """
+    folders = [folder for folder in dict.fromkeys(f.rstrip("/") or f for f in run_folders) if not _is_report(folder)]
+    if not folders:
+        raise UserError("expected at least one run to report on, found none")
+    findings = [find(group) for group in group_runs([read_run(folder) for folder in folders])]
+    out = out or files.join(posixpath.dirname(folders[0]), "report")
+    notes = []
+    try:
+        figure.draw([finding.group for finding in findings], files.join(out, "report.png"))
+    except UserError as error:
+        notes.append(str(error))
+    data = {
+        "format_version": FORMAT_VERSION,
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "groups": [_record(finding) for finding in findings],
+        "notes": notes,
+    }
+    markdown = rendering.markdown(findings, figure=None if notes else "report.png")
+    with files.atomic_write(files.join(out, "report.md")) as stream:
+        stream.write(markdown.encode())
+    files.write_json(files.join(out, "report.json"), data)
+    text = "\n".join([rendering.text(findings), *(f"note: {note}" for note in notes), f"report: {out}"])
+    return Report(text, markdown, data, out)
+
+
+def _is_report(folder: str) -> bool:
+    has = {name: files.exists(files.join(folder, name)) for name in ("config.json", "report.json")}
+    return has["report.json"] and not has["config.json"]
+
+
+def _record(finding: Finding) -> dict[str, Any]:
+    """All numbers of a group, for report.json; percent, points and seconds."""
+    group = finding.group
+    shared = group.reference.metadata if group.reference else {}
+    small = finding.small
+    return {
+        "dataset": group.dataset,
+        "model": group.model,
+        "budget": dataclasses.asdict(group.budget) if group.budget else None,
+        "kept": group.kept[0] if group.kept else None,
+        "num_patches": group.kept[1] if group.kept else None,
+        "can_drop_patches": group.can_drop_patches,
+        "split": shared.get("split"),
+        "view": shared.get("view"),
+        "preprocessing": shared.get("preprocessing"),
+        "images": group.images,
+        "errors": group.errors,
+        "tickets": group.tickets,
+        "matrix": {
+            path: {on: dataclasses.asdict(a) for (trained, on), a in group.accuracies.items() if trained == path}
+            for path in group.rows
+        },
+        "verdicts": [dataclasses.asdict(verdict) for verdict in finding.verdicts],
+        "small": small and dataclasses.asdict(small) | {"needed": dataclasses.asdict(needed(small.contrast, 0.0))},
+        "cost": dataclasses.asdict(finding.cost),
+        "runs": [
+            {
+                "folder": run.folder,
+                "path": run.path,
+                "seed": run.seed,
+                "mask_seed": run.config.get("mask_seed"),
+                "epochs": run.epochs,
+                "finished": run.finished,
+                "recipe_sha256": run.recipe_hash,
+                "settings": run.settings,
+                "seconds": run.seconds,
+                "hardware": run.config.get("hardware"),
+            }
+            for run in group.runs
+        ],
+        "missing": group.missing,
+        "warnings": group.warnings,
+    }
