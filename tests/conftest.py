@@ -1,6 +1,10 @@
 """What several tests need: a small packed dataset, a small true manifest, the shared real data where it is there."""
 
+import os
 from pathlib import Path
+
+# Small models on few cores: threads that wait for each other cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

@@ -72,6 +72,8 @@ def train(
     vit-tickets train data/imagenet --model deit_small --path lt --tickets manifests/imagenet-deit_small-s0.27
     vit-tickets train data/imagenet --model swin_tiny --path rc --tickets manifests/imagenet-deit_small-s0.27
     """
+    # Loader workers share the CPUs with arithmetic threads that would spin while they wait; read when torch is imported
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vit_tickets.pipeline import files
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.train import run as runs

@@ -94,6 +94,8 @@ class SplitData:
 
         Raises UserError where the shard's keys are not those of the manifest's rows.
         """
+        if start >= stop:
+            return
         shard, mask = self.shards[shard_number], self.members[shard_number]
         tickets = None if self.manifest is None else read_tickets(self.manifest, self.split, shard)
         member, row = 0, -1

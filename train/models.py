@@ -66,7 +66,8 @@ def embed_kept(network: VisionTransformer, images: Tensor, kept_BK: Tensor) -> T
     if network.pos_embed is None:
         return network.pos_drop(torch.cat([*prefix, x_BKD], dim=1))
     num_prefix = 0 if network.no_embed_class else network.num_prefix_tokens
-    x_BKD = x_BKD + network.pos_embed[0, num_prefix:][kept_BK]
+    # not pos_embed[...][kept_BK]: on several CPU threads its gradient is summed in no fixed order
+    x_BKD = x_BKD + F.embedding(kept_BK, network.pos_embed[0, num_prefix:])
     x_BTD = torch.cat([*prefix, x_BKD], dim=1)
     if num_prefix:
         x_BTD = torch.cat([x_BTD[:, :num_prefix] + network.pos_embed[:, :num_prefix], x_BTD[:, num_prefix:]], dim=1)

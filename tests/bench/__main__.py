@@ -18,9 +18,9 @@ def main(args: list[str] | None = None) -> None:
     chosen = parser.parse_args(args)
     if unknown := [name for name in chosen.names if name not in BENCHMARKS]:
         parser.error(f"expected names among {', '.join(BENCHMARKS)}, found {unknown[0]}")
+    if chosen.runs is not None and chosen.runs < 1:
+        parser.error(f"--runs: expected at least 1, found {chosen.runs}")
     options = Options(chosen.runs or (2 if chosen.quick else 7), chosen.quick)
-    if options.runs < 1:
-        parser.error(f"--runs: expected at least 1, found {options.runs}")
 
     record, findings = machine(), {}
     print(headline(record), flush=True)

@@ -1,10 +1,11 @@
 """A training step on tickets against the dense step of the same model.
 
-command       python -m tests.bench step
+command       python -m tests.bench step (on a busy CPU with OMP_NUM_THREADS=1: threads that wait for each other
+              suffer most, and their waiting counts as CPU time)
 what          forward, loss, backward and AdamW step of one deit_small on one batch: all patches, the kept patches
               (ours: gathered before they are embedded), and timm's PatchDropout (all embedded, as many kept). fp32 and
               16 images on a CPU; bf16 and 1,024 images on a GPU.
-arithmetic    196 patches: 1.386 at sparsity 0.27, 2.007 at 0.488. The optimizer is left out of it; it costs the same
+arithmetic    196 patches: 1.387 at sparsity 0.27, 2.007 at 0.488. The optimizer is left out of it; it costs the same
               with any number of patches, so small batches stay further from the limit.
 targets       1.3 at 0.27, 1.85 at 0.488; against PatchDropout none
 """

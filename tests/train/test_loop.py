@@ -56,11 +56,10 @@ def test_every_path_trains_and_leaves_its_files(numbered_data, numbered_tickets,
 
 
 def test_the_loss_falls(numbered_data, numbered_tickets, tmp_path):
-    """62 pictures can be learnt by heart."""
-    longer = RECIPE.override(epochs=12, smoothing=0.0, crop_scale=1.0, hflip=0.0)
-    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=longer).fit()
+    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=RECIPE.override(epochs=6)).fit()
     log = metrics(tmp_path)
-    assert log[-1]["loss"] < log[0]["loss"] - 0.05
+    assert log[-1]["loss"] < log[0]["loss"] - 0.1
+    assert log[-1]["val_top1"] > 90
 
 
 def test_the_same_seed_gives_the_same_weights(numbered_data, numbered_tickets, tmp_path):
@@ -145,7 +144,7 @@ def test_the_learning_rate_warms_up_and_falls(numbered_data, tmp_path):
     peak = run.run.recipe.peak_lr
     assert rates[0] < 0.01 * peak
     assert max(rates) == pytest.approx(peak, rel=0.1)
-    assert rates.index(max(rates)) == 2 * run.steps
+    assert abs(rates.index(max(rates)) - 2 * run.steps) <= 1
     assert rates[-1] < 0.05 * peak
 
 

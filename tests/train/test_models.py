@@ -62,6 +62,23 @@ def test_a_sparse_vit_is_the_timm_vit_with_fewer_tokens(kwargs):
         torch.testing.assert_close(SparseViT(network).eval()(images, kept), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_gradients_are_the_same_every_time_on_several_threads():
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model = build_model("deit_micro", 10, 48, 8, None)
+        images, kept = torch.randn(128, 3, 48, 48), some_patches(128, 36, 9)
+        gradients = []
+        for _ in range(6):
+            model.zero_grad(set_to_none=True)
+            model(images, kept).square().sum().backward()
+            gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+        assert all(torch.equal(gradients[0][name], other[name]) for other in gradients for name in gradients[0])
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_all_patches_kept_is_the_dense_model():
     torch.manual_seed(0)
     model = build_model("deit_micro", 10, 48, 8, None).eval()
