@@ -57,10 +57,10 @@ RESNET = Recipe(epochs=90, batch_size=1024, lr=1e-3, warmup_epochs=3, drop_path=
 # No flips (they change a digit), crops of 0.6 to 1. Larger models see fewer images, so that each takes a few minutes
 # on 2 cores; what they reach is no measure of them.
 DIGITS = Recipe(
-    epochs=14,
-    batch_size=128,
-    lr=1.5e-3,
-    lr_batch=128,
+    epochs=9,
+    batch_size=64,
+    lr=1e-3,
+    lr_batch=64,
     warmup_epochs=1,
     drop_path=0.0,
     smoothing=0.05,
@@ -70,14 +70,14 @@ DIGITS = Recipe(
     patch_size=PATCH_SIZE,
 )
 DIGITS_BY_MODEL = {
-    "deit_tiny": {"epochs": 3, "limit": 6000, "lr": 5e-4, "batch_size": 64},
-    "deit_small": {"epochs": 3, "limit": 3000, "lr": 5e-4, "batch_size": 64},
-    "deit_medium": {"epochs": 2, "limit": 2000, "lr": 5e-4, "batch_size": 64},
-    "deit_base": {"epochs": 2, "limit": 1000, "lr": 3e-4, "batch_size": 64},
-    "swin_tiny": {"epochs": 3, "limit": 6000, "lr": 5e-4, "batch_size": 64},
-    "resnet50": {"epochs": 3, "limit": 6000, "lr": 1e-3, "batch_size": 64},
+    "deit_tiny": {"epochs": 3, "limit": 6000, "lr": 5e-4},
+    "deit_small": {"epochs": 3, "limit": 3000, "lr": 3e-4},
+    "deit_medium": {"epochs": 2, "limit": 2000, "lr": 3e-4},
+    "deit_base": {"epochs": 2, "limit": 1000, "lr": 2e-4},
+    "swin_tiny": {"epochs": 3, "limit": 6000, "lr": 3e-4},
+    "resnet50": {"epochs": 3, "limit": 6000, "lr": 5e-4},
 }
-OTHER_ON_DIGITS = {"epochs": 2, "limit": 3000, "lr": 5e-4, "batch_size": 64}
+OTHER_ON_DIGITS = {"epochs": 2, "limit": 3000, "lr": 3e-4}
 
 
 def recipe_for(dataset: str, model: str) -> Recipe:

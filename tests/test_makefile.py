@@ -1,0 +1,100 @@
+"""The Makefile, dry: what `make` would run, as users type it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """The Makefile alone, beside an environment whose programs only say that they were called."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("vit-tickets", "python", "torchrun"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*"; ls / >/dev/null || echo "PATH is broken: $PATH"\n')
+        (programs / name).chmod(0o755)
+    # make asks Python for one thing: what a selector is called in the manifest's name
+    (programs / "python").write_text('#!/bin/sh\nif test "$1" = -c; then echo named; else echo "python $*"; fi\n')
+    (tmp_path / ".venv" / "ready").touch()
+    return tmp_path
+
+
+def make(folder, *arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--no-print-directory", "-s", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "broken" not in done.stdout
+    return done.stdout.splitlines()
+
+
+def test_a_path_on_the_command_line_reaches_train_and_programs_are_still_found(checkout):
+    lines = make(checkout, "train", "MODEL=swin_t", "PATH=rc")
+    manifest, selector = "manifests/digits-deit_micro-s0.27", "runs/digits-deit_micro-dense-seed0"
+    assert lines == [
+        "vit-tickets pack digits data/digits",
+        "vit-tickets train data/digits --model deit_micro --path dense --resume",
+        f"vit-tickets generate data/digits --sparsity 0.27 --selector {selector} --out {manifest}",
+        f"vit-tickets train data/digits --model swin_t --path rc --seed 0 --resume --tickets {manifest}",
+    ]
+
+
+def test_nothing_set_trains_on_the_tickets_of_the_embedded_dataset(checkout):
+    last = make(checkout, "train")[-1]
+    assert last.startswith("vit-tickets train data/digits --model deit_micro --path lt ")
+
+
+def test_tickets_take_their_sparsity(checkout):
+    last = make(checkout, "tickets", "SPARSITY=0.488")[-1]
+    assert "--sparsity 0.488" in last
+    assert last.endswith("--out manifests/digits-deit_micro-s0.488")
+
+
+def test_dense_needs_no_tickets(checkout):
+    lines = make(checkout, "train", "PATH=dense", "EPOCHS=3")
+    assert not any("generate" in line for line in lines)
+    assert lines[-1] == "vit-tickets train data/digits --model deit_micro --path dense --seed 0 --epochs 3 --resume"
+
+
+def test_epochs_are_the_runs_and_never_the_selectors(checkout):
+    lines = make(checkout, "train", "EPOCHS=3", "PATH=lt")
+    assert [("--epochs 3" in line) for line in lines if " train " in f" {line} "] == [False, True]
+
+
+def test_a_source_is_packed_first_and_a_dataset_is_not(checkout):
+    lines = make(checkout, "tickets", "DATA=/somewhere/photos", "SELECTOR=deit_tiny", "WEIGHTS=w.safetensors")
+    assert lines[0] == "vit-tickets pack /somewhere/photos data/photos"
+    assert "generate data/photos --sparsity 0.27 --selector deit_tiny --weights w.safetensors" in lines[-1]
+    dataset = checkout / "mine"
+    dataset.mkdir()
+    (dataset / "dataset.json").write_text("{}")
+    lines = make(checkout, "tickets", "DATA=mine", "SELECTOR=deit_tiny")
+    assert not any("pack" in line for line in lines)
+    assert "generate mine" in lines[-1]
+
+
+def test_several_gpus_go_through_torchrun(checkout):
+    last = make(checkout, "train", "GPUS=8", "MODEL=deit_s")[-1]
+    assert last.startswith("torchrun --standalone --nproc-per-node 8 -m vit_tickets.train data/digits --model deit_s")
+
+
+def test_the_demo_ends_in_a_report(checkout):
+    lines = make(checkout, "demo")
+    assert "--sparsity 0.75" in next(line for line in lines if "generate" in line)
+    assert [line.split("--path ")[1].split()[0] for line in lines if "--path" in line] == ["dense", "lt", "rc", "small"]
+    assert lines[-1].startswith("vit-tickets report runs/digits-deit_micro-dense-seed0 ")
+
+
+def test_help_lists_every_target_that_has_a_description(checkout):
+    shown = "\n".join(make(checkout, "help"))
+    targets = "help setup demo test test-all lint tickets train evaluate report bench clean"
+    for target in targets.split():
+        assert f"  {target} " in shown
