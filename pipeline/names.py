@@ -55,8 +55,8 @@ def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int) -> 
     return f"runs/{dataset}-{short_name(model)}-{middle}-seed{seed}"
 
 
-def default_selector(dataset: str) -> str:
-    """The selector of a dataset when none is named: a DeiT-S from the hub; the embedded dataset's own dense run."""
-    if dataset == DIGITS:
+def default_selector(source: str) -> str:
+    """The selector when none is named: a DeiT-S from the hub; for the embedded dataset its own dense run."""
+    if source == DIGITS:
         return run_name(DIGITS, "deit_micro", "dense", Budget(sparsity=0.0), seed=0)
     return DEFAULT_SELECTOR

@@ -67,7 +67,7 @@ def generate(
     if not set(wanted) <= set(FORMATS) or "parquet" not in wanted:
         raise UserError(f"--format: expected parquet or parquet,webdataset, found {formats!r}")
     opened = open_or_build(dataset)
-    name = selector or default_selector(opened.name)
+    name = selector or default_selector(opened.source)
     spec = open_selector(name, weights, parse_stages(stages))
     click.echo(
         f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]})"

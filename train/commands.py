@@ -83,7 +83,7 @@ def train(
 
     with world(device) as here:
         opened = open_or_build(dataset)
-        recipe = recipe_for(opened.name, model).override(**recipe_options)
+        recipe = recipe_for(opened.source, model).override(**recipe_options)
         if recipe.batch_size % here.size:
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
         run = runs.resolve(

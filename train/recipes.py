@@ -10,7 +10,7 @@ resnet     timm's ResNet-50 baseline, with AdamW    train data/imagenet --model 
 digits     ours, for the embedded dataset           make train MODEL=...                          minutes, 2 cores
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vit_tickets.pipeline.digits import IMAGE_SIZE, NAME, PATCH_SIZE
@@ -80,16 +80,13 @@ DIGITS_BY_MODEL = {
 OTHER_ON_DIGITS = {"epochs": 2, "limit": 3000, "lr": 3e-4}
 
 
-def recipe_for(dataset: str, model: str) -> Recipe:
-    """The recipe of `model` on `dataset`: the embedded dataset has its own, all others share the family's."""
+def recipe_for(source: str, model: str) -> Recipe:
+    """The recipe of `model` on a dataset packed from `source`: the embedded one has its own, others the family's."""
     name = short_name(model)
-    if dataset == NAME:
+    if source == NAME:
         return DIGITS if name == "deit_micro" else replace(DIGITS, **DIGITS_BY_MODEL.get(name, OTHER_ON_DIGITS))
     if name.startswith("swin"):
         return SWIN
     if name.startswith("resnet"):
         return RESNET
     return DEIT
-
-
-OPTIONS = tuple(field.name for field in fields(Recipe))

@@ -56,7 +56,7 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     opened = open_or_build(dataset)
     opened.shards(split)
     manifest = _manifest(tickets, opened, split)
-    recipe = recipe_for(opened.name, model)
+    recipe = recipe_for(opened.source, model)
     run = runs.resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split)
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config["patch_size"], run.grid)
