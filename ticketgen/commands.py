@@ -1,5 +1,8 @@
 """The command of stage 1: generate."""
 
+import signal
+import sys
+
 import click
 
 from vit_tickets.pipeline.commands import overwrite_option
@@ -25,14 +28,22 @@ FORMATS = ("parquet", "webdataset")
     help="What the selector sees: center = evaluation crop, full = whole image; auto = full for train, else center.",
 )
 @click.option("--format", "formats", default="parquet", show_default=True, help="parquet, or parquet,webdataset.")
-@click.option("--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["ray", "local"]),
+    default="ray",
+    show_default=True,
+    help="ray: actors on this machine or a cluster; local: this process alone. Both write the same bytes.",
+)
 @click.option("--ray-address", help="Join this Ray cluster instead of starting one here.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Actors (ray) or threads (local).  [default: one per GPU, or all CPUs]"
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass.  [default: 16 on CPU, 256 on GPU]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of the selector."
+)
 @click.option("--predictions", is_flag=True, help="Also store the selector's own class and confidence (a full pass).")
 @click.option("--stages", help="Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]")
 @click.option("--mask-seed", type=int, default=0, show_default=True, help="Of the random counterpart.")
@@ -62,6 +73,7 @@ def generate(
     from vit_tickets.ticketgen.selector import open_selector
     from vit_tickets.ticketgen.shard import Settings
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a local Ray and its session folder go, too
     budgets = parse_budgets(sparsity, keep_rate)
     wanted = formats.split(",")
     if not set(wanted) <= set(FORMATS) or "parquet" not in wanted:

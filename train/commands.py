@@ -33,15 +33,15 @@ workers_option = click.option(
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
 @overwrite_option
 @click.option("--init", help="Start from these weights instead of random ones.")
-@click.option("--epochs", type=click.IntRange(1))
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--batch-size", type=click.IntRange(1), help="Global: over all ranks.")
 @click.option("--lr", type=float, help="At the recipe's reference batch; scaled linearly with the batch.")
-@click.option("--min-lr", type=float)
-@click.option("--warmup-epochs", type=float)
-@click.option("--weight-decay", type=float)
+@click.option("--min-lr", type=float, help="Where the cosine ends.")
+@click.option("--warmup-epochs", type=float, help="Linear warm-up.")
+@click.option("--weight-decay", type=float, help="AdamW's, not on biases, norms, positions, tokens.")
 @click.option("--smoothing", type=float, help="Label smoothing.")
-@click.option("--drop-path", type=float)
-@click.option("--clip-grad", type=float)
+@click.option("--drop-path", type=float, help="Stochastic depth, linear over the blocks.")
+@click.option("--clip-grad", type=float, help="Largest norm of the gradient.")
 @click.option("--crop-scale", type=float, help="Smallest share of the image that a random crop shows.")
 @click.option("--hflip", type=float, help="Probability of a horizontal flip.")
 @click.option(
@@ -49,11 +49,19 @@ workers_option = click.option(
 )
 @click.option("--patch-size", type=click.IntRange(1), help="Side of a patch, or of an occluded cell.")
 @click.option("--limit", type=click.IntRange(1), help="Train on the first so many images only.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of initial weights, order and crops.")
 @click.option("--mask-seed", type=int, help="Of the random subsets.  [default: the seed]")
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
-@click.option("--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of the forward pass; auto is bf16 on a GPU.",
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
+)
 @click.option("--skip-errors", is_flag=True, help="Leave out images that cannot be decoded instead of stopping.")
 @workers_option
 @device_option
@@ -146,7 +154,13 @@ def default_workers(ranks: int) -> int:
 @click.option("--model", help="the model,")
 @click.option("--weights", help="and its weights (.safetensors or .pth).  [default: the hub's]")
 @click.option("--out", help="Where predictions-*.parquet go.  [default: the run]")
-@click.option("--view", type=click.Choice(["manifest", "recipe"]), default="manifest", show_default=True)
+@click.option(
+    "--view",
+    type=click.Choice(["manifest", "recipe"]),
+    default="manifest",
+    show_default=True,
+    help="Evaluate on the manifest's view, or on the recipe's own with the rank carried over.",
+)
 @workers_option
 @device_option
 def evaluate(run, on, tickets, dataset, split, model, weights, out, view, workers, device):

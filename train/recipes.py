@@ -57,7 +57,7 @@ RESNET = Recipe(epochs=90, batch_size=1024, lr=1e-3, warmup_epochs=3, drop_path=
 # No flips (they change a digit), crops of 0.6 to 1. Larger models see fewer images, so that each takes a few minutes
 # on 2 cores; what they reach is no measure of them.
 DIGITS = Recipe(
-    epochs=9,
+    epochs=8,
     batch_size=64,
     lr=1e-3,
     lr_batch=64,

@@ -1,0 +1,93 @@
+"""What README and help texts name exists; what they show works as printed."""
+
+import re
+from pathlib import Path
+
+import click
+import matplotlib
+import pytest
+from click.testing import CliRunner
+
+from vit_tickets.pipeline.cli import COMMANDS, main
+from vit_tickets.pipeline.manifests import schema
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+matplotlib.use("Agg")
+
+
+def command(name: str) -> click.Command:
+    found = main.get_command(None, name)
+    assert found is not None, f"no command {name}"
+    return found
+
+
+def shown_commands(text: str) -> list[str]:
+    """Lines that call vit-tickets (or the trainer by torchrun), as `command options ...`."""
+    lines = re.findall(r"^\s*(?:\S+ )*?(?:vit-tickets|-m vit_tickets\.)[ ]?(.+)$", text, flags=re.M)
+    return [line.split("#")[0].strip() for line in lines if line.split()[0] in COMMANDS]
+
+
+def check(line: str) -> None:
+    name, *words = line.split()
+    options = {option for parameter in command(name).params for option in parameter.opts}
+    for word in words:
+        if word.startswith("--"):
+            assert word in options, f"{name} has no option {word}: {line}"
+
+
+def test_every_command_of_the_readme_exists_with_its_options():
+    lines = shown_commands(README)
+    assert len(lines) >= 3
+    for line in lines:
+        check(line)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_text_has_an_example_that_fits(name):
+    lines = shown_commands(command(name).help or "")
+    assert lines, f"{name} --help shows no example"
+    for line in lines:
+        check(line)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name):
+    for parameter in command(name).params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts[0]}"
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"^make ([a-z-]+)", README, flags=re.M)) | set(re.findall(r"`make ([a-z-]+)", README))
+    assert targets >= {"demo", "test", "tickets", "train"}
+    for target in targets:
+        assert re.search(rf"^{target}:", MAKEFILE, flags=re.M), target
+
+
+def test_every_file_of_the_readme_exists():
+    named = re.findall(r"`((?:pipeline|ticketgen|train|manifests|tests)/[\w./-]*)`", README)
+    named += re.findall(r"\]\(((?!http)[\w./-]+)\)", README)
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_readme_documents_every_column():
+    table = README.split("| column | meaning |")[1].split("\n\n")[0]
+    for name in schema(36, predictions=True).names:
+        assert f"`{name}`" in table, name
+
+
+def test_the_pandas_lines_of_the_readme_run_as_printed(tickets):
+    block = re.search(r"```python\n(.*?)```", README, flags=re.S)[1]
+    assert "digits-deit_micro-s0.75" in block
+    exec(block.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_answers(name):
+    done = CliRunner().invoke(main, [name, "--help"])
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
