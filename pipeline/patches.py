@@ -31,7 +31,7 @@ class Budget:
     """How many patches to keep: a total `sparsity`, or a `keep_rate` per stage as the authors give it.
 
     Exactly one of the two is set. The paper's sparsity s counts dropped patches, so k = c((1 - s) * N)
-    (data-lth-vit.txt, section 3.3); its keep rates are applied at every stage to what is left (section 4).
+    (Shen et al. 2023, section 3.3); its keep rates are applied at every stage to what is left (section 4).
     """
 
     sparsity: float | None = None

@@ -1,4 +1,4 @@
-"""Check a dataset or a manifest against the contract (DESIGN.md section 3). Every finding is one line.
+"""Check a dataset or a manifest against the contract (manifests/README.md). Every finding is one line.
 
 A finding says which file (and row, with its key), what was expected and what was found; of many findings of one kind
 in a file the first is shown and the rest are counted. Whatever lies on disk, nothing but UserError is raised.

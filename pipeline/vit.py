@@ -210,8 +210,8 @@ class Ranking:
 def cls_attention(attn: Attention, x_BTD: Tensor, num_prefix: int) -> Tensor:
     """Head-mean softmax attention of the CLS query over the patches, float32 (B, T - num_prefix).
 
-    The softmax runs over all tokens; the columns of the prefix tokens are then left out (data-lth-vit.txt section 3.4;
-    EViT, equation 3). Only the CLS query and all keys are computed.
+    The softmax runs over all tokens; the columns of the prefix tokens are then left out (Shen et al. 2023,
+    section 3.4; Liang et al. 2022, EViT, equation 3). Only the CLS query and all keys are computed.
     """
     dim, bias = attn.attn_dim, attn.qkv.bias
     q = F.linear(x_BTD[:, :1], attn.qkv.weight[:dim], None if bias is None else bias[:dim])
@@ -250,7 +250,7 @@ def identify_tokens(
     plans: list[tuple[int, ...]],
     predictions: bool = False,
 ) -> list[Ranking]:
-    """Rank the patches of each image, once per plan (data-lth-vit.txt section 3.4; DESIGN.md section 4).
+    """Rank the patches of each image, once per plan (Shen et al. 2023, section 3.4).
 
     In each block of `stages`, after its attention has been added to the residual stream, the top-k patch tokens by CLS
     attention stay (ties to the lower patch index), then the block's MLP follows. What comes before the first drop is

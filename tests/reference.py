@@ -1,4 +1,4 @@
-"""Token identification as DESIGN.md section 4 defines it: slow and obvious, to hold the real one against."""
+"""Token identification by its definition (Shen et al. 2023, section 3.4): slow and obvious, to hold the real one against."""
 
 import torch
 

@@ -4,8 +4,8 @@ A recipe's `lr` is for a global batch of `lr_batch`; the trainer scales it linea
 command line.
 
 family     source                                   command                                       full size
-deit       DeiT, data-lth-vit.txt section 4.1       train data/imagenet --model deit_small ...    300 epochs, 8 GPUs
-swin       Swin's config (REFERENCE section 3)      train data/imagenet --model swin_tiny ...     300 epochs, 8 GPUs
+deit       DeiT; Shen et al. 2023, section 4.1      train data/imagenet --model deit_small ...    300 epochs, 8 GPUs
+swin       Liu et al. 2021, appendix A2.1           train data/imagenet --model swin_tiny ...     300 epochs, 8 GPUs
 resnet     timm's ResNet-50 baseline, with AdamW    train data/imagenet --model resnet50 ...      90 epochs, 8 GPUs
 digits     ours, for the embedded dataset           make train MODEL=...                          minutes, 2 cores
 """

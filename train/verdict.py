@@ -1,11 +1,11 @@
-"""Wins, loses or inconclusive: the rule of DESIGN.md section 7, in words and numbers. Units are points of top-1."""
+"""Wins, loses or inconclusive: the rule, in words and numbers. Units are points of top-1."""
 
 import math
 from dataclasses import dataclass
 
 from vit_tickets.train.bootstrap import Contrast, Z
 
-MATCH = -0.5  # a ticket matches dense training when it loses less than this (data-lth-vit.txt, footnote 1)
+MATCH = -0.5  # a ticket matches dense training when it loses less than this (Shen et al. 2023, footnote 1)
 FLOOR = 0.5  # and has to beat the random subset by at least this: "a clear accuracy gap" (section 3.2)
 MIN_IMAGES = 30  # below this, quantiles of resampled means are no bounds: one image would decide with certainty
 BEYOND_REACH = 100  # times as many images or seeds as there are: no plan to make, the estimate is at the threshold
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def judge(match: Contrast, gap: Contrast, lt_epochs: int | None, dense_epochs: int | None) -> Verdict:
-    """The verdict of DESIGN.md section 7.
+    """The verdict on one ticket.
 
     wins: `match` is above -0.5 by its lower bound, `gap` is above 0 by its lower bound and at least 0.5, and the ticket
     was trained for no more epochs than dense. loses: `match` is below -0.5 by its upper bound, or `gap` is not above 0

@@ -29,7 +29,7 @@ def test_ceil_count(x, count):
     assert ceil_count(x) == count
 
 
-# DESIGN.md section 4 (sparsities) and REFERENCE.md section 1 (the authors' keep rates: 14 x 14 patches, three stages)
+# 14 x 14 patches, three stages: worked out by hand; the keep rates' counts are what the authors' programs print
 @pytest.mark.parametrize(
     ("budget", "counts"),
     [
@@ -87,7 +87,7 @@ def test_parse_budgets():
             parse_budgets(sparsity, keep_rate)
 
 
-# DESIGN.md section 1: N = 196: 0.27 keeps 144 = 12 x 12; 0.488 keeps 101, 160 px has 100
+# of 196 patches, 0.27 keeps 144 = 12 x 12 = 192 px; 0.488 keeps 101, and 160 px has 100
 @pytest.mark.parametrize(("kept", "side"), [(144, 12), (101, 10), (84, 9), (121, 11), (170, 13), (196, 14), (1, 1)])
 def test_small_grid_side(kept, side):
     assert small_grid_side(196, kept) == side
@@ -120,7 +120,7 @@ def test_ticket_of(rank, data):
 
 
 def slow_random_order(text: str, num_patches: int) -> list[int]:
-    """The order of DESIGN.md section 4, word by word."""
+    """The order as `random_rank` documents it, word by word."""
     digest = hashlib.shake_128(text.encode()).digest(8 * num_patches)
     words = [struct.unpack("<Q", digest[8 * p : 8 * p + 8])[0] for p in range(num_patches)]
     return sorted(range(num_patches), key=lambda patch: (words[patch], patch))

@@ -87,7 +87,7 @@ def test_stages_follow_the_depth():
 
 def test_deit_medium_has_the_papers_size():
     network = vit.create_model("deit_medium")
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(49.0e6, rel=1e-3)  # REFERENCE section 3
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(49.0e6, rel=1e-3)  # as the paper says
 
 
 @pytest.mark.parametrize("model", ["resnet18", "vit_medium_patch16_gap_240"])
