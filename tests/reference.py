@@ -1,4 +1,4 @@
-"""Token identification by its definition (Shen et al. 2023, section 3.4): slow and obvious, to hold the real one against."""
+"""Token identification by its definition (Shen et al. 2023, section 3.4), slow and obvious, to hold the real one to."""
 
 import torch
 
