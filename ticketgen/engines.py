@@ -15,7 +15,7 @@ from tqdm import tqdm
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.ticketgen.job import Finished
 from vit_tickets.ticketgen.selector import Selector, SelectorSpec
-from vit_tickets.ticketgen.shard import Settings, ShardTask, process_shard
+from vit_tickets.ticketgen.shard import Progress, Settings, ShardTask, process_shard
 
 POLL_S = 0.5
 ATTEMPTS = 3  # per shard, against lost workers alone
@@ -49,11 +49,7 @@ class LocalEngine:
 
     def run(self, tasks: list[ShardTask], bar: tqdm) -> Iterator[Finished]:
         for task in tasks:
-            try:
-                process_shard(self.selector, task, self.settings, bar.count)
-                yield Finished(task)
-            except (UserError, OSError) as error:
-                yield Finished(task, _one_line(error))
+            yield Finished(task, attempt(self.selector, task, self.settings, bar.count))
 
 
 @contextlib.contextmanager
@@ -63,8 +59,19 @@ def local_engine(
     yield LocalEngine(spec, settings, resolve_device(device), precision, workers)
 
 
+def attempt(selector: Selector, task: ShardTask, settings: Settings, progress: Progress) -> str | None:
+    """Do `task`; None, or in one line why the shard failed. The other shards go on."""
+    try:
+        process_shard(selector, task, settings, progress)
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # whatever befalls one shard, it is named and the others are done
+        return f"{type(error).__name__}: {_one_line(error)}"
+    return None
+
+
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split())[:300]
 
 
 class Worker:
@@ -76,12 +83,7 @@ class Worker:
         self.images = self.errors = 0
 
     def process(self, task: ShardTask) -> str | None:
-        """Do `task`; None, or why the shard failed."""
-        try:
-            process_shard(self.selector, task, self.settings, self._count)
-        except (UserError, OSError) as error:
-            return _one_line(error)
-        return None
+        return attempt(self.selector, task, self.settings, self._count)
 
     def _count(self, images: int, errors: int) -> None:
         self.images += images
@@ -145,7 +147,7 @@ class RayEngine:
                     if attempts[task.name] < ATTEMPTS:
                         waiting.append(task)
                     else:
-                        yield Finished(task, f"its worker was lost {ATTEMPTS} times: {_one_line(failure)[:200]}")
+                        yield Finished(task, f"its worker was lost {ATTEMPTS} times: {_one_line(failure)}")
                 else:
                     yield Finished(task, error)
                 idle.append(worker)

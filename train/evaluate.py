@@ -53,8 +53,6 @@ def eval_config(
     if data.manifest is not None and view == "manifest":
         stored = data.manifest.view(data.split)
         shown = replace(stored, image_size=run.image_size, mean=shown.mean, std=shown.std)
-        if shown.kind == "center" and stored.image_size != run.image_size:
-            shown = replace(shown, crop_pct=stored.crop_pct)
     return EvalStreamConfig(data, shown, BATCH_SIZE, run.grid, run.kept, rank=rank, num_ranks=num_ranks)
 
 

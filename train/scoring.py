@@ -45,7 +45,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     grid, kept = _grid_and_kept(config, manifest)
     recipe = Recipe(**config["recipe"])
     view = View.from_record(config["eval_view"]["view"], config["eval_view"]["preprocessing"])
-    run = runs.Run(root, dataset, manifest, recipe, config, grid, kept, view)
+    run = runs.Run(root, dataset, manifest, recipe, config | {"init": None}, grid, kept, view)
     model = run.build_model()
     vit.load_strictly(model.network, vit.read_weights(weights), weights)
     return Subject(run, model, SplitData(dataset, split, manifest), out or root)
