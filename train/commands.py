@@ -80,8 +80,7 @@ def train(
     vit-tickets train data/imagenet --model deit_small --path lt --tickets manifests/imagenet-deit_small-s0.27
     vit-tickets train data/imagenet --model swin_tiny --path rc --tickets manifests/imagenet-deit_small-s0.27
     """
-    # Loader workers share the CPUs with arithmetic threads that would spin while they wait; read when torch is imported
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    yield_while_waiting()
     from vit_tickets.pipeline import files
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.train import run as runs
@@ -118,6 +117,11 @@ def train(
         trainer.fit()
         if here.is_main:
             click.echo(f"{run.root}: done")
+
+
+def yield_while_waiting() -> None:
+    """Arithmetic threads spin while they wait, at the cost of the loader's workers; read when torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def describe(run, trainer, todo: str) -> str:
@@ -174,6 +178,7 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
     vit-tickets evaluate runs/imagenet-deit_small-dense-seed0 --tickets manifests/imagenet-deit_small-s0.27
     vit-tickets evaluate --dataset data/imagenet --model deit_small --on dense --out evals/deit_small
     """
+    yield_while_waiting()
     from vit_tickets.train import scoring
     from vit_tickets.train.distributed import world
 

@@ -71,7 +71,7 @@ DIGITS = Recipe(
 )
 DIGITS_BY_MODEL = {
     "deit_tiny": {"epochs": 3, "limit": 6000, "lr": 5e-4},
-    "deit_small": {"epochs": 3, "limit": 3000, "lr": 3e-4},
+    "deit_small": {"epochs": 2, "limit": 3000, "lr": 3e-4},
     "deit_medium": {"epochs": 2, "limit": 2000, "lr": 3e-4},
     "deit_base": {"epochs": 2, "limit": 1000, "lr": 2e-4},
     "swin_tiny": {"epochs": 3, "limit": 6000, "lr": 3e-4},
