@@ -37,7 +37,7 @@ workers_option = click.option(
 @click.option("--batch-size", type=click.IntRange(1), help="Global: over all ranks.")
 @click.option("--lr", type=float, help="At the recipe's reference batch; scaled linearly with the batch.")
 @click.option("--min-lr", type=float, help="Where the cosine ends.")
-@click.option("--warmup-epochs", type=float, help="Linear warm-up.")
+@click.option("--warmup-epochs", type=float, help="Linear warm-up; a tenth of shorter runs at most.")
 @click.option("--weight-decay", type=float, help="AdamW's, not on biases, norms, positions, tokens.")
 @click.option("--smoothing", type=float, help="Label smoothing.")
 @click.option("--drop-path", type=float, help="Stochastic depth, linear over the blocks.")

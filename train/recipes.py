@@ -39,8 +39,11 @@ class Recipe:
     patch_size: int | None = None
 
     def override(self, **values: Any) -> "Recipe":
-        """This recipe with the values that are not None."""
-        return replace(self, **{name: value for name, value in values.items() if value is not None})
+        """This recipe with the values that are not None; a shorter run warms up for a tenth of it at most."""
+        given = {name: value for name, value in values.items() if value is not None}
+        if given.get("epochs", self.epochs) < self.epochs:
+            given.setdefault("warmup_epochs", min(self.warmup_epochs, given["epochs"] / 10))
+        return replace(self, **given)
 
     @property
     def peak_lr(self) -> float:
