@@ -238,3 +238,13 @@ def test_whatever_befalls_one_shard_the_others_are_done(packed, selector_run, tm
     assert done.exit_code == 1
     assert "train/000000.tar: RuntimeError: out of memory" in done.stderr
     assert len(list((tmp_path / "m").rglob("*.parquet"))) == 3
+
+
+def test_it_finishes_on_one_cpu(local, packed, selector_run, tmp_path, monkeypatch):
+    import ray
+
+    start = ray.init
+    monkeypatch.setattr(ray, "init", lambda *arguments, **options: start(*arguments, num_cpus=1, **options))
+    options = ("--selector", selector_run, "--sparsity", 0.5, "--format", "parquet,webdataset")
+    generate(packed, *options, "--engine", "ray", "--out", tmp_path / "m")
+    assert contents(tmp_path / "m") == contents(local)
