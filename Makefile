@@ -40,6 +40,13 @@ NEEDS_PRETRAINING := $(if $(ON_DIGITS),$(if $(SELECTOR),,$(DIGITS_SELECTOR)/fina
 SHORT_SELECTOR = $(if $(NEEDS_PRETRAINING),deit_micro,$(shell $(BIN)/python -c "from vit_tickets.pipeline.names import selector_name; print(selector_name('$(SELECTOR_USED)'))"))
 MANIFEST = manifests/$(NAME)-$(SHORT_SELECTOR)-s$(SPARSITY)
 
+# What is mistyped is told before anything is made.
+ifeq ($(filter $(TRAIN_PATH),lt rc dense small),)
+  $(error PATH: expected lt, rc, dense or small, found $(TRAIN_PATH))
+endif
+KNOWN_MODELS := $(foreach size,tiny small base medium,deit_$(size)) deit_t deit_s deit_b deit_m deit_micro \
+  swin_tiny swin_t resnet50
+
 TRAIN = $(if $(filter-out 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m vit_tickets.train,$(VT) train)
 EPOCHS_OPTION := $(if $(EPOCHS),--epochs $(EPOCHS))
 WEIGHTS_OPTION := $(if $(WEIGHTS),--weights $(WEIGHTS))
@@ -89,7 +96,11 @@ tickets-once: $(READY) $(PACKED) $(NEEDS_PRETRAINING)
 	  $(VT) generate $(DATASET) --sparsity $(SPARSITY) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) --out $(MANIFEST)
 .PHONY: tickets-once
 
-train: $(READY) $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
+model-exists: $(READY)
+	$(if $(filter $(MODEL),$(KNOWN_MODELS)),@:,@$(BIN)/python -c "import sys; import timm; sys.exit(not timm.is_model('$(MODEL)') and 'MODEL: timm has no $(MODEL)')")
+.PHONY: model-exists
+
+train: $(READY) model-exists $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
 	$(TRAIN) $(DATASET) --model $(MODEL) --path $(TRAIN_PATH) --seed $(SEED) $(EPOCHS_OPTION) --resume \
 	  $(if $(filter dense,$(TRAIN_PATH)),,--tickets $(MANIFEST))
 

@@ -162,6 +162,8 @@ def heat(pixels: np.ndarray, score_N: np.ndarray) -> np.ndarray:
 
 def write_gallery(path: str, manifest: Manifest, dataset: Dataset, split: str, count: int = 8) -> int:
     """Draw `count` images of `split` as a PNG at `path`; returns how many there are on it."""
+    if not path.lower().endswith(".png"):
+        raise UserError(f"--gallery: expected a name that ends in .png, found {path}")
     picked = pick(manifest, dataset, split, count)
     out = BytesIO()
     draw(picked, manifest.num_patches).save(out, "PNG")

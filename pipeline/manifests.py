@@ -148,9 +148,9 @@ class Manifest:
         """Read MANIFEST/ticket.json; raises UserError if it is missing or malformed."""
         path = files.join(root, INDEX)
         if not files.exists(path):
-            raise UserError(
-                f"expected a finished manifest, found no {INDEX} in {root}; run `vit-tickets generate` first"
-            )
+            below = [name for name in files.list_names(root) if files.exists(files.join(root, name, INDEX))]
+            todo = f"there is one in {', '.join(below)}" if below else "run `vit-tickets generate` first"
+            raise UserError(f"expected a finished manifest, found no {INDEX} in {root}; {todo}")
         record = files.read_json(path)
         needed = ("format_version", "num_patches", "counts", "image_size", "mask_seed", "dataset", "splits")
         for name in needed:

@@ -55,6 +55,8 @@ def pack(
 
     Raises UserError where the source is none of the known kinds, or a split is packed already.
     """
+    if (files.filesystem(root)[1].rstrip("/") + "/").startswith(files.filesystem(source)[1].rstrip("/") + "/"):
+        raise UserError(f"expected a DATASET outside SOURCE, found {root}; --in-place is for WebDataset tars")
     chosen = choose_splits(open_source(source), source, split)
     name = files.name_of(root)
     existing = Dataset.open(root) if files.exists(files.join(root, INDEX)) else None
@@ -139,10 +141,13 @@ def _spilled(part: Split, order: np.ndarray, shard_size: int, root: str) -> Iter
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     beside = root if files.is_local(root) else None
-    if beside:
-        os.makedirs(files.filesystem(beside)[1], exist_ok=True)
-        beside = files.filesystem(beside)[1]
-    folder = tempfile.mkdtemp(prefix=".spill-", dir=beside)
+    try:
+        if beside:
+            beside = files.filesystem(beside)[1]
+            os.makedirs(beside, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=".spill-", dir=beside)
+    except OSError as error:
+        raise UserError(f"cannot write {root}: {error.strerror or error}") from None
     try:
         pending: dict[int, list[bytes]] = {}
         size = 0

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.names import timm_name
+from vit_tickets.pipeline.names import MODELS, timm_name
 
 HUB_TIMEOUT_S = 5.0
 
@@ -67,7 +67,8 @@ def create_model(model: str, **kwargs) -> nn.Module:
     """A timm model by full or short name, randomly initialised; raises UserError where timm has none of that name."""
     name = timm_name(model)
     if not timm.is_model(name):
-        raise UserError(f"expected a model that timm {timm.__version__} knows, found {model!r}")
+        short = ", ".join(MODELS)
+        raise UserError(f"expected {short} or another model of timm {timm.__version__}, found {model!r}")
     try:
         return timm.create_model(name, **{key: value for key, value in kwargs.items() if value is not None})
     except (TypeError, AssertionError, ValueError) as error:
@@ -88,8 +89,9 @@ def read_weights(path: str) -> dict[str, Tensor]:
         try:
             state = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
-            why = "it holds more than tensors and plain values" if "weights_only" in str(error).lower() else error
-            raise UserError(f"{path} was refused as a checkpoint: {str(why).splitlines()[0]}") from None
+            code = "weights_only" in str(error).lower()
+            why = "it holds more than tensors and plain values" if code else f"it is none ({type(error).__name__})"
+            raise UserError(f"{path} was refused, expected safetensors or a PyTorch checkpoint: {why}") from None
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -135,11 +137,12 @@ def pretrained_vit(model: str, weights: str | None = None) -> VisionTransformer:
         state = read_weights(weights)
         head = state.get("head.weight")
         vit = create_model(model, num_classes=None if head is None else head.shape[0])
+        _check_is_vit(vit)
         load_strictly(vit, state, weights)
         return vit
     name = timm_name(model)
     if not timm.is_model(name):
-        raise UserError(f"expected a run or a model that timm {timm.__version__} knows, found {model!r}")
+        raise UserError(f"expected a ViT of timm {timm.__version__} or the folder of a run, found {model!r}")
     cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if cfg is None or not cfg.has_weights:
         raise UserError(f"{model} has no published weights; pass --weights FILE")
@@ -182,15 +185,20 @@ def default_stages(model: str, depth: int) -> tuple[int, ...]:
 
 def check_selector(vit: nn.Module, stages: tuple[int, ...]) -> None:
     """Raise UserError unless `vit` is a timm ViT whose CLS attention can be read in the blocks `stages`."""
+    _check_is_vit(vit)
     name = type(vit).__name__
-    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
-        raise UserError(f"expected a timm vision transformer with a CLS token as selector, found {name}")
     plain = all(type(block) is Block and type(block.attn) is Attention for block in vit.blocks)
     if not plain:
         raise UserError(f"expected a selector built on timm's Block and Attention, found others in {name}")
     ascending = list(stages) == sorted(set(stages))
     if not stages or not ascending or stages[0] < 1 or stages[-1] > len(vit.blocks):
         raise UserError(f"expected ascending stages between 1 and {len(vit.blocks)}, found {stages}")
+
+
+def _check_is_vit(vit: nn.Module) -> None:
+    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
+        name = type(vit).__name__
+        raise UserError(f"expected a timm vision transformer with a CLS token as selector, found {name}")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,5 @@
 """The command of stage 1: generate."""
 
-import signal
-import sys
-
 import click
 
 from vit_tickets.pipeline.commands import overwrite_option
@@ -73,7 +70,6 @@ def generate(
     from vit_tickets.ticketgen.selector import open_selector
     from vit_tickets.ticketgen.shard import Settings
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a local Ray and its session folder go, too
     budgets = parse_budgets(sparsity, keep_rate)
     wanted = formats.split(",")
     if not set(wanted) <= set(FORMATS) or "parquet" not in wanted:

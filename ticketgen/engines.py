@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -190,6 +192,8 @@ def ray_engine(
                 ray.init(address, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise UserError(f"cannot join the Ray cluster at {address}: {_one_line(error)}") from None
+        # Ray sets a handler of its own; with this one its processes and its session folder go, too
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         yield RayEngine(ray, spec, settings, device, precision, workers)
     finally:
         ray.shutdown()

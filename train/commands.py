@@ -10,6 +10,9 @@ from vit_tickets.pipeline.images import MAX_PIXELS
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 tickets_option = click.option("--tickets", help="The manifest, as written by `vit-tickets generate`.")
+POSITIVE = click.FloatRange(0, min_open=True)
+NOT_NEGATIVE = click.FloatRange(0)
+SHARE = click.FloatRange(0, 1, max_open=True)
 workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
 )
@@ -27,7 +30,11 @@ workers_option = click.option(
     help="What to train on: tickets, random subsets, everything, or everything at the ticket's number of patches.",
 )
 @tickets_option
-@click.option("--sparsity", type=float, help="Another budget than the manifest's.  [default: the manifest's, or 0.27]")
+@click.option(
+    "--sparsity",
+    type=float,
+    help="Another budget than the manifest's, read off its ranks.  [default: the manifest's, or 0.27]",
+)
 @click.option("--keep-rate", type=float, help="The same as a share kept per stage.")
 @click.option("--out", help="The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
@@ -35,21 +42,27 @@ workers_option = click.option(
 @click.option("--init", help="Start from these weights instead of random ones.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--batch-size", type=click.IntRange(1), help="Global: over all ranks.")
-@click.option("--lr", type=float, help="At the recipe's reference batch; scaled linearly with the batch.")
-@click.option("--min-lr", type=float, help="Where the cosine ends.")
-@click.option("--warmup-epochs", type=float, help="Linear warm-up; a tenth of shorter runs at most.")
-@click.option("--weight-decay", type=float, help="AdamW's, not on biases, norms, positions, tokens.")
-@click.option("--smoothing", type=float, help="Label smoothing.")
-@click.option("--drop-path", type=float, help="Stochastic depth, linear over the blocks.")
-@click.option("--clip-grad", type=float, help="Largest norm of the gradient.")
-@click.option("--crop-scale", type=float, help="Smallest share of the image that a random crop shows.")
-@click.option("--hflip", type=float, help="Probability of a horizontal flip.")
+@click.option("--lr", type=POSITIVE, help="At the recipe's reference batch; scaled linearly with the batch.")
+@click.option("--min-lr", type=NOT_NEGATIVE, help="Where the cosine ends.")
+@click.option("--warmup-epochs", type=NOT_NEGATIVE, help="Linear warm-up; a tenth of shorter runs at most.")
+@click.option("--weight-decay", type=NOT_NEGATIVE, help="AdamW's, not on biases, norms, positions, tokens.")
+@click.option("--smoothing", type=SHARE, help="Label smoothing.")
+@click.option("--drop-path", type=SHARE, help="Stochastic depth, linear over the blocks.")
+@click.option("--clip-grad", type=POSITIVE, help="Largest norm of the gradient.")
+@click.option(
+    "--crop-scale",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Smallest share of the image that a random crop shows.",
+)
+@click.option("--hflip", type=click.FloatRange(0, 1), help="Probability of a horizontal flip.")
 @click.option(
     "--image-size", type=click.IntRange(1), help="Side of the training view.  [default: the manifest's, the model's]"
 )
 @click.option("--patch-size", type=click.IntRange(1), help="Side of a patch, or of an occluded cell.")
 @click.option("--limit", type=click.IntRange(1), help="Train on the first so many images only.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of initial weights, order and crops.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
+)
 @click.option("--mask-seed", type=int, help="Of the random subsets.  [default: the seed]")
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
 @click.option(
@@ -116,7 +129,7 @@ def train(
             click.echo(describe(run, trainer, todo))
         trainer.fit()
         if here.is_main:
-            click.echo(f"{run.root}: done")
+            click.echo(f"{run.root}: done{trainer.result()}; score it with `vit-tickets evaluate {run.root}`")
 
 
 def yield_while_waiting() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vit_tickets.train.bootstrap import Contrast, contrast
+from vit_tickets.train.bootstrap import Contrast, bootstrap_means, contrast, lower_bound
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.costs import Cost, cost
 from vit_tickets.train.results import RunResult
@@ -44,7 +44,9 @@ def find(group: Group) -> Finding:
     small = None
     if {("lt", "lt"), ("small", "dense")} <= group.matrix.keys():
         compared = _contrast(group, ("lt", "lt"), ("small", "dense"))
-        small = NullHypothesis(*null_hypothesis(compared), compared)
+        untaught = _untaught(group, ("small", "dense"))
+        label, sentence = null_hypothesis(compared) if untaught is None else ("ties", untaught)
+        small = NullHypothesis(label, sentence, compared)
     return Finding(group, _verdicts(group), small, cost(group))
 
 
@@ -73,7 +75,21 @@ def _verdict(group: Group, name: str, tested_on: str) -> NamedVerdict:
     longest, shortest = (
         None if None in values else pick(values) for values, pick in zip(epochs.values(), (max, min), strict=True)
     )
-    return NamedVerdict(name, judge(match, gap, lt_epochs=longest, dense_epochs=shortest))
+    untaught = _untaught(group, dense)
+    return NamedVerdict(name, judge(match, gap, lt_epochs=longest, dense_epochs=shortest, untaught=untaught))
+
+
+def _untaught(group: Group, cell: tuple[str, str]) -> str | None:
+    """Why the runs of `cell` have learnt too little to compare anything with; None where they are above chance."""
+    num_classes = next((run.config.get("num_classes") for run in group.of(cell[0])), None)
+    if not num_classes:
+        return None
+    low, chance = lower_bound(bootstrap_means({"": group.matrix[cell]})[""]), 100 / num_classes
+    if low > chance:
+        return None
+    return (
+        f"{_cell_name(*cell)} is not above chance ({chance:.3g}%) by its lower bound {low:.2f}: too little was learnt"
+    )
 
 
 def _evaluated(group: Group, path: str, on: str) -> list[RunResult]:

@@ -88,6 +88,7 @@ class Trainer:
         )
         self.val_sets = self._val_sets()
         self.epoch, self.best, self.skipped = 0, -math.inf, 0
+        self.val_top1: float | None = None
         self.autocast = options.precision == "bf16"
 
     def _val_sets(self) -> dict[str, SplitData]:
@@ -118,7 +119,7 @@ class Trainer:
         ) as bar:
             for epoch in range(self.epoch, recipe.epochs):
                 metrics = self._epoch(epoch, batches, bar)
-                self.epoch = epoch + 1
+                self.epoch, self.val_top1 = epoch + 1, metrics.get("val_top1")
                 if self.world.is_main:
                     self._record(metrics, writer)
         if self.world.is_main:
@@ -208,6 +209,10 @@ class Trainer:
         with files.atomic_write(path) as stream:
             stream.write(b"".join(lines) + (json.dumps(metrics) + "\n").encode())
         checkpoint.save(self.run.place(LAST), self.state())
+
+    def result(self) -> str:
+        """The last epoch's accuracy on val, for the user to read; empty where there is none."""
+        return "" if self.val_top1 is None else f", {self.val_top1:.2f}% top-1 on val"
 
     def state(self) -> dict[str, Any]:
         return {

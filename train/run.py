@@ -126,7 +126,7 @@ def resolve(
     config = {
         "format_version": FORMAT_VERSION,
         "dataset": dataset.name,
-        "root": dataset.root,
+        "root": absolute(dataset.root),
         "split": split,
         "model": timm_name(model),
         "path": path,
@@ -145,12 +145,17 @@ def resolve(
         "holdout": holdout,
         "limit": recipe.limit,
         "init": init,
-        "tickets_dir": tickets,
+        "tickets_dir": None if tickets is None else absolute(tickets),
         "tickets": None if manifest is None else {name: record.get(name) for name in TICKET_FIELDS},
         "recipe": recipe.as_dict(),
         "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
     }
     return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view)
+
+
+def absolute(path: str) -> str:
+    """Local paths from the root, so that a run can be evaluated from anywhere; URLs as they are."""
+    return files.filesystem(path)[1] if files.is_local(path) else path
 
 
 def _own_size(model: str) -> int:

@@ -37,14 +37,19 @@ class Verdict:
     needed: Needed
 
 
-def judge(match: Contrast, gap: Contrast, lt_epochs: int | None, dense_epochs: int | None) -> Verdict:
+def judge(
+    match: Contrast, gap: Contrast, lt_epochs: int | None, dense_epochs: int | None, untaught: str | None = None
+) -> Verdict:
     """The verdict on one ticket.
 
     wins: `match` is above -0.5 by its lower bound, `gap` is above 0 by its lower bound and at least 0.5, and the ticket
     was trained for no more epochs than dense. loses: `match` is below -0.5 by its upper bound, or `gap` is not above 0
     by its upper bound. Otherwise, and with fewer than 30 images, inconclusive. Epochs are None where unknown; that
-    condition then counts as not met.
+    condition then counts as not met. untaught: why the runs have learnt too little to be compared, if so; the verdict
+    is then inconclusive.
     """
+    if untaught is not None:
+        return Verdict("inconclusive", (untaught,), scope(match, gap), match, gap, Needed())
     if match.images < MIN_IMAGES:
         few = f"{match.images} images are too few for bounds: expected at least {MIN_IMAGES}"
         return Verdict("inconclusive", (few,), scope(match, gap), match, gap, Needed(images=MIN_IMAGES))

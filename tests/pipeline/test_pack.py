@@ -187,3 +187,16 @@ def test_tars_keep_keys_and_suffixes(tmp_path):
     write_shard(str(tmp_path / "in"), "a.tar", [sample])
     dataset = pack(str(tmp_path / "in"), str(tmp_path / "out"), progress=False).dataset
     assert all_samples(dataset, "train") == [sample]
+
+
+@pytest.mark.parametrize("inside", ["", "packed"])
+def test_a_dataset_is_not_written_into_its_source(small_source, inside):
+    with pytest.raises(UserError, match="expected a DATASET outside SOURCE"):
+        pack(str(small_source), str(small_source / inside), progress=False)
+    assert sorted(path.name for path in small_source.iterdir()) == ["train", "val"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path, small_source):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot write"):
+        pack(str(small_source), str(tmp_path / "file"), progress=False)

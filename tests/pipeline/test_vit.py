@@ -145,3 +145,17 @@ def test_the_hash_of_weights_does_not_depend_on_their_file(tmp_path):
 def test_no_published_weights_is_one_line():
     with pytest.raises(UserError, match="no published weights; pass --weights FILE"):
         vit.pretrained_vit("deit_micro")
+
+
+@pytest.mark.parametrize("content", [b"", b"some notes", b"PK nothing"])
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "notes.txt").write_bytes(content)
+    with pytest.raises(UserError, match="expected safetensors or a PyTorch checkpoint") as refused:
+        vit.read_weights(str(tmp_path / "notes.txt"))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_model_without_cls_token_is_refused_before_its_weights_are_compared(tmp_path):
+    save_file(dict(small_vit().state_dict()), tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="with a CLS token as selector, found ResNet"):
+        vit.pretrained_vit("resnet18", str(tmp_path / "w.safetensors"))
