@@ -193,7 +193,7 @@ def ray_engine(
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise UserError(f"cannot join the Ray cluster at {address}: {_one_line(error)}") from None
         # Ray sets a handler of its own; with this one its processes and its session folder go, too
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         yield RayEngine(ray, spec, settings, device, precision, workers)
     finally:
         ray.shutdown()
