@@ -6,6 +6,7 @@ decoding.
 """
 
 import io
+import math
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -78,7 +79,16 @@ def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "b
     clipped = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
     if clipped == (0.0, 0.0, width, height) and image.size == (side, side):
         return image
-    return image.resize((side, side), resampling(interpolation), box=clipped)
+    kernel = resampling(interpolation)
+    x0, y0, x1, y1 = clipped
+    if side > x1 - x0 or kernel == Image.Resampling.NEAREST:
+        return image.resize((side, side), kernel, box=clipped)
+    # Rows first, then columns, as Pillow resizes a whole image; asked for a box, it takes whichever order is cheaper,
+    # and the rounding in between makes other pixels of it than a resize and a crop.
+    reach = math.ceil(3 * max(1.0, (y1 - y0) / side)) + 1
+    top, bottom = max(0, math.floor(y0) - reach), min(height, math.ceil(y1) + reach)
+    rows = image.resize((side, bottom - top), kernel, box=(x0, top, x1, bottom))
+    return rows.resize((side, side), kernel, box=(0, y0 - top, side, y1 - top))
 
 
 def resampling(name: str) -> Image.Resampling:

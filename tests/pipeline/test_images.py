@@ -179,3 +179,22 @@ def test_shrink_leaves_small_images_alone():
     assert shrink(png(0, 16, 40), 16, quality=90) is None
     with pytest.raises(UndecodableImage):
         shrink(b"no image", 16, quality=90)
+
+
+@pytest.mark.parametrize("size", [(341, 256), (256, 384), (256, 257), (900, 300), (300, 900)])
+def test_the_center_view_is_torchvisions_resize_and_crop(size):
+    """Portrait and landscape: but for a level here and there, where a sum lies between two."""
+    from torchvision import transforms
+
+    from vit_tickets.pipeline.views import View
+
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
+    image = small.resize(size, Image.Resampling.BICUBIC)
+    view = View("center", 224, 0.9)
+    ours = np.asarray(crop_resize(image, view.box(image.height, image.width), 224)).astype(int)
+    bicubic = transforms.InterpolationMode.BICUBIC
+    theirs = transforms.Compose([transforms.Resize(248, bicubic), transforms.CenterCrop(224)])(image)
+    difference = np.abs(ours - np.asarray(theirs).astype(int))
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.01
