@@ -59,8 +59,7 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
                 image = images.decode(sample.data or b"", manifest.record.get("max_pixels", images.MAX_PIXELS))
             except images.UndecodableImage as error:
                 raise UserError(f"{shard.file}: expected an image at {sample.key}: {error}") from None
-            box = view.box(image.height, image.width)
-            square = images.crop_resize(image, box, view.image_size, view.interpolation)
+            square = images.render(image, view)
             lists = (np.array(record[name]) for name in ("lt", "rc", "score"))
             picked.append(Picked(sample.key, _caption(record, dataset.classes), np.asarray(square), *lists))
     if not picked:

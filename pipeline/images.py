@@ -6,13 +6,12 @@ decoding.
 """
 
 import io
-import math
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.views import Box
+from vit_tickets.pipeline.views import Box, View, center_corner, resized_shape
 
 MAX_PIXELS = 100_000_000
 SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2", "avif"})
@@ -79,16 +78,19 @@ def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "b
     clipped = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
     if clipped == (0.0, 0.0, width, height) and image.size == (side, side):
         return image
-    kernel = resampling(interpolation)
-    x0, y0, x1, y1 = clipped
-    if side > x1 - x0 or kernel == Image.Resampling.NEAREST:
-        return image.resize((side, side), kernel, box=clipped)
-    # Rows first, then columns, as Pillow resizes a whole image; asked for a box, it takes whichever order is cheaper,
-    # and the rounding in between makes other pixels of it than a resize and a crop.
-    reach = math.ceil(3 * max(1.0, (y1 - y0) / side)) + 1
-    top, bottom = max(0, math.floor(y0) - reach), min(height, math.ceil(y1) + reach)
-    rows = image.resize((side, bottom - top), kernel, box=(x0, top, x1, bottom))
-    return rows.resize((side, side), kernel, box=(0, y0 - top, side, y1 - top))
+    return image.resize((side, side), resampling(interpolation), box=clipped)
+
+
+def render(image: Image.Image, view: View) -> Image.Image:
+    """`image` in `view`. The centre of an image that is reduced has exactly the pixels of a resize and a crop."""
+    width, height = image.size
+    if view.kind == "center":
+        resized_h, resized_w = resized_shape(height, width, view.image_size, view.crop_pct)
+        if resized_h <= height and resized_w <= width:
+            left, top = center_corner(resized_h, resized_w, view.image_size)
+            whole = image.resize((resized_w, resized_h), resampling(view.interpolation))
+            return whole.crop((left, top, left + view.image_size, top + view.image_size))
+    return crop_resize(image, view.box(height, width), view.image_size, view.interpolation)
 
 
 def resampling(name: str) -> Image.Resampling:

@@ -57,15 +57,21 @@ class View:
         return cls(kind, **{key: value for key, value in preprocessing.items() if key != "resize"})
 
 
-def center_box(height: int, width: int, image_size: int, crop_pct: float) -> Box:
-    """Box of `Resize(floor(image_size / crop_pct))` followed by `CenterCrop(image_size)`, torchvision's rounding."""
+def resized_shape(height: int, width: int, image_size: int, crop_pct: float) -> tuple[int, int]:
+    """(height, width) after `Resize(floor(image_size / crop_pct))` of the shorter side, torchvision's rounding."""
     short = math.floor(image_size / crop_pct)
-    if height <= width:
-        resized_h, resized_w = short, int(short * width / height)
-    else:
-        resized_h, resized_w = int(short * height / width), short
-    top = round((resized_h - image_size) / 2)
-    left = round((resized_w - image_size) / 2)
+    return (short, int(short * width / height)) if height <= width else (int(short * height / width), short)
+
+
+def center_corner(height: int, width: int, image_size: int) -> tuple[int, int]:
+    """(left, top) of `CenterCrop(image_size)`, torchvision's rounding."""
+    return round((width - image_size) / 2), round((height - image_size) / 2)
+
+
+def center_box(height: int, width: int, image_size: int, crop_pct: float) -> Box:
+    """The part of the source that resize and centre crop show, in its own pixels."""
+    resized_h, resized_w = resized_shape(height, width, image_size, crop_pct)
+    left, top = center_corner(resized_h, resized_w, image_size)
     scale_y, scale_x = height / resized_h, width / resized_w
     return left * scale_x, top * scale_y, (left + image_size) * scale_x, (top + image_size) * scale_y
 

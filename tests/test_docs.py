@@ -60,6 +60,10 @@ def test_every_option_is_explained(name):
             assert parameter.help, f"{name} {parameter.opts[0]}"
 
 
+def test_nothing_is_left_to_be_filled_in():
+    assert not re.findall(r"\b(TODO|FIXME|XXX|[A-Z]+_TABLE)\b", README)
+
+
 def test_every_make_target_of_the_readme_exists():
     targets = set(re.findall(r"^make ([a-z-]+)", README, flags=re.M)) | set(re.findall(r"`make ([a-z-]+)", README))
     assert targets >= {"demo", "test", "tickets", "train"}

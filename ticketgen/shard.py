@@ -144,8 +144,7 @@ def decode(sample: Sample, view: View, max_pixels: int) -> _Decoded:
     except images.UndecodableImage as error:
         return _Decoded(sample, error=str(error))
     width, height = image.size
-    square = images.crop_resize(image, view.box(height, width), view.image_size, view.interpolation)
-    return _Decoded(sample, height, width, images.to_array(square))
+    return _Decoded(sample, height, width, images.to_array(images.render(image, view)))
 
 
 def _map_ordered(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

@@ -247,9 +247,8 @@ class EvalStream(IterableDataset):
             ) from None
         width, height = image.size
         box = config.view.box(height, width)
-        square = images.crop_resize(image, box, config.view.image_size, config.view.interpolation)
         view: Share = {
-            "pixels": images.to_array(square),
+            "pixels": images.to_array(images.render(image, config.view)),
             "label": sample.label,
             "key": sample.key,
             "place": np.array([shard, row]),
