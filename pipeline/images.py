@@ -33,8 +33,10 @@ class UndecodableImage(Exception):
     """Why these bytes give no pixels, in a few words."""
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(data: bytes | None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image in `data` as upright 8-bit RGB; raises UndecodableImage, and nothing else, where there is none."""
+    if data is None:
+        raise UndecodableImage("no image member")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size

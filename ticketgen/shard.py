@@ -137,8 +137,6 @@ def rank_samples(
 
 def decode(sample: Sample, view: View, max_pixels: int) -> _Decoded:
     """The pixels of `sample` in `view`, or why there are none."""
-    if sample.data is None:
-        return _Decoded(sample, error="no image member")
     try:
         image = images.decode(sample.data, max_pixels)
     except images.UndecodableImage as error:

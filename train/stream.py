@@ -95,8 +95,6 @@ class TrainStream(IterableDataset):
     def _view(self, epoch: int, sample: Sample, rank_N: np.ndarray | None) -> Share | None:
         config = self.config
         try:
-            if sample.data is None:
-                raise images.UndecodableImage("no image member")
             image = images.decode(sample.data, config.max_pixels)
         except images.UndecodableImage as error:
             if config.skip_errors:
@@ -238,8 +236,6 @@ class EvalStream(IterableDataset):
     def _view(self, shard: int, row: int, sample: Sample, tickets: ShardTickets | None) -> Share:
         config = self.config
         try:
-            if sample.data is None:
-                raise images.UndecodableImage("no image member")
             image = images.decode(sample.data, config.max_pixels)
         except images.UndecodableImage as error:
             raise UserError(
