@@ -49,12 +49,10 @@ def open_selector(selector: str, weights: str | None = None, stages: tuple[int, 
 
     Raises UserError where there is no such model or run, its weights do not fit, or it has no readable CLS attention.
     """
-    config = None
     if files.exists(files.join(selector, "config.json")):
         config = files.read_json(files.join(selector, "config.json"))
         model, run = config["model"], selector
-        kwargs = {key: config[key] for key in ("img_size", "patch_size", "num_classes") if config.get(key)}
-        kwargs["img_size"] = config["image_size"]
+        kwargs = {key: config[key] for key in ("patch_size", "num_classes")} | {"img_size": config["image_size"]}
         weights = weights or files.join(selector, "final.safetensors")
         if not files.exists(weights):
             raise UserError(f"{selector} is not finished: expected {weights}")

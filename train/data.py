@@ -9,6 +9,7 @@ import numpy as np
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, list_matrix
 from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_shard
+from vit_tickets.pipeline.views import View
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class SplitData:
             shard.samples if mask is None else int(mask.sum())
             for shard, mask in zip(self.shards, self.members, strict=True)
         ]
+
+    @cached_property
+    def stored_view(self) -> View:
+        """The view that the split's tickets were computed on."""
+        return self.manifest.view(self.split)
 
     @cached_property
     def left_out(self) -> int:

@@ -109,7 +109,7 @@ class TrainStream(IterableDataset):
             "label": sample.label,
         }
         if config.path == "lt":
-            stored = config.data.manifest.view(config.data.split)
+            stored = config.data.stored_view
             view["rank"] = rank_N
             view["affine"] = view_to_view(crop.affine(), box_affine(stored.box(height, width))).astype(np.float32)
         elif config.path == "rc":
@@ -250,7 +250,7 @@ class EvalStream(IterableDataset):
             "place": np.array([shard, row]),
         }
         if tickets is not None:
-            stored = config.data.manifest.view(config.data.split)
+            stored = config.data.stored_view
             view["rank"] = tickets.rank[row]
             view["affine"] = view_to_view(box_affine(box), box_affine(stored.box(height, width))).astype(np.float32)
             view["random"] = self._random(sample.key, tickets.rc[row])
