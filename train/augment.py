@@ -1,4 +1,4 @@
-"""Random views whose geometry is known: what is drawn is drawn here, from (seed, epoch, key) alone.
+"""Random views whose geometry is known: what is drawn is drawn here, from (seed, epoch, key, repeat) alone.
 
 So every path, rank and worker sees the same crop of the same image in the same epoch.
 """
@@ -34,9 +34,9 @@ class Crop:
         return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else view
 
 
-def sample_rng(seed: int, epoch: int, key: str) -> np.random.Generator:
-    """The random generator of one image in one epoch."""
-    digest = hashlib.blake2b(f"{seed}:{epoch}:{key}".encode(), digest_size=16).digest()
+def sample_rng(seed: int, epoch: int, key: str, repeat: int = 0) -> np.random.Generator:
+    """The random generator of one view of an image, the `repeat`th of those that an epoch takes of it."""
+    digest = hashlib.blake2b(f"{seed}:{epoch}:{repeat}:{key}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 

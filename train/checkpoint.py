@@ -1,23 +1,47 @@
-"""`last.pt`: everything that a run needs to go on, as tensors and plain values, so that `weights_only` loads it."""
+"""`last.pt`: everything that a run needs to go on, as tensors and plain values, so that `weights_only` loads it.
 
+No random states are among them: order and crops are drawn from (seed, epoch, key), what the model draws from (seed,
+step, rank), so the position says them all, for every rank and worker.
+"""
+
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.train.plan import Position, Segment
+
+VERSION = 2
 
 
 def save(path: str, state: dict[str, Any]) -> None:
     """Write `state` beside its place and move it: a crash while writing leaves the last good one."""
     with files.atomic_write(path) as stream:
-        torch.save(state, stream)
+        torch.save(state | {"version": VERSION}, stream)
 
 
 def load(path: str) -> dict[str, Any]:
-    """The state at `path`, on the CPU; raises UserError where it is damaged or holds more than tensors and values."""
+    """The state at `path`, on the CPU; raises UserError where it is damaged, of another version, or holds more than
+    tensors and values."""
     with files.open_read(path) as stream:
         try:
-            return torch.load(stream, map_location="cpu", weights_only=True)
+            state = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError ... for bad files
             raise UserError(f"{path} cannot be resumed from: {str(error).splitlines()[0]}") from None
+    version = state.get("version") if isinstance(state, dict) else None
+    if version != VERSION:
+        raise UserError(
+            f"{path} cannot be resumed from: expected version {VERSION}, found {version}; start again with --overwrite"
+        )
+    return state
+
+
+def pack_position(position: Position) -> dict[str, Any]:
+    """`position` as plain values."""
+    return asdict(position)
+
+
+def unpack_position(value: dict[str, Any]) -> Position:
+    return Position(value["epoch"], tuple(Segment(**segment) for segment in value["segments"]))

@@ -56,6 +56,17 @@ workers_option = click.option(
 )
 @click.option("--hflip", type=click.FloatRange(0, 1), help="Probability of a horizontal flip.")
 @click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    help="Repeated augmentation: an epoch takes 1/r of the images, r views of each; r epochs take all.",
+)
+@click.option(
+    "--views-per-decode",
+    type=click.IntRange(1),
+    help="Views cut from one decoded image, for one batch; divides the repeats.  [default: the repeats]",
+)
+@click.option("--ema", type=SHARE, help="Decay per step of the weights' moving average, which is then what is kept.")
+@click.option(
     "--image-size", type=click.IntRange(1), help="Side of the training view.  [default: the manifest's, the model's]"
 )
 @click.option("--patch-size", type=click.IntRange(1), help="Side of a patch, or of an occluded cell.")
@@ -67,7 +78,7 @@ workers_option = click.option(
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
     show_default=True,
     help="Of the forward pass; auto is bf16 on a GPU.",
@@ -75,18 +86,28 @@ workers_option = click.option(
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
 )
+@click.option(
+    "--checkpoint-minutes",
+    type=NOT_NEGATIVE,
+    default=10.0,
+    show_default=True,
+    help="Save last.pt this often, and at SIGTERM, SIGINT and SIGUSR1; 0: after every step.",
+)
 @click.option("--skip-errors", is_flag=True, help="Leave out images that cannot be decoded instead of stopping.")
 @workers_option
 @device_option
 def train(
     dataset, model, path, tickets, sparsity, keep_rate, out, resume, overwrite, init, seed, mask_seed, holdout,
-    precision, max_pixels, skip_errors, workers, device, **recipe_options,
+    precision, max_pixels, checkpoint_minutes, skip_errors, workers, device, **recipe_options,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
     The ticket follows the pixels through random crops and flips. The same seed gives every path the same initial
     weights, order and crops. Options that are not given come from the recipe of the model's family. On several GPUs:
     torchrun --nproc-per-node 8 -m vit_tickets.train with the same options.
+
+    Killed at any moment, it goes on with --resume from the last checkpoint, with the very next batch; another number of
+    ranks or workers may go on too. SIGTERM and SIGINT save and stop, SIGUSR1 saves and goes on.
 
     \b
     vit-tickets train digits --model deit_micro --path dense
@@ -106,21 +127,23 @@ def train(
         recipe = recipe_for(opened.source, model).override(**recipe_options)
         if recipe.batch_size % here.size:
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
+        if precision == "auto":
+            precision = "bf16" if here.device.startswith("cuda") else "fp32"
         run = runs.resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
-            mask_seed=mask_seed, holdout=holdout, init=init,
+            mask_seed=mask_seed, holdout=holdout, init=init, precision=precision,
         )  # fmt: skip
         todo = runs.claim(run, resume, overwrite)
         if todo == "finished":
             if here.is_main:
                 click.echo(f"{run.root}: finished already, {recipe.epochs} epochs")
             return
-        workers = default_workers(here.size) if workers is None else workers
-        if precision == "auto":
-            precision = "bf16" if here.device.startswith("cuda") else "fp32"
-        trainer = Trainer(run, here, Options(workers, precision, skip_errors, max_pixels))
+        workers = here.least(default_workers(here.size) if workers is None else workers)
+        trainer = Trainer(run, here, Options(workers, skip_errors, max_pixels, checkpoint_minutes))
         if todo == "resume":
             trainer.restore()
+            if here.is_main:
+                files.remove_leftovers(run.root)
         elif here.is_main:
             runs.clear(run)
             where = runs.circumstances(here.device, here.size, workers)
@@ -142,7 +165,8 @@ def describe(run, trainer, todo: str) -> str:
     config, limit = run.config, run.config["limit"]
     share = f"{config['kept']} of {config['num_patches']} patches" if run.path in ("lt", "rc") else "all patches"
     images = f"{sum(trainer.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
-    begun = f"resumed after epoch {trainer.epoch}" if todo == "resume" else "from scratch"
+    at = trainer.position
+    begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps" if todo == "resume" else "from scratch"
     return (
         f"{run.root}: {config['model']} on {run.path}, {share} at {run.image_size} px, {images}, "
         f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']}, {begun}"

@@ -1,6 +1,7 @@
 """What a run reads: the shards of a split, the tickets that belong to them, and which samples take part."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,29 +96,29 @@ class SplitData:
         """Images of the split that the manifest gives an error for."""
         return 0 if self.manifest is None else self.manifest.split_record(self.split)["errors"]
 
-    def read(self, shard_number: int, start: int, stop: int):
-        """Yield (row, sample, tickets or None) for the members `start` to `stop` of a shard.
+    def read(self, shard_number: int, members: np.ndarray) -> Iterator[tuple[int, Sample, ShardTickets | None]]:
+        """Yield (row, sample, tickets or None) for `members` of a shard, ascending, counted among its samples that take
+        part.
 
         Raises UserError where the shard's keys are not those of the manifest's rows.
         """
-        if start >= stop:
+        if len(members) == 0:
             return
         shard, mask = self.shards[shard_number], self.members[shard_number]
+        rows = iter((members if mask is None else np.flatnonzero(mask)[members]).tolist())
         tickets = None if self.manifest is None else read_tickets(self.manifest, self.split, shard)
-        member, row = 0, -1
+        row, wanted = -1, next(rows)
         for row, sample in enumerate(read_shard(self.dataset.path_of(shard))):
             if tickets is not None and tickets.keys[row] != sample.key:
                 raise UserError(
                     f"{shard.file} row {row}: the manifest expects key {tickets.keys[row]}, found {sample.key}"
                 )
-            if mask is not None and not mask[row]:
-                continue
-            if start <= member < stop:
+            if row == wanted:
                 self._check(sample, shard)
                 yield row, sample, tickets
-            member += 1
-            if member >= stop:
-                return
+                wanted = next(rows, None)
+                if wanted is None:
+                    return
         raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {row + 1}")
 
     def _check(self, sample: Sample, shard: Shard) -> None:

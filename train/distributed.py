@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from vit_tickets.pipeline.errors import UserError
 
@@ -25,10 +26,24 @@ class World:
 
     def sum(self, *values: float) -> list[float]:
         """Each value summed over all ranks."""
-        totals = torch.tensor(values, dtype=torch.float64, device=self.device)
+        return self._reduced(values, dist.ReduceOp.SUM)
+
+    def least(self, value: int) -> int:
+        """The smallest of all ranks' values."""
+        return int(self._reduced([value], dist.ReduceOp.MIN)[0])
+
+    def _reduced(self, values: Iterable[float], how) -> list[float]:
+        if self.size == 1:
+            return [float(value) for value in values]
+        reduced = torch.tensor(list(values), dtype=torch.float64, device=self.device)
+        dist.all_reduce(reduced, how)
+        return reduced.tolist()
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite `tensors` by those of rank 0."""
         if self.size > 1:
-            dist.all_reduce(totals)
-        return totals.tolist()
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Evaluation: a model on whole images, on tickets and on random subsets, all of the manifest's view."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +17,9 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import METADATA_KEY
 from vit_tickets.train.alignment import aligned_ticket
 from vit_tickets.train.data import SplitData
+from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
 from vit_tickets.train.models import OccludedModel, SparseViT
 from vit_tickets.train.run import FORMAT_VERSION, TICKET_COSTS, TICKET_FIELDS, Run
-from vit_tickets.train.stream import EvalStreamConfig, eval_batches
 
 ON = ("dense", "lt", "rc")
 BATCH_SIZE = 64
@@ -63,7 +63,7 @@ def predictions(
     on: list[str],
     device: str,
     workers: int,
-    autocast: bool = False,
+    autocast: torch.dtype | None = None,
 ) -> Iterator[Prediction]:
     """Predictions of `model` on each batch of `config`, once per entry of `on`. Leaves the model in eval mode."""
     model.eval()
@@ -77,7 +77,7 @@ def predictions(
                 kept_BK = aligned_ticket(rank_BN, affine_B23, config.grid, config.kept)
             elif how == "rc":
                 kept_BK = batch["random"].to(device).long()
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+            with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
                 logits_BC = model(images, kept_BK)
             yield Prediction(how, batch["key"], batch["label"], batch["place"], logits_BC.float().cpu())
 
@@ -88,11 +88,14 @@ def accuracy(
     on: list[str],
     device: str,
     workers: int,
-    autocast: bool = False,
+    autocast: torch.dtype | None = None,
+    between_batches: Callable[[], None] | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Images classified right and images seen, on this rank's part, per entry of `on`."""
     counted = dict.fromkeys(on, (0, 0))
     for p in predictions(model, config, on, device, workers, autocast):
+        if between_batches is not None:
+            between_batches()
         hits, seen = counted[p.on]
         counted[p.on] = hits + int((p.logits_BC.argmax(1) == p.label_B).sum()), seen + len(p.label_B)
     return counted

@@ -1,7 +1,7 @@
-"""The training loop: batches in, weights out; epoch by epoch, resumable."""
+"""The training loop: batches in, weights out; it can stop after any step and go on with the very next batch."""
 
+import contextlib
 import hashlib
-import json
 import math
 import time
 from dataclasses import dataclass, replace
@@ -11,49 +11,56 @@ import torch
 import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import WorkFailed
+from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.train import checkpoint
 from vit_tickets.train.alignment import aligned_ticket
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
 from vit_tickets.train.evaluate import accuracy, eval_config
+from vit_tickets.train.interrupts import Interrupts
+from vit_tickets.train.log import RunLog
+from vit_tickets.train.plan import Position
 from vit_tickets.train.run import BEST, FINAL, LAST, METRICS, Run, save_weights
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is carried out, as opposed to what it is."""
+    """How a run is carried out, as opposed to what it is. checkpoint_minutes: 0 saves after every step."""
 
     workers: int
-    precision: str = "fp32"
     skip_errors: bool = False
     max_pixels: int = 100_000_000
+    checkpoint_minutes: float = 10.0
     progress: bool = True
 
 
 class Trainer:
-    """One rank of a run."""
+    """One rank of a run. `position` says how far it is; `restore` takes it to where `last.pt` is."""
 
     def __init__(self, run: Run, world: World, options: Options):
         self.run, self.world, self.options = run, world, options
+        recipe = run.recipe
         self.model = run.build_model().to(world.device)
+        self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
         self.parallel: nn.Module = self.model
         if world.size > 1:
             devices = [world.device] if world.device.startswith("cuda") else None
-            self.parallel = nn.parallel.DistributedDataParallel(self.model, device_ids=devices)
-        recipe = run.recipe
+            self.parallel = nn.parallel.DistributedDataParallel(self.model, device_ids=devices, broadcast_buffers=False)
         self.optimizer = create_optimizer_v2(
             self.model.network, opt="adamw", lr=recipe.peak_lr, weight_decay=recipe.weight_decay
         )
-        manifest = run.manifest
+        self.autocast = DTYPES.get(run.precision)
+        self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
         held_out = run.config["holdout"]
         self.data = SplitData(
-            run.dataset, run.config["split"], manifest, (held_out, False) if held_out else None, run.config["limit"]
+            run.dataset, run.config["split"], run.manifest, (held_out, False) if held_out else None, run.config["limit"]
         )
         self.stream = TrainStreamConfig(
             data=self.data,
@@ -68,12 +75,14 @@ class Trainer:
             min_scale=recipe.crop_scale,
             hflip=recipe.hflip,
             interpolation=run.eval_view.interpolation,
+            repeats=recipe.repeats,
+            views_per_decode=recipe.views_per_decode,
             max_pixels=options.max_pixels,
             skip_errors=options.skip_errors,
             rank=world.rank,
             num_ranks=world.size,
-        )
-        self.steps = self.stream.steps
+        ).with_workers(options.workers)
+        self.steps = self.stream.plan.steps
         self.scheduler = CosineLRScheduler(
             self.optimizer,
             t_initial=max(2, recipe.epochs * self.steps),
@@ -87,9 +96,10 @@ class Trainer:
             for values in (run.eval_view.mean, run.eval_view.std)
         )
         self.val_sets = self._val_sets()
-        self.epoch, self.best, self.skipped = 0, -math.inf, 0
+        self.position, self.best, self.skipped = Position(), -math.inf, 0
+        self.loss, self.seconds = 0.0, 0.0  # of the unfinished epoch: the sum of its steps' losses, training time
         self.val_top1: float | None = None
-        self.autocast = options.precision == "bf16"
+        self.interrupts, self.saved_at = Interrupts(insistent=world.size == 1), time.monotonic()
 
     def _val_sets(self) -> dict[str, SplitData]:
         """What is scored after every epoch: val, and the part of train that is held out."""
@@ -103,83 +113,109 @@ class Trainer:
             sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
         return sets
 
-    def fit(self) -> None:
-        """Train from the current epoch to the last, writing metrics and `last.pt` after each, then `final`."""
-        recipe, options = self.run.recipe, self.options
-        stream = replace(self.stream, start_epoch=self.epoch)
-        batches = train_batches(stream, options.workers, pin_memory=self.world.device.startswith("cuda"))
-        writer = self._tensorboard()
-        images = recipe.batch_size * self.steps
-        with tqdm(
-            total=images * recipe.epochs,
-            initial=images * self.epoch,
-            desc=self.run.path,
-            unit="img",
-            disable=not (options.progress and self.world.is_main),
-        ) as bar:
-            for epoch in range(self.epoch, recipe.epochs):
-                metrics = self._epoch(epoch, batches, bar)
-                self.epoch, self.val_top1 = epoch + 1, metrics.get("val_top1")
-                if self.world.is_main:
-                    self._record(metrics, writer)
-        if self.world.is_main:
-            save_weights(self.model, self.run.place(FINAL))
-        if writer is not None:
-            writer.close()
+    @property
+    def scored(self) -> nn.Module:
+        """The model that is evaluated and kept: the weights' moving average where the recipe has one."""
+        return self.model if self.ema is None else self.ema.module
 
-    def _epoch(self, epoch: int, batches, bar: tqdm) -> dict[str, Any]:
-        started = time.monotonic()
-        self.parallel.train()
-        total = torch.zeros((), device=self.world.device)
-        for step in range(epoch * self.steps, (epoch + 1) * self.steps):
-            batch = next(batches)
-            loss = self.step(batch, step)
-            total += loss
-            self.skipped += batch["skipped"]
-            bar.update(self.run.recipe.batch_size)
-            if step % 10 == 0:
-                bar.set_postfix(epoch=epoch + 1, loss=f"{loss.item():.3f}", refresh=False)
-        trained = time.monotonic() - started
-        mean_loss = self.world.sum(total.item() / self.steps)[0] / self.world.size
-        metrics = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps, "loss": mean_loss, "lr": self.lr}
-        for name, data in self.val_sets.items():
-            on = self.run.path if self.run.path in ("lt", "rc") else "dense"
-            config = eval_config(self.run, data, rank=self.world.rank, num_ranks=self.world.size)
-            correct = accuracy(self.model, config, [on], self.world.device, self.options.workers, self.autocast)
-            hits, seen = self.world.sum(*correct[on])
-            metrics[f"{name}_top1"] = 100 * hits / seen
-        metrics["images_per_s"] = self.run.recipe.batch_size * self.steps / trained
-        metrics["seconds"] = time.monotonic() - started
-        if self.skipped:
-            metrics["skipped"] = self.skipped
-        return metrics
+    @property
+    def step(self) -> int:
+        """Steps made since the start of the run."""
+        return self.position.epoch * self.steps + self.position.step
 
     @property
     def lr(self) -> float:
         return self.optimizer.param_groups[0]["lr"]
 
-    def step(self, batch: dict[str, Any], step: int) -> Tensor:
-        """One optimizer step on `batch`, the `step`th of the run; returns the loss, detached.
+    def fit(self) -> None:
+        """Train to the last epoch, with metrics and `last.pt` after each, and `last.pt` in between; then `final`.
 
-        Raises WorkFailed before the optimizer moves where the loss is not finite.
+        Raises WorkFailed where a loss is not finite, or after a signal asked to stop and `last.pt` is saved.
         """
-        images, kept_BK, label_B = self.inputs(batch)
-        self.scheduler.step_update(step)
-        torch.manual_seed(step_seed(self.run.config["seed"], step, self.world.rank))
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-            logits_BC = self.parallel(images, kept_BK)
-        loss = F.cross_entropy(logits_BC.float(), label_B, label_smoothing=self.run.recipe.smoothing)
-        if not torch.isfinite(loss):
-            raise WorkFailed(
-                f"the loss is {loss.item()} in epoch {step // self.steps + 1}, step {step}; "
-                f"{self.run.root} keeps its last checkpoint"
+        run, batch_size = self.run, self.run.recipe.batch_size
+        stream = replace(self.stream, start=self.position)
+        bar = tqdm(
+            total=batch_size * self.steps * run.recipe.epochs,
+            initial=batch_size * self.step,
+            desc=run.path,
+            unit="img",
+            disable=not (self.options.progress and self.world.is_main),
+        )
+        batches = train_batches(stream, self.options.workers, pin_memory=self.world.device.startswith("cuda"))
+        log = RunLog(run.root, METRICS, self.step, enabled=self.world.is_main)
+        with self.interrupts, contextlib.closing(batches), bar, log:
+            while self.position.epoch < run.recipe.epochs:
+                self._train(batches, bar, log)
+                metrics = self._metrics()
+                if self.world.is_main and metrics.get("holdout_top1", -math.inf) > self.best:
+                    self.best = metrics["holdout_top1"]
+                    save_weights(self.scored, run.place(BEST))
+                log.after_epoch(metrics)
+                self.val_top1 = metrics.get("val_top1")
+                self.position, self.loss, self.seconds = self.position.after_epoch(), 0.0, 0.0
+                self.save()
+        if self.world.is_main:
+            save_weights(self.scored, run.place(FINAL))
+
+    def _train(self, batches, bar: tqdm, log: RunLog) -> None:
+        """The remaining steps of the epoch. All ranks agree on each: whether to take it, to save after it, to stop."""
+        self.parallel.train()
+        before = time.monotonic()
+        while self.position.step < self.steps:
+            failure, loss, skipped = None, None, 0
+            try:
+                batch = next(batches)
+                loss, skipped = self.batch_loss(batch), batch["skipped"]
+            except (UserError, WorkFailed) as error:
+                failure = error
+            due = time.monotonic() - self.saved_at >= 60 * self.options.checkpoint_minutes
+            mean_loss, failed, skipped, stop, save = self.world.sum(
+                0.0 if loss is None else loss.item() / self.world.size,
+                failure is not None,
+                skipped,
+                self.interrupts.stop is not None,
+                self.interrupts.save or (due and self.world.is_main),
             )
+            if failed:
+                self.save()
+                raise failure or SystemExit(1)
+            if not math.isfinite(mean_loss):
+                self._give_up(
+                    f"the loss is {mean_loss} in epoch {self.position.epoch + 1}, step {self.position.step + 1} of "
+                    f"{self.steps}; {self.run.root} keeps its last checkpoint"
+                )
+            self.update(loss)
+            self.position = self.position.after_step(self.world.size, self.stream.lanes)
+            self.loss, self.skipped = self.loss + mean_loss, self.skipped + int(skipped)
+            before, self.seconds = time.monotonic(), self.seconds + time.monotonic() - before
+            log.after_step(self.step, loss=mean_loss, lr=self.lr)
+            bar.update(self.run.recipe.batch_size)
+            bar.set_postfix(epoch=self.position.epoch + 1, loss=f"{mean_loss:.3f}", refresh=False)
+            if save or stop:
+                self.save()
+            if stop:
+                self._give_up(self._stopped())
+
+    def batch_loss(self, batch: dict[str, Any]) -> Tensor:
+        """The rank's loss on `batch`, at the learning rate and with the random draws of the current step."""
+        images, kept_BK, label_B = self.inputs(batch)
+        self.scheduler.step_update(self.step)
+        torch.manual_seed(step_seed(self.run.config["seed"], self.step, self.world.rank))
+        with torch.autocast(images.device.type, self.autocast, enabled=self.autocast is not None):
+            logits_BC = self.parallel(images, kept_BK)
+        return F.cross_entropy(logits_BC.float(), label_B, label_smoothing=self.run.recipe.smoothing)
+
+    def update(self, loss: Tensor) -> None:
+        """Move the weights by the gradient of `loss`, averaged over the ranks, and their moving average after them."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
         if self.run.recipe.clip_grad:
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.recipe.clip_grad)
-        self.optimizer.step()
-        return loss.detach()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update(self.model)
 
     def inputs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Normalised images (B, 3, S, S), patches to keep (B, K) or None for all, labels (B,), on the device."""
@@ -194,50 +230,81 @@ class Trainer:
             kept_BK = aligned_ticket(on_device["rank"], on_device["affine"], self.run.grid, self.run.kept)
         return images, None if kept_BK is None else kept_BK.long(), on_device["label"]
 
-    def _record(self, metrics: dict[str, Any], writer) -> None:
-        """Append the epoch's metrics, save `best` where train is held out, and then `last.pt`."""
-        if metrics.get("holdout_top1", -math.inf) > self.best:
-            self.best = metrics["holdout_top1"]
-            save_weights(self.model, self.run.place(BEST))
-        if writer is not None:
-            for name, value in metrics.items():
-                if name not in ("epoch", "step"):
-                    writer.add_scalar(name, value, metrics["step"])
-            writer.flush()
-        path = self.run.place(METRICS)
-        lines = files.read_bytes(path).splitlines(keepends=True)[: self.epoch - 1] if files.exists(path) else []
-        with files.atomic_write(path) as stream:
-            stream.write(b"".join(lines) + (json.dumps(metrics) + "\n").encode())
-        checkpoint.save(self.run.place(LAST), self.state())
+    def _metrics(self) -> dict[str, Any]:
+        """The finished epoch's line: mean loss, accuracies, speed."""
+        started = time.monotonic()
+        metrics = {
+            "epoch": self.position.epoch + 1,
+            "step": self.step,
+            "loss": self.loss / self.steps,
+            "lr": self.lr,
+        }
+        self.world.share(self.scored.buffers())
+        for name, data in self.val_sets.items():
+            on = self.run.path if self.run.path in ("lt", "rc") else "dense"
+            config = eval_config(self.run, data, rank=self.world.rank, num_ranks=self.world.size)
+            correct = accuracy(
+                self.scored, config, [on], self.world.device, self.options.workers, self.autocast, self._between_batches
+            )
+            hits, seen = self.world.sum(*correct[on])
+            metrics[f"{name}_top1"] = 100 * hits / seen
+        metrics["images_per_s"] = self.run.recipe.batch_size * self.steps / self.seconds
+        metrics["seconds"] = self.seconds + time.monotonic() - started
+        if self.skipped:
+            metrics["skipped"] = self.skipped
+        return metrics
+
+    def _between_batches(self) -> None:
+        """Signals during an evaluation, which has no state of its own: it is done again after a restart."""
+        if self.interrupts.stop is not None or self.interrupts.save:
+            self.save()
+        if self.interrupts.stop is not None:
+            self._give_up(self._stopped())
+
+    def _give_up(self, message: str) -> None:
+        """Leave; one rank says why."""
+        raise WorkFailed(message) if self.world.is_main else SystemExit(1)
+
+    def _stopped(self) -> str:
+        by = self.interrupts.stop or "a signal to another rank"
+        return (
+            f"stopped by {by} in epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}; "
+            f"{self.run.root} is saved, --resume goes on"
+        )
 
     def result(self) -> str:
         """The last epoch's accuracy on val, for the user to read; empty where there is none."""
         return "" if self.val_top1 is None else f", {self.val_top1:.2f}% top-1 on val"
 
-    def state(self) -> dict[str, Any]:
-        return {
+    def save(self) -> None:
+        """Write `last.pt`, on the main rank."""
+        self.saved_at, self.interrupts.save = time.monotonic(), False
+        if not self.world.is_main:
+            return
+        state = {
             "model": self.model.network.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "epoch": self.epoch,
-            "best": self.best,
+            "scaler": self.scaler.state_dict(),
+            "position": checkpoint.pack_position(self.position),
+            "loss": self.loss,
+            "seconds": self.seconds,
             "skipped": self.skipped,
+            "best": self.best,
         }
+        checkpoint.save(self.run.place(LAST), state)
 
     def restore(self) -> None:
-        """Go on from `last.pt`. Every random draw depends on (seed, epoch, key) or (seed, step), so none is stored."""
+        """Go to where `last.pt` is, whatever number of ranks and workers wrote it."""
         state = checkpoint.load(self.run.place(LAST))
         self.model.network.load_state_dict(state["model"])
+        if self.ema is not None:
+            self.ema.module.network.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.best, self.skipped = state["epoch"], state["best"], state["skipped"]
-
-    def _tensorboard(self):
-        if not self.world.is_main or not files.is_local(self.run.root):
-            return None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return None
-        return SummaryWriter(files.filesystem(self.run.root)[1], purge_step=self.epoch * self.steps + 1)
+        self.scaler.load_state_dict(state["scaler"])
+        self.position = checkpoint.unpack_position(state["position"])
+        self.loss, self.seconds = state["loss"], state["seconds"]
+        self.skipped, self.best = state["skipped"], state["best"]
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

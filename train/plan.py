@@ -1,80 +1,205 @@
-"""Which sample goes into which step: every sample at most once an epoch, equal steps on every rank. Pure arithmetic.
+"""Which view of which sample goes into which step: exact epochs for any ranks and workers. Pure arithmetic.
 
-The samples of an epoch are laid out shard after shard, the shards in an order drawn from (seed, epoch). This sequence
-is cut into *lanes*, one per loader worker of every rank; a lane reads its stretch from first to last. Every step takes
-a fixed number of samples from each lane. What does not fill a global batch is the end of the sequence, and so differs
-from epoch to epoch. Any number of lanes does, more than there are shards included.
+An epoch has `steps` full global batches. What does not fill one is left out: a stretch of the dataset that moves on
+from epoch to epoch, so that every sample is left out equally often. The rest is laid out shard after shard, the shards
+in an order drawn from (seed, epoch), and the sequence is cut into *lanes*, one per loader worker of every rank. A lane
+reads its stretch from first to last, gives a fixed number of views to every step, and mixes what it reads: a visit is
+moved by at most `WINDOW` places, so no more than `WINDOW` samples ever wait in a lane. Any number of lanes does, more
+than there are shards included.
+
+With repeated augmentation (Hoffer et al. 2020; DeiT) an epoch of the same length takes 1/r of the samples, r views of
+each, and r epochs together take each sample in one of them. A *visit* reads and decodes a sample once, for m of its
+views, which follow each other and so stand in one batch (but for one visit per lane where m does not divide a rank's
+batch); the r/m visits of a sample lie in r/m passes over the epoch's samples.
+
+Who has given what until a step follows from the plan alone. So to go on within an epoch takes the numbers of ranks and
+lanes and the steps that they made (`Segment`), and what is left can be shared out among any other number.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from vit_tickets.pipeline.errors import UserError
 
+WINDOW = 2000
+LEFT_OUT, SHARDS, PASS, MIX = range(4)  # what a generator's draws are for
+
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of a shard: its members `start` to `stop`, counted among those that take part."""
+class Segment:
+    """`steps` steps of an epoch, made by `num_ranks` ranks of `lanes_of_rank` lanes each."""
 
-    shard: int
-    start: int
-    stop: int
+    num_ranks: int
+    lanes_of_rank: int
+    steps: int
 
 
-def steps_per_epoch(num_samples: int, batch_size: int) -> int:
-    """Full global batches in `num_samples`; raises UserError where there is none."""
-    if num_samples < batch_size:
-        raise UserError(f"expected at least one batch of {batch_size} images, found {num_samples} images to train on")
-    return num_samples // batch_size
+@dataclass(frozen=True)
+class Position:
+    """Where a run is: `segments` tell who has made the steps of the unfinished `epoch`."""
+
+    epoch: int = 0
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Steps made in `epoch`."""
+        return sum(segment.steps for segment in self.segments)
+
+    def after_step(self, num_ranks: int, lanes_of_rank: int) -> "Position":
+        """One step further, made by `num_ranks` ranks of `lanes_of_rank` lanes."""
+        last = self.segments[-1] if self.segments else None
+        if last is not None and (last.num_ranks, last.lanes_of_rank) == (num_ranks, lanes_of_rank):
+            return replace(self, segments=(*self.segments[:-1], replace(last, steps=last.steps + 1)))
+        return replace(self, segments=(*self.segments, Segment(num_ranks, lanes_of_rank, 1)))
+
+    def after_epoch(self) -> "Position":
+        return Position(self.epoch + 1)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What a lane has still to do in an epoch.
+
+    shard_V, member_V: its V visits in reading order; members are counted among those of a shard that take part.
+    visit_I, repeat_I: its I views in the order in which it gives them: an index into the visits, and which of the
+        sample's views of this epoch it is, 0 .. repeats - 1.
+    shares: how many of the views go into each of the remaining steps.
+    """
+
+    shard_V: np.ndarray
+    member_V: np.ndarray
+    visit_I: np.ndarray
+    repeat_I: np.ndarray
+    shares: list[int]
+
+    def stretches(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The visits as (shard, ascending members), in reading order."""
+        turns = np.flatnonzero((np.diff(self.shard_V) != 0) | (np.diff(self.member_V) <= 0)) + 1
+        for visits in np.split(np.arange(len(self.shard_V)), turns):
+            if len(visits):
+                yield int(self.shard_V[visits[0]]), self.member_V[visits]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """counts: samples of each shard that take part. batch_size: global, in views; a multiple of the number of ranks.
+
+    repeats: views of a sample in an epoch that takes it. views_per_decode: how many of them share a visit, a divisor.
+    """
+
+    counts: Sequence[int]
+    batch_size: int
+    seed: int
+    repeats: int = 1
+    views_per_decode: int = 1
+
+    @cached_property
+    def steps(self) -> int:
+        """Full global batches in an epoch, the same in each; raises UserError where there is none."""
+        views = sum(self.counts) // self.repeats * self.repeats
+        if views < self.batch_size:
+            raise UserError(
+                f"expected at least one batch of {self.batch_size} images, found {views} images to train on"
+            )
+        return views // self.batch_size
+
+    @cached_property
+    def samples_per_epoch(self) -> int:
+        """Distinct samples that an epoch takes."""
+        return -(-self.steps * self.batch_size // self.repeats)
+
+    def _rng(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *purpose])
+
+    def visits(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Shard and member of each visit of an epoch, in reading order, before they are cut into lanes."""
+        total, taken = sum(self.counts), self.samples_per_epoch
+        cycle, part = divmod(epoch, self.repeats)
+        shard = np.repeat(np.arange(len(self.counts)), self.counts)
+        member = np.arange(total) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
+
+        left = total - taken * self.repeats
+        first = int(self._rng(LEFT_OUT).integers(total)) + cycle * left
+        takes_part = np.ones(total, dtype=bool)
+        takes_part[(first + np.arange(left)) % total] = False
+
+        place = self._rng(SHARDS, cycle).permutation(len(self.counts))
+        order = np.argsort(place[shard], kind="stable")
+        passes = [order[takes_part[order]][part * taken : (part + 1) * taken]]
+        for number in range(1, self.repeats // self.views_per_decode):
+            place = self._rng(PASS, epoch, number).permutation(len(self.counts))
+            passes.append(passes[0][np.argsort(place[shard[passes[0]]], kind="stable")])
+        sequence = np.concatenate(passes)
+        return shard[sequence], member[sequence]
+
+    def lane(
+        self, epoch: int, done: Sequence[Segment], num_ranks: int, lanes_of_rank: int, rank: int, lane: int
+    ) -> Lane:
+        """What lane `lane` of rank `rank` has still to give in `epoch`, after the segments `done`."""
+        done = list(done)
+        current = Segment(num_ranks, lanes_of_rank, 0)
+        if done and (done[-1].num_ranks, done[-1].lanes_of_rank) == (num_ranks, lanes_of_rank):
+            current = done.pop()
+        views, steps = np.arange(self.steps * self.batch_size), self.steps
+        for number, segment in enumerate(done):
+            given = [
+                order[: self._size(segment, lane, segment.steps)]
+                for lane, order in enumerate(self._orders(views, steps, epoch, number, segment))
+            ]
+            views, steps = np.setdiff1d(views, np.concatenate(given), assume_unique=True), steps - segment.steps
+        number = rank * lanes_of_rank + lane
+        (order,) = self._orders(views, steps, epoch, len(done), current, only=number)
+        order = order[self._size(current, lane, current.steps) :]
+
+        visit_I, pass_and_copy = order // self.views_per_decode, order % self.views_per_decode
+        pass_and_copy = pass_and_copy + visit_I // self.samples_per_epoch * self.views_per_decode
+        needed, visit_I = np.unique(visit_I, return_inverse=True)
+        shard, member = self.visits(epoch)
+        shares = [self._share(current, lane, step) for step in range(current.steps, steps)]
+        return Lane(shard[needed], member[needed], visit_I, pass_and_copy, shares)
+
+    def _orders(
+        self, views: np.ndarray, steps: int, epoch: int, number: int, by: Segment, only: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """The views of each lane in the order in which it gives them, where `by` makes the remaining `steps` steps."""
+        sizes = [self._size(by, lane, steps) for lane in range(by.lanes_of_rank)] * by.num_ranks
+        for lane, part in enumerate(np.split(views, np.cumsum(sizes)[:-1])):
+            if only in (None, lane):
+                visits, index = np.unique(part // self.views_per_decode, return_inverse=True)
+                moved = np.arange(len(visits)) + WINDOW * self._rng(MIX, epoch, number, lane).random(len(visits))
+                yield part[np.argsort(moved[index], kind="stable")]
+
+    def _size(self, by: Segment, lane: int, steps: int) -> int:
+        """Views that `lane` (of any rank) gives in `steps` steps."""
+        return sum(self._share(by, lane, step) for step in range(steps))
+
+    def _share(self, by: Segment, lane: int, step: int) -> int:
+        """Views that `lane` (of its rank) gives to the rank's batch at `step`, in whole visits where they fit."""
+        batch_of_rank = self.batch_size // by.num_ranks
+        unit = self.views_per_decode if batch_of_rank % self.views_per_decode == 0 else 1
+        return unit * lane_share(batch_of_rank // unit, by.lanes_of_rank, lane % by.lanes_of_rank, step)
 
 
 def lane_share(batch_of_rank: int, lanes_of_rank: int, lane: int, step: int) -> int:
-    """Samples that `lane` (of its rank) gives to the rank's batch at `step`; a remainder moves on from step to step."""
+    """What `lane` (of its rank) gives to the rank's batch at `step`; a remainder moves on from step to step."""
     whole, rest = divmod(batch_of_rank, lanes_of_rank)
     return whole + ((lane + step) % lanes_of_rank < rest)
 
 
-def lane_size(batch_of_rank: int, lanes_of_rank: int, lane: int, steps: int) -> int:
-    """Samples that `lane` gives in `steps` steps."""
-    return sum(lane_share(batch_of_rank, lanes_of_rank, lane, step) for step in range(steps))
-
-
-def epoch_lanes(
-    counts: list[int], batch_size: int, num_ranks: int, lanes_of_rank: int, seed: int, epoch: int
-) -> list[list[Piece]]:
-    """The pieces that each lane reads in an epoch, for lanes 0 .. num_ranks * lanes_of_rank - 1.
-
-    Args:
-        counts: samples of each shard that take part.
-        batch_size: global; a multiple of `num_ranks`.
-    """
-    batch_of_rank = batch_size // num_ranks
-    steps = steps_per_epoch(sum(counts), batch_size)
-    order = np.random.default_rng([seed, epoch]).permutation(len(counts))
-    of_rank = [lane_size(batch_of_rank, lanes_of_rank, lane, steps) for lane in range(lanes_of_rank)]
-    return cut([(int(shard), counts[shard]) for shard in order], of_rank * num_ranks)
-
-
-def cut(shards: list[tuple[int, int]], sizes: list[int]) -> list[list[Piece]]:
-    """Cut the sequence of `shards` (number, samples) into consecutive lanes of `sizes` samples."""
-    lanes: list[list[Piece]] = []
-    at = position = 0
-    for size in sizes:
-        pieces = []
-        while size:
-            shard, count = shards[at]
-            taken = min(size, count - position)
-            if taken:
-                pieces.append(Piece(shard, position, position + taken))
-            size, position = size - taken, position + taken
-            if position == count:
-                at, position = at + 1, 0
-        lanes.append(pieces)
-    return lanes
-
-
-def even_lanes(counts: list[int], num_lanes: int) -> list[list[Piece]]:
-    """All samples, in the dataset's order, cut into `num_lanes` lanes whose sizes differ by one at most."""
+def even_parts(counts: Sequence[int], num_lanes: int) -> list[list[tuple[int, np.ndarray]]]:
+    """All samples in the dataset's order as (shard, members), cut into `num_lanes` lanes as even as can be."""
+    ends = np.cumsum(counts)
     whole, rest = divmod(sum(counts), num_lanes)
-    return cut(list(enumerate(counts)), [whole + (lane < rest) for lane in range(num_lanes)])
+    lanes, start = [], 0
+    for lane in range(num_lanes):
+        stop = start + whole + (lane < rest)
+        bounds = [
+            (max(start, end - count), min(stop, end), end - count) for count, end in zip(counts, ends, strict=True)
+        ]
+        lanes.append([(shard, np.arange(a - first, b - first)) for shard, (a, b, first) in enumerate(bounds) if a < b])
+        start = stop
+    return lanes

@@ -14,12 +14,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vit_tickets.pipeline.digits import IMAGE_SIZE, NAME, PATCH_SIZE
+from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.names import short_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Durations are in epochs, `crop_scale` is the smallest share of the image's area that a random crop shows."""
+    """Durations are in epochs, `crop_scale` is the smallest share of the image's area that a random crop shows.
+
+    ema: decay per step of the weights' moving average, which is then what is evaluated and kept. repeats: views of an
+    image in an epoch that takes it. views_per_decode: how many of them share one decoded image and one batch.
+    """
 
     epochs: int
     batch_size: int
@@ -32,17 +37,29 @@ class Recipe:
     smoothing: float = 0.1
     drop_path: float = 0.1
     clip_grad: float | None = None
+    ema: float | None = None
     crop_scale: float = 0.08
     hflip: float = 0.5
+    repeats: int = 1
+    views_per_decode: int = 1
     limit: int | None = None
     image_size: int | None = None
     patch_size: int | None = None
 
     def override(self, **values: Any) -> "Recipe":
-        """This recipe with the values that are not None; a shorter run warms up for a tenth of it at most."""
+        """This recipe with the values that are not None; a shorter run warms up for a tenth of it at most, and of
+        `repeats` and `views_per_decode` one alone stands for both."""
         given = {name: value for name, value in values.items() if value is not None}
         if given.get("epochs", self.epochs) < self.epochs:
             given.setdefault("warmup_epochs", min(self.warmup_epochs, given["epochs"] / 10))
+        if "repeats" in given:
+            given.setdefault("views_per_decode", given["repeats"])
+        given.setdefault("repeats", given.get("views_per_decode", self.repeats))
+        if given["repeats"] % given.get("views_per_decode", self.views_per_decode):
+            raise UserError(
+                f"expected a number of repeats that {given['views_per_decode']} views per decode divide, "
+                f"found {given['repeats']}"
+            )
         return replace(self, **given)
 
     @property

@@ -54,6 +54,10 @@ class Run:
         return self.config["path"]
 
     @property
+    def precision(self) -> str:
+        return self.config["precision"]
+
+    @property
     def image_size(self) -> int:
         return self.config["image_size"]
 
@@ -85,6 +89,7 @@ def resolve(
     mask_seed: int | None = None,
     holdout: float = 0.0,
     init: str | None = None,
+    precision: str = "fp32",
     split: str = "train",
 ) -> Run:
     """Work out all that a run needs, and check that it fits together. Raises UserError where it does not."""
@@ -141,6 +146,7 @@ def resolve(
         "batch_size": recipe.batch_size,
         "image_size": image_size,
         "patch_size": patch_size,
+        "precision": precision,
         "num_classes": len(dataset.classes),
         "holdout": holdout,
         "limit": recipe.limit,

@@ -16,6 +16,7 @@ from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.train import checkpoint
 from vit_tickets.train.distributed import World
 from vit_tickets.train.loop import Options, Trainer
+from vit_tickets.train.plan import Position
 from vit_tickets.train.recipes import DEIT
 from vit_tickets.train.run import resolve
 
@@ -84,21 +85,21 @@ def test_going_on_after_an_epoch_ends_with_the_same_weights(numbered_data, numbe
     trainer(numbered_data, tmp_path / "whole", "lt", numbered_tickets, recipe=recipe).fit()
 
     broken = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
-    record = broken._record
+    save = broken.save
 
-    def stop_after_the_second(line, writer):
-        record(line, writer)
-        if line["epoch"] == 2:
+    def stop_after_the_second():
+        save()
+        if broken.position == Position(2):
             raise KeyboardInterrupt
 
-    broken._record = stop_after_the_second
+    broken.save = stop_after_the_second
     with pytest.raises(KeyboardInterrupt):
         broken.fit()
     assert not (tmp_path / "broken" / "final.safetensors").exists()
 
     resumed = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
     resumed.restore()
-    assert resumed.epoch == 2
+    assert resumed.position == Position(2)
     resumed.fit()
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     without_time = [
@@ -111,7 +112,7 @@ def test_going_on_after_an_epoch_ends_with_the_same_weights(numbered_data, numbe
 def test_a_checkpoint_is_tensors_and_plain_values(numbered_data, numbered_tickets, tmp_path):
     recipe = RECIPE.override(epochs=1)
     trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=recipe).fit()
-    assert checkpoint.load(str(tmp_path / "last.pt"))["epoch"] == 1
+    assert checkpoint.load(str(tmp_path / "last.pt"))["position"] == {"epoch": 1, "segments": ()}
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot be resumed from"):
         checkpoint.load(str(tmp_path / "last.pt"))
@@ -122,7 +123,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer(numbered_data, num
     with torch.no_grad():
         run.model.network.head.bias.fill_(math.nan)
     before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
-    with pytest.raises(WorkFailed, match="the loss is nan in epoch 1, step 0"):
+    with pytest.raises(WorkFailed, match="the loss is nan in epoch 1, step 1 of 7"):
         run.fit()
     after = run.model.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if name != "head.bias")
