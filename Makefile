@@ -55,7 +55,7 @@ RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)-seed*)
 DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
 DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 
-.PHONY: help setup demo test test-all lint tickets train evaluate report bench clean
+.PHONY: help setup demo test test-all lint tickets train evaluate report bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -136,6 +136,9 @@ lint: $(READY)  ## ruff
 
 bench: $(READY)  ## paired benchmarks: ratios of two things measured in one run
 	$(BIN)/python -m tests.bench
+
+soak: $(READY)  ## exact epochs, 40 SIGKILLs, memory over 50,000 samples: 15 minutes on 2 cores
+	$(BIN)/python -m tests.soak
 
 clean:  ## remove the environment and caches; data, manifests and runs stay
 	rm -rf .venv build vit_tickets.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,5 +1,6 @@
 """Signals that ask a run to save or to stop; the training loop looks when it can."""
 
+import os
 import signal
 import threading
 
@@ -11,15 +12,24 @@ GRACE_S = 30
 class Interrupts:
     """While it is entered: SIGTERM and SIGINT ask to save and stop, SIGUSR1 (Slurm's --signal) to save and go on.
 
-    stop: name of the signal that asked to stop, or None. save: whether a save was asked for; reset by who does it.
-    insistent: whether a second SIGINT raises KeyboardInterrupt. Outside the main thread nothing is installed.
+    save: whether a save was asked for; reset by who does it. insistent: whether a second SIGINT raises
+    KeyboardInterrupt. Outside the main thread nothing is installed.
     """
 
     def __init__(self, insistent: bool = True):
-        self.stop: str | None = None
         self.save = False
         self._insistent = insistent
+        self._signal: str | None = None
+        self._parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._before: dict = {}
+
+    @property
+    def stop(self) -> str | None:
+        """What asks to stop, or None: a signal, or the end of the torchrun that started this process, which would
+        otherwise go on beside the run that takes its place."""
+        if self._signal is None and self._parent not in (None, os.getppid()):
+            return "the end of torchrun"
+        return self._signal
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
@@ -34,10 +44,10 @@ class Interrupts:
     def _note(self, number: int, _) -> None:
         if number == SAVE:
             self.save = True
-        elif number == signal.SIGINT and self.stop is not None and self._insistent:
+        elif number == signal.SIGINT and self._signal is not None and self._insistent:
             raise KeyboardInterrupt
         else:
-            self.stop = self.stop or signal.Signals(number).name
+            self._signal = self._signal or signal.Signals(number).name
 
 
 def outlive() -> None:

@@ -1,0 +1,182 @@
+"""`train` killed with SIGKILL again and again, on one rank and on two, against a run that nobody disturbed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from tests.soak.data import SIDE, write_dataset
+
+START_LIMIT_S = 120
+OPTIONS = (
+    "--model", "deit_micro", "--path", "dense", "--image-size", SIDE, "--patch-size", 4, "--batch-size", 16,
+    "--drop-path", 0.2, "--ema", 0.99, "--clip-grad", 1.0, "--device", "cpu", "--checkpoint-minutes", 0.002,
+)  # fmt: skip
+CLOCKS = ("seconds", "images_per_s")
+
+
+@dataclass
+class Outcome:
+    """kills: where each kill fell, as `last.pt` had it then. unequal: what differs from the undisturbed run's files."""
+
+    ranks: int
+    kills: list[str] = field(default_factory=list)
+    torn: int = 0
+    unequal: list[str] = field(default_factory=list)
+
+
+def command(data: Path, out: Path, ranks: int, *options) -> list[str]:
+    launcher = [sys.executable, "-m"]
+    if ranks > 1:
+        launcher += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
+    options = (*OPTIONS, *options, "--workers", 1, "--out", out, "--resume")
+    return [*launcher, "vit_tickets.train", str(data), *map(str, options)]
+
+
+def start(arguments: list[str], log: Path, **options) -> subprocess.Popen:
+    """Start `train` in a process group of its own, its output appended to `log`."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            arguments, stdout=stream, stderr=stream, env=environment, start_new_session=True, **options
+        )
+
+
+def wait_for_training(process: subprocess.Popen, log: Path, starts: int) -> None:
+    """Return when the `starts`th start of the run has begun to train; raise where it ends or takes too long."""
+    limit = time.monotonic() + START_LIMIT_S
+    while log.read_text(errors="replace").count(" epochs of ") < starts:
+        if process.poll() is not None or time.monotonic() > limit:
+            raise AssertionError(f"no training: {log.read_text(errors='replace')[-2000:]}")
+        time.sleep(0.02)
+
+
+def ranks_of(process: subprocess.Popen) -> list[int]:
+    """Process ids of the ranks that torchrun started."""
+    return children(process.pid)
+
+
+def children(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def tree(pid: int) -> list[int]:
+    """`pid` and all processes below it."""
+    return [pid, *(below for child in children(pid) for below in tree(child))]
+
+
+def kill(process: subprocess.Popen, victims: list[int]) -> None:
+    """SIGKILL to `victims`; return when all that `process` had started has ended, raise where it does not in a minute.
+
+    Only what was killed and who noticed may end it.
+    """
+    everyone = tree(process.pid)
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    limit = time.monotonic() + 60
+    while alive := [pid for pid in everyone if Path(f"/proc/{pid}").exists() and _state(pid) != "Z"]:
+        if time.monotonic() > limit:
+            raise AssertionError(f"still alive after {victims} of {everyone} were killed: {alive}")
+        time.sleep(0.05)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
+
+
+def where(out: Path) -> str:
+    """Epoch and step of `last.pt`, as "3:17"; "start" where there is none."""
+    if not (out / "last.pt").exists():
+        return "start"
+    position = torch.load(out / "last.pt", weights_only=True)["position"]
+    return f"{position['epoch']}:{sum(segment['steps'] for segment in position['segments'])}"
+
+
+def trial(data: Path, folder: Path, ranks: int, kills: int, epochs: int, seed: int, spread_s: float) -> Outcome:
+    """Train undisturbed, and again with `kills` kills at random moments, each 0 to `spread_s` after training began.
+
+    In turn all its processes are killed, the first alone (torchrun, with two ranks), and each rank alone.
+    """
+    rng, outcome = random.Random(seed), Outcome(ranks)
+    whole, broken, log = folder / f"whole-{ranks}", folder / f"broken-{ranks}", folder / f"log-{ranks}"
+    done = subprocess.run(
+        command(data, whole, ranks, "--epochs", epochs), capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    if done.returncode:
+        raise AssertionError(done.stderr.decode()[-2000:])
+    arguments = command(data, broken, ranks, "--epochs", epochs)
+    for number in range(kills):
+        log.touch()
+        process = start(arguments, log)
+        wait_for_training(process, log, number + 1)
+        time.sleep(rng.uniform(0, spread_s))
+        if process.poll() is not None:
+            raise AssertionError(f"finished before kill {number + 1}: {log.read_text()[-1000:]}")
+        choices = [tree(process.pid), [process.pid]] + [[rank] for rank in ranks_of(process) if ranks > 1]
+        kill(process, choices[number % len(choices)])
+        outcome.torn += any(broken.glob(".last.pt.*"))
+        outcome.kills.append(where(broken))
+    process = start(arguments, log)
+    if process.wait(timeout=600):
+        raise AssertionError(log.read_text()[-2000:])
+    outcome.unequal = differences(whole, broken)
+    return outcome
+
+
+def differences(whole: Path, broken: Path) -> list[str]:
+    """What the two runs' files do not have in common, clocks aside."""
+    unequal = []
+    if (whole / "final.safetensors").read_bytes() != (broken / "final.safetensors").read_bytes():
+        unequal.append("final.safetensors")
+    logs = []
+    for run in (whole, broken):
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        logs.append([{name: value for name, value in line.items() if name not in CLOCKS} for line in lines])
+    if logs[0] != logs[1]:
+        unequal.append("metrics.jsonl")
+    states = [torch.load(run / "last.pt", weights_only=True) for run in (whole, broken)]
+    for part in ("model", "ema", "position", "best", "skipped"):
+        if not same(states[0][part], states[1][part]):
+            unequal.append(f"last.pt: {part}")
+    if left := [path.name for path in broken.glob(".*")]:
+        unequal.append(f"left behind: {left}")
+    return unequal
+
+
+def same(a, b) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def run(kills: int = 20, epochs: int = 16, spread_s: float = 2.5) -> bool:
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder) / "data", [500, 300, 407], val=64)
+        for ranks in (1, 2):
+            outcome = trial(Path(folder) / "data", Path(folder), ranks, kills, epochs, ranks, spread_s)
+            inside = sum(not (kill == "start" or kill.endswith(":0")) for kill in outcome.kills)
+            print(f"kills: {ranks} rank{'s' * (ranks > 1)}, {kills} SIGKILLs, last.pt then at epoch:step")
+            print("  " + " ".join(outcome.kills))
+            print(
+                f"  {inside} inside an epoch, {outcome.torn} in the middle of a write; "
+                f"differs from the undisturbed run: {', '.join(outcome.unequal) or 'nothing'}"
+            )
+            good &= not outcome.unequal
+    return good

@@ -1,0 +1,22 @@
+"""Quick versions of the long trials of `make soak`."""
+
+from dataclasses import replace
+
+from tests.soak import memory
+from tests.soak.cover import Link, Trial, covers, faults, stream
+from tests.soak.data import write_dataset
+
+
+def test_real_ranks_and_workers_cover_each_epoch_exactly():
+    trials = [Trial((Link(*link),)) for link in ((1, 0), (3, 2), (4, 3))]
+    trials.append(Trial((Link(2, 2, 3), Link(4, 1, 4), Link(3, 1))))
+    for cover in covers(trials):
+        assert not faults(cover), cover.trial
+
+
+def test_memory_stays_flat(tmp_path):
+    data = write_dataset(tmp_path / "data", [500] * 6)
+    config = replace(stream(data.root, rank=0, ranks=1), batch_size=50, epochs=5)
+    found = memory.measure(config, workers=1, samples=12_000, points=20)
+    assert len(found) == 20
+    assert memory.growth(found) < 0.03 * found[-1][1]
