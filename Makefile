@@ -137,7 +137,7 @@ lint: $(READY)  ## ruff
 bench: $(READY)  ## paired benchmarks: ratios of two things measured in one run
 	$(BIN)/python -m tests.bench
 
-soak: $(READY)  ## exact epochs, 40 SIGKILLs, memory over 50,000 samples: 15 minutes on 2 cores
+soak: $(READY)  ## exact epochs, 46 SIGKILLs, memory over 50,000 samples: 15 minutes on 2 cores
 	$(BIN)/python -m tests.soak
 
 clean:  ## remove the environment and caches; data, manifests and runs stay

@@ -124,10 +124,17 @@ def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
 
 
 def difference(expected: dict[str, Any], found: dict[str, Any], ignore: tuple[str, ...] = ()) -> str | None:
-    """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree."""
-    for name in sorted((expected.keys() | found.keys()) - set(ignore)):
-        if expected.get(name) != found.get(name):
-            return f"{name}: expected {_shown(expected.get(name))}, found {_shown(found.get(name))}"
+    """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree.
+
+    In the order of `expected`; an entry of an entry is named as `name.name`.
+    """
+    for name in [*expected, *(name for name in found if name not in expected)]:
+        ours, theirs = expected.get(name), found.get(name)
+        if name in ignore or ours == theirs:
+            continue
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            return f"{name}.{difference(ours, theirs)}"
+        return f"{name}: expected {_shown(ours)}, found {_shown(theirs)}"
     return None
 
 

@@ -1,13 +1,15 @@
 """One process or many: torchrun's environment, and the few collectives that training needs."""
 
 import contextlib
+import inspect
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from vit_tickets.pipeline.errors import UserError
 
@@ -38,6 +40,23 @@ class World:
         reduced = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         dist.all_reduce(reduced, how)
         return reduced.tolist()
+
+    def parallel(self, model: nn.Module, image_size: int) -> nn.Module:
+        """`model` with its gradients averaged over all ranks; buffers stay each rank's own until `share`.
+
+        DistributedDataParallel rearranges its buckets after the first backward pass, and sums in another order from
+        then on. That pass is made here, so that a resumed run sums from its first step as one that never stopped.
+        """
+        if self.size == 1:
+            return model
+        devices = [self.device] if self.device.startswith("cuda") else None
+        known = inspect.signature(DistributedDataParallel).parameters
+        own_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch < 2.13
+        parallel = DistributedDataParallel(model, device_ids=devices, **{own_buffers: False})
+        parallel.eval()
+        parallel(torch.zeros(1, 3, image_size, image_size, device=self.device)).sum().backward()
+        parallel.zero_grad(set_to_none=True)
+        return parallel
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite `tensors` by those of rank 0."""

@@ -49,10 +49,7 @@ class Trainer:
         recipe = run.recipe
         self.model = run.build_model().to(world.device)
         self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
-        self.parallel: nn.Module = self.model
-        if world.size > 1:
-            devices = [world.device] if world.device.startswith("cuda") else None
-            self.parallel = nn.parallel.DistributedDataParallel(self.model, device_ids=devices, broadcast_buffers=False)
+        self.parallel = world.parallel(self.model, run.image_size)
         self.optimizer = create_optimizer_v2(
             self.model.network, opt="adamw", lr=recipe.peak_lr, weight_decay=recipe.weight_decay
         )

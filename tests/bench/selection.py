@@ -11,18 +11,14 @@ arithmetic    deit_small with 196 patches, stages in blocks 4, 7, 10: 1.448 at s
 targets       part 1: 93% of arithmetic; part 2: 1.2 at 0.27
 """
 
-import io
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from vit_tickets.pipeline import shards, vit
@@ -32,7 +28,7 @@ from vit_tickets.ticketgen import job, shard
 from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
 from vit_tickets.ticketgen.selector import Selector, open_selector
 
-from . import arithmetic
+from . import arithmetic, pictures
 from .harness import Finding, Options, arithmetic_threads, cores, fastest, take_turns
 
 MODEL = "deit_small"
@@ -130,10 +126,8 @@ def in_threads(selector: Selector, settings: shard.Settings, work: Callable, gro
 def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Finding]:
     selector, settings = engine.selector, engine.settings
     count = num_images(engine, options.quick)
-    source, kind = os.path.join(folder, "source"), "photographs"
-    if not copy_photographs(source, count):
-        synthesise(source, count)
-        kind = "synthetic JPEGs"
+    source = os.path.join(folder, "source")
+    kind = pictures.write(source, count)
     dataset = pack(source, os.path.join(folder, "dataset"), split="train", shard_size=count, progress=False).dataset
 
     def task(sparsity: float) -> shard.ShardTask:
@@ -194,30 +188,3 @@ def plain_loop(selector: Selector, task: shard.ShardTask, settings: shard.Settin
             return classify(selector, np.stack([item.pixels for item in group]))
 
         return in_threads(selector, settings, work, shard._groups(decoded, settings.batch_size))
-
-
-def copy_photographs(target: str, count: int) -> bool:
-    """The first `count` photographs of the shared data, as an image folder; False where there are not so many."""
-    shared = Path(os.environ.get("VIT_TICKETS_SHARED", "../shared"))
-    found = sorted((shared / "data/imagenet-samples/train").glob("*/*.JPEG"))[:count]
-    if len(found) < count:
-        return False
-    for path in found:
-        place = os.path.join(target, path.parent.name)
-        os.makedirs(place, exist_ok=True)
-        shutil.copy(path, place)
-    return True
-
-
-def synthesise(target: str, count: int) -> None:
-    """JPEGs of 256 x 340 pixels: smooth colours under grain, about as heavy as a photograph of that size."""
-    place = os.path.join(target, "class")
-    os.makedirs(place)
-    for number in range(count):
-        random = np.random.default_rng(number)
-        colours = Image.fromarray(random.integers(0, 256, (8, 10, 3), dtype=np.uint8))
-        smooth = np.asarray(colours.resize((340, 256), Image.Resampling.BICUBIC), dtype=np.int16)
-        pixels = np.clip(smooth + random.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "JPEG", quality=90)
-        Path(place, f"{number:05d}.jpg").write_bytes(stream.getvalue())

@@ -1,6 +1,7 @@
 """train, evaluate and report as a user types them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,35 @@ def test_other_settings_are_refused_with_the_difference(runs, numbered_data, num
     assert done.exit_code == 2
     assert "holds another run" in done.stderr
     assert "seed: expected 3, found 0" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        (("--sparsity", 0.25), "sparsity: expected 0.25, found 0.5"),
+        (("--model", "deit_tiny"), 'model: expected "deit_tiny_patch16_224", found "deit_micro"'),
+        (("--smoothing", 0.3), "recipe.smoothing: expected 0.3, found 0.1"),
+        (("--epochs", 3), "epochs: expected 3, found 2"),
+        (("--repeats", 2), "recipe.repeats: expected 2, found 1"),
+        (("--ema", 0.9), "recipe.ema: expected 0.9, found null"),
+        (("--precision", "bf16"), 'precision: expected "bf16", found "fp32"'),
+        (("--limit", 40), "limit: expected 40, found null"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_differs_from_the_runs_own_settings_is_named(
+    runs, numbered_data, numbered_tickets, tmp_path, changed, difference, finished
+):
+    out = tmp_path / "run"
+    shutil.copytree(runs["lt"], out)
+    if not finished:
+        (out / "final.safetensors").unlink()
+    train = ("train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets)
+    done = run(*train, "--lr", 0.01, *SMALL, "--out", out, "--resume", *changed, check=False)
+    assert done.exit_code == 2
+    assert "holds another run" in done.stderr
+    assert difference in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_an_unfinished_run_needs_resume(runs, numbered_data, tmp_path):

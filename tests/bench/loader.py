@@ -1,0 +1,99 @@
+"""The training stream against a plain webdataset pipeline with the same transforms, on one core.
+
+command       python -m tests.bench loader
+what          one epoch in this process, no workers, one thread: read tars, shuffle (buffer of 1,000), decode, random
+              resized crop to 224 (24 on the small pictures), flip, batches of 50 uint8 tensors. Baseline: webdataset's
+              own reading, shuffling and batching, Pillow, and torchvision's transforms.
+pictures      photographs with a shorter side of 256 where the shared ones are there, made ones of that size elsewhere;
+              24-pixel PNGs, whose decoding costs little, so that what is left is the stream itself
+targets       1.0: exact epochs cost nothing. Several views per decode: for information
+"""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import webdataset
+from PIL import Image
+from torchvision import transforms
+
+from tests.soak.data import SIDE, write_dataset
+from vit_tickets.pipeline import images
+from vit_tickets.pipeline.pack import pack
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.train.data import SplitData
+from vit_tickets.train.stream import TrainStreamConfig, train_batches
+
+from . import pictures
+from .harness import Finding, Options, arithmetic_threads, take_turns
+
+BATCH = 50
+MIN_SCALE = 0.08
+BUFFER = 1000
+TARGET = 1.0
+
+
+def run(options: Options) -> list[Finding]:
+    torch.manual_seed(0)
+    count = 200 if options.quick else 1000
+    with tempfile.TemporaryDirectory(prefix="vit-tickets-bench-") as folder, arithmetic_threads(1):
+        kind = pictures.write(os.path.join(folder, "source"), count)
+        large = pack(
+            os.path.join(folder, "source"), os.path.join(folder, "large"), split="train", shard_size=count // 4,
+            progress=False,
+        ).dataset  # fmt: skip
+        small = write_dataset(Path(folder) / "small", [2 * count] * 4)
+        return [*compare(large, 224, kind, options), *compare(small, SIDE, f"{SIDE}-pixel PNGs", options)]
+
+
+def compare(dataset: Dataset, side: int, kind: str, options: Options) -> list[Finding]:
+    config = TrainStreamConfig(
+        data=SplitData(dataset, "train"), path="dense", image_size=side, batch_size=BATCH, epochs=1, seed=0, grid=1,
+        kept=1, mask_seed=0, min_scale=MIN_SCALE, hflip=0.5, interpolation="bicubic",
+    )  # fmt: skip
+    contestants = {
+        "plain": lambda: exhaust(plain(dataset, side)),
+        "ours": lambda: exhaust(train_batches(config, workers=0)),
+        "4 views": lambda: exhaust(train_batches(replace(config, repeats=4, views_per_decode=4), workers=0)),
+    }
+    turns = take_turns(contestants, options.runs)
+    samples = dataset.samples("train")
+    return [
+        Finding(f"loader, {samples} {kind}", name, "webdataset", turns[name], turns["plain"], None, target)
+        for name, target in (("ours", TARGET), ("4 views", None))
+    ]
+
+
+def exhaust(batches) -> int:
+    return sum(len(batch["label"] if isinstance(batch, dict) else batch[1]) for batch in batches)
+
+
+def plain(dataset: Dataset, side: int):
+    """What the user of webdataset would write."""
+    view = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(side, (MIN_SCALE, 1.0), interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.RandomHorizontalFlip(),
+            transforms.PILToTensor(),
+        ]
+    )
+    suffixes = ";".join(images.SUFFIXES)
+    return (
+        webdataset.WebDataset([dataset.path_of(shard) for shard in dataset.shards("train")], shardshuffle=100)
+        .shuffle(BUFFER)
+        .to_tuple(suffixes, "cls")
+        .map_tuple(decode_and(view), int)
+        .batched(BATCH, partial=False)
+    )
+
+
+def decode_and(view: Callable[[Image.Image], torch.Tensor]) -> Callable[[bytes], torch.Tensor]:
+    def decode(data: bytes) -> torch.Tensor:
+        with Image.open(io.BytesIO(data)) as image:
+            return view(image.convert("RGB"))
+
+    return decode
