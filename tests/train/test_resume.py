@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.soak import kills
 from tests.soak.data import write_dataset
@@ -14,7 +16,7 @@ from tests.train.conftest import numbers_of
 from vit_tickets.pipeline import images
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train import checkpoint, stream
+from vit_tickets.train import checkpoint, log, stream
 from vit_tickets.train.distributed import World
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.plan import Position, Segment
@@ -144,6 +146,32 @@ def test_skipping_ahead_decodes_and_opens_nothing_that_is_skipped(numbered_data,
     assert len(decoded) == 2 * 8
     assert sum(count for _, count in opened) == 2 * 8
     assert len(opened) < len(second.data.shards)
+
+
+def test_the_curves_go_on_where_the_checkpoint_is(numbered_data, tmp_path, monkeypatch):
+    """What was logged after the checkpoint and lost is not shown twice."""
+    monkeypatch.setattr(log, "EVERY", 1)
+    first = trainer(numbered_data, tmp_path)
+    first.options = replace(first.options, checkpoint_minutes=60)
+    update = first.update
+
+    def save_after_three_and_end_after_five(loss):
+        if first.step == 3:
+            first.save()
+        if first.step == 5:
+            raise Unplugged
+        update(loss)
+
+    first.update = save_after_three_and_end_after_five
+    with pytest.raises(Unplugged):
+        first.fit()
+    second = trainer(numbered_data, tmp_path)
+    second.restore()
+    assert second.step == 3
+    second.fit()
+    curves = EventAccumulator(str(tmp_path)).Reload()
+    assert [point.step for point in curves.Scalars("step/loss")] == list(range(1, 15))
+    assert [point.step for point in curves.Scalars("val_top1")] == [7, 14]
 
 
 def test_a_crash_while_writing_leaves_the_last_good_checkpoint(numbered_data, tmp_path, monkeypatch):
