@@ -15,11 +15,11 @@ from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vit_tickets.pipeline import images
+from vit_tickets.pipeline.crops import keyed_rng, random_resized_crop
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import random_subset
 from vit_tickets.pipeline.shards import Sample
 from vit_tickets.pipeline.views import box_affine, view_to_view
-from vit_tickets.train.augment import random_resized_crop, sample_rng
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.loader import Share, collate, join, shares_of
 from vit_tickets.train.plan import Lane, Plan, Position
@@ -122,7 +122,7 @@ class TrainStream(IterableDataset):
         config = self.config
         width, height = image.size
         crop = random_resized_crop(
-            sample_rng(config.seed, epoch, sample.key, repeat), height, width, config.min_scale, config.hflip
+            keyed_rng(config.seed, epoch, repeat, sample.key), height, width, config.min_scale, config.hflip
         )
         view: Share = {
             "pixels": images.to_array(crop.render(image, config.image_size, config.interpolation)),

@@ -1,6 +1,6 @@
-"""Random views whose geometry is known: what is drawn is drawn here, from (seed, epoch, key, repeat) alone.
+"""Random resized crops and flips whose geometry is known, for the training stream and for stored views alike.
 
-So every path, rank and worker sees the same crop of the same image in the same epoch.
+What is drawn is drawn here, from a generator that a key names: the same view of the same image everywhere.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ class Crop:
         return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else view
 
 
-def sample_rng(seed: int, epoch: int, key: str, repeat: int = 0) -> np.random.Generator:
-    """The random generator of one view of an image, the `repeat`th of those that an epoch takes of it."""
-    digest = hashlib.blake2b(f"{seed}:{epoch}:{repeat}:{key}".encode(), digest_size=16).digest()
+def keyed_rng(*name: int | str) -> np.random.Generator:
+    """The random generator that `name` stands for, such as (seed, epoch, repeat, key)."""
+    digest = hashlib.blake2b(":".join(map(str, name)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 

@@ -1,4 +1,4 @@
-"""Random crops: drawn from (seed, epoch, key) alone, with the geometry they say they have."""
+"""Random crops: drawn from a name alone, with the geometry they say they have."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_tickets.train.augment import Crop, random_resized_crop, sample_rng
+from vit_tickets.pipeline.crops import Crop, keyed_rng, random_resized_crop
 
 
 @given(
@@ -44,13 +44,13 @@ def test_area_and_aspect_are_distributed_as_in_torchvision():
 
 def test_draws_depend_on_seed_epoch_and_key_alone():
     draws = {
-        (seed, epoch, key): random_resized_crop(sample_rng(seed, epoch, key), 50, 70, 0.1, 0.5)
+        (seed, epoch, key): random_resized_crop(keyed_rng(seed, epoch, 0, key), 50, 70, 0.1, 0.5)
         for seed in (0, 1)
         for epoch in (0, 1)
         for key in ("a", "b")
     }
     assert len({crop.box for crop in draws.values()}) == len(draws)
-    assert random_resized_crop(sample_rng(0, 1, "b"), 50, 70, 0.1, 0.5) == draws[0, 1, "b"]
+    assert random_resized_crop(keyed_rng(0, 1, 0, "b"), 50, 70, 0.1, 0.5) == draws[0, 1, "b"]
 
 
 @pytest.mark.parametrize("flip", [False, True])
