@@ -97,17 +97,17 @@ def read_metadata(path: str) -> dict[str, Any]:
     return _metadata_of(_open(path)[0], path)
 
 
-def read_table(path: str) -> tuple[pa.Table, dict[str, Any]]:
-    """A manifest file's rows and provenance; raises UserError where it is not one."""
-    fields, table = _open(path, rows=True)
+def read_table(path: str, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """A manifest file's rows (all columns, or `columns`) and provenance; raises UserError where it is not one."""
+    fields, table = _open(path, rows=True, columns=columns)
     return table, _metadata_of(fields, path)
 
 
-def _open(path: str, rows: bool = False) -> tuple[pa.Schema, pa.Table | None]:
+def _open(path: str, rows: bool = False, columns: list[str] | None = None) -> tuple[pa.Schema, pa.Table | None]:
     with files.open_read(path) as stream:
         try:
             file = pq.ParquetFile(stream)
-            return file.schema_arrow, file.read() if rows else None
+            return file.schema_arrow, file.read(columns) if rows else None
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name is not UTF-8
             raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
@@ -201,12 +201,13 @@ class Manifest:
     def path_of(self, split: str, shard: Shard) -> str:
         return files.join(self.root, split, f"{shard.stem}.parquet")
 
-    def read(self, split: str, shard: Shard) -> pa.Table:
-        """The rows that belong to `shard`; raises UserError unless they were made from exactly this shard."""
+    def read(self, split: str, shard: Shard, columns: list[str] | None = None) -> pa.Table:
+        """The rows that belong to `shard` (all columns, or `columns`); raises UserError unless they were made from
+        exactly this shard."""
         path = self.path_of(split, shard)
         if not files.exists(path):
             raise UserError(f"{self.root} has no tickets for shard {shard.file}: expected {path}")
-        table, metadata = read_table(path)
+        table, metadata = read_table(path, columns)
         if (found := metadata.get("shard_sha256")) != shard.sha256:
             raise UserError(
                 f"{path} was made from another shard: expected SHA-256 {shard.sha256[:12]}..., "

@@ -75,6 +75,20 @@ workers_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
 )
 @click.option("--mask-seed", type=int, help="Of the random subsets.  [default: the seed]")
+@click.option(
+    "--rc",
+    type=click.Choice(["fixed", "fresh", "aligned"]),
+    default="fixed",
+    show_default=True,
+    help="The random subset: fixed per image on the view's own grid, fresh in every step (as the authors do), or fixed "
+    "on the manifest's grid and sent through the view's geometry like a ticket.",
+)
+@click.option(
+    "--align/--no-align",
+    default=True,
+    help="Carry tickets along with crops, flips and RandAugment.  [default]  --no-align applies them to whatever the "
+    "view shows, to measure what alignment is worth.",
+)
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
 @click.option(
     "--precision",
@@ -97,8 +111,8 @@ workers_option = click.option(
 @workers_option
 @device_option
 def train(
-    dataset, model, path, tickets, sparsity, keep_rate, out, resume, overwrite, init, seed, mask_seed, holdout,
-    precision, max_pixels, checkpoint_minutes, skip_errors, workers, device, **recipe_options,
+    dataset, model, path, tickets, sparsity, keep_rate, out, resume, overwrite, init, seed, mask_seed, rc, align,
+    holdout, precision, max_pixels, checkpoint_minutes, skip_errors, workers, device, **recipe_options,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
@@ -115,6 +129,8 @@ def train(
     vit-tickets train data/imagenet --model swin_tiny --path rc --tickets manifests/imagenet-deit_small-s0.27
     """
     yield_while_waiting()
+    if resume and overwrite:
+        raise UserError("expected --resume or --overwrite, found both")
     from vit_tickets.pipeline import files
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.train import run as runs
@@ -131,9 +147,11 @@ def train(
             precision = "bf16" if here.device.startswith("cuda") else "fp32"
         run = runs.resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
-            mask_seed=mask_seed, holdout=holdout, init=init, precision=precision,
+            mask_seed=mask_seed, holdout=holdout, init=init, precision=precision, rc=rc, align=align,
         )  # fmt: skip
         todo = runs.claim(run, resume, overwrite)
+        if not here.agrees(("start", "resume", "finished").index(todo)):
+            raise UserError(f"expected all ranks to see the same folder {run.root}; is it on a shared file system?")
         if todo == "finished":
             if here.is_main:
                 click.echo(f"{run.root}: finished already, {recipe.epochs} epochs")
@@ -142,6 +160,8 @@ def train(
         trainer = Trainer(run, here, Options(workers, skip_errors, max_pixels, checkpoint_minutes))
         if todo == "resume":
             trainer.restore()
+            if not here.agrees(trainer.step):
+                raise UserError(f"expected all ranks to read the same {run.place(runs.LAST)}; is it a shared file?")
             if here.is_main:
                 files.remove_leftovers(run.root)
         elif here.is_main:
@@ -183,7 +203,7 @@ def one_budget(sparsity: float | None, keep_rate: float | None):
 def default_workers(ranks: int) -> int:
     """Loader processes per rank: the CPUs shared by the ranks of this machine, one left for the trainer, 8 at most."""
     on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-    return max(1, min(8, (os.cpu_count() or 1) // on_machine - 1))
+    return max(1, min(8, len(os.sched_getaffinity(0)) // on_machine - 1))
 
 
 @click.command()

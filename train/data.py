@@ -68,7 +68,7 @@ class SplitData:
     def _taking_part(self, shard: Shard) -> np.ndarray:
         mask = np.ones(shard.samples, dtype=bool)
         if self.manifest is not None:
-            table = self.manifest.read(self.split, shard)
+            table = self.manifest.read(self.split, shard, ["key", "error"])
             keys = table["key"].to_pylist()
             mask &= np.asarray(table["error"].is_null())
         else:

@@ -34,6 +34,14 @@ class World:
         """The smallest of all ranks' values."""
         return int(self._reduced([value], dist.ReduceOp.MIN)[0])
 
+    def agrees(self, value: int) -> bool:
+        """Whether all ranks have the same value."""
+        return self.least(value) == -self.least(-value)
+
+    def wait(self) -> None:
+        """Return when all ranks have come here."""
+        self.sum(0)
+
     def _reduced(self, values: Iterable[float], how) -> list[float]:
         if self.size == 1:
             return [float(value) for value in values]
@@ -44,8 +52,9 @@ class World:
     def parallel(self, model: nn.Module, image_size: int) -> nn.Module:
         """`model` with its gradients averaged over all ranks; buffers stay each rank's own until `share`.
 
-        DistributedDataParallel rearranges its buckets after the first backward pass, and sums in another order from
-        then on. That pass is made here, so that a resumed run sums from its first step as one that never stopped.
+        DistributedDataParallel rearranges its buckets in the second forward pass, together with the other ranks, and
+        sums in another order from then on. Two passes are made here, so that a resumed run sums from its first step as
+        one that never stopped, and that a rank may fail in its first step while the others go on.
         """
         if self.size == 1:
             return model
@@ -54,8 +63,9 @@ class World:
         own_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch < 2.13
         parallel = DistributedDataParallel(model, device_ids=devices, **{own_buffers: False})
         parallel.eval()
-        parallel(torch.zeros(1, 3, image_size, image_size, device=self.device)).sum().backward()
-        parallel.zero_grad(set_to_none=True)
+        for _ in range(2):
+            parallel(torch.zeros(1, 3, image_size, image_size, device=self.device)).sum().backward()
+            parallel.zero_grad(set_to_none=True)
         return parallel
 
     def share(self, tensors: Iterable[Tensor]) -> None:
@@ -82,8 +92,6 @@ def world(device: str) -> Iterator[World]:
         raise UserError(f"expected a device among auto, cpu, cuda, found {device!r}")
     if size > 1:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    try:
-        yield World(rank, size, device)
-    finally:
-        if size > 1:
-            dist.destroy_process_group()
+    yield World(rank, size, device)
+    if size > 1:  # after a failure the others may not answer any more
+        dist.destroy_process_group()

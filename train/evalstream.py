@@ -19,7 +19,10 @@ from vit_tickets.train.plan import even_parts
 
 @dataclass(frozen=True)
 class EvalStreamConfig:
-    """view: what is shown of each image, at the model's own image size. grid, kept: of the model's own grid."""
+    """view: what is shown of each image, at the model's own image size. grid, kept: of the model's own grid.
+
+    skip_errors: leave out what cannot be decoded; otherwise it is an error, whose message ends with `hint`.
+    """
 
     data: SplitData
     view: View
@@ -27,6 +30,8 @@ class EvalStreamConfig:
     grid: int
     kept: int
     max_pixels: int = images.MAX_PIXELS
+    skip_errors: bool = False
+    hint: str = "evaluate with --tickets to leave it out"
     rank: int = 0
     num_ranks: int = 1
 
@@ -45,7 +50,8 @@ class EvalStream(IterableDataset):
         try:
             for shard, members in lanes[config.rank * of_rank + number]:
                 for row, sample, tickets in config.data.read(shard, members):
-                    views.append(self._view(shard, row, sample, tickets))
+                    if (view := self._view(shard, row, sample, tickets)) is not None:
+                        views.append(view)
                     if len(views) == config.batch_size:
                         yield collate(views)
                         views = []
@@ -54,14 +60,14 @@ class EvalStream(IterableDataset):
         except UserError as error:
             yield {"failure": str(error)}
 
-    def _view(self, shard: int, row: int, sample: Sample, tickets: ShardTickets | None) -> Share:
+    def _view(self, shard: int, row: int, sample: Sample, tickets: ShardTickets | None) -> Share | None:
         config = self.config
         try:
             image = images.decode(sample.data, config.max_pixels)
         except images.UndecodableImage as error:
-            raise UserError(
-                f"image {sample.key} cannot be decoded: {error}; evaluate with --tickets to leave it out"
-            ) from None
+            if config.skip_errors:
+                return None
+            raise UserError(f"image {sample.key} cannot be decoded: {error}; {config.hint}") from None
         width, height = image.size
         box = config.view.box(height, width)
         view: Share = {

@@ -1,5 +1,6 @@
 """Evaluation: a model on whole images, on tickets and on random subsets, all of the manifest's view."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -46,14 +47,14 @@ class Prediction:
 
 
 def eval_config(
-    run: Run, data: SplitData, rank: int = 0, num_ranks: int = 1, view: str = "manifest"
+    run: Run, data: SplitData, rank: int = 0, num_ranks: int = 1, view: str = "manifest", **options: Any
 ) -> EvalStreamConfig:
     """What to show of each image: the manifest's view at the run's image size, or with `recipe` the run's own."""
     shown = run.eval_view
     if data.manifest is not None and view == "manifest":
         stored = data.manifest.view(data.split)
         shown = replace(stored, image_size=run.image_size, mean=shown.mean, std=shown.std)
-    return EvalStreamConfig(data, shown, BATCH_SIZE, run.grid, run.kept, rank=rank, num_ranks=num_ranks)
+    return EvalStreamConfig(data, shown, BATCH_SIZE, run.grid, run.kept, rank=rank, num_ranks=num_ranks, **options)
 
 
 @torch.inference_mode()
@@ -68,18 +69,19 @@ def predictions(
     """Predictions of `model` on each batch of `config`, once per entry of `on`. Leaves the model in eval mode."""
     model.eval()
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (config.view.mean, config.view.std))
-    for batch in eval_batches(config, workers):
-        images = (batch["pixels"].to(device).float() - mean) / std
-        for how in on:
-            kept_BK = None
-            if how == "lt":
-                rank_BN, affine_B23 = batch["rank"].to(device), batch["affine"].to(device)
-                kept_BK = aligned_ticket(rank_BN, affine_B23, config.grid, config.kept)
-            elif how == "rc":
-                kept_BK = batch["random"].to(device).long()
-            with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
-                logits_BC = model(images, kept_BK)
-            yield Prediction(how, batch["key"], batch["label"], batch["place"], logits_BC.float().cpu())
+    with contextlib.closing(eval_batches(config, workers)) as batches:
+        for batch in batches:
+            images = (batch["pixels"].to(device).float() - mean) / std
+            for how in on:
+                kept_BK = None
+                if how == "lt":
+                    rank_BN, affine_B23 = batch["rank"].to(device), batch["affine"].to(device)
+                    kept_BK = aligned_ticket(rank_BN, affine_B23, config.grid, config.kept)
+                elif how == "rc":
+                    kept_BK = batch["random"].to(device).long()
+                with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
+                    logits_BC = model(images, kept_BK)
+                yield Prediction(how, batch["key"], batch["label"], batch["place"], logits_BC.float().cpu())
 
 
 def accuracy(
@@ -89,15 +91,17 @@ def accuracy(
     device: str,
     workers: int,
     autocast: torch.dtype | None = None,
-    between_batches: Callable[[], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, tuple[int, int]]:
-    """Images classified right and images seen, on this rank's part, per entry of `on`."""
+    """Images classified right and images seen, on this rank's part, per entry of `on`; of fewer images where `stop`
+    says so between two batches."""
     counted = dict.fromkeys(on, (0, 0))
-    for p in predictions(model, config, on, device, workers, autocast):
-        if between_batches is not None:
-            between_batches()
-        hits, seen = counted[p.on]
-        counted[p.on] = hits + int((p.logits_BC.argmax(1) == p.label_B).sum()), seen + len(p.label_B)
+    with contextlib.closing(predictions(model, config, on, device, workers, autocast)) as found:
+        for p in found:
+            if stop():
+                break
+            hits, seen = counted[p.on]
+            counted[p.on] = hits + int((p.logits_BC.argmax(1) == p.label_B).sum()), seen + len(p.label_B)
     return counted
 
 

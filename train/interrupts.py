@@ -38,7 +38,7 @@ class Interrupts:
 
     def __exit__(self, *_) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
         self._before = {}
 
     def _note(self, number: int, _) -> None:

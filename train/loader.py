@@ -1,5 +1,7 @@
 """Loader workers: what crosses from them to the trainer, and how shares become batches."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,18 +34,21 @@ def shares_of(dataset: IterableDataset, workers: int) -> Iterator[Share]:
     Raises UserError for a failure that a worker yields, WorkFailed where a worker died.
     """
     shares = iter(_loader(dataset, workers))
-    while True:
-        try:
-            share = next(shares)
-        except StopIteration:
-            return
-        except RuntimeError as error:  # "DataLoader worker (pid 7) is killed by signal: Killed."
-            if "DataLoader worker" not in str(error):
-                raise
-            raise WorkFailed(f"{str(error).splitlines()[0].strip()} Fewer --workers need less memory") from None
-        if "failure" in share:
-            raise UserError(share["failure"])
-        yield share
+    if workers and threading.current_thread() is threading.main_thread():
+        # torch's handler raises for a dead worker wherever the main thread is; without it the next share does
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        for share in shares:
+            if "failure" in share:
+                raise UserError(share["failure"])
+            yield share
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkFailed(f"{str(error).splitlines()[0].strip()}; fewer --workers need less memory") from None
+    finally:
+        if workers:  # now, not when the last traceback that holds them is gone
+            shares._shutdown_workers()
 
 
 def _loader(dataset: IterableDataset, workers: int) -> DataLoader:

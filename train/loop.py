@@ -17,16 +17,19 @@ from tqdm import tqdm
 
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.train import checkpoint
-from vit_tickets.train.alignment import aligned_ticket
+from vit_tickets.train.alignment import clumping
+from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
 from vit_tickets.train.evaluate import accuracy, eval_config
+from vit_tickets.train.inputs import Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
 from vit_tickets.train.plan import Position
 from vit_tickets.train.run import BEST, FINAL, LAST, METRICS, Run, save_weights
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
 
+NOTHING = {"loss": 0.0, "clumping": 0.0, "skipped": 0, "seconds": 0.0}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -62,16 +65,23 @@ class Trainer:
         self.stream = TrainStreamConfig(
             data=self.data,
             path=run.path,
-            image_size=run.image_size,
+            augment=Augment(
+                image_size=run.image_size,
+                min_scale=recipe.crop_scale,
+                hflip=recipe.hflip,
+                interpolation=recipe.interpolation,
+                rand_augment=recipe.rand_augment,
+                color_jitter=recipe.color_jitter,
+                erasing=recipe.erasing,
+                mean=run.eval_view.mean,
+            ),
             batch_size=recipe.batch_size,
             epochs=recipe.epochs,
             seed=run.config["seed"],
             grid=run.grid,
-            kept=run.kept,
             mask_seed=run.config["mask_seed"],
-            min_scale=recipe.crop_scale,
-            hflip=recipe.hflip,
-            interpolation=run.eval_view.interpolation,
+            rc=run.config["rc"],
+            align=run.config["align"],
             repeats=recipe.repeats,
             views_per_decode=recipe.views_per_decode,
             max_pixels=options.max_pixels,
@@ -88,15 +98,13 @@ class Trainer:
             warmup_lr_init=min(recipe.warmup_lr, recipe.peak_lr),
             t_in_epochs=False,
         )
-        self.mean, self.std = (
-            torch.tensor(values, device=world.device).view(1, 3, 1, 1) * 255
-            for values in (run.eval_view.mean, run.eval_view.std)
-        )
+        self.prepare = Preparation(run, world.device)
         self.val_sets = self._val_sets()
-        self.position, self.best, self.skipped = Position(), -math.inf, 0
-        self.loss, self.seconds = 0.0, 0.0  # of the unfinished epoch: the sum of its steps' losses, training time
+        self.position, self.best = Position(), -math.inf
+        self.sums = dict(NOTHING)  # over the steps of the unfinished epoch
         self.val_top1: float | None = None
-        self.interrupts, self.saved_at = Interrupts(insistent=world.size == 1), time.monotonic()
+        self.interrupts = Interrupts(insistent=world.size == 1)
+        self.saved_at, self.saved_when = Position(), time.monotonic()
 
     def _val_sets(self) -> dict[str, SplitData]:
         """What is scored after every epoch: val, and the part of train that is held out."""
@@ -108,6 +116,9 @@ class Trainer:
         if run.config["holdout"]:
             held_out = (run.config["holdout"], True)
             sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
+        for name, data in sets.items():  # counted here, once, and not in every worker
+            if not sum(data.counts):
+                raise UserError(f"expected images of {run.dataset.name} to score ({name}), found none")
         return sets
 
     @property
@@ -143,13 +154,15 @@ class Trainer:
         with self.interrupts, contextlib.closing(batches), bar, log:
             while self.position.epoch < run.recipe.epochs:
                 self._train(batches, bar, log)
+                if self.saved_at != self.position:
+                    self.save()
                 metrics = self._metrics()
                 if self.world.is_main and metrics.get("holdout_top1", -math.inf) > self.best:
                     self.best = metrics["holdout_top1"]
                     save_weights(self.scored, run.place(BEST))
                 log.after_epoch(metrics)
                 self.val_top1 = metrics.get("val_top1")
-                self.position, self.loss, self.seconds = self.position.after_epoch(), 0.0, 0.0
+                self.position, self.sums = self.position.after_epoch(), dict(NOTHING)
                 self.save()
         if self.world.is_main:
             save_weights(self.scored, run.place(FINAL))
@@ -157,17 +170,18 @@ class Trainer:
     def _train(self, batches, bar: tqdm, log: RunLog) -> None:
         """The remaining steps of the epoch. All ranks agree on each: whether to take it, to save after it, to stop."""
         self.parallel.train()
-        before = time.monotonic()
         while self.position.step < self.steps:
-            failure, loss, skipped = None, None, 0
+            started = time.monotonic()
+            failure, loss, measured, skipped = None, None, (0.0, 0.0), 0
             try:
                 batch = next(batches)
-                loss, skipped = self.batch_loss(batch), batch["skipped"]
-            except (UserError, WorkFailed) as error:
+                loss, clumped = self.batch_loss(batch)
+                measured, skipped = torch.stack([loss.detach(), clumped]).tolist(), batch["skipped"]
+            except Exception as error:
                 failure = error
-            due = time.monotonic() - self.saved_at >= 60 * self.options.checkpoint_minutes
-            mean_loss, failed, skipped, stop, save = self.world.sum(
-                0.0 if loss is None else loss.item() / self.world.size,
+            due = time.monotonic() - self.saved_when >= 60 * self.options.checkpoint_minutes
+            mean_loss, clumped, failed, skipped, stop, save = self.world.sum(
+                *(value / self.world.size for value in measured),
                 failure is not None,
                 skipped,
                 self.interrupts.stop is not None,
@@ -175,57 +189,52 @@ class Trainer:
             )
             if failed:
                 self.save()
+                self.world.wait()
                 raise failure or SystemExit(1)
             if not math.isfinite(mean_loss):
-                self._give_up(
-                    f"the loss is {mean_loss} in epoch {self.position.epoch + 1}, step {self.position.step + 1} of "
-                    f"{self.steps}; {self.run.root} keeps its last checkpoint"
-                )
+                self._diverged("loss", mean_loss)
             self.update(loss)
             self.position = self.position.after_step(self.world.size, self.stream.lanes)
-            self.loss, self.skipped = self.loss + mean_loss, self.skipped + int(skipped)
-            before, self.seconds = time.monotonic(), self.seconds + time.monotonic() - before
+            self.sums |= {
+                "loss": self.sums["loss"] + mean_loss,
+                "clumping": self.sums["clumping"] + clumped,
+                "skipped": self.sums["skipped"] + int(skipped),
+                "seconds": self.sums["seconds"] + time.monotonic() - started,
+            }
             log.after_step(self.step, loss=mean_loss, lr=self.lr)
             bar.update(self.run.recipe.batch_size)
             bar.set_postfix(epoch=self.position.epoch + 1, loss=f"{mean_loss:.3f}", refresh=False)
             if save or stop:
                 self.save()
             if stop:
-                self._give_up(self._stopped())
+                self._stop()
 
-    def batch_loss(self, batch: dict[str, Any]) -> Tensor:
-        """The rank's loss on `batch`, at the learning rate and with the random draws of the current step."""
-        images, kept_BK, label_B = self.inputs(batch)
+    def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The rank's loss on `batch`, at the learning rate and with the random draws of the current step, and how
+        clumped the patches are that it drops (0 where it drops none)."""
         self.scheduler.step_update(self.step)
         torch.manual_seed(step_seed(self.run.config["seed"], self.step, self.world.rank))
-        with torch.autocast(images.device.type, self.autocast, enabled=self.autocast is not None):
-            logits_BC = self.parallel(images, kept_BK)
-        return F.cross_entropy(logits_BC.float(), label_B, label_smoothing=self.run.recipe.smoothing)
+        inputs = self.prepare(batch, self.step, self.world.rank, self.run.kept)
+        with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
+            logits_BC = self.parallel(inputs.images, inputs.kept_BK)
+        smoothing = 0.0 if inputs.target.is_floating_point() else self.run.recipe.smoothing
+        loss = F.cross_entropy(logits_BC.float(), inputs.target, label_smoothing=smoothing)
+        if inputs.kept_BK is None:
+            return loss, torch.zeros_like(loss)
+        return loss, clumping(inputs.kept_BK, self.run.grid)
 
     def update(self, loss: Tensor) -> None:
         """Move the weights by the gradient of `loss`, averaged over the ranks, and their moving average after them."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        if self.run.recipe.clip_grad:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.run.recipe.clip_grad)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.run.recipe.clip_grad or math.inf).item()
+        if not (math.isfinite(norm) or self.scaler.is_enabled()):  # a scaler leaves such a step out by itself
+            self._diverged("norm of the gradient", norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.model)
-
-    def inputs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Normalised images (B, 3, S, S), patches to keep (B, K) or None for all, labels (B,), on the device."""
-        on_device = {
-            name: value.to(self.world.device, non_blocking=True)
-            for name, value in batch.items()
-            if isinstance(value, Tensor)
-        }
-        images = (on_device["pixels"].float() - self.mean) / self.std
-        kept_BK = on_device.get("kept")
-        if "rank" in on_device:
-            kept_BK = aligned_ticket(on_device["rank"], on_device["affine"], self.run.grid, self.run.kept)
-        return images, None if kept_BK is None else kept_BK.long(), on_device["label"]
 
     def _metrics(self) -> dict[str, Any]:
         """The finished epoch's line: mean loss, accuracies, speed."""
@@ -233,41 +242,45 @@ class Trainer:
         metrics = {
             "epoch": self.position.epoch + 1,
             "step": self.step,
-            "loss": self.loss / self.steps,
+            "loss": self.sums["loss"] / self.steps,
             "lr": self.lr,
         }
+        if self.run.path in ("lt", "rc"):
+            metrics["clumping"] = self.sums["clumping"] / self.steps
         self.world.share(self.scored.buffers())
         for name, data in self.val_sets.items():
             on = self.run.path if self.run.path in ("lt", "rc") else "dense"
-            config = eval_config(self.run, data, rank=self.world.rank, num_ranks=self.world.size)
+            config = eval_config(
+                self.run, data, self.world.rank, self.world.size, max_pixels=self.options.max_pixels,
+                skip_errors=self.options.skip_errors, hint="pass --skip-errors to go on",
+            )  # fmt: skip
             correct = accuracy(
-                self.scored, config, [on], self.world.device, self.options.workers, self.autocast, self._between_batches
-            )
-            hits, seen = self.world.sum(*correct[on])
+                self.scored, config, [on], self.world.device, self.options.workers, self.autocast,
+                lambda: self.interrupts.stop is not None,
+            )  # fmt: skip
+            hits, seen, stop = self.world.sum(*correct[on], self.interrupts.stop is not None)
+            if stop:  # `last.pt` was saved before; what was scored is scored again
+                self._stop()
             metrics[f"{name}_top1"] = 100 * hits / seen
-        metrics["images_per_s"] = self.run.recipe.batch_size * self.steps / self.seconds
-        metrics["seconds"] = self.seconds + time.monotonic() - started
-        if self.skipped:
-            metrics["skipped"] = self.skipped
+        metrics["images_per_s"] = self.run.recipe.batch_size * self.steps / self.sums["seconds"]
+        metrics["seconds"] = self.sums["seconds"] + time.monotonic() - started
+        if self.sums["skipped"]:
+            metrics["skipped"] = self.sums["skipped"]
         return metrics
 
-    def _between_batches(self) -> None:
-        """Signals during an evaluation, which has no state of its own: it is done again after a restart."""
-        if self.interrupts.stop is not None or self.interrupts.save:
-            self.save()
-        if self.interrupts.stop is not None:
-            self._give_up(self._stopped())
-
-    def _give_up(self, message: str) -> None:
-        """Leave; one rank says why."""
+    def _diverged(self, what: str, value: float) -> None:
+        """Leave before the weights move. All ranks come here together, and one says why."""
+        place = f"epoch {self.position.epoch + 1}, step {self.position.step + 1} of {self.steps}"
+        message = f"the {what} is {value} in {place}; {self.run.root} keeps its last checkpoint"
         raise WorkFailed(message) if self.world.is_main else SystemExit(1)
 
-    def _stopped(self) -> str:
+    def _stop(self) -> None:
+        """Leave after a signal, once `last.pt` is saved. All ranks come here together, and one says why."""
+        self.world.wait()
         by = self.interrupts.stop or "a signal to another rank"
-        return (
-            f"stopped by {by} in epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}; "
-            f"{self.run.root} is saved, --resume goes on"
-        )
+        place = f"epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}"
+        message = f"stopped by {by} in {place}; {self.run.root} is saved, --resume goes on"
+        raise WorkFailed(message) if self.world.is_main else SystemExit(1)
 
     def result(self) -> str:
         """The last epoch's accuracy on val, for the user to read; empty where there is none."""
@@ -275,7 +288,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write `last.pt`, on the main rank."""
-        self.saved_at, self.interrupts.save = time.monotonic(), False
+        self.saved_at, self.saved_when, self.interrupts.save = self.position, time.monotonic(), False
         if not self.world.is_main:
             return
         state = {
@@ -284,9 +297,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "position": checkpoint.pack_position(self.position),
-            "loss": self.loss,
-            "seconds": self.seconds,
-            "skipped": self.skipped,
+            "sums": self.sums,
+            "val_top1": self.val_top1,
             "best": self.best,
         }
         checkpoint.save(self.run.place(LAST), state)
@@ -300,8 +312,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.position = checkpoint.unpack_position(state["position"])
-        self.loss, self.seconds = state["loss"], state["seconds"]
-        self.skipped, self.best = state["skipped"], state["best"]
+        self.saved_at, self.sums = self.position, state["sums"]
+        self.val_top1, self.best = state["val_top1"], state["best"]
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -9,8 +9,9 @@ than there are shards included.
 
 With repeated augmentation (Hoffer et al. 2020; DeiT) an epoch of the same length takes 1/r of the samples, r views of
 each, and r epochs together take each sample in one of them. A *visit* reads and decodes a sample once, for m of its
-views, which follow each other and so stand in one batch (but for one visit per lane where m does not divide a rank's
-batch); the r/m visits of a sample lie in r/m passes over the epoch's samples.
+views, which follow each other and so stand in one batch. Where m does not divide a rank's batch, one visit of the rank
+is shared by two steps, as two batches of DeiT's share an image. The r/m visits of a sample lie in r/m passes over the
+epoch's samples.
 
 Who has given what until a step follows from the plan alone. So to go on within an epoch takes the numbers of ranks and
 lanes and the steps that they made (`Segment`), and what is left can be shared out among any other number.
@@ -147,41 +148,51 @@ class Plan:
         views, steps = np.arange(self.steps * self.batch_size), self.steps
         for number, segment in enumerate(done):
             given = [
-                order[: self._size(segment, lane, segment.steps)]
-                for lane, order in enumerate(self._orders(views, steps, epoch, number, segment))
+                self._order(part, epoch, number, r * segment.lanes_of_rank + n)[: self._size(segment, n, segment.steps)]
+                for (r, n), part in self._cut(views, steps, segment)
             ]
             views, steps = np.setdiff1d(views, np.concatenate(given), assume_unique=True), steps - segment.steps
-        number = rank * lanes_of_rank + lane
-        (order,) = self._orders(views, steps, epoch, len(done), current, only=number)
+        mine = dict(self._cut(views, steps, current))[rank, lane]
+        order = self._order(mine, epoch, len(done), rank * lanes_of_rank + lane)
         order = order[self._size(current, lane, current.steps) :]
 
-        visit_I, pass_and_copy = order // self.views_per_decode, order % self.views_per_decode
-        pass_and_copy = pass_and_copy + visit_I // self.samples_per_epoch * self.views_per_decode
+        visit_I, copy_I = order // self.views_per_decode, order % self.views_per_decode
+        repeat_I = visit_I // self.samples_per_epoch * self.views_per_decode + copy_I
         needed, visit_I = np.unique(visit_I, return_inverse=True)
         shard, member = self.visits(epoch)
         shares = [self._share(current, lane, step) for step in range(current.steps, steps)]
-        return Lane(shard[needed], member[needed], visit_I, pass_and_copy, shares)
+        return Lane(shard[needed], member[needed], visit_I, repeat_I, shares)
 
-    def _orders(
-        self, views: np.ndarray, steps: int, epoch: int, number: int, by: Segment, only: int | None = None
-    ) -> Iterator[np.ndarray]:
-        """The views of each lane in the order in which it gives them, where `by` makes the remaining `steps` steps."""
-        sizes = [self._size(by, lane, steps) for lane in range(by.lanes_of_rank)] * by.num_ranks
-        for lane, part in enumerate(np.split(views, np.cumsum(sizes)[:-1])):
-            if only in (None, lane):
-                visits, index = np.unique(part // self.views_per_decode, return_inverse=True)
-                moved = np.arange(len(visits)) + WINDOW * self._rng(MIX, epoch, number, lane).random(len(visits))
-                yield part[np.argsort(moved[index], kind="stable")]
+    def _cut(self, views: np.ndarray, steps: int, by: Segment) -> list[tuple[tuple[int, int], np.ndarray]]:
+        """The views of each (rank, lane), where `by` makes the remaining `steps` steps.
+
+        Where a rank's batch is no whole number of visits, the ranks' last lanes come last: theirs are not whole then.
+        """
+        lanes = range(by.lanes_of_rank)
+        places = [(rank, lane) for rank in range(by.num_ranks) for lane in lanes]
+        if self.batch_size // by.num_ranks % self.views_per_decode:
+            places.sort(key=lambda place: place[1] == lanes[-1])
+        sizes = {lane: self._size(by, lane, steps) for lane in lanes}
+        ends = np.cumsum([sizes[lane] for _, lane in places])
+        return list(zip(places, np.split(views, ends[:-1]), strict=True))
+
+    def _order(self, views: np.ndarray, epoch: int, segment: int, number: int) -> np.ndarray:
+        """The views of the `number`th lane of an epoch's segment in the order in which it gives them: visits moved by
+        less than `WINDOW` places, the views of each together."""
+        visits, index = np.unique(views // self.views_per_decode, return_inverse=True)
+        moved = np.arange(len(visits)) + WINDOW * self._rng(MIX, epoch, segment, number).random(len(visits))
+        return views[np.argsort(moved[index], kind="stable")]
 
     def _size(self, by: Segment, lane: int, steps: int) -> int:
-        """Views that `lane` (of any rank) gives in `steps` steps."""
+        """Views that `lane` (of its rank) gives in `steps` steps."""
         return sum(self._share(by, lane, step) for step in range(steps))
 
     def _share(self, by: Segment, lane: int, step: int) -> int:
-        """Views that `lane` (of its rank) gives to the rank's batch at `step`, in whole visits where they fit."""
-        batch_of_rank = self.batch_size // by.num_ranks
-        unit = self.views_per_decode if batch_of_rank % self.views_per_decode == 0 else 1
-        return unit * lane_share(batch_of_rank // unit, by.lanes_of_rank, lane % by.lanes_of_rank, step)
+        """Views that `lane` (of its rank) gives to the rank's batch at `step`: whole visits, and the last lane what is
+        left."""
+        visits, rest = divmod(self.batch_size // by.num_ranks, self.views_per_decode)
+        whole = self.views_per_decode * lane_share(visits, by.lanes_of_rank, lane, step)
+        return whole + (rest if lane == by.lanes_of_rank - 1 else 0)
 
 
 def lane_share(batch_of_rank: int, lanes_of_rank: int, lane: int, step: int) -> int:

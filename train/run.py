@@ -1,5 +1,6 @@
 """A run: what defines it, the folder it lives in, and whether that folder may be written to."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -15,7 +16,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, difference
 from vit_tickets.pipeline.names import run_name, timm_name
 from vit_tickets.pipeline.patches import Budget, scaled_count, small_grid_side
-from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.shards import Dataset, Shard
 from vit_tickets.pipeline.views import View
 from vit_tickets.train.data import check_belongs
 from vit_tickets.train.models import OccludedModel, SparseViT, build_model
@@ -90,6 +91,8 @@ def resolve(
     holdout: float = 0.0,
     init: str | None = None,
     precision: str = "fp32",
+    rc: str = "fixed",
+    align: bool = True,
     split: str = "train",
 ) -> Run:
     """Work out all that a run needs, and check that it fits together. Raises UserError where it does not."""
@@ -133,6 +136,7 @@ def resolve(
         "dataset": dataset.name,
         "root": absolute(dataset.root),
         "split": split,
+        "shards_sha256": shards_sha256(dataset.shards(split)),
         "model": timm_name(model),
         "path": path,
         "sparsity": None if path == "dense" else budget.sparsity,
@@ -142,6 +146,8 @@ def resolve(
         "can_drop_patches": probe.can_drop_patches,
         "seed": seed,
         "mask_seed": seed if mask_seed is None else mask_seed,
+        "rc": rc,
+        "align": align,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "image_size": image_size,
@@ -157,6 +163,12 @@ def resolve(
         "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
     }
     return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view)
+
+
+def shards_sha256(shards: list[Shard]) -> str:
+    """SHA-256 over names, samples and SHA-256s of `shards`: what a run was trained on, in one value."""
+    lines = "".join(f"{shard.file} {shard.samples} {shard.sha256}\n" for shard in shards)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def absolute(path: str) -> str:

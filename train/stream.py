@@ -15,11 +15,12 @@ from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vit_tickets.pipeline import images
-from vit_tickets.pipeline.crops import keyed_rng, random_resized_crop
+from vit_tickets.pipeline.crops import keyed_rng
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.patches import random_subset
+from vit_tickets.pipeline.patches import random_rank, rank_dtype
 from vit_tickets.pipeline.shards import Sample
 from vit_tickets.pipeline.views import box_affine, view_to_view
+from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.loader import Share, collate, join, shares_of
 from vit_tickets.train.plan import Lane, Plan, Position
@@ -29,23 +30,24 @@ START = Position()
 
 @dataclass(frozen=True)
 class TrainStreamConfig:
-    """path: `lt` and `rc` name the patches to keep, `dense` and `small` keep all. grid: side of the training grid.
+    """path: `lt` and `rc` rank the patches, `dense` and `small` keep all. grid: side of the training grid.
 
-    lanes: of this rank, one per loader worker. start: where to go on. repeats, views_per_decode: as in `plan.Plan`.
+    rc: how the random counterpart is drawn, `fixed` per image on the view's own grid, `fresh` in every view, or
+    `aligned`: fixed per image on the manifest's grid, and sent through the view's geometry as a ticket is. align: False
+    applies ranks to whatever the view shows. lanes: of this rank, one per loader worker. start: where to go on.
+    repeats, views_per_decode: as in `plan.Plan`.
     """
 
     data: SplitData
     path: str
-    image_size: int
+    augment: Augment
     batch_size: int
     epochs: int
     seed: int
     grid: int
-    kept: int
     mask_seed: int
-    min_scale: float
-    hflip: float
-    interpolation: str
+    rc: str = "fixed"
+    align: bool = True
     repeats: int = 1
     views_per_decode: int = 1
     max_pixels: int = images.MAX_PIXELS
@@ -107,7 +109,7 @@ class TrainStream(IterableDataset):
         """The samples of the lane's visits and, on path `lt`, their ranks."""
         for shard, members in lane.stretches():
             for row, sample, tickets in self.config.data.read(shard, members):
-                yield sample, tickets.rank[row] if self.config.path == "lt" else None
+                yield sample, tickets.rank[row].copy() if self.config.path == "lt" else None
 
     def _decode(self, sample: Sample) -> Image.Image | None:
         """The image; None for one that cannot be decoded and is to be skipped."""
@@ -120,26 +122,30 @@ class TrainStream(IterableDataset):
 
     def _view(self, epoch: int, repeat: int, sample: Sample, rank_N: np.ndarray | None, image: Image.Image) -> Share:
         config = self.config
-        width, height = image.size
-        crop = random_resized_crop(
-            keyed_rng(config.seed, epoch, repeat, sample.key), height, width, config.min_scale, config.hflip
-        )
-        view: Share = {
-            "pixels": images.to_array(crop.render(image, config.image_size, config.interpolation)),
-            "label": sample.label,
-        }
-        if config.path == "lt":
-            stored = config.data.stored_view
-            view["rank"] = rank_N
-            view["affine"] = view_to_view(crop.affine(), box_affine(stored.box(height, width))).astype(np.float32)
-        elif config.path == "rc":
-            view["kept"] = random_subset(config.mask_seed, sample.key, config.grid**2, config.kept)
+        drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key))
+        view: Share = {"pixels": drawn.pixels, "label": sample.label}
+        if config.augment.erasing:
+            view["erased"] = drawn.erased
+        if config.path == "rc":
+            own_grid = config.rc != "aligned"
+            name = f"{sample.key}:{epoch}:{repeat}" if config.rc == "fresh" else sample.key
+            num_patches = config.grid**2 if own_grid else config.data.manifest.num_patches
+            rank_N = random_rank(config.mask_seed, name, num_patches).astype(rank_dtype(num_patches))
+            if own_grid:
+                return view | {"rank": rank_N}
+        if rank_N is not None:
+            view |= {"rank": rank_N, "affine": np.eye(3, dtype=np.float32)[:2]}
+            if config.align:
+                width, height = image.size
+                stored = box_affine(config.data.stored_view.box(height, width))
+                view |= {"affine": view_to_view(drawn.affine, stored).astype(np.float32), "through": drawn.through}
         return view
 
 
 def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = False) -> Iterator[dict[str, Any]]:
-    """The rank's batches, from `start` on, as tensors: pixels uint8 (B, 3, S, S), label int64 (B,), and on `lt`
-    rank (B, N) and affine float32 (B, 2, 3), on `rc` kept (B, K).
+    """The rank's batches, from `start` on, as tensors: pixels uint8 (B, 3, S, S), label int64 (B,), where the recipe
+    erases erased int32 (B, 4), on `lt` and `rc` rank (B, N), and where that follows the pixels affine float32 (B, 2, 3)
+    and through float32 (B, L, 2, 3).
 
     `workers` loader processes; 0 reads in this one. Raises UserError for what a worker found wrong, WorkFailed where a
     worker died.

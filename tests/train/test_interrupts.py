@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -81,22 +82,43 @@ def test_two_ranks_stop_together(data, tmp_path):
     assert "stopped by a signal to another rank in epoch" in log.read_text()
 
 
-def with_a_broken_image(root):
-    dataset = write_dataset(root, [40])
-    samples = [Sample(f"x{n}", 0, b"no picture" if n == 30 else png(n), "png") for n in range(40)]
+def with_a_broken_image(root, at=30):
+    dataset = write_dataset(root, [40], val=8)
+    samples = [Sample(f"x{n}", 0, b"no picture" if n == at else png(n), "png") for n in range(40)]
     shard = write_shard(str(root), "train/000001.tar", samples)
-    replace(dataset, splits={"train": [*dataset.shards("train"), shard]}).save()
+    replace(dataset, splits=dataset.splits | {"train": [*dataset.shards("train"), shard]}).save()
     return root
 
 
-def test_a_failure_of_one_rank_ends_all_with_one_line_and_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_failure_of_one_rank_ends_all_with_one_line_and_a_checkpoint(tmp_path, ranks):
     root, log, out = with_a_broken_image(tmp_path / "data"), tmp_path / "log", tmp_path / "run"
-    arguments = kills.command(root, out, 2, "--epochs", 3, "--checkpoint-minutes", 10)
-    process = kills.start(arguments, log)
-    assert process.wait(timeout=120) != 0
+    arguments = kills.command(root, out, ranks, "--epochs", 3, "--checkpoint-minutes", 10)
+    assert kills.start(arguments, log).wait(timeout=120) != 0
     assert log.read_text().count("image x30 cannot be decoded") == 1
     assert "pass --skip-errors" in log.read_text()
+    assert "Traceback" not in log.read_text()
     assert (out / "last.pt").exists()
+    began = time.monotonic()  # now the failing batch is the first
+    assert kills.start(arguments, log).wait(timeout=120) != 0
+    assert log.read_text().count("image x30 cannot be decoded") == 2
+    assert time.monotonic() - began < 28, "no waiting for a loader or another rank"
     again = kills.start([*arguments, "--skip-errors"], log)
     assert again.wait(timeout=120) == 0
     assert (out / "final.safetensors").exists()
+
+
+def cmdline(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_killed_loader_worker_is_told_in_one_line(data, tmp_path):
+    process = begun(data, tmp_path / "run", tmp_path / "log")
+    worker = next(pid for pid in kills.tree(process.pid)[1:] if b"vit_tickets" in cmdline(pid))
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=60) == 1
+    text = (tmp_path / "log").read_text()
+    assert "DataLoader worker" in text
+    assert "fewer --workers need less memory" in text
+    assert "Traceback" not in text
+    assert kills.where(tmp_path / "run") != "start"

@@ -1,0 +1,84 @@
+"""A training view: what is drawn for it, its pixels, and where they come from.
+
+The order is timm's: random resized crop, flip, RandAugment or colour jitter; then, normalised and on the device, random
+erasing (drawn here, see `erasing.py`) and mixing (`mixing.py`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+from torchvision.transforms import functional
+
+from vit_tickets.pipeline import images
+from vit_tickets.pipeline.crops import random_resized_crop
+from vit_tickets.train.erasing import draw_box
+from vit_tickets.train.randaugment import RandAugment, apply, trace_back
+
+
+@dataclass(frozen=True)
+class AugmentedView:
+    """pixels: uint8 (3, S, S). affine: map from the view's unit square to source pixels, (3, 3). through: maps from the
+    view's unit square to those that its operations started from, (L, 2, 3); where one leaves the unit square, the view
+    shows fill. erased: (top, left, height, width) in pixels, all 0 for none."""
+
+    pixels: np.ndarray
+    affine: np.ndarray
+    through: np.ndarray
+    erased: np.ndarray
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How views are drawn. rand_augment: a config string of timm's, or None. color_jitter: largest relative change of
+    brightness, contrast and saturation; left out where there is a RandAugment, as in timm. erasing: probability.
+    interpolation: of crop and operations; `random` draws bilinear or bicubic for each. mean: fill, 0 .. 1."""
+
+    image_size: int
+    min_scale: float = 0.08
+    hflip: float = 0.5
+    interpolation: str = "bicubic"
+    rand_augment: str | None = None
+    color_jitter: float = 0.0
+    erasing: float = 0.0
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+
+    @cached_property
+    def _operations(self) -> RandAugment | None:
+        if not self.rand_augment:
+            return None
+        return RandAugment(self.rand_augment, self.image_size, self.mean, self.interpolation)
+
+    @property
+    def num_layers(self) -> int:
+        return 0 if self._operations is None else self._operations.num_layers
+
+    def view(self, image: Image.Image, rng: np.random.Generator) -> AugmentedView:
+        """The view of `image` that `rng` draws."""
+        width, height = image.size
+        crop = random_resized_crop(rng, height, width, self.min_scale, self.hflip)
+        interpolation = self.interpolation
+        if interpolation == "random":
+            interpolation = ("bilinear", "bicubic")[rng.integers(2)]
+        shown = crop.render(image, self.image_size, interpolation)
+        affine, through = crop.affine(), np.tile(np.eye(3)[:2], (self.num_layers, 1, 1))
+        if self._operations is not None:
+            drawn = self._operations.draw(rng)
+            shown = apply(drawn, shown, rng)
+            before, passed = trace_back(drawn, self.image_size)
+            affine, through[: len(passed)] = affine @ before, passed[:, :2]
+        elif self.color_jitter:
+            shown = jitter(shown, self.color_jitter, rng)
+        erased = draw_box(rng, self.erasing, self.image_size)
+        return AugmentedView(images.to_array(shown), affine, through.astype(np.float32), np.array(erased, np.int32))
+
+
+def jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:
+    """torchvision's ColorJitter(amount, amount, amount), drawn from `rng`: factors 1 - amount .. 1 + amount, in any
+    order."""
+    adjust = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation)
+    factors = rng.uniform(max(0.0, 1 - amount), 1 + amount, len(adjust))
+    for index in rng.permutation(len(adjust)):
+        image = adjust[index](image, float(factors[index]))
+    return image

@@ -1,0 +1,69 @@
+"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a batch with its own reverse, as timm's Mixup in `batch`
+mode does it, with what was drawn known: so that maps and labels are mixed like the images.
+
+Legend: B images, S side of the view in pixels, T side of its grid of cells, C classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from timm.data.mixup import mixup_target
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Each image keeps the share `lam`, and its partner, B - 1 - i, gives the rest: blended, or in `box` = (top,
+    bottom, left, right), in pixels, where there is one."""
+
+    lam: float
+    box: tuple[int, int, int, int] | None = None
+
+    def images(self, images: Tensor) -> Tensor:
+        """Mixed images (B, 3, S, S)."""
+        if self.box is None:
+            return images * self.lam + images.flip(0) * (1 - self.lam)
+        top, bottom, left, right = self.box
+        mixed = images.clone()
+        mixed[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+        return mixed
+
+    def maps(self, values_BN: Tensor, side: int) -> Tensor:
+        """Maps (B, T * T) mixed like their images of `side` pixels: blended by `lam`, or the cells taken over whose
+        centre the box covers."""
+        if self.box is None:
+            return values_BN * self.lam + values_BN.flip(0) * (1 - self.lam)
+        grid = round(values_BN.shape[1] ** 0.5)
+        top, bottom, left, right = self.box
+        centre_T = (torch.arange(grid, device=values_BN.device) + 0.5) * side / grid
+        row_T, column_T = ((a <= centre_T) & (centre_T < b) for a, b in ((top, bottom), (left, right)))
+        return torch.where((row_T.unsqueeze(1) & column_T).flatten(), values_BN.flip(0), values_BN)
+
+    def targets(self, label_B: Tensor, num_classes: int, smoothing: float) -> Tensor:
+        """Soft targets (B, C): both labels by their share, smoothed."""
+        return mixup_target(label_B, num_classes, self.lam, smoothing)
+
+
+def draw(
+    rng: np.random.Generator, mixup: float, cutmix: float, probability: float, switch: float, side: int
+) -> Mix | None:
+    """What happens to a batch of views of `side` pixels; None for nothing. timm's draws.
+
+    mixup, cutmix: the alphas of Beta(alpha, alpha), 0 where it is off. switch: the probability of CutMix where both are
+    on. A CutMix box is cut off at the border, and `lam` is then the share that is left.
+    """
+    if not (mixup or cutmix) or rng.random() >= probability:
+        return None
+    cut = bool(cutmix) and (not mixup or rng.random() < switch)
+    alpha = cutmix if cut else mixup
+    lam = float(rng.beta(alpha, alpha))
+    if lam == 1:
+        return None
+    if not cut:
+        return Mix(lam)
+    cut_side = int(side * np.sqrt(1 - lam))
+    row, column = (int(rng.integers(side)) for _ in range(2))
+    top, left = max(row - cut_side // 2, 0), max(column - cut_side // 2, 0)
+    bottom, right = min(row + (cut_side + 1) // 2, side), min(column + (cut_side + 1) // 2, side)
+    return Mix(1 - (bottom - top) * (right - left) / side**2, (top, bottom, left, right))
