@@ -138,7 +138,8 @@ def describe(run, trainer, todo: str) -> str:
     begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps" if todo == "resume" else "from scratch"
     return (
         f"{run.root}: {config['model']} on {run.path}, {share} at {run.image_size} px, {images}, "
-        f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']}, {begun}"
+        f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']} "
+        f"(recipe {run.recipe.name}), {begun}"
     )
 
 

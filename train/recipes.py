@@ -1,24 +1,25 @@
 """Recipes: how each family is trained, apart from the code that trains it.
 
-name          command (vit-tickets train ...)                          hardware    hours   top-1 of the dense path
-deit          data/imagenet --model deit_tiny --path dense            8 x A100      3     72.2 paper (SViTE)
-              data/imagenet --model deit_small --path dense            8 x A100     12     79.9 paper (DLTH, tab. 1)
-              data/imagenet --model deit_medium --path dense           8 x A100     27     83.3 paper (DLTH, tab. 4) [1]
-              data/imagenet --model deit_base --path dense            8 x A100     47     81.8 paper (SViTE)
-swin          data/imagenet --model swin_tiny --path dense            8 x A100     12     81.2 paper (DLTH, tab. 4)
-resnet50      data/imagenet --model resnet50 --path dense             8 x A100      4     77.34 paper (DLTH, tab. 4)
-cifar-deit    data/cifar10 --model deit_small --recipe cifar-deit ...  1 x A100      1     in no paper
-cifar-resnet  data/cifar10 --model resnet20 --recipe cifar-resnet ...  1 x A100    < 1     90.3 paper (DLTH, tab. 2)
-digits        data/digits --model deit_micro --path dense              2 CPU cores   0.05  89.85 measured (README)
+name          vit-tickets train ... --path dense               hardware     hours  top-1
+deit          data/imagenet --model deit_tiny                  8 x A100     3      72.2 paper (SViTE)
+              data/imagenet --model deit_small                 8 x A100     12     79.9 paper (DLTH, table 1)
+              data/imagenet --model deit_medium                8 x A100     27     83.3 paper (DLTH, table 4) [1]
+              data/imagenet --model deit_base                  8 x A100     47     81.8 paper (SViTE)
+swin          data/imagenet --model swin_tiny                  8 x A100     12     81.2 paper (DLTH, table 4)
+resnet50      data/imagenet --model resnet50                   8 x A100     4      77.34 paper (DLTH, table 4)
+cifar-deit    data/cifar10 --model deit_small --image-size 32  1 x A100     1      in no paper
+cifar-resnet  data/cifar10 --model resnet20                    1 x A100     < 1    90.3 paper (DLTH, table 2) [2]
+digits        data/digits --model deit_micro                   2 CPU cores  < 0.1  89.85 measured (README)
 
-On 8 GPUs the command is `torchrun --nproc-per-node 8 -m vit_tickets.train ...`. The other paths add --tickets. Hours
-are arithmetic, measured by nobody: multiply-adds of a dense step at an assumed 30 TFLOP/s per GPU, with a loader that
-keeps up. "paper": nobody here has measured it. [1] Probably a misprint: it is LV-ViT-S's number, and above DeiT-B's.
+On 8 GPUs the command is `torchrun --nproc-per-node 8 -m vit_tickets.train ...`; the other paths add --tickets. "paper":
+measured by nobody here. Hours on A100s are arithmetic, measured by nobody: the multiply-adds of dense steps at an
+assumed 30 TFLOP/s per GPU, with a loader that keeps up. [1] Probably a misprint in the paper: it is above DeiT-B's, and
+the same as LV-ViT-S's. [2] The paper does not say by which recipe.
 
-ImageNet's values are those of the authors' scripts (Shen et al. 2023), where they agree with DeiT (Touvron et al. 2021)
-and Swin (Liu et al. 2021, appendix A2.1); ResNet-50 is timm's. What is evaluated is, in every recipe, the weights
-themselves: the authors' DeiT script keeps a moving average (0.99996) that it never evaluates, so there is none here;
-`--ema 0.99996` keeps one, and then that is what is evaluated and saved.
+The values for ImageNet are those of the authors' programs (Shen et al. 2023), which follow DeiT (Touvron et al. 2021),
+Swin (Liu et al. 2021) and timm. What every recipe evaluates and keeps is the weights themselves: the authors' DeiT
+program maintains a moving average (0.99996) that it never evaluates, so there is none here. With `--ema 0.99996` there
+is, and then it is what is evaluated and kept.
 """
 
 from dataclasses import replace
