@@ -7,12 +7,10 @@ import click
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import MAX_PIXELS
+from vit_tickets.train.options import NOT_NEGATIVE, recipe_options
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 tickets_option = click.option("--tickets", help="The manifest, as written by `vit-tickets generate`.")
-POSITIVE = click.FloatRange(0, min_open=True)
-NOT_NEGATIVE = click.FloatRange(0)
-SHARE = click.FloatRange(0, 1, max_open=True)
 workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
 )
@@ -40,37 +38,7 @@ workers_option = click.option(
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
 @overwrite_option
 @click.option("--init", help="Start from these weights instead of random ones.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
-@click.option("--batch-size", type=click.IntRange(1), help="Global: over all ranks.")
-@click.option("--lr", type=POSITIVE, help="At the recipe's reference batch; scaled linearly with the batch.")
-@click.option("--min-lr", type=NOT_NEGATIVE, help="Where the cosine ends.")
-@click.option("--warmup-epochs", type=NOT_NEGATIVE, help="Linear warm-up; a tenth of shorter runs at most.")
-@click.option("--weight-decay", type=NOT_NEGATIVE, help="AdamW's, not on biases, norms, positions, tokens.")
-@click.option("--smoothing", type=SHARE, help="Label smoothing.")
-@click.option("--drop-path", type=SHARE, help="Stochastic depth, linear over the blocks.")
-@click.option("--clip-grad", type=POSITIVE, help="Largest norm of the gradient.")
-@click.option(
-    "--crop-scale",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="Smallest share of the image that a random crop shows.",
-)
-@click.option("--hflip", type=click.FloatRange(0, 1), help="Probability of a horizontal flip.")
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    help="Repeated augmentation: an epoch takes 1/r of the images, r views of each; r epochs take all.",
-)
-@click.option(
-    "--views-per-decode",
-    type=click.IntRange(1),
-    help="Views cut from one decoded image, for one batch; divides the repeats.  [default: the repeats]",
-)
-@click.option("--ema", type=SHARE, help="Decay per step of the weights' moving average, which is then what is kept.")
-@click.option(
-    "--image-size", type=click.IntRange(1), help="Side of the training view.  [default: the manifest's, the model's]"
-)
-@click.option("--patch-size", type=click.IntRange(1), help="Side of a patch, or of an occluded cell.")
-@click.option("--limit", type=click.IntRange(1), help="Train on the first so many images only.")
+@recipe_options
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
 )
@@ -112,13 +80,13 @@ workers_option = click.option(
 @device_option
 def train(
     dataset, model, path, tickets, sparsity, keep_rate, out, resume, overwrite, init, seed, mask_seed, rc, align,
-    holdout, precision, max_pixels, checkpoint_minutes, skip_errors, workers, device, **recipe_options,
+    holdout, precision, max_pixels, checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
     The ticket follows the pixels through random crops and flips. The same seed gives every path the same initial
-    weights, order and crops. Options that are not given come from the recipe of the model's family. On several GPUs:
-    torchrun --nproc-per-node 8 -m vit_tickets.train with the same options.
+    weights, order and crops. Options that are not given come from the recipe (--recipe); config.json holds what ran.
+    On several GPUs: torchrun --nproc-per-node 8 -m vit_tickets.train with the same options.
 
     Killed at any moment, it goes on with --resume from the last checkpoint, with the very next batch; another number of
     ranks or workers may go on too. SIGTERM and SIGINT save and stop, SIGUSR1 saves and goes on.
@@ -140,7 +108,8 @@ def train(
 
     with world(device) as here:
         opened = open_or_build(dataset)
-        recipe = recipe_for(opened.source, model).override(**recipe_options)
+        chosen = recipe_for(opened.source, model, recipe, overrides["image_size"])
+        recipe = chosen.override(**overrides)
         if recipe.batch_size % here.size:
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
         if precision == "auto":
@@ -189,7 +158,8 @@ def describe(run, trainer, todo: str) -> str:
     begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps" if todo == "resume" else "from scratch"
     return (
         f"{run.root}: {config['model']} on {run.path}, {share} at {run.image_size} px, {images}, "
-        f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']}, {begun}"
+        f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']} "
+        f"(recipe {run.recipe.name}), {begun}"
     )
 
 

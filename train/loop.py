@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -25,8 +23,10 @@ from vit_tickets.train.evaluate import accuracy, eval_config
 from vit_tickets.train.inputs import Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
+from vit_tickets.train.optim import build_optimizer, set_learning_rate
 from vit_tickets.train.plan import Position
 from vit_tickets.train.run import BEST, FINAL, LAST, METRICS, Run, save_weights
+from vit_tickets.train.schedule import kept_at, learning_rate
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
 
 NOTHING = {"loss": 0.0, "clumping": 0.0, "skipped": 0, "seconds": 0.0}
@@ -53,9 +53,7 @@ class Trainer:
         self.model = run.build_model().to(world.device)
         self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
         self.parallel = world.parallel(self.model, run.image_size)
-        self.optimizer = create_optimizer_v2(
-            self.model.network, opt="adamw", lr=recipe.peak_lr, weight_decay=recipe.weight_decay
-        )
+        self.optimizer = build_optimizer(self.model.network, recipe)
         self.autocast = DTYPES.get(run.precision)
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
         held_out = run.config["holdout"]
@@ -90,14 +88,6 @@ class Trainer:
             num_ranks=world.size,
         ).with_workers(options.workers)
         self.steps = self.stream.plan.steps
-        self.scheduler = CosineLRScheduler(
-            self.optimizer,
-            t_initial=max(2, recipe.epochs * self.steps),
-            lr_min=min(recipe.min_lr, recipe.peak_lr),
-            warmup_t=round(recipe.warmup_epochs * self.steps),
-            warmup_lr_init=min(recipe.warmup_lr, recipe.peak_lr),
-            t_in_epochs=False,
-        )
         self.prepare = Preparation(run, world.device)
         self.val_sets = self._val_sets()
         self.position, self.best = Position(), -math.inf
@@ -212,9 +202,10 @@ class Trainer:
     def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The rank's loss on `batch`, at the learning rate and with the random draws of the current step, and how
         clumped the patches are that it drops (0 where it drops none)."""
-        self.scheduler.step_update(self.step)
+        set_learning_rate(self.optimizer, learning_rate(self.run.recipe, self.step, self.steps))
         torch.manual_seed(step_seed(self.run.config["seed"], self.step, self.world.rank))
-        inputs = self.prepare(batch, self.step, self.world.rank, self.run.kept)
+        kept = kept_at(self.run.recipe.keep_warmup, self.run.kept, self.run.grid**2, self.step / self.steps)
+        inputs = self.prepare(batch, self.step, self.world.rank, kept)
         with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
             logits_BC = self.parallel(inputs.images, inputs.kept_BK)
         smoothing = 0.0 if inputs.target.is_floating_point() else self.run.recipe.smoothing

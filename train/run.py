@@ -20,7 +20,7 @@ from vit_tickets.pipeline.shards import Dataset, Shard
 from vit_tickets.pipeline.views import View
 from vit_tickets.train.data import check_belongs
 from vit_tickets.train.models import OccludedModel, SparseViT, build_model
-from vit_tickets.train.recipes import Recipe
+from vit_tickets.train.recipe import Recipe
 
 PATHS = ("lt", "rc", "dense", "small")
 CONFIG, METRICS, FINAL, BEST, LAST = "config.json", "metrics.jsonl", "final.safetensors", "best.safetensors", "last.pt"
@@ -128,8 +128,9 @@ def resolve(
 
     cfg = getattr(probe.network, "pretrained_cfg", {})
     eval_view = View(
-        "center", image_size, cfg.get("crop_pct", 1.0), cfg.get("interpolation", "bicubic"), cfg["mean"], cfg["std"]
-    )
+        "center", image_size, recipe.crop_pct or cfg.get("crop_pct", 1.0), cfg.get("interpolation", "bicubic"),
+        cfg["mean"], cfg["std"],
+    )  # fmt: skip
     root = out or run_name(dataset.name, model, path, budget, seed)
     config = {
         "format_version": FORMAT_VERSION,

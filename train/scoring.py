@@ -14,7 +14,8 @@ from vit_tickets.train import run as runs
 from vit_tickets.train.data import SplitData, check_belongs
 from vit_tickets.train.evaluate import check_on, eval_config, evaluate_to
 from vit_tickets.train.models import OccludedModel, SparseViT, build_model
-from vit_tickets.train.recipes import Recipe, recipe_for
+from vit_tickets.train.recipe import Recipe
+from vit_tickets.train.recipes import recipe_for
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     opened = open_or_build(dataset)
     opened.shards(split)
     manifest = _manifest(tickets, opened, split)
-    recipe = recipe_for(opened.source, model)
+    recipe = replace(recipe_for(opened.source, model), crop_pct=None)
     run = runs.resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split)
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config["patch_size"], run.grid)

@@ -11,6 +11,11 @@ from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.shards import Dataset
 
 TRAIN, VAL = 62, 13
+# Options that leave DeiT's recipe without what would hide the number of a picture, or show it more than once.
+PLAIN = (
+    "--repeats", 1, "--rand-augment", "none", "--color-jitter", 0, "--erasing", 0, "--mixup", 0, "--cutmix", 0,
+    "--crop-pct", 1,
+)  # fmt: skip
 
 
 def numbered(index: int) -> bytes:

@@ -11,12 +11,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.shards import Dataset, read_shard
 from vit_tickets.pipeline.vit import read_weights
 from vit_tickets.train.models import build_model
 
-SMALL = ("--epochs", 2, "--batch-size", 8, "--image-size", 24, "--patch-size", 4, "--workers", 0, "--device", "cpu")
+SMALL = (
+    "--epochs", 2, "--batch-size", 8, "--image-size", 24, "--patch-size", 4, "--workers", 0, "--device", "cpu", *PLAIN,
+)  # fmt: skip
 
 
 def run(*arguments, check=True):

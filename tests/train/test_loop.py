@@ -11,18 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.train import checkpoint
 from vit_tickets.train.distributed import World
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.plan import Position
-from vit_tickets.train.recipes import DEIT
+from vit_tickets.train.recipe import Recipe
 from vit_tickets.train.run import resolve
+from vit_tickets.train.schedule import learning_rate
 
-RECIPE = DEIT.override(
-    epochs=3, batch_size=8, lr=1e-3, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.0, crop_scale=0.5
-).override(lr_batch=8)
+RECIPE = Recipe(
+    epochs=3, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.0,
+    crop_scale=0.5,
+)  # fmt: skip
 
 
 def trainer(data, out, path="lt", tickets=None, workers=1, recipe=RECIPE, **options):
@@ -136,17 +139,20 @@ def test_a_holdout_yields_best(numbered_data, tmp_path):
     assert (tmp_path / "best.safetensors").exists()
 
 
-def test_the_learning_rate_warms_up_and_falls(numbered_data, tmp_path):
-    run = trainer(numbered_data, tmp_path, "dense", recipe=RECIPE.override(epochs=10, warmup_epochs=2.0))
-    rates = []
-    for step in range(10 * run.steps):
-        run.scheduler.step_update(step)
-        rates.append(run.lr)
-    peak = run.run.recipe.peak_lr
-    assert rates[0] < 0.01 * peak
-    assert max(rates) == pytest.approx(peak, rel=0.1)
-    assert abs(rates.index(max(rates)) - 2 * run.steps) <= 1
-    assert rates[-1] < 0.05 * peak
+@pytest.mark.parametrize("schedule", ["step", "epoch"])
+def test_every_step_runs_at_the_schedules_rate(numbered_data, tmp_path, schedule):
+    recipe = RECIPE.override(epochs=4, warmup_epochs=2.0, schedule=schedule, opt="sgd")
+    run = trainer(numbered_data, tmp_path, "dense", recipe=recipe)
+    rates, update = [], run.update
+
+    def update_and_note(loss):
+        rates.append({group["lr"] for group in run.optimizer.param_groups})
+        update(loss)
+
+    run.update = update_and_note
+    run.fit()
+    assert rates == [{learning_rate(recipe, step, run.steps)} for step in range(4 * run.steps)]
+    assert [line["lr"] for line in metrics(tmp_path)] == [rates[run.steps * epoch - 1].pop() for epoch in (1, 2, 3, 4)]
 
 
 def torchrun(ranks, *arguments):
@@ -162,7 +168,7 @@ def torchrun(ranks, *arguments):
 def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, numbered_tickets, tmp_path):
     options = [
         numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets, "--epochs", 2,
-        "--batch-size", 8, "--lr", 0.01, "--drop-path", 0, "--warmup-epochs", 0.5, "--device", "cpu",
+        "--batch-size", 8, "--lr", 0.01, "--drop-path", 0, "--warmup-epochs", 0.5, "--device", "cpu", *PLAIN,
     ]  # fmt: skip
     torchrun(2, *options, "--workers", 1, "--out", tmp_path / "two")
     torchrun(1, *options, "--workers", 2, "--out", tmp_path / "one")

@@ -20,13 +20,13 @@ from vit_tickets.train import checkpoint, log, stream
 from vit_tickets.train.distributed import World
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.plan import Position, Segment
-from vit_tickets.train.recipes import DEIT
+from vit_tickets.train.recipe import Recipe
 from vit_tickets.train.run import resolve
 
-RECIPE = DEIT.override(
-    epochs=2, batch_size=8, lr=1e-3, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.3, crop_scale=0.5,
-    clip_grad=1.0, ema=0.9,
-).override(lr_batch=8)  # fmt: skip
+RECIPE = Recipe(
+    epochs=2, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.3,
+    crop_scale=0.5, clip_grad=1.0, ema=0.9,
+)  # fmt: skip
 
 
 class Unplugged(Exception):
