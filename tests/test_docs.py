@@ -27,7 +27,7 @@ def command(name: str) -> click.Command:
 def shown_commands(text: str) -> list[str]:
     """Lines that call vit-tickets (or the trainer by torchrun), as `command options ...`."""
     lines = re.findall(r"^\s*(?:\S+ )*?(?:vit-tickets|-m vit_tickets\.)[ ]?(.+)$", text, flags=re.M)
-    return [line.split("#")[0].strip() for line in lines if line.split()[0] in COMMANDS]
+    return [line.split("#")[0].strip().rstrip('"') for line in lines if line.split()[0] in COMMANDS]
 
 
 def check(line: str) -> None:

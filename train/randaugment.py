@@ -30,6 +30,8 @@ class Drawn:
         return self.op.name
 
     def apply(self, image: Image.Image) -> Image.Image:
+        if self.name.startswith("Posterize") and self.arguments[0] < 1:
+            return Image.new(image.mode, image.size)  # no bits left: timm asks for it, Pillow 12 refuses
         return self.op.aug_fn(image, *self.arguments, **self.op.kwargs)
 
     def affine(self, side: int) -> np.ndarray | None:

@@ -25,6 +25,7 @@ from tests.soak.data import SIDE, write_dataset
 from vit_tickets.pipeline import images
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
 
@@ -52,8 +53,8 @@ def run(options: Options) -> list[Finding]:
 
 def compare(dataset: Dataset, side: int, kind: str, options: Options) -> list[Finding]:
     config = TrainStreamConfig(
-        data=SplitData(dataset, "train"), path="dense", image_size=side, batch_size=BATCH, epochs=1, seed=0, grid=1,
-        kept=1, mask_seed=0, min_scale=MIN_SCALE, hflip=0.5, interpolation="bicubic",
+        data=SplitData(dataset, "train"), path="dense", augment=Augment(side, MIN_SCALE), batch_size=BATCH, epochs=1,
+        seed=0, grid=1, mask_seed=0,
     )  # fmt: skip
     contestants = {
         "plain": lambda: exhaust(plain(dataset, side)),

@@ -19,6 +19,7 @@ import torch.multiprocessing as mp
 
 from tests.soak.data import SIDE, numbers_of, write_dataset
 from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.plan import Position
 from vit_tickets.train.stream import START, TrainStreamConfig, train_batches
@@ -82,9 +83,8 @@ def interrupted_trials() -> list[Trial]:
 
 def stream(root: str, rank: int, ranks: int, seed: int = 0, start: Position = START) -> TrainStreamConfig:
     return TrainStreamConfig(
-        data=SplitData(Dataset.open(root), "train"), path="dense", image_size=SIDE, batch_size=BATCH, epochs=EPOCHS,
-        seed=seed, grid=6, kept=36, mask_seed=0, min_scale=0.5, hflip=0.5, interpolation="bicubic", rank=rank,
-        num_ranks=ranks, start=start,
+        data=SplitData(Dataset.open(root), "train"), path="dense", augment=Augment(SIDE, 0.5), batch_size=BATCH,
+        epochs=EPOCHS, seed=seed, grid=6, mask_seed=0, rank=rank, num_ranks=ranks, start=start,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.soak.cover import stream
 from tests.soak.data import write_dataset
 from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
 
@@ -17,14 +18,14 @@ WORKERS = 2
 
 
 def resident_mib() -> float:
-    """Proportional set size of this process and its children: pages that they share count once."""
+    """Memory of this process and its children: pages that they share count once, those of files (libraries) not."""
     pids = [os.getpid()]
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
         pids += [int(pid) for pid in (task / "children").read_text().split()]
     total = 0
     for pid in pids:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return total / 1024
 
 
@@ -53,7 +54,7 @@ def run(dataset: str | None = None, image_size: int | None = None) -> bool:
         data = SplitData(Dataset.open(root), "train")
         config = replace(stream(root, rank=0, ranks=1), data=data, batch_size=100)
         if image_size:
-            config = replace(config, image_size=image_size)
+            config = replace(config, augment=Augment(image_size))
         epochs = 1 + SAMPLES // (config.plan.steps * config.batch_size)  # more than are streamed: no worker ends
         started = time.monotonic()
         found = measure(replace(config, epochs=epochs), WORKERS, SAMPLES, points=20)

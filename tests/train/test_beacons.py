@@ -208,6 +208,13 @@ def test_pixels_are_timms_own(name):
         assert np.array_equal(np.asarray(theirs), np.asarray(ours))
 
 
+def test_a_posterization_to_no_bits_is_black():
+    """timm draws it at magnitude 10, and Pillow has refused it since version 12."""
+    op = AugmentOp("PosterizeIncreasing", 1.0, 10, {})
+    assert randaugment._draw(op).arguments == (0,)
+    assert not np.asarray(randaugment._draw(op).apply(Image.new("RGB", (8, 8), (255, 255, 255)))).any()
+
+
 def test_draws_leave_pythons_random_alone_and_are_the_names_own():
     picture = painted(beacon_rank(1), View("full", SIDE))
     drawing = Augment(SIDE, rand_augment="rand-m9-mstd0.5-inc1", erasing=0.5)

@@ -93,7 +93,7 @@ def with_a_broken_image(root, at=30):
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_failure_of_one_rank_ends_all_with_one_line_and_a_checkpoint(tmp_path, ranks):
     root, log, out = with_a_broken_image(tmp_path / "data"), tmp_path / "log", tmp_path / "run"
-    arguments = kills.command(root, out, ranks, "--epochs", 3, "--checkpoint-minutes", 10)
+    arguments = kills.command(root, out, ranks, "--epochs", 3, "--repeats", 1, "--checkpoint-minutes", 10)
     assert kills.start(arguments, log).wait(timeout=120) != 0
     assert log.read_text().count("image x30 cannot be decoded") == 1
     assert "pass --skip-errors" in log.read_text()
@@ -114,7 +114,9 @@ def cmdline(pid):
 
 def test_a_killed_loader_worker_is_told_in_one_line(data, tmp_path):
     process = begun(data, tmp_path / "run", tmp_path / "log")
+    wait_for(lambda: [pid for pid in kills.tree(process.pid)[1:] if b"vit_tickets" in cmdline(pid)])
     worker = next(pid for pid in kills.tree(process.pid)[1:] if b"vit_tickets" in cmdline(pid))
+    time.sleep(0.5)
     os.kill(worker, signal.SIGKILL)
     assert process.wait(timeout=60) == 1
     text = (tmp_path / "log").read_text()

@@ -1,5 +1,6 @@
 """What arrives in a batch: every sample once, the same crops on every path, the right patches."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import chain
 
@@ -10,10 +11,12 @@ import torch
 from tests.train.conftest import TRAIN, VAL, numbers_of
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import random_subset
+from vit_tickets.pipeline.patches import random_rank, random_subset
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import View
-from vit_tickets.train.alignment import aligned_ticket
+from vit_tickets.train import stream
+from vit_tickets.train.alignment import aligned_ticket, keep_best, resample, value_map
+from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData, check_belongs, is_held_out
 from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
@@ -23,8 +26,7 @@ from vit_tickets.train.stream import TrainStreamConfig, train_batches
 def config(numbered_data, numbered_tickets):
     data = SplitData(Dataset.open(numbered_data), "train", Manifest.open(numbered_tickets))
     return TrainStreamConfig(
-        data=data, path="dense", image_size=24, batch_size=8, epochs=2, seed=0, grid=6, kept=18, mask_seed=0,
-        min_scale=0.3, hflip=0.5, interpolation="bicubic",
+        data=data, path="dense", augment=Augment(24, 0.3), batch_size=8, epochs=2, seed=0, grid=6, mask_seed=0,
     )  # fmt: skip
 
 
@@ -70,17 +72,61 @@ def test_labels_belong_to_their_pixels(config):
         assert [number % 2 for number in numbers_of(batch["pixels"])] == batch["label"].tolist()
 
 
+def key_of(number):
+    return f"{('even', 'odd')[number % 2]}/{number:03d}"
+
+
 def test_the_random_subset_is_the_hash_of_the_key(config):
     for batch in train_batches(replace(config, path="rc", mask_seed=7), 0):
-        for number, kept in zip(numbers_of(batch["pixels"]), batch["kept"], strict=True):
-            key = f"{('even', 'odd')[number % 2]}/{number:03d}"
-            assert kept.tolist() == random_subset(7, key, 36, 18).tolist()
+        assert "affine" not in batch
+        kept = keep_best(value_map(batch["rank"]).flatten(1), 18)
+        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+            assert patches == random_subset(7, key_of(number), 36, 18).tolist()
+
+
+def test_a_fresh_random_subset_differs_from_view_to_view_and_is_the_seeds(config):
+    fresh = replace(config, path="rc", rc="fresh", repeats=2, views_per_decode=2, epochs=2)
+    drawn = {}
+    for batch in train_batches(fresh, 0):
+        for number, rank in zip(numbers_of(batch["pixels"]), batch["rank"].tolist(), strict=True):
+            drawn.setdefault(number, []).append(tuple(rank))
+    assert all(len(ranks) == len(set(ranks)) for ranks in drawn.values())
+    again = [batch["rank"] for batch in train_batches(fresh, 0)]
+    assert all(torch.equal(a, b["rank"]) for a, b in zip(again, train_batches(fresh, 0), strict=True))
+
+
+def test_an_aligned_random_subset_is_the_images_own_and_follows_the_pixels(config):
+    lt, rc = (list(train_batches(replace(config, path=path, rc="aligned"), 0)) for path in ("lt", "rc"))
+    for a, b in zip(lt, rc, strict=True):
+        assert torch.equal(a["affine"], b["affine"])
+        for number, rank in zip(numbers_of(b["pixels"]), b["rank"].tolist(), strict=True):
+            assert rank == random_rank(0, key_of(number), 36).tolist()
+
+
+def test_without_alignment_the_stored_mask_is_applied_to_whatever_is_shown(config, numbered_tickets):
+    stored = stored_tickets(config, numbered_tickets)
+    for batch in train_batches(replace(config, path="lt", align=False), 0):
+        kept = keep_best(resample(value_map(batch["rank"]), batch["affine"], 6), 18)
+        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+            assert patches == stored[number]
+
+
+def test_the_views_of_a_decode_are_different_views_of_one_image(config, monkeypatch):
+    decoded = []
+    decode = stream.images.decode
+    monkeypatch.setattr(stream.images, "decode", lambda data, limit: decoded.append(1) or decode(data, limit))
+    batches = list(train_batches(replace(config, repeats=4, views_per_decode=4, epochs=4), 0))
+    seen = [number for batch in batches for number in numbers_of(batch["pixels"])]
+    assert len(decoded) == len(seen) // 4 == 4 * 14
+    for batch in batches:
+        assert [n for _, n in Counter(numbers_of(batch["pixels"])).items()] == [4, 4]
+        assert len({tuple(view.flatten().tolist()) for view in batch["pixels"]}) >= 6
 
 
 def test_the_ticket_follows_the_pixels(config):
     """Tickets of this manifest are the brightest patches, and so are those of any crop of it."""
     overlap, chance = [], []
-    for batch in train_batches(replace(config, path="lt", epochs=3, min_scale=0.5), 0):
+    for batch in train_batches(replace(config, path="lt", epochs=3, augment=Augment(24, 0.5)), 0):
         kept = aligned_ticket(batch["rank"], batch["affine"], 6, 18)
         # what a selector of bright patches would choose on the crop itself
         brightness = batch["pixels"].float().mean(1).view(-1, 6, 4, 6, 4).mean((2, 4)).flatten(1)
@@ -91,12 +137,15 @@ def test_the_ticket_follows_the_pixels(config):
     assert np.mean(overlap) > 0.75 > np.mean(chance) + 0.2
 
 
+def stored_tickets(config, tickets):
+    """The stored tickets by the numbers of their pictures."""
+    manifest = Manifest.open(tickets)
+    rows = [row for shard in config.data.shards for row in manifest.read("train", shard).to_pylist()]
+    return {int(row["key"].split("/")[1]): row["lt"] for row in rows}
+
+
 def test_without_cropping_the_ticket_is_the_stored_one(config, numbered_tickets):
-    manifest = Manifest.open(numbered_tickets)
-    stored = {}
-    for shard in config.data.shards:
-        for row in manifest.read("train", shard).to_pylist():
-            stored[int(row["key"].split("/")[1])] = row["lt"]
+    stored = stored_tickets(config, numbered_tickets)
     uncropped = EvalStreamConfig(config.data, View("full", 24), batch_size=8, grid=6, kept=18)
     for batch in eval_batches(uncropped, 0):
         kept = aligned_ticket(batch["rank"], batch["affine"], 6, 18)
@@ -140,8 +189,8 @@ def broken_stream(packed, tickets, **changes):
     manifest = Manifest.open(tickets) if tickets else None
     data = SplitData(Dataset.open(packed), "train", manifest)
     return TrainStreamConfig(
-        data=data, path="dense", image_size=24, batch_size=4, epochs=1, seed=0, grid=6, kept=18, mask_seed=0,
-        min_scale=1.0, hflip=0.0, interpolation="bicubic", **changes,
+        data=data, path="dense", augment=Augment(24, 1.0, 0.0), batch_size=4, epochs=1, seed=0, grid=6, mask_seed=0,
+        **changes,
     )  # fmt: skip
 
 
