@@ -97,6 +97,9 @@ def test_center_records_the_resize():
     assert "resize" not in View("full", 224).preprocessing()
 
 
-def test_unknown_view():
-    with pytest.raises(UserError, match="expected a view among center, full, found 'sideways'"):
-        View("sideways", 224)
+@pytest.mark.parametrize(
+    "kind", ["sideways", "crops", "crops:0", "crops:08", "crops:x", "crops-mean:", "full@3", "full:2"]
+)
+def test_unknown_view(kind):
+    with pytest.raises(UserError, match="expected a view among center, full, full@2, crops:V, crops-mean:V, found"):
+        View(kind, 224)
