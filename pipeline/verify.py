@@ -6,12 +6,14 @@ in a file the first is shown and the rest are counted. Whatever lies on disk, no
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
 
 from vit_tickets.pipeline import files, manifests
+from vit_tickets.pipeline.crops import stored_crops
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import SUFFIXES
 from vit_tickets.pipeline.manifests import CROP_RANKS, PER_SHARD, PER_SPLIT, Manifest, difference
@@ -150,13 +152,11 @@ def _record_fault(manifest: Manifest) -> str | None:
             return f"sparsity: expected a number in [0, 1), found {sparsity!r}"
         if kept != counts[-1]:
             return f"counts: expected the last to be {kept} at sparsity {sparsity:g}, found {counts[-1]}"
-    elif any(
-        View.from_record(entry["view"], entry["preprocessing"]).fineness > 1 for entry in record["splits"].values()
-    ):
+    for split in record["splits"]:
         try:
-            manifest.budget.stage_counts(N, 1)
-        except (UserError, TypeError, ValueError):
-            return "sparsity or keep_rate: expected one of them, found neither"
+            manifest.record_of(split)
+        except (UserError, TypeError, ValueError) as error:
+            return f"splits: {split}: expected a grid and a budget that can be doubled: {error}"
     return None
 
 
@@ -165,6 +165,8 @@ def _view_fault(entry: dict) -> str | None:
     try:
         view = View.from_record(entry["view"], entry["preprocessing"])
         expected = view.preprocessing()
+        if view.num_crops:
+            stored_crops(replace(view, kind="crops:1"), "", 2, 2)
     except (UserError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
         return f"view, preprocessing: expected what can be drawn again: {error}"
     if view.num_crops and (differs := difference(expected, entry["preprocessing"])):
