@@ -7,74 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from timm.models.vision_transformer import checkpoint_filter_fn
 
-from tests.helpers import png, write_folder
 from tests.reference import reference_ranking
 from vit_tickets.pipeline import vit
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.crops import keyed_rng, random_resized_crop
-from vit_tickets.pipeline.gallery import GAP, write_gallery
 from vit_tickets.pipeline.images import decode, render, to_array
 from vit_tickets.pipeline.manifests import Manifest, read_metadata, unpack_masks
 from vit_tickets.pipeline.names import manifest_name
-from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.pipeline.summary import describe_split, summarise_split
 from vit_tickets.ticketgen.selector import Selector, open_selector
 
 STAGES = (2, 4)
 V = 5
 # Of random weights many attentions are nearly equal; one pass over a batch and one over an image may round otherwise.
 CLOSE = 1e-6
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> str:
-    """Nine oblong pictures in three shards of train, one of them broken, and three in val."""
-    root = tmp_path_factory.mktemp("oblong")
-    write_folder(root / "source/train", {"cat": 4, "dog": 4}, height=40, width=61)
-    (root / "source/train/dog/broken.png").write_bytes(png(0)[:100])
-    write_folder(root / "source/val", {"cat": 2, "dog": 1}, first=50, height=33, width=30)
-    pack(str(root / "source"), str(root / "data"), shard_size=3, progress=False)
-    return str(root / "data")
-
-
-@pytest.fixture(scope="module")
-def generate(data, selector_run, tmp_path_factory):
-    """The command in this process, into a folder of its own unless `out` is given; returns the folder."""
-
-    def run(*options, out=None, engine="local", code=0):
-        out = out or tmp_path_factory.mktemp("made") / "m"
-        fixed = ("--selector", selector_run, "--stages", "2,4", "--batch-size", 4, "--engine", engine, "--out", out)
-        sparsity = () if "--sparsity" in options else ("--sparsity", 0.5)
-        done = CliRunner().invoke(main, ["generate", data, *map(str, (*fixed, *sparsity, *options))])
-        assert done.exit_code == code, done.output
-        return out if code == 0 else done.stderr
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def crops(generate):
-    return generate("--view", f"crops:{V}", "--crop-ranks", "--crop-seed", 7, "--crop-scale", 0.2)
-
-
-@pytest.fixture(scope="module")
-def mean(generate):
-    return generate("--view", f"crops-mean:{V}", "--crop-seed", 7, "--crop-scale", 0.2)
-
-
-@pytest.fixture(scope="module")
-def doubled(generate):
-    return generate("--view", "full@2")
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +39,8 @@ def contents(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def verified(manifest, data):
-    return CliRunner().invoke(main, ["verify", str(manifest), "--dataset", data])
-
-
-def originals(data):
-    dataset = Dataset.open(data)
+def originals(oblong):
+    dataset = Dataset.open(oblong)
     return {s.key: s.data for shard in dataset.shards("train") for s in read_shard(dataset.path_of(shard))}
 
 
@@ -115,9 +63,9 @@ def is_the_order_of(network, selector, square, counts, rank):
 # --- crops:V
 
 
-def test_every_crop_has_the_ticket_of_its_own_pixels(crops, data, selector):
+def test_every_crop_has_the_ticket_of_its_own_pixels(crops, oblong, selector):
     counts = Budget(0.5).stage_counts(36, 2)
-    pictures = originals(data)
+    pictures = originals(oblong)
     for _, row in good(crops).head(4).iterrows():
         image = decode(pictures[row["key"]])
         mask_VN = unpack_masks(row["lt"], 36)
@@ -137,7 +85,7 @@ def test_every_crop_has_the_ticket_of_its_own_pixels(crops, data, selector):
     assert 0 < sum(flips) < len(flips)
 
 
-def test_columns_and_provenance_of_crops(crops, generate):
+def test_columns_and_provenance_of_crops(crops, make):
     frame = pd.read_parquet(crops / "train")
     assert list(frame.columns) == ["key", "label", "height", "width", "box", "flip", "lt", "rank", "error"]
     broken = frame[frame["error"].notna()].iloc[0]
@@ -158,18 +106,18 @@ def test_columns_and_provenance_of_crops(crops, generate):
     assert (manifest.num_patches_of("train"), manifest.grid_of("train"), manifest.kept_of("train")) == (36, 6, 18)
 
 
-def test_without_ranks_the_masks_are_the_same(crops, generate):
-    plain = generate("--view", f"crops:{V}", "--crop-seed", 7, "--crop-scale", 0.2)
+def test_without_ranks_the_masks_are_the_same(crops, make):
+    plain = make("--view", f"crops:{V}", "--crop-seed", 7, "--crop-scale", 0.2)
     assert "rank" not in pd.read_parquet(plain / "train").columns
     for name in ("box", "flip", "lt"):
         ours, theirs = (pq.read_table(folder / "train")[name].to_pylist() for folder in (plain, crops))
         assert ours == theirs
 
 
-def test_other_seeds_draw_other_crops_and_more_crops_begin_with_the_fewer(generate, crops):
+def test_other_seeds_draw_other_crops_and_more_crops_begin_with_the_fewer(make, crops):
     boxes = good(crops)["box"].map(lambda boxes: [tuple(box) for box in boxes]).tolist()
-    other = good(generate("--view", "crops:2", "--crop-scale", 0.2))["box"].map(lambda boxes: tuple(boxes[0]))
-    more = good(generate("--view", f"crops:{V + 3}", "--crop-seed", 7, "--crop-scale", 0.2))["box"]
+    other = good(make("--view", "crops:2", "--crop-scale", 0.2))["box"].map(lambda boxes: tuple(boxes[0]))
+    more = good(make("--view", f"crops:{V + 3}", "--crop-seed", 7, "--crop-scale", 0.2))["box"]
     assert other.tolist() != [row[0] for row in boxes]
     assert more.map(lambda boxes: [tuple(box) for box in boxes[:V]]).tolist() == boxes
 
@@ -177,12 +125,12 @@ def test_other_seeds_draw_other_crops_and_more_crops_begin_with_the_fewer(genera
 # --- crops-mean:V
 
 
-def test_the_mean_is_that_of_a_loop_over_cells(mean, crops, data, selector):
+def test_the_mean_is_that_of_a_loop_over_cells(mean, crops, oblong, selector):
     """From the ranks that crops:V stores for the same draw: a cell at a time, a patch at a time, an area at a time."""
     spec = selector.spec
     counts = Budget(0.5).stage_counts(36, 2)
     rows = good(crops).set_index("key")
-    pictures = originals(data)
+    pictures = originals(oblong)
     holes = 0
     for _, row in good(mean).head(5).iterrows():
         stored, height, width = rows.loc[row["key"]], row["height"], row["width"]
@@ -217,12 +165,12 @@ def test_the_mean_is_that_of_a_loop_over_cells(mean, crops, data, selector):
 # --- full@2
 
 
-def test_full_2_is_what_timms_own_model_of_the_doubled_size_says(doubled, data, selector, selector_run):
+def test_full_2_is_what_timms_own_model_of_the_doubled_size_says(doubled, oblong, selector, selector_run):
     network = vit.create_model("deit_micro", img_size=48, patch_size=4, num_classes=2).eval()
     state = vit.read_weights(f"{selector_run}/final.safetensors")
     network.load_state_dict(checkpoint_filter_fn(state, network))
     counts = Budget(0.5).stage_counts(144, 2)
-    pictures = originals(data)
+    pictures = originals(oblong)
     for _, row in good(doubled).head(3).iterrows():
         square = decode(pictures[row["key"]]).resize((48, 48), Image.Resampling.BICUBIC)
         assert is_the_order_of(network, selector, square, counts, row["rank"])
@@ -256,21 +204,21 @@ VIEWS = ["full@2", f"crops:{V}", "crops-mean:3"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_several_sparsities_equal_each_alone_and_threads_do_not_matter(generate, view):
-    several = generate("--view", view, "--sparsity", "0.5,0.75", "--workers", 3)
+def test_several_sparsities_equal_each_alone_and_threads_do_not_matter(make, view):
+    several = make("--view", view, "--sparsity", "0.5,0.75", "--workers", 3)
     for sparsity in ("0.5", "0.75"):
-        alone = generate("--view", view, "--sparsity", sparsity, "--workers", 1)
+        alone = make("--view", view, "--sparsity", sparsity, "--workers", 1)
         assert contents(several / f"s{sparsity}") == contents(alone)
 
 
-def test_ray_writes_the_same_bytes(crops, mean, generate):
+def test_ray_writes_the_same_bytes(crops, mean, make):
     again = ("--crop-seed", 7, "--crop-scale", 0.2)
-    by_ray = generate("--view", f"crops:{V}", "--crop-ranks", *again, engine="ray")
+    by_ray = make("--view", f"crops:{V}", "--crop-ranks", *again, engine="ray")
     assert contents(by_ray) == contents(crops)
 
 
 @pytest.mark.parametrize("name", ["crops", "mean", "doubled"])
-def test_what_is_missing_is_made_again_with_the_same_bytes(name, generate, request, tmp_path):
+def test_what_is_missing_is_made_again_with_the_same_bytes(name, make, request, tmp_path):
     made = request.getfixturevalue(name)
     copy = Path(shutil.copytree(made, tmp_path / "m"))
     (copy / "train/000001.parquet").unlink()
@@ -279,7 +227,7 @@ def test_what_is_missing_is_made_again_with_the_same_bytes(name, generate, reque
     view = {"crops": f"crops:{V}", "mean": f"crops-mean:{V}", "doubled": "full@2"}[name]
     draw = () if name == "doubled" else ("--crop-seed", 7, "--crop-scale", 0.2)
     ranks = ("--crop-ranks",) if name == "crops" else ()
-    generate("--view", view, *draw, *ranks, out=copy)
+    make("--view", view, *draw, *ranks, out=copy)
     assert contents(copy) == contents(made)
 
 
@@ -293,9 +241,9 @@ def test_what_is_missing_is_made_again_with_the_same_bytes(name, generate, reque
         (("--view", "full@2"), "expected"),
     ],
 )
-def test_another_draw_into_the_same_folder_is_refused(crops, generate, tmp_path, options, message):
+def test_another_draw_into_the_same_folder_is_refused(crops, make, tmp_path, options, message):
     copy = shutil.copytree(crops, tmp_path / "m")
-    said = generate(*options, out=copy, code=2)
+    said = make(*options, out=copy, code=2)
     assert message in said
     assert len(said.strip().splitlines()) == 1
 
@@ -312,8 +260,8 @@ def test_another_draw_into_the_same_folder_is_refused(crops, generate, tmp_path,
         (("--crop-seed", 1), "--crop-seed: expected --view crops:V or crops-mean:V, found auto"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(generate, options, message):
-    said = generate(*options, code=2)
+def test_what_is_wrong_is_told_in_one_line(make, options, message):
+    said = make(*options, code=2)
     assert message in said
     assert len(said.strip().splitlines()) == 1, said
 
@@ -323,8 +271,8 @@ def test_folders_are_named_after_the_view_without_a_colon():
     assert [name.rpartition("s0.5-")[2] for name in names] == ["full@2", "crops8", "crops-mean16"]
 
 
-def test_ticket_shards_of_a_finer_grid(generate):
-    made = generate("--view", "full@2", "--format", "parquet,webdataset")
+def test_ticket_shards_of_a_finer_grid(make):
+    made = make("--view", "full@2", "--format", "parquet,webdataset")
     sample = next(read_members_of(made / "webdataset/train/000000.tar"))
     frame = good(made).set_index("key")
     assert sample["lt"].tolist() == frame.loc[sample["key"], "lt"].tolist()
@@ -337,118 +285,3 @@ def read_members_of(path):
 
     for sample in wds.WebDataset(str(path), shardshuffle=False):
         yield {"key": sample["__key__"], "lt": np.load(io.BytesIO(sample["lt.npy"]), allow_pickle=False)}
-
-
-# --- verify and inspect
-
-
-@pytest.mark.parametrize("name", ["crops", "mean", "doubled"])
-def test_a_true_one_passes_verify(name, request, data):
-    done = verified(request.getfixturevalue(name), data)
-    assert done.exit_code == 0, done.output
-
-
-def spoil(folder, column, row, change):
-    path = folder / "train/000000.parquet"
-    table = pq.read_table(path)
-    values = table[column].to_pylist()
-    values[row] = change(values[row])
-    place = table.column_names.index(column)
-    table = table.set_column(place, table.schema.field(column), pa.array(values, table.schema.field(column).type))
-    pq.write_table(table.replace_schema_metadata(pq.read_schema(path).metadata), path)
-
-
-def one_bit_more(masks):
-    return [*masks[:2], bytes([masks[2][0] ^ 1, *masks[2][1:]]), *masks[3:]]
-
-
-@pytest.mark.parametrize(
-    ("column", "change", "message"),
-    [
-        ("box", lambda v: [*v[:2], [v[2][0] + 1, *v[2][1:]], *v[3:]], "box: expected the draw of crop seed 7, found ("),
-        ("box", lambda v: [*v[:2], v[2][:3], *v[3:]], "box: expected the draw of crop seed 7, found ("),
-        ("box", lambda v: v[:-1], "box: expected a list of 5, found 4"),
-        ("box", lambda v: [None, *v[1:]], "box: expected no null inside a list, found one"),
-        ("box", lambda v: [[None, *v[0][1:]], *v[1:]], "box: expected no null inside a list, found one"),
-        ("box", lambda v: None, "box: expected a value where there is no error, found null"),
-        ("flip", lambda v: [not v[0], *v[1:]], "flip: expected the draw of crop seed 7, found"),
-        ("lt", one_bit_more, "lt: expected 18 of 36 bits set in every mask, found 1"),
-        ("lt", lambda v: [v[0][:-1], *v[1:]], "lt: expected masks of 5 bytes, found one of 4"),
-        (
-            "lt",
-            lambda v: [v[0][:-1] + b"\xff", *v[1:]],
-            "lt: expected 18 of 36 bits set in every mask, found a bit bey",
-        ),
-        ("lt", lambda v: [v[1], v[0], *v[2:]], "lt: expected the patches with rank < 18, found others at place 0"),
-        ("rank", lambda v: [v[0], [v[1][1], *v[1][1:]], *v[2:]], "rank: expected permutations of 0..35, found another"),
-        ("height", lambda v: v + 40, "box: expected the draw of crop seed 7, found ("),
-    ],
-)
-def test_verify_finds_a_tampered_crop(crops, data, tmp_path, column, change, message):
-    copy = Path(shutil.copytree(crops, tmp_path / "m"))
-    row = pq.read_table(copy / "train/000000.parquet")["error"].to_pylist().index(None)
-    spoil(copy, column, row, change)
-    done = verified(copy, data)
-    assert done.exit_code == 1
-    assert f"train/000000.parquet row {row} (" in done.stdout
-    assert message in done.stdout
-    assert "Traceback" not in done.output
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ({"crop_seed": 8}, "metadata differs from ticket.json: preprocessing.crop_seed: expected 8, found 7"),
-        ({"crop_flip": "x"}, "view, preprocessing: expected what can be drawn again"),
-        ({"crop_ratio": [1, 1]}, "preprocessing: crop_ratio: expected [0.75"),
-        ({"crop_scale": 0}, "expected a crop scale in (0, 1], found 0"),
-        ({"odd": 0}, "view, preprocessing: expected what can be drawn again"),
-    ],
-)
-def test_verify_finds_another_draw(crops, tmp_path, entry, message):
-    copy = Path(shutil.copytree(crops, tmp_path / "m"))
-    record = json.loads((copy / "ticket.json").read_text())
-    record["splits"]["train"]["preprocessing"] |= entry
-    (copy / "ticket.json").write_text(json.dumps(record))
-    done = CliRunner().invoke(main, ["verify", str(copy)])
-    assert done.exit_code == 1, done.output
-    assert message in done.stdout
-
-
-def test_verify_finds_a_tampered_mean(mean, data, tmp_path):
-    copy = Path(shutil.copytree(mean, tmp_path / "m"))
-    row = pq.read_table(copy / "train/000000.parquet")["error"].to_pylist().index(None)
-    spoil(copy, "score", row, lambda scores: [1 - score for score in scores])
-    assert "score: expected no increase along rank" in verified(copy, data).stdout
-    spoil(copy, "rc", row, lambda patches: [*patches[:-1], 0])
-    assert "rc: expected the subset of mask seed 0" in verified(copy, data).stdout
-
-
-@pytest.mark.parametrize(
-    ("name", "parts", "panels"),
-    [
-        (
-            "crops",
-            ["crops:5 (random crops from 0.2 of its area on, crop seed 7", "5 per image", "in the first crop"],
-            3,
-        ),
-        ("mean", ["crops-mean:5 (whole image, mean over random crops", "12 x 12, 72 of 144 cells"], 4),
-        ("doubled", ["full@2 (whole image, bicubic, 48 px)", "12 x 12, 72 of 144 cells"], 4),
-    ],
-)
-def test_inspect_and_gallery(name, parts, panels, request, data, tmp_path):
-    manifest = Manifest.open(str(request.getfixturevalue(name)))
-    summary = summarise_split(manifest, "train")
-    text = "\n".join(describe_split(manifest, "train", summary))
-    for part in ("9 images, 1 without a ticket", *parts):
-        assert part in text
-    assert summary.keep_map.mean() == pytest.approx(0.5)
-    frame = good(Path(manifest.root))
-    if name == "crops":
-        masks = np.concatenate([unpack_masks(masks, 36) for masks in frame["lt"]])
-        assert np.allclose(summary.keep_map.ravel(), masks.mean(axis=0))
-    else:
-        assert np.allclose(summary.keep_map.ravel(), np.mean([rank < 72 for rank in frame["rank"]], axis=0))
-    assert write_gallery(str(tmp_path / "sheet.png"), manifest, Dataset.open(data), "train", 3) == 3
-    side = 192 if name == "doubled" else 168
-    assert Image.open(tmp_path / "sheet.png").width == panels * side + (panels + 1) * GAP
