@@ -114,6 +114,8 @@ def draw(picked: list[Picked], num_patches: int) -> Image.Image:
     headings = ["image", f"ticket (lt), {len(picked[0].ticket_k)} of {num_patches}", "random (rc)"]
     if picked[0].score_N is not None:
         headings.append("score")
+    else:
+        headings[0] = "first crop"
     width = len(headings) * panel + (len(headings) + 1) * GAP
     row_height = CAPTION + panel + GAP
     sheet = Image.new("RGB", (width, CAPTION + GAP + row_height * len(picked)), PAPER)
