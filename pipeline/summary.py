@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table, unpack_masks
+from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table
 from vit_tickets.pipeline.patches import grid_side, random_subset
 from vit_tickets.pipeline.views import View
 
@@ -67,15 +68,15 @@ class SplitSummary:
             self.confidence_sum += float(np.asarray(table["confidence"].drop_null(), dtype=np.float64).sum())
 
     def _add_crops(self, table: pa.Table, path: str) -> None:
-        for row in table.select(["key", "lt", "box", "height", "width"]).to_pylist():
-            if len(row["lt"] or ()) != self.views or len(row["box"] or ()) != self.views:
-                raise UserError(f"{path}: {row['key']}: expected {self.views} masks and boxes, found other lists")
-            mask_VN = unpack_masks(row["lt"], self.num_patches)
+        rows = read_crop_rows(table, self.views, self.num_patches, path)
+        for row, key in enumerate(table["key"].to_pylist()):
+            mask_VN = rows.masks(row)
             self.kept_N += mask_VN.sum(axis=0)
-            random_k = random_subset(self.mask_seed, row["key"], self.num_patches, self.kept)
+            random_k = random_subset(self.mask_seed, key, self.num_patches, self.kept)
             self.overlaps[int(mask_VN[0, random_k].sum())] += 1
-            x0, y0, x1, y1 = np.array(row["box"], dtype=np.float64).T
-            self.area_sum += float(((x1 - x0) * (y1 - y0)).sum() / (row["height"] * row["width"]))
+        x0, y0, x1, y1 = np.moveaxis(rows.box_RV4.astype(np.float64), -1, 0)
+        whole_R = np.asarray(table["height"], dtype=np.float64) * np.asarray(table["width"])
+        self.area_sum += float(((x1 - x0) * (y1 - y0) / whole_R[:, None]).sum())
 
     def _patches(self, table: pa.Table, name: str, path: str) -> np.ndarray:
         rows_Rk, valid_R = list_matrix(table[name], self.kept, path)
