@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 
 from vit_tickets.pipeline.images import crop_resize
-from vit_tickets.pipeline.views import Box, box_affine
+from vit_tickets.pipeline.views import RATIO, Box, View, box_affine
 
-RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
 
@@ -48,6 +47,16 @@ def random_resized_crop(rng: np.random.Generator, height: int, width: int, min_s
     """
     box = _random_box(rng, height, width, min_scale)
     return Crop(box, bool(rng.random() < hflip))
+
+
+def stored_crops(view: View, key: str, height: int, width: int) -> list[Crop]:
+    """The V crops that `view` (crops:V or crops-mean:V) stands for, of the `height` x `width` image `key`."""
+    return [
+        random_resized_crop(
+            keyed_rng("crops", view.crop_seed, key, number), height, width, view.crop_scale, view.crop_flip
+        )
+        for number in range(view.num_crops or 0)
+    ]
 
 
 def _random_box(rng: np.random.Generator, height: int, width: int, min_scale: float) -> Box:

@@ -11,10 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vit_tickets.pipeline import files, images
+from vit_tickets.pipeline.crops import Crop
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import grid_side
+from vit_tickets.pipeline.manifests import Manifest, unpack_masks
+from vit_tickets.pipeline.patches import grid_side, random_subset
 from vit_tickets.pipeline.shards import Dataset, read_shard
+from vit_tickets.pipeline.views import View
 
 MIN_SIDE = 160
 GAP = 8
@@ -28,14 +30,17 @@ HEAT = np.array([(10, 10, 40), (80, 20, 110), (180, 50, 90), (240, 120, 40), (25
 
 @dataclass(frozen=True)
 class Picked:
-    """A row of a manifest and its image in the manifest's view, (S, S, 3) uint8 as the selector saw it."""
+    """A row of a manifest and its image in the manifest's view, (S, S, 3) uint8 as the selector saw it.
+
+    Of view crops:V the first crop, without a score.
+    """
 
     key: str
     caption: str
     pixels: np.ndarray
     ticket_k: np.ndarray
     random_k: np.ndarray
-    score_N: np.ndarray
+    score_N: np.ndarray | None
 
 
 def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[Picked]:
@@ -59,12 +64,25 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
                 image = images.decode(sample.data or b"", manifest.record.get("max_pixels", images.MAX_PIXELS))
             except images.UndecodableImage as error:
                 raise UserError(f"{shard.file}: expected an image at {sample.key}: {error}") from None
+            caption = _caption(record, dataset.classes)
+            if view.num_views:
+                picked.append(_first_crop(manifest, record, image, view, caption))
+                continue
             square = images.render(image, view)
             lists = (np.array(record[name]) for name in ("lt", "rc", "score"))
-            picked.append(Picked(sample.key, _caption(record, dataset.classes), np.asarray(square), *lists))
+            picked.append(Picked(sample.key, caption, np.asarray(square), *lists))
     if not picked:
         raise UserError(f"expected an image with a ticket in split {split}, found none")
     return picked
+
+
+def _first_crop(manifest: Manifest, record: dict, image: Image.Image, view: View, caption: str) -> Picked:
+    crop = Crop(tuple(map(float, record["box"][0])), record["flip"][0])
+    N, key = manifest.num_patches, record["key"]
+    mask_N = unpack_masks(record["lt"], N)[0]
+    random_k = random_subset(manifest.mask_seed, key, N, manifest.kept)
+    square = crop.render(image, view.image_size, view.interpolation)
+    return Picked(key, caption, np.asarray(square), np.flatnonzero(mask_N), random_k, None)
 
 
 def _spread(dataset: Dataset, split: str, count: int) -> list[tuple]:
@@ -89,28 +107,28 @@ def _caption(record: dict, classes: list[str]) -> str:
 
 
 def draw(picked: list[Picked], num_patches: int) -> Image.Image:
-    """The sheet: a line of headings, then per image a caption and its four panels, RGB."""
+    """The sheet: a line of headings, then per image a caption and its four panels (three without scores), RGB."""
     side = grid_side(num_patches)
     scale = max(1, math.ceil(MIN_SIDE / len(picked[0].pixels)))
     panel = scale * len(picked[0].pixels)
-    width = 4 * panel + 5 * GAP
+    headings = ["image", f"ticket (lt), {len(picked[0].ticket_k)} of {num_patches}", "random (rc)"]
+    if picked[0].score_N is not None:
+        headings.append("score")
+    else:
+        headings[0] = "first crop"
+    width = len(headings) * panel + (len(headings) + 1) * GAP
     row_height = CAPTION + panel + GAP
     sheet = Image.new("RGB", (width, CAPTION + GAP + row_height * len(picked)), PAPER)
     pen, font = ImageDraw.Draw(sheet), _font()
-    kept = len(picked[0].ticket_k)
-    headings = ("image", f"ticket (lt), {kept} of {num_patches}", "random (rc)", "score")
     for column, heading in enumerate(headings):
         pen.text((GAP + column * (panel + GAP), GAP // 2), heading, fill=INK, font=font)
     for row, item in enumerate(picked):
         top = CAPTION + GAP + row * row_height
         pen.text((GAP, top), _fitting(item.caption, width - 2 * GAP, pen, font), fill=FAINT, font=font)
         pixels = np.asarray(Image.fromarray(item.pixels).resize((panel, panel), Image.Resampling.NEAREST))
-        panels = (
-            pixels,
-            dim(pixels, item.ticket_k, side),
-            dim(pixels, item.random_k, side),
-            heat(pixels, item.score_N),
-        )
+        panels = [pixels, dim(pixels, item.ticket_k, side), dim(pixels, item.random_k, side)]
+        if item.score_N is not None:
+            panels.append(heat(pixels, item.score_N))
         for column, array in enumerate(panels):
             sheet.paste(Image.fromarray(array), (GAP + column * (panel + GAP), top + CAPTION))
     return sheet
@@ -165,7 +183,7 @@ def write_gallery(path: str, manifest: Manifest, dataset: Dataset, split: str, c
         raise UserError(f"--gallery: expected a name that ends in .png, found {path}")
     picked = pick(manifest, dataset, split, count)
     out = BytesIO()
-    draw(picked, manifest.num_patches).save(out, "PNG")
+    draw(picked, manifest.num_patches_of(split)).save(out, "PNG")
     with files.atomic_write(path) as stream:
         stream.write(out.getvalue())
     return len(picked)

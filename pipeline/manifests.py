@@ -5,6 +5,7 @@ else does, so equal inputs give equal bytes.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.patches import Budget, grid_side
 from vit_tickets.pipeline.shards import Shard
 from vit_tickets.pipeline.views import View
 
@@ -27,11 +28,16 @@ METADATA_KEY = b"vit_tickets"
 PER_SHARD = ("shard_sha256", "batch_size")
 # What a split has of its own; the rest is the same in every file of a manifest.
 PER_SPLIT = ("view", "preprocessing")
+# And what only a split of view crops:V has: whether its rows hold ranks.
+CROP_RANKS = "crop_ranks"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image's row; `rank_N` int, `score_N` float32, `random_k` the stored random counterpart."""
+    """One image's row; `rank_N` int, `score_N` float32, `random_k` the stored random counterpart.
+
+    Of view crops:V instead: `boxes` and `flips` of the V crops, `masks` packed, `ranks` (each of N) where asked for.
+    """
 
     key: str
     label: int | None
@@ -44,48 +50,71 @@ class Row:
     prediction: int | None = None
     confidence: float | None = None
     error: str | None = None
+    boxes: list[tuple[int, int, int, int]] | None = None
+    flips: list[bool] | None = None
+    masks: list[bytes] | None = None
+    ranks: list[np.ndarray] | None = None
 
 
-def schema(num_patches: int, predictions: bool = False) -> pa.Schema:
-    """Columns of a manifest for N = `num_patches`: patch indices are uint8 up to 256 patches, uint16 beyond."""
+def schema(num_patches: int, predictions: bool = False, crops: bool = False, crop_ranks: bool = False) -> pa.Schema:
+    """Columns of a manifest for N = `num_patches`: patch indices are uint8 up to 256 patches, uint16 beyond.
+
+    crops: those of a split of view crops:V; crop_ranks: with a rank per crop.
+    """
     patches = pa.list_(pa.uint8() if num_patches <= 256 else pa.uint16())
-    fields = [
-        ("key", pa.string()),
-        ("label", pa.int32()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("rank", patches),
-        ("lt", patches),
-        ("rc", patches),
-        ("score", pa.list_(pa.float16())),
-    ]
-    if predictions:
+    fields = [("key", pa.string()), ("label", pa.int32()), ("height", pa.int32()), ("width", pa.int32())]
+    if crops:
+        fields += [("box", pa.list_(pa.list_(pa.int32()))), ("flip", pa.list_(pa.bool_()))]
+        fields += [("lt", pa.list_(pa.binary()))] + ([("rank", pa.list_(patches))] if crop_ranks else [])
+    else:
+        fields += [("rank", patches), ("lt", patches), ("rc", patches), ("score", pa.list_(pa.float16()))]
+    if predictions and not crops:
         fields += [("prediction", pa.int32()), ("confidence", pa.float32())]
     return pa.schema([*fields, ("error", pa.string())])
 
 
 def write_rows(path: str, rows: list[Row], metadata: dict[str, Any], predictions: bool = False) -> None:
     """Write one shard's manifest; equal rows and metadata give equal bytes."""
+    crops = is_crops(metadata)
     columns = {
         "key": [row.key for row in rows],
         "label": [row.label for row in rows],
         "height": [row.height for row in rows],
         "width": [row.width for row in rows],
-        "rank": [row.rank_N for row in rows],
-        "lt": [row.ticket_k for row in rows],
+        "box": [row.boxes for row in rows],
+        "flip": [row.flips for row in rows],
+        "rank": [row.ranks if crops else row.rank_N for row in rows],
+        "lt": [row.masks if crops else row.ticket_k for row in rows],
         "rc": [row.random_k for row in rows],
         "score": [None if row.score_N is None else row.score_N.astype(np.float16) for row in rows],
+        "prediction": [row.prediction for row in rows],
+        "confidence": [row.confidence for row in rows],
         "error": [row.error for row in rows],
     }
-    if predictions:
-        columns |= {
-            "prediction": [row.prediction for row in rows],
-            "confidence": [row.confidence for row in rows],
-        }
-    fields = schema(metadata["num_patches"], predictions).with_metadata({METADATA_KEY: dump_metadata(metadata)})
+    fields = schema(metadata["num_patches"], predictions, crops, metadata.get(CROP_RANKS, False))
+    fields = fields.with_metadata({METADATA_KEY: dump_metadata(metadata)})
     table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=fields)
     with files.atomic_write(path) as stream:
         pq.write_table(table, stream, compression="zstd", store_schema=True)
+
+
+def is_crops(record: dict[str, Any]) -> bool:
+    """Whether the files that `record` (a file's metadata, or a split's entry) speaks of hold a mask per crop."""
+    return str(record.get("view", "")).startswith("crops:")
+
+
+def true_of(record: dict[str, Any], view: View) -> dict[str, Any]:
+    """What all splits share, as it is true of a split of `view`: a finer grid has N, grid, counts, size of its own.
+
+    The counts are those of the same budget; the last is k. Of crops-mean:V they stand for the averaged map.
+    """
+    if view.fineness == 1:
+        return record
+    num_patches = record["num_patches"] * view.fineness**2
+    budget = Budget(record.get("sparsity"), record.get("keep_rate"))
+    counts = list(budget.stage_counts(num_patches, len(record["counts"])))
+    own = {"num_patches": num_patches, "grid": grid_side(num_patches), "counts": counts}
+    return record | own | {"image_size": view.image_size}
 
 
 def dump_metadata(metadata: dict[str, Any]) -> bytes:
@@ -198,6 +227,22 @@ class Manifest:
         record = self.split_record(split)
         return View.from_record(record["view"], record["preprocessing"])
 
+    def record_of(self, split: str) -> dict[str, Any]:
+        """`record` as it is true of the split's files: its own N, grid, counts and image size where it is finer."""
+        return true_of(self.record, self.view(split))
+
+    def num_patches_of(self, split: str) -> int:
+        """Cells of the split's grid: N, or 4N where its view has the doubled grid."""
+        return self.record_of(split)["num_patches"]
+
+    def grid_of(self, split: str) -> int:
+        """Side of the split's grid."""
+        return grid_side(self.num_patches_of(split))
+
+    def kept_of(self, split: str) -> int:
+        """Cells in every ticket of the split: k of the budget on the split's own grid."""
+        return self.record_of(split)["counts"][-1]
+
     def path_of(self, split: str, shard: Shard) -> str:
         return files.join(self.root, split, f"{shard.stem}.parquet")
 
@@ -234,3 +279,16 @@ def list_matrix(column: pa.ChunkedArray, length: int, path: str) -> tuple[np.nda
     matrix = np.zeros((len(lists), length), dtype=values.dtype)
     matrix[valid] = values.reshape(-1, length)
     return matrix, valid
+
+
+def unpack_masks(masks: Sequence[bytes], num_patches: int) -> np.ndarray:
+    """The masks of one row of view crops:V (column `lt`) as bool (V, `num_patches`): which patches are in the ticket.
+
+    Raises UserError where a mask is not of ceil(`num_patches` / 8) bytes.
+    """
+    size = -(-num_patches // 8)
+    for mask in masks:
+        if len(mask) != size:
+            raise UserError(f"expected masks of {size} bytes for {num_patches} patches, found one of {len(mask)}")
+    packed = np.frombuffer(b"".join(masks), dtype=np.uint8).reshape(len(masks), size)
+    return np.unpackbits(packed, axis=1, count=num_patches, bitorder="little").astype(bool)

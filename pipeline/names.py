@@ -45,7 +45,7 @@ def selector_name(selector: str) -> str:
 
 def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto") -> str:
     """`<dataset>-<selector>-s<S>`, with `-<view>` where that is not the default."""
-    suffix = "" if view == "auto" else f"-{view}"
+    suffix = "" if view == "auto" else f"-{view.replace(':', '')}"
     return f"manifests/{dataset}-{short_name(selector)}-{budget.label}{suffix}"
 
 

@@ -113,6 +113,11 @@ def _random_order(mask_seed: int, key: str, num_patches: int, view: int) -> np.n
     return np.argsort(words, kind="stable")
 
 
+def pack_mask(mask_N: np.ndarray) -> bytes:
+    """A mask of N bits, bool, as ceil(N / 8) bytes: bit p % 8 of byte p // 8 is patch p."""
+    return np.packbits(mask_N, bitorder="little").tobytes()
+
+
 def parse_budgets(sparsity: str | None, keep_rate: str | None, default: float = 0.27) -> list[Budget]:
     """Budgets of the options `--sparsity 0.27,0.488` or `--keep-rate 0.9`; `default` sparsity without either."""
     if sparsity and keep_rate:

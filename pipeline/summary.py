@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table
-from vit_tickets.pipeline.patches import grid_side
+from vit_tickets.pipeline.patches import grid_side, random_subset
+from vit_tickets.pipeline.views import View
 
 MAX_PERCENT_SIDE = 16  # wider keep maps are drawn in shades
 SHADES = " .:-=+*#%@"
@@ -24,11 +26,14 @@ SHADES = " .:-=+*#%@"
 class SplitSummary:
     """Sums over the rows of a split; what is shown is derived from them.
 
-    kept_N: how many tickets hold patch p, int64. overlaps: how many rows have so many patches in both lt and rc.
+    views: tickets per image. kept_N: how many tickets hold patch p, int64. overlaps: how many rows have so many patches
+    in both lt and rc; with several views, in the first one's. area_sum: shares of the image that the views show.
     """
 
     num_patches: int
     kept: int
+    views: int | None = None
+    mask_seed: int = 0
     samples: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     kept_N: np.ndarray = field(init=False)
@@ -36,17 +41,22 @@ class SplitSummary:
     predicted: int = 0
     agreeing: int = 0
     confidence_sum: float = 0.0
+    area_sum: float = 0.0
 
     def __post_init__(self) -> None:
         self.kept_N = np.zeros(self.num_patches, dtype=np.int64)
 
     def add(self, table: pa.Table, path: str) -> None:
         """Count the rows of one manifest file; raises UserError where `path` does not hold tickets of this N and k."""
-        missing = sorted({"key", "label", "lt", "rc", "error"} - set(table.column_names))
+        needed = {"key", "label", "lt", "error"} | ({"box", "height", "width"} if self.views else {"rc"})
+        missing = sorted(needed - set(table.column_names))
         if missing:
             raise UserError(f"{path}: expected a column {missing[0]}, found {', '.join(table.column_names)}")
         self.samples += table.num_rows
         self.reasons.update(reason for reason in table["error"].to_pylist() if reason is not None)
+        if self.views:
+            self._add_crops(table.filter(table["error"].is_null()), path)
+            return
         lt_Rk, rc_Rk = (self._patches(table, name, path) for name in ("lt", "rc"))
         self.kept_N += np.bincount(lt_Rk.ravel(), minlength=self.num_patches)
         self.overlaps.update((_mask(lt_Rk, self.num_patches) & _mask(rc_Rk, self.num_patches)).sum(axis=1).tolist())
@@ -56,6 +66,17 @@ class SplitSummary:
             agree = np.asarray(table["prediction"].fill_null(-1)) == np.asarray(table["label"].fill_null(-2))
             self.agreeing += int(agree.sum())
             self.confidence_sum += float(np.asarray(table["confidence"].drop_null(), dtype=np.float64).sum())
+
+    def _add_crops(self, table: pa.Table, path: str) -> None:
+        rows = read_crop_rows(table, self.views, self.num_patches, path)
+        for row, key in enumerate(table["key"].to_pylist()):
+            mask_VN = rows.masks(row)
+            self.kept_N += mask_VN.sum(axis=0)
+            random_k = random_subset(self.mask_seed, key, self.num_patches, self.kept)
+            self.overlaps[int(mask_VN[0, random_k].sum())] += 1
+        x0, y0, x1, y1 = np.moveaxis(rows.box_RV4.astype(np.float64), -1, 0)
+        whole_R = np.asarray(table["height"], dtype=np.float64) * np.asarray(table["width"])
+        self.area_sum += float(((x1 - x0) * (y1 - y0) / whole_R[:, None]).sum())
 
     def _patches(self, table: pa.Table, name: str, path: str) -> np.ndarray:
         rows_Rk, valid_R = list_matrix(table[name], self.kept, path)
@@ -72,7 +93,7 @@ class SplitSummary:
         """Share of the tickets that hold each patch, float64 (G, G); NaN without a ticket."""
         side = grid_side(self.num_patches)
         with np.errstate(invalid="ignore"):
-            return (self.kept_N / np.float64(self.samples - self.errors)).reshape(side, side)
+            return (self.kept_N / np.float64((self.samples - self.errors) * (self.views or 1))).reshape(side, side)
 
     @property
     def mean_iou(self) -> float:
@@ -121,8 +142,9 @@ def draw_map(keep_map: np.ndarray) -> list[str]:
 
 def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
     """Read every file of a split, one at a time; raises UserError where one cannot be read."""
-    manifest.split_record(split)
-    summary = SplitSummary(manifest.num_patches, manifest.kept)
+    summary = SplitSummary(
+        manifest.num_patches_of(split), manifest.kept_of(split), manifest.view(split).num_views, manifest.mask_seed
+    )
     for name in files.list_names(files.join(manifest.root, split)):
         if name.endswith(".parquet") and not name.startswith("."):
             path = files.join(manifest.root, split, name)
@@ -145,19 +167,33 @@ def describe_manifest(manifest: Manifest) -> Iterator[str]:
     yield f"grid       {grid} at {record['image_size']} px; mask seed {manifest.mask_seed}"
 
 
+def _how(view: View) -> str:
+    if view.num_crops:
+        drawn = f"from {view.crop_scale:g} of its area on, crop seed {view.crop_seed}"
+        return f"random crops {drawn}" if view.num_views else f"whole image, mean over random crops {drawn}"
+    if view.kind == "center":
+        return f"shorter side to {view.preprocessing()['resize']}, centre crop"
+    return "whole image"
+
+
 def describe_split(manifest: Manifest, split: str, summary: SplitSummary) -> Iterator[str]:
     """Lines about one split."""
     view = manifest.view(split)
     yield f"{split}: {summary.samples:,} images, {summary.errors:,} without a ticket"
     for reason, count in summary.reasons.most_common(3):
         yield f"  {count:,} x {reason}"
-    resize = manifest.split_record(split)["preprocessing"].get("resize")
-    how = "whole image" if view.kind == "full" else f"shorter side to {resize}, centre crop"
-    yield f"  view       {view.kind} ({how}, {view.interpolation}, {view.image_size} px)"
+    yield f"  view       {view.kind} ({_how(view)}, {view.interpolation}, {view.image_size} px)"
+    if view.fineness > 1:
+        side = manifest.grid_of(split)
+        yield f"  grid       {side} x {side}, {summary.kept} of {summary.num_patches} cells in a ticket"
     if summary.samples == summary.errors:
         return
+    if summary.views:
+        area = summary.area_sum / ((summary.samples - summary.errors) * summary.views)
+        yield f"  crops      {summary.views} per image, {area:.1%} of its area on average"
     chance = chance_iou(summary.num_patches, summary.kept)
-    yield f"  lt and rc  overlap (IoU) {summary.mean_iou:.3f}, by chance {chance:.3f}"
+    where = " in the first crop" if summary.views else ""
+    yield f"  lt and rc  overlap (IoU){where} {summary.mean_iou:.3f}, by chance {chance:.3f}"
     centre, border = centre_and_border(summary.keep_map)
     shown = "" if math.isnan(centre) else f"middle quarter {centre:.1%}, "
     yield f"  kept       {shown}border {border:.1%}, all {summary.kept / summary.num_patches:.1%}"

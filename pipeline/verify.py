@@ -6,18 +6,22 @@ in a file the first is shown and the rest are counted. Whatever lies on disk, no
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
 
 from vit_tickets.pipeline import files, manifests
+from vit_tickets.pipeline.crops import stored_crops
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import SUFFIXES
-from vit_tickets.pipeline.manifests import PER_SHARD, PER_SPLIT, Manifest, difference
+from vit_tickets.pipeline.manifests import CROP_RANKS, PER_SHARD, PER_SPLIT, Manifest, difference
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import INDEX, Dataset, Shard, parse_label, read_members, sha256_of
-from vit_tickets.pipeline.verify_rows import Tally, check_rows, schema_fault
+from vit_tickets.pipeline.verify_findings import Tally
+from vit_tickets.pipeline.verify_rows import check_rows, schema_fault
+from vit_tickets.pipeline.views import View
 
 
 def verify_dataset(root: str, progress: bool = False) -> Iterator[str]:
@@ -139,6 +143,8 @@ def _record_fault(manifest: Manifest) -> str | None:
         for name in ("samples", "errors"):
             if not _is_count(entry[name]):
                 return f"splits: {split}: {name}: expected a count, found {entry[name]!r}"
+        if fault := _view_fault(entry):
+            return f"splits: {split}: {fault}"
     if (sparsity := record.get("sparsity")) is not None:
         try:
             (kept,) = Budget(sparsity=sparsity).stage_counts(N, 1)
@@ -146,6 +152,25 @@ def _record_fault(manifest: Manifest) -> str | None:
             return f"sparsity: expected a number in [0, 1), found {sparsity!r}"
         if kept != counts[-1]:
             return f"counts: expected the last to be {kept} at sparsity {sparsity:g}, found {counts[-1]}"
+    for split in record["splits"]:
+        try:
+            manifest.record_of(split)
+        except (UserError, TypeError, ValueError) as error:
+            return f"splits: {split}: expected a grid and a budget that can be doubled: {error}"
+    return None
+
+
+def _view_fault(entry: dict) -> str | None:
+    """What is wrong with a split's `view` and `preprocessing`; None where they say what was seen."""
+    try:
+        view = View.from_record(entry["view"], entry["preprocessing"])
+        expected = view.preprocessing()
+        if view.num_crops:
+            stored_crops(replace(view, kind="crops:1"), "", 2, 2)
+    except (UserError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
+        return f"view, preprocessing: expected what can be drawn again: {error}"
+    if view.num_crops and (differs := difference(expected, entry["preprocessing"])):
+        return f"preprocessing: {differs}"
     return None
 
 
@@ -170,11 +195,11 @@ def _check_split(manifest: Manifest, split: str, data: Dataset | None, progress:
             table.validate(full=True)
             entries = entries or set(metadata)
             _check_metadata(tally, manifest, split, metadata, entries)
-            if fault := schema_fault(manifest, table.schema):
+            if fault := schema_fault(manifest, split, table.schema):
                 tally.add("schema", fault)
                 complete = False
             else:
-                check_rows(tally, manifest, table, keys)
+                check_rows(tally, manifest, split, table, keys)
                 if stem in shard_of:
                     _check_join(tally, data, shard_of[stem], table, metadata)
                 samples += table.num_rows
@@ -197,9 +222,10 @@ def _numbered(stems: list[str]) -> list[str]:
 
 
 def _check_metadata(tally: Tally, manifest: Manifest, split: str, metadata: dict, entries: set[str]) -> None:
-    shared = {name for name in metadata if name not in (*PER_SHARD, *PER_SPLIT)}
+    shared = {name for name in metadata if name not in (*PER_SHARD, *PER_SPLIT, CROP_RANKS)}
     shared |= {"format_version", "num_patches", "counts", "image_size", "mask_seed", "dataset"}
-    for record, names in ((manifest.record, shared), (manifest.split_record(split), PER_SPLIT)):
+    own = (*PER_SPLIT, CROP_RANKS)
+    for record, names in ((manifest.record_of(split), shared), (manifest.split_record(split), own)):
         differs = difference({name: record.get(name) for name in names}, {name: metadata.get(name) for name in names})
         if differs:
             tally.add("metadata", f"metadata differs from {manifests.INDEX}: {differs}")

@@ -3,42 +3,25 @@
 Legend: R rows of a file, N patches of an image, k of them kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from vit_tickets.pipeline import manifests
-from vit_tickets.pipeline.manifests import Manifest, list_matrix
+from vit_tickets.pipeline.manifests import CROP_RANKS, Manifest
 from vit_tickets.pipeline.patches import random_subset
+from vit_tickets.pipeline.verify_crops import check_crops
+from vit_tickets.pipeline.verify_findings import Rows, Tally
 
 LISTS = ("rank", "lt", "rc", "score")
 
 
-class Tally:
-    """Findings of one file: the first of each kind, and how many more there are."""
-
-    def __init__(self, where: str):
-        self.where = where
-        self._first: dict[str, str] = {}
-        self._count: dict[str, int] = {}
-
-    def add(self, kind: str, text: str, times: int = 1) -> None:
-        self._first.setdefault(kind, f"{self.where}{text}")
-        self._count[kind] = self._count.get(kind, 0) + times
-
-    def lines(self) -> Iterator[str]:
-        for kind, text in self._first.items():
-            more = self._count[kind] - 1
-            yield " ".join(text.split()) + (f" (and {more} more like it)" if more else "")
-
-
-def schema_fault(manifest: Manifest, found: pa.Schema) -> str | None:
-    """The first column of a file that is not as `manifests.schema` says; None if all are."""
+def schema_fault(manifest: Manifest, split: str, found: pa.Schema) -> str | None:
+    """The first column of a file of `split` that is not as `manifests.schema` says; None if all are."""
     predictions = manifest.record.get("predictions", "prediction" in found.names)
-    expected = manifests.schema(manifest.num_patches, predictions)
+    crops, ranks = manifest.view(split).num_views is not None, manifest.split_record(split).get(CROP_RANKS, False)
+    expected = manifests.schema(manifest.num_patches_of(split), predictions, crops, ranks)
     if found.names != expected.names:
         return f"expected columns {', '.join(expected.names)}, found {', '.join(found.names)}"
     for field in expected:
@@ -47,48 +30,26 @@ def schema_fault(manifest: Manifest, found: pa.Schema) -> str | None:
     return None
 
 
-def check_rows(tally: Tally, manifest: Manifest, table: pa.Table, keys: set[str]) -> None:
+def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, keys: set[str]) -> None:
     """Check the values of every row of a file whose schema is right; `keys` are the split's so far, and grow."""
-    rows = _Rows(tally, table)
+    view = manifest.view(split)
+    rows = Rows(tally, table)
     rows.report("key", np.asarray(table["key"].is_null()), "a key", lambda row: "null")
     rows.report("key", _repeated(rows.keys, keys), "a key once in the split", lambda row: "it a second time")
     _check_plain_columns(rows, table)
-    N, k = manifest.num_patches, manifest.kept
+    N, k = manifest.num_patches_of(split), manifest.kept_of(split)
+    if view.num_views:
+        check_crops(rows, table, view, N, k)
+        return
     lists = {name: rows.matrix(table[name], name, size) for name, size in zip(LISTS, (N, k, k, N), strict=True)}
     rank_RN = _check_rank(rows, *lists["rank"], N)
     _check_ticket(rows, *lists["lt"], rank_RN, k)
     _check_random(rows, *lists["rc"], manifest.mask_seed, N, k)
-    _check_score(rows, *lists["score"], rank_RN, manifest.record["counts"])
+    counts = [k] if view.num_crops else manifest.record_of(split)["counts"]  # means are on one scale, stages are not
+    _check_score(rows, *lists["score"], rank_RN, counts)
 
 
-class _Rows:
-    """A file's rows, and how findings about them are told."""
-
-    def __init__(self, tally: Tally, table: pa.Table):
-        self.keys: list[str | None] = table["key"].to_pylist()
-        self._tally = tally
-
-    def report(self, column: str, bad_R: np.ndarray, expected: str, found: Callable[[int], Any]) -> None:
-        rows = np.flatnonzero(bad_R)
-        if len(rows):
-            row = int(rows[0])
-            text = f"row {row} ({self.keys[row]}): {column}: expected {expected}, found {found(row)}"
-            self._tally.add(f"{column}: {expected}", text, len(rows))
-
-    def matrix(self, column: pa.ChunkedArray, name: str, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """A list column as (R, `length`) and which rows hold a sound list, bool (R,); the others are reported."""
-        lists = column.combine_chunks()
-        lengths_R = np.asarray(lists.value_lengths().fill_null(length))
-        self.report(name, lengths_R != length, f"a list of {length}", lambda row: f"one of {lengths_R[row]}")
-        gaps_R = np.zeros(len(lists), dtype=bool)
-        if lists.flatten().null_count:
-            gaps_R = np.array([None in (values or ()) for values in lists.to_pylist()])
-            self.report(name, gaps_R, "no null inside a list", lambda row: "one")
-        sound = pa.array((lengths_R == length) & ~gaps_R)
-        return list_matrix(pa.chunked_array([pc.if_else(sound, lists, pa.scalar(None, lists.type))]), length, name)
-
-
-def _check_plain_columns(rows: _Rows, table: pa.Table) -> None:
+def _check_plain_columns(rows: Rows, table: pa.Table) -> None:
     failed_R = np.asarray(table["error"].is_valid())
     for name in table.column_names:
         if name in ("key", "error"):
@@ -106,21 +67,21 @@ def _check_plain_columns(rows: _Rows, table: pa.Table) -> None:
         rows.report("confidence", ~((values_R >= 0) & (values_R <= 1)), "a probability", values_R.item)
 
 
-def _check_rank(rows: _Rows, rank_RN: np.ndarray, valid_R: np.ndarray, N: int) -> np.ndarray:
+def _check_rank(rows: Rows, rank_RN: np.ndarray, valid_R: np.ndarray, N: int) -> np.ndarray:
     """Check that ranks are permutations, and return them as (R, N) int64, rows of -1 where they are not."""
     sound_R = (np.sort(rank_RN, axis=1) == np.arange(N)).all(axis=1)
     rows.report("rank", valid_R & ~sound_R, f"a permutation of 0..{N - 1}", lambda row: _not_permutation(rank_RN[row]))
     return np.where((valid_R & sound_R)[:, None], rank_RN.astype(np.int64), -1)
 
 
-def _check_ticket(rows: _Rows, found_Rk: np.ndarray, valid_R: np.ndarray, rank_RN: np.ndarray, k: int) -> None:
+def _check_ticket(rows: Rows, found_Rk: np.ndarray, valid_R: np.ndarray, rank_RN: np.ndarray, k: int) -> None:
     checked = np.flatnonzero(valid_R & (rank_RN[:, 0] >= 0))
     expected_Rk = found_Rk.copy()
     expected_Rk[checked] = np.nonzero(rank_RN[checked] < k)[1].reshape(-1, k)
     _compare(rows, "lt", f"the patches with rank < {k}, ascending", expected_Rk, found_Rk)
 
 
-def _check_random(rows: _Rows, found_Rk: np.ndarray, valid_R: np.ndarray, mask_seed: int, N: int, k: int) -> None:
+def _check_random(rows: Rows, found_Rk: np.ndarray, valid_R: np.ndarray, mask_seed: int, N: int, k: int) -> None:
     expected_Rk = found_Rk.copy()
     for row in np.flatnonzero(valid_R):
         if rows.keys[row] is not None:
@@ -128,7 +89,7 @@ def _check_random(rows: _Rows, found_Rk: np.ndarray, valid_R: np.ndarray, mask_s
     _compare(rows, "rc", f"the subset of mask seed {mask_seed}", expected_Rk, found_Rk)
 
 
-def _compare(rows: _Rows, column: str, what: str, expected_Rk: np.ndarray, found_Rk: np.ndarray) -> None:
+def _compare(rows: Rows, column: str, what: str, expected_Rk: np.ndarray, found_Rk: np.ndarray) -> None:
     def found(row: int) -> str:
         place = np.flatnonzero(expected_Rk[row] != found_Rk[row])[0]
         return f"patch {found_Rk[row, place]} at place {place} instead of {expected_Rk[row, place]}"
@@ -136,9 +97,7 @@ def _compare(rows: _Rows, column: str, what: str, expected_Rk: np.ndarray, found
     rows.report(column, (expected_Rk != found_Rk).any(axis=1), what, found)
 
 
-def _check_score(
-    rows: _Rows, score_RN: np.ndarray, valid_R: np.ndarray, rank_RN: np.ndarray, counts: list[int]
-) -> None:
+def _check_score(rows: Rows, score_RN: np.ndarray, valid_R: np.ndarray, rank_RN: np.ndarray, counts: list[int]) -> None:
     finite_R = np.isfinite(score_RN).all(axis=1)
     rows.report("score", valid_R & ~finite_R, "finite numbers", lambda row: "others")
     checked = np.flatnonzero(valid_R & finite_R & (rank_RN[:, 0] >= 0))

@@ -5,6 +5,7 @@ on column vectors (x, y, 1). The unit square of a view has (0, 0) at its top lef
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,15 +14,27 @@ from vit_tickets.pipeline.errors import UserError
 
 Box = tuple[float, float, float, float]
 
-KINDS = ("center", "full")
+FULL_2 = "full@2"
+KINDS = ("center", "full", FULL_2, "crops:V", "crops-mean:V")
+RATIO = (3 / 4, 4 / 3)  # aspects of random crops, width to height
+
+
+def check_kind(kind: str) -> str:
+    """`kind` itself; raises UserError unless it is one of `KINDS`, V a count from 1."""
+    if kind not in ("center", "full", FULL_2) and not re.fullmatch("crops(-mean)?:[1-9][0-9]*", kind):
+        raise UserError(f"expected a view among {', '.join(KINDS)}, found {kind!r}")
+    return kind
 
 
 @dataclass(frozen=True)
 class View:
-    """A deterministic square view of an image, and how it is resampled and normalised.
+    """The square view of an image that a selector sees, and how it is resampled and normalised.
 
     kind: `center` resizes the shorter side to floor(image_size / crop_pct) and crops the centre, as timm's evaluation
-    transform does; `full` resizes the whole image to the square, aspect not kept.
+    transform does; `full` resizes the whole image to the square, aspect not kept; `full@2` is that at twice the
+    selector's size. `crops:V` stands for V random resized crops and flips, `crops-mean:V` for the whole image, on
+    which what a selector says of V such crops is averaged; `pipeline.crops.stored_crops` draws them.
+    image_size: side of the square in pixels. crop_seed, crop_scale, crop_flip: how crops are drawn.
     """
 
     kind: str
@@ -30,31 +43,53 @@ class View:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    crop_seed: int = 0
+    crop_scale: float = 0.08
+    crop_flip: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"expected a view among {', '.join(KINDS)}, found {self.kind!r}")
+        check_kind(self.kind)
+        if self.num_crops and not 0 < self.crop_scale <= 1:
+            raise UserError(f"expected a crop scale in (0, 1], found {self.crop_scale:g}")
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
+    @property
+    def fineness(self) -> int:
+        """Cells of the split's grid along one side of a cell of the selector's own: 2 for full@2 and crops-mean."""
+        return 2 if self.kind == FULL_2 or self.kind.startswith("crops-mean:") else 1
+
+    @property
+    def num_crops(self) -> int | None:
+        """V: the random crops that the selector sees of each image; None where it sees one fixed view."""
+        return int(self.kind.partition(":")[2]) if ":" in self.kind else None
+
+    @property
+    def num_views(self) -> int | None:
+        """V for crops:V, whose rows hold V masks, each of a box of its own; else None."""
+        return self.num_crops if self.kind.startswith("crops:") else None
+
     def box(self, height: int, width: int) -> Box:
-        """The part of a `height` x `width` image that the view shows."""
-        if self.kind == "full":
-            return 0.0, 0.0, float(width), float(height)
-        return center_box(height, width, self.image_size, self.crop_pct)
+        """The part of a `height` x `width` image that the view shows; of crops:V the whole, its rows have the boxes."""
+        if self.kind == "center":
+            return center_box(height, width, self.image_size, self.crop_pct)
+        return 0.0, 0.0, float(width), float(height)
 
     def preprocessing(self) -> dict:
-        """What is recorded beside the view's kind: resize, crop, interpolation, mean, std."""
-        fields = {key: value for key, value in asdict(self).items() if key not in ("kind", "crop_pct")}
+        """What is recorded beside the view's kind: sizes, interpolation, mean, std, and how crops are drawn."""
+        fields = {key: value for key, value in asdict(self).items() if key != "kind" and not key.startswith("crop_")}
         if self.kind == "center":
             fields["resize"] = math.floor(self.image_size / self.crop_pct)
             fields["crop_pct"] = self.crop_pct
+        if self.num_crops:
+            fields |= {"crop_seed": self.crop_seed, "crop_scale": self.crop_scale, "crop_flip": self.crop_flip}
+            fields["crop_ratio"] = list(RATIO)
         return fields | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_record(cls, kind: str, preprocessing: dict) -> "View":
         """The view that `preprocessing()` described."""
-        return cls(kind, **{key: value for key, value in preprocessing.items() if key != "resize"})
+        return cls(kind, **{key: value for key, value in preprocessing.items() if key not in ("resize", "crop_ratio")})
 
 
 def resized_shape(height: int, width: int, image_size: int, crop_pct: float) -> tuple[int, int]:

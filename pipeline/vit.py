@@ -4,6 +4,7 @@ Legend: B images, N patches of an image, n patches still alive, T tokens (prefix
 H heads, k kept. The only module of `pipeline` that needs torch; import it where it is used.
 """
 
+import copy
 import hashlib
 import urllib.error
 import urllib.request
@@ -181,6 +182,20 @@ def _hub_answers() -> bool:
 def default_stages(model: str, depth: int) -> tuple[int, ...]:
     """Blocks (counted from 1) of identification: 1 + i * depth // 4 for i = 1, 2, 3; depth 12: 4, 7, 10."""
     return STAGES.get(timm_name(model), tuple(1 + i * depth // 4 for i in (1, 2, 3)))
+
+
+def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
+    """A copy of `vit` for images of `image_size`, its position embeddings resampled to the grid of that size by timm.
+
+    Raises UserError where the size is no multiple of the patches'.
+    """
+    patch = vit.patch_embed.patch_size[0]
+    if image_size % patch:
+        raise UserError(f"expected an image size that is a multiple of {patch}, found {image_size}")
+    larger = copy.deepcopy(vit)
+    with torch.no_grad():
+        larger.set_input_size(img_size=(image_size, image_size))
+    return larger
 
 
 def check_selector(vit: nn.Module, stages: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.images import crop_resize, decode
 from vit_tickets.pipeline.manifests import FORMAT_VERSION, INDEX, Row, write_rows
-from vit_tickets.pipeline.patches import Budget, random_subset, rank_dtype, ticket_of
+from vit_tickets.pipeline.patches import Budget, pack_mask, random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.shards import Dataset, Sample, read_shard, write_shard
 from vit_tickets.pipeline.views import View
 
@@ -105,4 +105,22 @@ def write_manifest(dataset: Dataset, root: str, grid: int = 6, sparsity: float =
             splits[split]["samples"] += len(rows)
             splits[split]["errors"] += sum(row.error is not None for row in rows)
     files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
+    return root
+
+
+def write_crops(root: str) -> str:
+    """A manifest of view crops:3 with one image and one error: N = 36, k = 18, mask seed 3. The boxes are made up."""
+    view = View("crops:3", image_size=24)
+    half = np.arange(36) < 18
+    masks = [pack_mask(mask) for mask in (half, ~half, np.arange(36) % 2 == 0)]
+    boxes = [(0, 0, 20, 10), (0, 0, 40, 20), (20, 0, 40, 20)]
+    row = Row("a", 1, 20, 40, boxes=boxes, flips=[False, True, False], masks=masks)
+    per_split = {"view": view.kind, "preprocessing": view.preprocessing(), "crop_ranks": False}
+    common = {
+        "format_version": FORMAT_VERSION, "dataset": "d", "sparsity": 0.5, "counts": [18], "num_patches": 36, "grid": 6,
+        "image_size": 24, "mask_seed": 3,
+    }  # fmt: skip
+    metadata = common | per_split | {"batch_size": 4, "shard_sha256": "ab" * 32}
+    write_rows(files.join(root, "train", "000000.parquet"), [row, Row("b", 0, error="broken")], metadata)
+    files.write_json(files.join(root, INDEX), common | {"splits": {"train": per_split | {"samples": 2, "errors": 1}}})
     return root

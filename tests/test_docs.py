@@ -8,11 +8,15 @@ import matplotlib
 import pytest
 from click.testing import CliRunner
 
+from tests.helpers import write_crops
 from vit_tickets.pipeline.cli import COMMANDS, main
 from vit_tickets.pipeline.manifests import schema
+from vit_tickets.pipeline.patches import random_subset
+from vit_tickets.pipeline.views import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+MANIFESTS = (ROOT / "manifests" / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 matplotlib.use("Agg")
@@ -88,6 +92,28 @@ def test_the_pandas_lines_of_the_readme_run_as_printed(tickets):
     block = re.search(r"```python\n(.*?)```", README, flags=re.S)[1]
     assert "digits-deit_micro-s0.75" in block
     exec(block.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
+
+
+def test_the_manifests_readme_documents_every_column():
+    for name in {*schema(36, predictions=True).names, *schema(36, crops=True, crop_ranks=True).names}:
+        assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", MANIFESTS, flags=re.M), name
+    for kind in KINDS:
+        assert f"| `{kind}` |" in MANIFESTS, kind
+
+
+def test_the_pandas_lines_on_manifests_run_as_printed(tickets, tmp_path):
+    plain, crops = re.findall(r"```python\n(.*?)```", MANIFESTS, flags=re.S)
+    exec(plain.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
+    folder = write_crops(str(tmp_path / "crops"))
+    names = {}
+    exec(crops.replace("manifests/digits-deit_micro-s0.75-crops8", folder), names)  # noqa: S102
+    assert names["masks"].iloc[0].tolist() == [
+        [True] * 18 + [False] * 18,
+        [False] * 18 + [True] * 18,
+        [True, False] * 18,
+    ]
+    assert names["shares"].tolist() == pytest.approx([0.25, 1.0, 0.5])
+    assert names["third"].iloc[0].tolist() == random_subset(3, "a", 36, 18, view=2).tolist()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -19,11 +19,15 @@ FORMATS = ("parquet", "webdataset")
 @click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
 @click.option(
     "--view",
-    type=click.Choice(["auto", "center", "full"]),
     default="auto",
     show_default=True,
-    help="What the selector sees: center = evaluation crop, full = whole image; auto = full for train, else center.",
+    help="What the selector sees: center = evaluation crop, full = whole image, full@2 = at twice its size, "
+    "crops:V = V random crops with a ticket each, crops-mean:V = their mean on the whole image (for val the last "
+    "three are center); auto = full for train, else center.",
 )
+@click.option("--crop-seed", type=int, help="Of the crops that crops:V and crops-mean:V draw.  [default: 0]")
+@click.option("--crop-scale", type=float, help="Least share of the image's area in a crop.  [default: 0.08]")
+@click.option("--crop-ranks", is_flag=True, help="With crops:V: also store the rank of every crop's patches.")
 @click.option("--format", "formats", default="parquet", show_default=True, help="parquet, or parquet,webdataset.")
 @click.option(
     "--engine",
@@ -49,8 +53,8 @@ FORMATS = ("parquet", "webdataset")
 )
 @overwrite_option
 def generate(
-    dataset, sparsity, keep_rate, selector, weights, out, splits, view, formats, engine, ray_address, workers,
-    batch_size, device, precision, predictions, stages, mask_seed, max_pixels, overwrite,
+    dataset, sparsity, keep_rate, selector, weights, out, splits, view, crop_seed, crop_scale, crop_ranks, formats,
+    engine, ray_address, workers, batch_size, device, precision, predictions, stages, mask_seed, max_pixels, overwrite,
 ):  # fmt: skip
     """Select the ticket of every image in DATASET, once, and write the manifest.
 
@@ -61,19 +65,24 @@ def generate(
     \b
     vit-tickets generate data/imagenet --sparsity 0.27
     vit-tickets generate data/imagenet --sparsity 0.27,0.488 --out manifests/imagenet
+    vit-tickets generate data/imagenet --view crops:8
     vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0 --engine local
     """
     from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.manifests import true_of
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.ticketgen import engines, job
     from vit_tickets.ticketgen.selector import open_selector
-    from vit_tickets.ticketgen.shard import Settings
+    from vit_tickets.ticketgen.work import Settings
 
     budgets = parse_budgets(sparsity, keep_rate)
     wanted = formats.split(",")
     if not set(wanted) <= set(FORMATS) or "parquet" not in wanted:
         raise UserError(f"--format: expected parquet or parquet,webdataset, found {formats!r}")
+    draw = {"crop_seed": crop_seed, "crop_scale": crop_scale}
+    given = {name: value for name, value in draw.items() if value is not None}
+    check_view(view, [*given, *(["crop_ranks"] if crop_ranks else [])], wanted, predictions)
     opened = open_or_build(dataset)
     name = selector or default_selector(opened.source)
     spec = open_selector(name, weights, parse_stages(stages))
@@ -92,18 +101,38 @@ def generate(
     for split in chosen:
         opened.shards(split)
     request = job.Request(
-        opened, spec, budgets, outs, chosen, view, settings, precision, "webdataset" in wanted, overwrite
-    )
+        opened, spec, budgets, outs, chosen, view, settings, precision, "webdataset" in wanted, overwrite,
+        **given, crop_ranks=crop_ranks,
+    )  # fmt: skip
     arguments = (spec, settings, resolved, precision, workers)
     if engine == "local":
         summary = job.run(request, lambda: engines.local_engine(*arguments))
     else:
         summary = job.run(request, lambda: engines.ray_engine(*arguments, ray_address))
+    shown = request.view_of(chosen[0])
     for budget, folder in zip(budgets, outs, strict=True):
-        counts = budget.stage_counts(spec.num_patches, len(spec.stages))
-        click.echo(f"{folder}: {counts[-1]} of {spec.num_patches} patches per image")
+        record = true_of(job.shared_metadata(request, budget), shown)
+        what = "crop" if shown.num_views else "image"
+        click.echo(f"{folder}: {record['counts'][-1]} of {record['num_patches']} patches per {what}")
     done = f"{summary.images:,} images selected in {summary.seconds:.0f} s, {summary.errors} with errors"
     click.echo(done + (f", {summary.skipped:,} were there already" if summary.skipped else ""))
+
+
+def check_view(view: str, crop_options: list[str], formats: list[str], predictions: bool) -> None:
+    """Raise UserError where `--view` is none, or does not go together with other options."""
+    from vit_tickets.pipeline.views import check_kind
+
+    if view != "auto":
+        check_kind(view)
+    for name in crop_options:
+        needed = "crops:" if name == "crop_ranks" else "crops"
+        if not view.startswith(needed):
+            either = "--view crops:V" if name == "crop_ranks" else "--view crops:V or crops-mean:V"
+            raise UserError(f"--{name.replace('_', '-')}: expected {either}, found {view}")
+    if predictions and view.startswith("crops"):
+        raise UserError(f"--predictions: expected a view that shows each image once, found {view}")
+    if "webdataset" in formats and view.startswith("crops:"):
+        raise UserError(f"--format webdataset holds one ticket per image: expected another view, found {view}")
 
 
 def parse_stages(text: str | None) -> tuple[int, ...] | None:

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.ticketgen.job import Finished
 from vit_tickets.ticketgen.selector import Selector, SelectorSpec
-from vit_tickets.ticketgen.shard import Progress, Settings, ShardTask, process_shard
+from vit_tickets.ticketgen.shard import ShardTask, process_shard
+from vit_tickets.ticketgen.work import Progress, Settings
 
 POLL_S = 0.5
 ATTEMPTS = 3  # per shard, against lost workers alone

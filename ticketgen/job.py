@@ -11,12 +11,22 @@ from tqdm import tqdm
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError, WorkFailed
-from vit_tickets.pipeline.manifests import FORMAT_VERSION, INDEX, PER_SHARD, difference, read_metadata
+from vit_tickets.pipeline.manifests import (
+    CROP_RANKS,
+    FORMAT_VERSION,
+    INDEX,
+    PER_SHARD,
+    difference,
+    read_metadata,
+    true_of,
+)
 from vit_tickets.pipeline.names import manifest_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.views import View
 from vit_tickets.ticketgen.selector import SelectorSpec, training_seconds
-from vit_tickets.ticketgen.shard import Output, Settings, ShardTask, count_errors
+from vit_tickets.ticketgen.shard import Output, ShardTask, count_errors
+from vit_tickets.ticketgen.work import Settings
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
 
@@ -35,6 +45,13 @@ class Request:
     precision: str = "fp32"
     webdataset: bool = False
     overwrite: bool = False
+    crop_seed: int = 0
+    crop_scale: float = 0.08
+    crop_ranks: bool = False
+
+    def view_of(self, split: str) -> View:
+        """What the selector sees of the images of `split`."""
+        return self.selector.view(view_kind(self.view, split), self.crop_seed, self.crop_scale)
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,21 @@ def default_outs(
 
 
 def view_kind(view: str, split: str) -> str:
-    """The view of a split: with `auto`, the whole image for train and the evaluation view for any other."""
-    return ("full" if split == "train" else "center") if view == "auto" else view
+    """The view of a split: with `auto`, the whole image for train and the evaluation view for any other.
+
+    What is evaluated is one view of an image, on the selector's own grid: val stays at `center` where others are asked
+    for.
+    """
+    if view == "auto":
+        return "full" if split == "train" else "center"
+    return "center" if split == "val" and view != "full" else view
+
+
+def split_entries(request: Request, split: str) -> dict[str, Any]:
+    """What a split has of its own, in its files and in ticket.json."""
+    view = request.view_of(split)
+    entries = {"view": view.kind, "preprocessing": view.preprocessing()}
+    return entries | ({CROP_RANKS: request.crop_ranks} if view.num_views else {})
 
 
 def shared_metadata(request: Request, budget: Budget) -> dict[str, Any]:
@@ -110,17 +140,18 @@ def plan_tasks(request: Request) -> tuple[list[ShardTask], int]:
     """
     tasks, skipped = [], 0
     for split in request.splits:
-        view = request.selector.view(view_kind(request.view, split))
-        per_split = {"view": view.kind, "preprocessing": view.preprocessing()}
+        view = request.view_of(split)
+        per_split = split_entries(request, split)
+        seen = request.selector.num_patches * (view.image_size // request.selector.image_size) ** 2
         listed = [set(files.list_names(files.join(out, split))) for out in request.outs]
         for shard in request.dataset.shards(split):
             outputs = []
             for budget, out, names in zip(request.budgets, request.outs, listed, strict=True):
-                metadata = shared_metadata(request, budget) | per_split
+                metadata = true_of(shared_metadata(request, budget), view) | per_split
                 metadata |= {"batch_size": request.settings.batch_size, "shard_sha256": shard.sha256}
                 output = Output(
                     path=files.join(out, split, f"{shard.stem}.parquet"),
-                    plan=tuple(metadata["counts"]),
+                    plan=budget.stage_counts(seen, len(request.selector.stages)),
                     metadata=metadata,
                     webdataset=files.join(out, "webdataset", split, f"{shard.stem}.tar")
                     if request.webdataset
@@ -230,8 +261,7 @@ def _write_index(
         for shard in request.dataset.shards(split):
             in_file = count_errors(files.join(out, split, f"{shard.stem}.parquet"))
             rows, errors = rows + in_file[0], errors + in_file[1]
-        view = request.selector.view(view_kind(request.view, split))
-        splits[split] = {"samples": rows, "errors": errors, "view": view.kind, "preprocessing": view.preprocessing()}
+        splits[split] = {"samples": rows, "errors": errors, **split_entries(request, split)}
     run = request.selector.run
     record = shared_metadata(request, budget) | {
         "splits": splits,

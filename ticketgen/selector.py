@@ -1,6 +1,7 @@
 """The selector: a pretrained ViT with its evaluation preprocessing, ready to rank batches of patches."""
 
 import json
+import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from vit_tickets.pipeline import files, vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.names import timm_name
-from vit_tickets.pipeline.views import View
+from vit_tickets.pipeline.views import FULL_2, View
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -40,8 +41,10 @@ class SelectorSpec:
     def image_size(self) -> int:
         return self.view_record["image_size"]
 
-    def view(self, kind: str) -> View:
-        return View(kind, **self.view_record)
+    def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08) -> View:
+        """The view `kind` as this selector sees it: full@2 at twice its image size, all else at its own."""
+        own = View(kind, **self.view_record, crop_seed=crop_seed, crop_scale=crop_scale)
+        return replace(own, image_size=2 * own.image_size) if kind == FULL_2 else own
 
 
 def open_selector(selector: str, weights: str | None = None, stages: tuple[int, ...] | None = None) -> SelectorSpec:
@@ -114,19 +117,33 @@ class Selector:
         self.network = vit.create_model(spec.model, **spec.kwargs)
         vit.load_strictly(self.network, load_safetensors(spec.state), spec.model)
         self.network.eval().to(self.device)
+        self._larger: dict[int, vit.VisionTransformer] = {}
+        self._lock = threading.Lock()
         self.mean, self.std = (
             torch.tensor(spec.view_record[name], device=self.device).view(1, 3, 1, 1) for name in ("mean", "std")
         )
 
     def rank(self, pixels: np.ndarray, plans: list[tuple[int, ...]], predictions: bool) -> list[vit.Ranking]:
-        """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB."""
+        """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB.
+
+        Where `side` is not the selector's image size, its position embeddings are resampled to the grid of that side.
+        """
+        network = self._network_at(pixels.shape[-1])
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            rankings = vit.identify_tokens(self.network, self.normalise(images), self.spec.stages, plans, predictions)
+            rankings = vit.identify_tokens(network, self.normalise(images), self.spec.stages, plans, predictions)
         return [
             replace(r, rank_BN=r.rank_BN.cpu(), score_BN=r.score_BN.cpu(), logits_BC=_to_cpu(r.logits_BC))
             for r in rankings
         ]
+
+    def _network_at(self, side: int) -> vit.VisionTransformer:
+        if side == self.spec.image_size:
+            return self.network
+        with self._lock:
+            if side not in self._larger:
+                self._larger[side] = vit.resampled(self.network, side)
+            return self._larger[side]
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 RGB to the selector's normalised float32, same shape (B, 3, side, side)."""

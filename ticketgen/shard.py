@@ -1,16 +1,12 @@
 """The unit of work: one shard in, its manifests out. Every engine runs this function and nothing else."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 
 from vit_tickets.pipeline import images, shards
 from vit_tickets.pipeline.errors import UserError
@@ -18,17 +14,16 @@ from vit_tickets.pipeline.manifests import Row, read_table, write_rows
 from vit_tickets.pipeline.patches import random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.shards import Sample
 from vit_tickets.pipeline.views import View
+from vit_tickets.ticketgen.crops import rank_crops
 from vit_tickets.ticketgen.selector import Selector
-
-T, R = TypeVar("T"), TypeVar("R")
-
-Progress = Callable[[int, int], None]  # images done since the last call, errors among them
+from vit_tickets.ticketgen.work import Progress, Settings, groups, map_ordered, pools
 
 
 @dataclass(frozen=True)
 class Output:
     """One manifest file of a shard: where it goes, the patches each stage keeps, the metadata it carries.
 
+    plan: of the selector's grid in one pass; what a ticket keeps is the last of the metadata's counts.
     webdataset: where the self-contained ticket shard goes, None where it is not asked for.
     """
 
@@ -54,17 +49,6 @@ class ShardTask:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a worker needs beside its selector. threads: arithmetic and decoding threads of one worker."""
-
-    batch_size: int
-    mask_seed: int = 0
-    max_pixels: int = images.MAX_PIXELS
-    predictions: bool = False
-    threads: int = 1
-
-
-@dataclass(frozen=True)
 class _Decoded:
     sample: Sample
     height: int | None = None
@@ -80,7 +64,12 @@ def process_shard(selector: Selector, task: ShardTask, settings: Settings, progr
     that cannot be decoded keeps its row, with `error` and no lists.
     """
     plans = [output.plan for output in task.outputs]
-    rows_by_plan = rank_samples(selector, shards.read_shard(task.path), task.view, plans, settings, progress)
+    samples = shards.read_shard(task.path)
+    if task.view.num_crops:
+        records = [output.metadata for output in task.outputs]
+        rows_by_plan = rank_crops(selector, samples, task.view, plans, records, settings, progress)
+    else:
+        rows_by_plan = rank_samples(selector, samples, task.view, plans, settings, progress)
     found = len(rows_by_plan[0])
     if found != task.samples:
         raise UserError(f"{task.path}: expected {task.samples} samples as in dataset.json, found {found}")
@@ -98,40 +87,28 @@ def rank_samples(
     settings: Settings,
     progress: Progress,
 ) -> list[list[Row]]:
-    """Rows of `samples`, in order, once per plan.
+    """Rows of `samples`, in order, once per plan, for a view that is one square of each image.
 
-    Decoding and (on CPU) arithmetic run in `settings.threads` threads each; on CPU a thread works through a whole batch
-    with one arithmetic thread, so results do not depend on how many there are. At most a few batches are in flight.
+    Decoding and (on CPU) arithmetic run in `settings.threads` threads each. At most a few batches are in flight.
     """
-    on_cpu = selector.device.type == "cpu"
-    computing = settings.threads if on_cpu else 1
-    restore = torch.get_num_threads()
     rows_by_plan: list[list[Row]] = [[] for _ in plans]
-    try:
-        if on_cpu:
-            torch.set_num_threads(1)
-        with (
-            ThreadPoolExecutor(settings.threads) as decoders,
-            ThreadPoolExecutor(computing, initializer=torch.set_num_threads, initargs=(1,)) as computers,
-        ):
-            decoded = _map_ordered(
-                decoders,
-                lambda sample: decode(sample, view, settings.max_pixels),
-                samples,
-                ahead=settings.batch_size * (computing + 1),
-            )
-            results = _map_ordered(
-                computers,
-                lambda group: _rank_group(selector, group, plans, settings),
-                _groups(decoded, settings.batch_size),
-                ahead=computing + 1,
-            )
-            for group_rows in results:
-                for rows, new in zip(rows_by_plan, group_rows, strict=True):
-                    rows += new
-                progress(len(group_rows[0]), sum(row.error is not None for row in group_rows[0]))
-    finally:
-        torch.set_num_threads(restore)
+    with pools(settings.threads, selector.device.type == "cpu") as pool:
+        decoded = map_ordered(
+            pool.decoders,
+            lambda sample: decode(sample, view, settings.max_pixels),
+            samples,
+            ahead=settings.batch_size * (pool.computing + 1),
+        )
+        results = map_ordered(
+            pool.computers,
+            lambda group: _rank_group(selector, group, plans, settings),
+            groups(decoded, settings.batch_size),
+            ahead=pool.computing + 1,
+        )
+        for group_rows in results:
+            for rows, new in zip(rows_by_plan, group_rows, strict=True):
+                rows += new
+            progress(len(group_rows[0]), sum(row.error is not None for row in group_rows[0]))
     return rows_by_plan
 
 
@@ -143,30 +120,6 @@ def decode(sample: Sample, view: View, max_pixels: int) -> _Decoded:
         return _Decoded(sample, error=str(error))
     width, height = image.size
     return _Decoded(sample, height, width, images.to_array(images.render(image, view)))
-
-
-def _map_ordered(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`map` in threads, results in order, at most `ahead` items in flight."""
-    items = iter(items)
-    pending = deque(pool.submit(work, item) for item in islice(items, ahead))
-    while pending:
-        result = pending.popleft().result()
-        pending.extend(pool.submit(work, item) for item in islice(items, 1))
-        yield result
-
-
-def _groups(decoded: Iterable[_Decoded], batch_size: int) -> Iterator[list[_Decoded]]:
-    """Runs of consecutive samples with `batch_size` decodable ones each (the last may have fewer)."""
-    group: list[_Decoded] = []
-    alive = 0
-    for item in decoded:
-        group.append(item)
-        alive += item.error is None
-        if alive == batch_size:
-            yield group
-            group, alive = [], 0
-    if group:
-        yield group
 
 
 def _rank_group(

@@ -27,6 +27,8 @@ from vit_tickets.pipeline.patches import Budget
 from vit_tickets.ticketgen import job, shard
 from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
 from vit_tickets.ticketgen.selector import Selector, open_selector
+from vit_tickets.ticketgen.work import groups as batches_of
+from vit_tickets.ticketgen.work import map_ordered
 
 from . import arithmetic, pictures
 from .harness import Finding, Options, arithmetic_threads, cores, fastest, take_turns
@@ -117,7 +119,7 @@ def in_threads(selector: Selector, settings: shard.Settings, work: Callable, gro
         arithmetic_threads(1),
         ThreadPoolExecutor(computing, initializer=torch.set_num_threads, initargs=(1,)) as computers,
     ):
-        return list(shard._map_ordered(computers, work, groups, ahead=computing + 1))
+        return list(map_ordered(computers, work, groups, ahead=computing + 1))
 
 
 # --- part 2: end to end
@@ -177,7 +179,7 @@ def generating(engine: LocalEngine, task: shard.ShardTask) -> Callable[[], None]
 def plain_loop(selector: Selector, task: shard.ShardTask, settings: shard.Settings) -> list[torch.Tensor]:
     """The classes of a shard's images: `shard.rank_samples` with the forward pass in the place of the selector."""
     with ThreadPoolExecutor(settings.threads) as decoders:
-        decoded = shard._map_ordered(
+        decoded = map_ordered(
             decoders,
             lambda sample: shard.decode(sample, task.view, settings.max_pixels),
             shards.read_shard(task.path),
@@ -187,4 +189,4 @@ def plain_loop(selector: Selector, task: shard.ShardTask, settings: shard.Settin
         def work(group: list) -> torch.Tensor:
             return classify(selector, np.stack([item.pixels for item in group]))
 
-        return in_threads(selector, settings, work, shard._groups(decoded, settings.batch_size))
+        return in_threads(selector, settings, work, batches_of(decoded, settings.batch_size))

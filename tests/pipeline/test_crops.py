@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_tickets.pipeline.crops import Crop, keyed_rng, random_resized_crop
+from vit_tickets.pipeline.crops import Crop, keyed_rng, random_resized_crop, stored_crops
+from vit_tickets.pipeline.views import View
 
 
 @given(
@@ -65,3 +66,13 @@ def test_the_affine_says_where_the_pixels_are_from(flip):
         source = crop.affine() @ [u, v, 1]
         assert pixels[row, column, 0] == pytest.approx(source[0] - 0.5, abs=1)
         assert pixels[row, column, 1] == pytest.approx(source[1] - 0.5, abs=1)
+
+
+def test_stored_crops_follow_from_seed_key_and_number():
+    view = View("crops:6", 24, crop_seed=2, crop_scale=0.3)
+    crops = stored_crops(view, "cat/1", 50, 70)
+    expected = [random_resized_crop(keyed_rng("crops", 2, "cat/1", number), 50, 70, 0.3, 0.5) for number in range(6)]
+    assert crops == expected
+    assert stored_crops(View("crops-mean:4", 24, crop_seed=2, crop_scale=0.3), "cat/1", 50, 70) == expected[:4]
+    assert all(edge == int(edge) for crop in crops for edge in crop.box)
+    assert stored_crops(View("full", 24), "cat/1", 50, 70) == []

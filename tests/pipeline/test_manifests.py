@@ -16,8 +16,10 @@ from vit_tickets.pipeline.manifests import (
     read_metadata,
     read_table,
     schema,
+    unpack_masks,
     write_rows,
 )
+from vit_tickets.pipeline.patches import pack_mask
 from vit_tickets.pipeline.shards import Dataset
 
 METADATA = {"format_version": 1, "num_patches": 4, "counts": [2], "dataset": "d", "shard_sha256": "ab"}
@@ -97,6 +99,23 @@ def test_list_matrix_of_chunks_and_of_nothing():
     matrix, valid = list_matrix(pa.chunked_array([], pa.list_(pa.uint8())), 2, "x")
     assert matrix.shape == (0, 2)
     assert valid.shape == (0,)
+
+
+@pytest.mark.parametrize("num_patches", [1, 8, 36, 196, 784])
+def test_masks_are_numpys_little_endian_bits_and_come_back(num_patches):
+    mask_VN = np.random.default_rng(num_patches).random((5, num_patches)) < 0.4
+    packed = [pack_mask(mask_N) for mask_N in mask_VN]
+    assert packed == [np.packbits(mask_N, bitorder="little").tobytes() for mask_N in mask_VN]
+    assert {len(mask) for mask in packed} == {-(-num_patches // 8)}
+    unpacked = unpack_masks(np.array(packed, dtype=object), num_patches)
+    assert unpacked.dtype == bool
+    assert np.array_equal(unpacked, mask_VN)
+
+
+def test_masks_of_nothing_and_of_another_grid():
+    assert unpack_masks([], 36).shape == (0, 36)
+    with pytest.raises(UserError, match="expected masks of 5 bytes for 36 patches, found one of 25"):
+        unpack_masks([bytes(5), bytes(25)], 36)
 
 
 def test_difference():

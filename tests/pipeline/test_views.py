@@ -83,7 +83,16 @@ def test_flipping_twice_is_nothing(box):
     assert np.allclose(mirror, [[-1, 0, 1], [0, 1, 0]], atol=1e-9)
 
 
-@pytest.mark.parametrize("view", [View("full", 48, mean=(0.5,) * 3), View("center", 224, 0.875, "bilinear")])
+@pytest.mark.parametrize(
+    "view",
+    [
+        View("full", 48, mean=(0.5,) * 3),
+        View("center", 224, 0.875, "bilinear"),
+        View("full@2", 448),
+        View("crops:12", 224, crop_seed=5, crop_scale=0.25),
+        View("crops-mean:3", 224, crop_flip=0.0),
+    ],
+)
 def test_record_round_trip(view):
     record = view.preprocessing()
     again = View.from_record(view.kind, record)
@@ -92,11 +101,38 @@ def test_record_round_trip(view):
     assert record["mean"] == list(view.mean)
 
 
+@pytest.mark.parametrize(
+    ("kind", "fineness", "num_crops", "num_views"),
+    [
+        ("center", 1, None, None),
+        ("full", 1, None, None),
+        ("full@2", 2, None, None),
+        ("crops:300", 1, 300, 300),
+        ("crops-mean:16", 2, 16, None),
+    ],
+)
+def test_what_a_kind_stands_for(kind, fineness, num_crops, num_views):
+    view = View(kind, 48)
+    assert (view.fineness, view.num_crops, view.num_views) == (fineness, num_crops, num_views)
+    assert kind == "center" or view.box(30, 50) == (0, 0, 50, 30)
+
+
+def test_only_random_crops_record_how_they_are_drawn():
+    for kind in ("center", "full", "full@2"):
+        assert set(View(kind, 48).preprocessing()) <= {
+            "image_size", "interpolation", "mean", "std", "resize", "crop_pct",
+        }  # fmt: skip
+    assert View("crops:1", 48, crop_seed=3).preprocessing()["crop_seed"] == 3
+
+
 def test_center_records_the_resize():
     assert View("center", 224, 0.875).preprocessing()["resize"] == 256
     assert "resize" not in View("full", 224).preprocessing()
 
 
-def test_unknown_view():
-    with pytest.raises(UserError, match="expected a view among center, full, found 'sideways'"):
-        View("sideways", 224)
+@pytest.mark.parametrize(
+    "kind", ["sideways", "crops", "crops:0", "crops:08", "crops:x", "crops-mean:", "full@3", "full:2"]
+)
+def test_unknown_view(kind):
+    with pytest.raises(UserError, match="expected a view among center, full, full@2, crops:V, crops-mean:V, found"):
+        View(kind, 224)
