@@ -33,6 +33,17 @@ class CropRows:
         x0, y0, x1, y1 = map(float, self.box_RV4[row, view])
         return Crop((x0, y0, x1, y1), bool(self.flip_RV[row, view]))
 
+    def one(self, row: int) -> "CropRows":
+        """Row `row` alone, copied."""
+        part = slice(row, row + 1)
+        return CropRows(
+            self.num_patches,
+            self.box_RV4[part].copy(),
+            self.flip_RV[part].copy(),
+            self.mask_RVB[part].copy(),
+            self.valid_R[part].copy(),
+        )
+
     def ticket(self, row: int, view: int) -> np.ndarray:
         """The patches in the ticket of that crop, ascending, int64 (k,); none where the row has an error."""
         packed = self.mask_RVB[row, view]

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from vit_tickets.pipeline import files
-from vit_tickets.pipeline.images import crop_resize, decode
+from vit_tickets.pipeline.crops import stored_crops
+from vit_tickets.pipeline.images import crop_resize, decode, to_array
 from vit_tickets.pipeline.manifests import FORMAT_VERSION, INDEX, Row, write_rows
 from vit_tickets.pipeline.patches import Budget, pack_mask, random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.shards import Dataset, Sample, read_shard, write_shard
@@ -104,6 +105,44 @@ def write_manifest(dataset: Dataset, root: str, grid: int = 6, sparsity: float =
             write_rows(files.join(root, split, f"{shard.stem}.parquet"), rows, metadata, predictions)
             splits[split]["samples"] += len(rows)
             splits[split]["errors"] += sum(row.error is not None for row in rows)
+    files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
+    return root
+
+
+def brightest(pixels: np.ndarray, grid: int, kept: int) -> np.ndarray:
+    """Which patches a selector of bright patches keeps of `pixels` (3, S, S): bool (grid * grid,)."""
+    patch = pixels.shape[1] // grid
+    cells = pixels.astype(np.float64).mean(0).reshape(grid, patch, grid, patch).mean((1, 3)).ravel()
+    mask = np.zeros(grid * grid, dtype=bool)
+    mask[np.argsort(-cells, kind="stable")[:kept]] = True
+    return mask
+
+
+def write_crops_manifest(dataset: Dataset, root: str, num_views: int, crop_scale: float = 0.3) -> str:
+    """A true manifest of view crops:V for train: N = 36, k = 18, mask seed 3, the brightest patches of each crop."""
+    view = View(f"crops:{num_views}", image_size=24, crop_scale=crop_scale)
+    per_split = {"view": view.kind, "preprocessing": view.preprocessing(), "crop_ranks": False}
+    common = {
+        "format_version": FORMAT_VERSION, "dataset": dataset.name, "selector": "bright", "weights_sha256": "ab" * 32,
+        "sparsity": 0.5, "stages": [4], "counts": [18], "num_patches": 36, "grid": 6, "patch_size": 4,
+        "image_size": 24, "mask_seed": 3, "precision": "fp32",
+    }  # fmt: skip
+    for shard in dataset.shards("train"):
+        rows = []
+        for sample in read_shard(dataset.path_of(shard)):
+            image = decode(sample.data)
+            crops = stored_crops(view, sample.key, image.height, image.width)
+            shown = [to_array(crop.render(image, 24, view.interpolation)) for crop in crops]
+            rows.append(
+                Row(
+                    sample.key, sample.label, image.height, image.width,
+                    boxes=[tuple(map(int, crop.box)) for crop in crops], flips=[crop.flip for crop in crops],
+                    masks=[pack_mask(brightest(pixels, 6, 18)) for pixels in shown],
+                )
+            )  # fmt: skip
+        metadata = common | per_split | {"batch_size": 4, "shard_sha256": shard.sha256}
+        write_rows(files.join(root, "train", f"{shard.stem}.parquet"), rows, metadata)
+    splits = {"train": per_split | {"samples": dataset.samples("train"), "errors": 0}}
     files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
     return root
 

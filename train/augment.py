@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from vit_tickets.pipeline import images
-from vit_tickets.pipeline.crops import random_resized_crop
+from vit_tickets.pipeline.crops import Crop, random_resized_crop
 from vit_tickets.train.erasing import draw_box
 from vit_tickets.train.randaugment import RandAugment, apply, trace_back
 
@@ -54,10 +54,11 @@ class Augment:
     def num_layers(self) -> int:
         return 0 if self._operations is None else self._operations.num_layers
 
-    def view(self, image: Image.Image, rng: np.random.Generator) -> AugmentedView:
-        """The view of `image` that `rng` draws."""
+    def view(self, image: Image.Image, rng: np.random.Generator, crop: Crop | None = None) -> AugmentedView:
+        """The view of `image` that `rng` draws; of `crop` where there is one."""
         width, height = image.size
-        crop = random_resized_crop(rng, height, width, self.min_scale, self.hflip)
+        drawn_crop = random_resized_crop(rng, height, width, self.min_scale, self.hflip)
+        crop = crop or drawn_crop
         interpolation = self.interpolation
         if interpolation == "random":
             interpolation = ("bilinear", "bicubic")[rng.integers(2)]

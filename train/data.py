@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vit_tickets.pipeline.crop_rows import CropRows, read_crop_rows
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, list_matrix
 from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_shard
@@ -15,22 +16,24 @@ from vit_tickets.pipeline.views import View
 
 @dataclass(frozen=True)
 class ShardTickets:
-    """The manifest's rows of one shard: keys, ranks (samples, N), stored lt and rc (samples, k), rows without error."""
+    """The manifest's rows of one shard: keys, and ranks (samples, N) with the stored rc (samples, k), or, where the
+    view is crops:V, the crops with their masks."""
 
     keys: list[str]
-    rank: np.ndarray
-    lt: np.ndarray
-    rc: np.ndarray
-    valid: np.ndarray
+    rank: np.ndarray | None = None
+    rc: np.ndarray | None = None
+    crops: CropRows | None = None
 
 
 def read_tickets(manifest: Manifest, split: str, shard: Shard) -> ShardTickets:
     """Rows of `shard`; raises UserError where manifest and dataset do not belong together."""
-    table, path = manifest.read(split, shard), manifest.path_of(split, shard)
-    rank, valid = list_matrix(table["rank"], manifest.num_patches, path)
-    lt, _ = list_matrix(table["lt"], manifest.kept, path)
-    rc, _ = list_matrix(table["rc"], manifest.kept, path)
-    return ShardTickets(table["key"].to_pylist(), rank, lt, rc, valid)
+    table, path, view = manifest.read(split, shard), manifest.path_of(split, shard), manifest.view(split)
+    keys, num_patches = table["key"].to_pylist(), manifest.num_patches_of(split)
+    if view.num_views:
+        return ShardTickets(keys, crops=read_crop_rows(table, view.num_views, num_patches, path))
+    rank, _ = list_matrix(table["rank"], num_patches, path)
+    rc, _ = list_matrix(table["rc"], manifest.kept_of(split), path)
+    return ShardTickets(keys, rank, rc)
 
 
 @dataclass(frozen=True)

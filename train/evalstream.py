@@ -86,7 +86,7 @@ class EvalStream(IterableDataset):
     def _random(self, key: str, stored_k: np.ndarray) -> np.ndarray:
         """The manifest's stored random counterpart; on another grid than the manifest's, the same hash on that grid."""
         config, manifest = self.config, self.config.data.manifest
-        if config.grid**2 == manifest.num_patches:
+        if config.grid == manifest.grid_of(config.data.split):
             return stored_k
         return random_subset(manifest.mask_seed, key, config.grid**2, config.kept)
 

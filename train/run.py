@@ -121,6 +121,8 @@ def resolve(
         raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
     budget = budget or (manifest.budget if manifest is not None else Budget(sparsity=DEFAULT_SPARSITY))
     kept = kept_patches(budget, grid * grid, manifest)
+    if manifest is not None and manifest.view(split).num_views:
+        _check_stored_crops(manifest, split, path, budget, holdout)
     num_patches = grid * grid
     if path == "small":
         grid = small_grid_side(num_patches, kept)
@@ -164,6 +166,17 @@ def resolve(
         "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
     }
     return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view)
+
+
+def _check_stored_crops(manifest: Manifest, split: str, path: str, budget: Budget, holdout: float) -> None:
+    """Raise UserError for what masks of random crops cannot give."""
+    kind = manifest.view(split).kind
+    if holdout:
+        raise UserError(f"expected tickets of a fixed view to score a holdout on, found {kind} in {manifest.root}")
+    if path == "lt" and budget != manifest.budget:
+        raise UserError(
+            f"expected the manifest's own {manifest.budget.label}, found {budget.label}: {kind} holds masks"
+        )
 
 
 def shards_sha256(shards: list[Shard]) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vit_tickets.pipeline import images
+from vit_tickets.pipeline.crop_rows import CropRows
 from vit_tickets.pipeline.crops import keyed_rng
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import random_rank, rank_dtype
@@ -98,18 +99,22 @@ class TrainStream(IterableDataset):
                     while visit not in waiting:
                         index, raw = next(arriving)
                         waiting[index] = raw
-                    sample, rank_N = waiting.pop(visit)
+                    sample, stored = waiting.pop(visit)
                     opened = self._decode(sample)
                 if opened is not None:
-                    views.append(self._view(epoch, int(lane.repeat_I[number]), sample, rank_N, opened))
+                    views.append(self._view(epoch, int(lane.repeat_I[number]), sample, stored, opened))
             given += share
             yield collate(views, share - len(views))
 
-    def _raw(self, lane: Lane) -> Iterator[tuple[Sample, np.ndarray | None]]:
-        """The samples of the lane's visits and, on path `lt`, their ranks."""
+    def _raw(self, lane: Lane) -> Iterator[tuple[Sample, np.ndarray | CropRows | None]]:
+        """The samples of the lane's visits, with their stored crops where the manifest has them, else on path `lt` with
+        their ranks."""
         for shard, members in lane.stretches():
             for row, sample, tickets in self.config.data.read(shard, members):
-                yield sample, tickets.rank[row].copy() if self.config.path == "lt" else None
+                if tickets is not None and tickets.crops is not None:
+                    yield sample, tickets.crops.one(row)
+                else:
+                    yield sample, tickets.rank[row].copy() if self.config.path == "lt" else None
 
     def _decode(self, sample: Sample) -> Image.Image | None:
         """The image; None for one that cannot be decoded and is to be skipped."""
@@ -120,26 +125,46 @@ class TrainStream(IterableDataset):
                 return None
             raise UserError(f"image {sample.key} cannot be decoded: {error}; pass --skip-errors to go on") from None
 
-    def _view(self, epoch: int, repeat: int, sample: Sample, rank_N: np.ndarray | None, image: Image.Image) -> Share:
-        config = self.config
-        drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key))
+    def _view(
+        self, epoch: int, repeat: int, sample: Sample, stored: np.ndarray | CropRows | None, image: Image.Image
+    ) -> Share:
+        config, crop, number = self.config, None, 0
+        if isinstance(stored, CropRows):
+            number = stored_view(epoch, repeat, config.repeats, stored.flip_RV.shape[1])
+            crop, stored = stored.crop(0, number), mask_rank(stored.ticket(0, number), stored.num_patches)
+        drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
         view: Share = {"pixels": drawn.pixels, "label": sample.label}
         if config.augment.erasing:
             view["erased"] = drawn.erased
+        if config.path not in ("lt", "rc"):
+            return view
+        rank_N = stored
         if config.path == "rc":
             own_grid = config.rc != "aligned"
             name = f"{sample.key}:{epoch}:{repeat}" if config.rc == "fresh" else sample.key
-            num_patches = config.grid**2 if own_grid else config.data.manifest.num_patches
-            rank_N = random_rank(config.mask_seed, name, num_patches).astype(rank_dtype(num_patches))
+            num_patches = config.grid**2 if own_grid else config.data.manifest.num_patches_of(config.data.split)
+            rank_N = random_rank(config.mask_seed, name, num_patches, number).astype(rank_dtype(num_patches))
             if own_grid:
                 return view | {"rank": rank_N}
-        if rank_N is not None:
-            view |= {"rank": rank_N, "affine": np.eye(3, dtype=np.float32)[:2]}
-            if config.align:
-                width, height = image.size
-                stored = box_affine(config.data.stored_view.box(height, width))
-                view |= {"affine": view_to_view(drawn.affine, stored).astype(np.float32), "through": drawn.through}
+        view |= {"rank": rank_N, "affine": np.eye(3, dtype=np.float32)[:2]}
+        if config.align:
+            width, height = image.size
+            shown = box_affine(config.data.stored_view.box(height, width)) if crop is None else crop.affine()
+            view |= {"affine": view_to_view(drawn.affine, shown).astype(np.float32), "through": drawn.through}
         return view
+
+
+def stored_view(epoch: int, repeat: int, repeats: int, num_views: int) -> int:
+    """Which of an image's `num_views` stored crops a view takes: one after the other as epochs take the image, so that
+    as many crops as epochs are all seen."""
+    return (epoch // repeats * repeats + repeat) % num_views
+
+
+def mask_rank(kept_k: np.ndarray, num_patches: int) -> np.ndarray:
+    """A mask as a rank (N,): 0 for what is kept, N / 2 for the rest, so that fill and erased cells come after it."""
+    rank_N = np.full(num_patches, num_patches // 2, dtype=rank_dtype(num_patches))
+    rank_N[kept_k] = 0
+    return rank_N
 
 
 def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = False) -> Iterator[dict[str, Any]]:
