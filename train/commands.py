@@ -10,7 +10,8 @@ from vit_tickets.pipeline.images import MAX_PIXELS
 from vit_tickets.train.options import NOT_NEGATIVE, recipe_options
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-tickets_option = click.option("--tickets", help="The manifest, as written by `vit-tickets generate`.")
+TICKETS_HELP = "The manifest, as written by `vit-tickets generate`."
+tickets_option = click.option("--tickets", help=TICKETS_HELP)
 workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
 )
@@ -23,11 +24,23 @@ workers_option = click.option(
 )
 @click.option(
     "--path",
-    type=click.Choice(["lt", "rc", "dense", "small"]),
+    type=click.Choice(["lt", "rc", "dense", "small", "selector"]),
     required=True,
-    help="What to train on: tickets, random subsets, everything, or everything at the ticket's number of patches.",
+    help="What to train on: tickets, random subsets, everything, or everything at the ticket's number of patches. "
+    "selector: fine-tune dense weights (--init) with token pruning on, for `generate --selector RUN`.",
 )
-@tickets_option
+@click.option(
+    "--tickets", help=f"{TICKETS_HELP} Or online: --selector runs on every batch, as in the authors' programs."
+)
+@click.option("--selector", help="Of --tickets online: a timm ViT or a finished run.")
+@click.option("--weights", help="Of --selector: a file instead of the hub's weights.")
+@click.option(
+    "--online",
+    type=click.Choice(["full", "truncated"]),
+    default="full",
+    show_default=True,
+    help="Run the online selector to its end, as the authors do, or only to the last identification.",
+)
 @click.option(
     "--sparsity",
     type=float,
@@ -37,7 +50,12 @@ workers_option = click.option(
 @click.option("--out", help="The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
 @overwrite_option
-@click.option("--init", help="Start from these weights instead of random ones.")
+@click.option("--init", help="Start from these weights (a file or a finished run) instead of random ones.")
+@click.option(
+    "--match-patches",
+    is_flag=True,
+    help="Train lt or rc for ceil(E N / k) epochs: as many patches as a dense run of E epochs sees.",
+)
 @recipe_options
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
@@ -79,8 +97,9 @@ workers_option = click.option(
 @workers_option
 @device_option
 def train(
-    dataset, model, path, tickets, sparsity, keep_rate, out, resume, overwrite, init, seed, mask_seed, rc, align,
-    holdout, precision, max_pixels, checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
+    dataset, model, path, tickets, selector, weights, online, sparsity, keep_rate, out, resume, overwrite, init,
+    match_patches, seed, mask_seed, rc, align, holdout, precision, max_pixels, checkpoint_minutes, skip_errors,
+    workers, device, recipe, **overrides,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
@@ -108,7 +127,7 @@ def train(
 
     with world(device) as here:
         opened = open_or_build(dataset)
-        chosen = recipe_for(opened.source, model, recipe, overrides["image_size"])
+        chosen = recipe_for(opened.source, model, recipe, overrides["image_size"], path)
         recipe = chosen.override(**overrides)
         if recipe.batch_size % here.size:
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
@@ -117,13 +136,14 @@ def train(
         run = runs.resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
             mask_seed=mask_seed, holdout=holdout, init=init, precision=precision, rc=rc, align=align,
+            selector=selector, weights=weights, online=online, match_patches=match_patches,
         )  # fmt: skip
         todo = runs.claim(run, resume, overwrite)
         if not here.agrees(("start", "resume", "finished").index(todo)):
             raise UserError(f"expected all ranks to see the same folder {run.root}; is it on a shared file system?")
         if todo == "finished":
             if here.is_main:
-                click.echo(f"{run.root}: finished already, {recipe.epochs} epochs")
+                click.echo(f"{run.root}: finished already, {run.recipe.epochs} epochs")
             return
         workers = here.least(default_workers(here.size) if workers is None else workers)
         trainer = Trainer(run, here, Options(workers, skip_errors, max_pixels, checkpoint_minutes))
@@ -152,7 +172,13 @@ def yield_while_waiting() -> None:
 def describe(run, trainer, todo: str) -> str:
     """One line: what is about to be trained on what."""
     config, limit = run.config, run.config["limit"]
-    share = f"{config['kept']} of {config['num_patches']} patches" if run.path in ("lt", "rc") else "all patches"
+    share = "all patches"
+    if run.path in ("lt", "rc", "selector"):
+        share = f"{config['kept']} of {config['num_patches']} patches"
+    if config["read_off"]:
+        share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
+    if run.online is not None:
+        share += f" (chosen online by {run.online.name}, {run.online.mode})"
     images = f"{sum(trainer.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position
     begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps" if todo == "resume" else "from scratch"

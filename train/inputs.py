@@ -34,12 +34,14 @@ class Preparation:
             torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
             for values in (run.eval_view.mean, run.eval_view.std)
         )
+        self.online = None if run.online is None else run.online.to(device)
 
     def __call__(self, batch: dict[str, Any], step: int, rank: int, kept: int) -> Inputs:
         """The inputs of `step` on rank `rank`, with `kept` patches where the run's path drops any.
 
         The value of a cell is that of its patch of the image; erased cells come last, and a mixed image's map is mixed
-        like the image. A random counterpart that is drawn on the view's own grid takes no part in that.
+        like the image. A random counterpart that is drawn on the view's own grid takes no part in that, and an online
+        selector sees what the model sees.
         """
         on_device = {
             name: value.to(self.device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)
@@ -62,6 +64,9 @@ class Preparation:
             target = mix.targets(target, self.run.config["num_classes"], self.run.recipe.smoothing)
             if follows:
                 values_BN = mix.maps(values_BN, self.run.image_size)
+        if self.online is not None:
+            kept_BK = self.online.choose(images, self.mean / 255, self.std / 255, self.run.grid, kept)
+            return Inputs(images, kept_BK, target)
         return Inputs(images, None if values_BN is None else keep_best(values_BN, kept), target)
 
     def _mix(self, step: int, rank: int) -> mixing.Mix | None:

@@ -25,6 +25,7 @@ from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
 from vit_tickets.train.optim import build_optimizer, set_learning_rate
 from vit_tickets.train.plan import Position
+from vit_tickets.train.pruning import PrunedViT
 from vit_tickets.train.run import BEST, FINAL, LAST, METRICS, Run, save_weights
 from vit_tickets.train.schedule import kept_at, learning_rate
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
@@ -51,6 +52,8 @@ class Trainer:
         self.run, self.world, self.options = run, world, options
         recipe = run.recipe
         self.model = run.build_model().to(world.device)
+        if run.path == "selector":
+            self.model = PrunedViT(self.model.network, run.config["stages"], run.config["counts"])
         self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
         self.parallel = world.parallel(self.model, run.image_size)
         self.optimizer = build_optimizer(self.model.network, recipe)
@@ -101,7 +104,7 @@ class Trainer:
         run, sets = self.run, {}
         manifest = run.manifest
         has_tickets = manifest is None or "val" in manifest.splits
-        if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small")):
+        if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small", "selector")):
             sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
         if run.config["holdout"]:
             held_out = (run.config["holdout"], True)
@@ -159,7 +162,7 @@ class Trainer:
 
     def _train(self, batches, bar: tqdm, log: RunLog) -> None:
         """The remaining steps of the epoch. All ranks agree on each: whether to take it, to save after it, to stop."""
-        self.parallel.train()
+        self.parallel.train(self.run.path != "selector")  # as the authors fine-tune theirs
         while self.position.step < self.steps:
             started = time.monotonic()
             failure, loss, measured, skipped = None, None, (0.0, 0.0), 0
@@ -240,7 +243,7 @@ class Trainer:
             metrics["clumping"] = self.sums["clumping"] / self.steps
         self.world.share(self.scored.buffers())
         for name, data in self.val_sets.items():
-            on = self.run.path if self.run.path in ("lt", "rc") else "dense"
+            on = self.run.path if self.run.path in ("lt", "rc") and data.manifest is not None else "dense"
             config = eval_config(
                 self.run, data, self.world.rank, self.world.size, max_pixels=self.options.max_pixels,
                 skip_errors=self.options.skip_errors, hint="pass --skip-errors to go on",

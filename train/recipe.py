@@ -5,7 +5,7 @@ from typing import Any
 
 from vit_tickets.pipeline.errors import UserError
 
-NAMES = ("deit", "swin", "resnet50", "cifar-deit", "cifar-resnet", "digits")
+NAMES = ("deit", "swin", "resnet50", "cifar-deit", "cifar-resnet", "digits", "selector")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "epoch")
 INTERPOLATIONS = ("bicubic", "random")

@@ -10,6 +10,7 @@ resnet50      data/imagenet --model resnet50                   8 x A100     4   
 cifar-deit    data/cifar10 --model deit_small --image-size 32  1 x A100     1      in no paper
 cifar-resnet  data/cifar10 --model resnet20                    1 x A100     < 1    90.3 paper (DLTH, table 2) [2]
 digits        data/digits --model deit_micro                   2 CPU cores  < 0.1  89.85 measured (README)
+selector      (--path selector --init DENSE)                   8 x A100     1      in no paper
 
 On 8 GPUs the command is `torchrun --nproc-per-node 8 -m vit_tickets.train ...`; the other paths add --tickets. "paper":
 measured by nobody here. Hours on A100s are arithmetic, measured by nobody: the multiply-adds of dense steps at an
@@ -143,20 +144,31 @@ DIGITS_BY_MODEL = {
 }
 OTHER_ON_DIGITS = {"epochs": 2, "limit": 3000, "lr": 3e-4}
 
-RECIPES = {recipe.name: recipe for recipe in (DEIT, SWIN, RESNET50, CIFAR_DEIT, CIFAR_RESNET, DIGITS)}
+# The authors' fine-tune of dense weights with token pruning on: the model stays in eval mode meanwhile.
+SELECTOR = replace(
+    DEIT, name="selector", epochs=30, batch_size=2048, lr=2e-5, min_lr=2e-6, warmup_epochs=0, weight_decay=1e-6,
+    drop_path=0.0,
+)  # fmt: skip
+SELECTOR_ON_DIGITS = {"name": "selector", "epochs": 2, "lr": 1e-4, "warmup_epochs": 0}
+
+RECIPES = {recipe.name: recipe for recipe in (DEIT, SWIN, RESNET50, CIFAR_DEIT, CIFAR_RESNET, DIGITS, SELECTOR)}
 CIFAR_RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 
 
-def recipe_for(source: str, model: str, name: str | None = None, image_size: int | None = None) -> Recipe:
+def recipe_for(
+    source: str, model: str, name: str | None = None, image_size: int | None = None, path: str | None = None
+) -> Recipe:
     """The recipe called `name`, or else the one that suits `model` on a dataset packed from `source`.
 
     The embedded dataset has its own, and so have images of 32 pixels (`image_size`) and the ResNets made for them;
     others get their family's, DeiT's where there is no family. Raises UserError where no recipe is called `name`.
     """
-    name = name or default_name(source, model, image_size)
+    name = name or (SELECTOR.name if path == "selector" else default_name(source, model, image_size))
     if name not in RECIPES:
         raise UserError(f"expected a recipe among {', '.join(NAMES)}, found {name!r}")
     model = short_name(model)
+    if name == SELECTOR.name and source == NAME:
+        return replace(DIGITS, **SELECTOR_ON_DIGITS)
     if name == DIGITS.name and model != "deit_micro":
         return replace(DIGITS, **DIGITS_BY_MODEL.get(model, OTHER_ON_DIGITS))
     return RECIPES[name]

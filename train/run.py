@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,14 +15,15 @@ from vit_tickets.pipeline import files, vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, difference
 from vit_tickets.pipeline.names import run_name, timm_name
-from vit_tickets.pipeline.patches import Budget, scaled_count, small_grid_side
+from vit_tickets.pipeline.patches import Budget, ceil_count, scaled_count, small_grid_side
 from vit_tickets.pipeline.shards import Dataset, Shard
 from vit_tickets.pipeline.views import View
 from vit_tickets.train.data import check_belongs
 from vit_tickets.train.models import OccludedModel, SparseViT, build_model
+from vit_tickets.train.online import ONLINE, OnlineSelector
 from vit_tickets.train.recipe import Recipe
 
-PATHS = ("lt", "rc", "dense", "small")
+PATHS = ("lt", "rc", "dense", "small", "selector")
 CONFIG, METRICS, FINAL, BEST, LAST = "config.json", "metrics.jsonl", "final.safetensors", "best.safetensors", "last.pt"
 FORMAT_VERSION = 1
 DEFAULT_SPARSITY = 0.27
@@ -49,6 +50,7 @@ class Run:
     grid: int
     kept: int
     eval_view: View = field(repr=False)
+    online: OnlineSelector | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -72,8 +74,9 @@ class Run:
             self.config["model"], self.config["num_classes"], self.image_size, self.config["patch_size"],
             self.grid, self.recipe.drop_path,
         )  # fmt: skip
-        if self.config["init"]:
-            vit.load_strictly(model.network, vit.read_weights(self.config["init"]), self.config["init"])
+        if init := self.config["init"]:
+            init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
+            vit.load_strictly(model.network, vit.read_weights(init), init)
         return model
 
 
@@ -93,17 +96,31 @@ def resolve(
     precision: str = "fp32",
     rc: str = "fixed",
     align: bool = True,
+    selector: str | None = None,
+    weights: str | None = None,
+    online: str = "full",
+    match_patches: bool = False,
     split: str = "train",
 ) -> Run:
-    """Work out all that a run needs, and check that it fits together. Raises UserError where it does not."""
+    """Work out all that a run needs, and check that it fits together. Raises UserError where it does not.
+
+    tickets: a manifest, or `online`: then `selector` (with `weights`) chooses on every batch, in mode `online`.
+    match_patches: lengthen the recipe so that the run sees as many patches as a dense one of the recipe's epochs.
+    """
     if path not in PATHS:
         raise UserError(f"expected a path among {', '.join(PATHS)}, found {path!r}")
     if path in ("lt", "rc") and tickets is None:
         raise UserError(f"path {path} needs --tickets MANIFEST, as written by `vit-tickets generate`")
+    if path == "selector" and init is None:
+        raise UserError("path selector needs --init, the dense weights (a file or a run) that it fine-tunes")
+    if tickets == ONLINE and (path != "lt" or selector is None):
+        raise UserError(f"--tickets online is for path lt and needs --selector; found path {path}")
+    if match_patches and path not in ("lt", "rc"):
+        raise UserError(f"--match-patches is for paths that drop patches, lt and rc; found path {path}")
     if not 0 <= holdout < 1:
         raise UserError(f"expected a holdout in [0, 1), found {holdout:g}")
     dataset.shards(split)
-    manifest = None if tickets is None else Manifest.open(tickets)
+    manifest = None if tickets in (None, ONLINE) else Manifest.open(tickets)
     if manifest is not None:
         check_belongs(manifest, dataset, [split])
 
@@ -124,6 +141,15 @@ def resolve(
     if manifest is not None and manifest.view(split).num_views:
         _check_stored_crops(manifest, split, path, budget, holdout)
     num_patches = grid * grid
+    stages = counts = None
+    if path == "selector":
+        stages = vit.default_stages(model, len(getattr(probe.network, "blocks", ())))
+        vit.check_selector(probe.network, stages)
+        counts = budget.stage_counts(num_patches, len(stages))
+        kept = counts[-1]
+    if match_patches:
+        recipe = replace(recipe, epochs=ceil_count(recipe.epochs * num_patches / kept))
+    chooser = OnlineSelector(selector, weights, online, budget, image_size) if tickets == ONLINE else None
     if path == "small":
         grid = small_grid_side(num_patches, kept)
         image_size = grid * patch_size
@@ -151,6 +177,10 @@ def resolve(
         "mask_seed": seed if mask_seed is None else mask_seed,
         "rc": rc,
         "align": align,
+        "match_patches": match_patches,
+        "read_off": path == "lt" and manifest is not None and budget != manifest.budget,
+        "stages": stages,
+        "counts": counts,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "image_size": image_size,
@@ -160,12 +190,16 @@ def resolve(
         "holdout": holdout,
         "limit": recipe.limit,
         "init": init,
-        "tickets_dir": None if tickets is None else absolute(tickets),
-        "tickets": None if manifest is None else {name: record.get(name) for name in TICKET_FIELDS},
+        "tickets_dir": None if manifest is None else absolute(tickets),
+        "tickets": chooser.record() if chooser else _ticket_record(manifest),
         "recipe": recipe.as_dict(),
         "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
     }
-    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view)
+    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view, chooser)
+
+
+def _ticket_record(manifest: Manifest | None) -> dict[str, Any] | None:
+    return None if manifest is None else {name: manifest.record.get(name) for name in TICKET_FIELDS}
 
 
 def _check_stored_crops(manifest: Manifest, split: str, path: str, budget: Budget, holdout: float) -> None:

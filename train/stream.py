@@ -113,8 +113,10 @@ class TrainStream(IterableDataset):
             for row, sample, tickets in self.config.data.read(shard, members):
                 if tickets is not None and tickets.crops is not None:
                     yield sample, tickets.crops.one(row)
+                elif tickets is not None and self.config.path == "lt":
+                    yield sample, tickets.rank[row].copy()
                 else:
-                    yield sample, tickets.rank[row].copy() if self.config.path == "lt" else None
+                    yield sample, None
 
     def _decode(self, sample: Sample) -> Image.Image | None:
         """The image; None for one that cannot be decoded and is to be skipped."""
@@ -136,7 +138,7 @@ class TrainStream(IterableDataset):
         view: Share = {"pixels": drawn.pixels, "label": sample.label}
         if config.augment.erasing:
             view["erased"] = drawn.erased
-        if config.path not in ("lt", "rc"):
+        if config.path not in ("lt", "rc") or config.data.manifest is None:
             return view
         rank_N = stored
         if config.path == "rc":

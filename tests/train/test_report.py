@@ -245,7 +245,7 @@ MISPAIRED = [
     ({"keys": [f"x/{i:05d}" for i in range(IMAGES)]}, "400 images are missing (such as 'class0/00000') and 400"),
     ({"shift_labels": 1}, "400 labels differ, the first of 'class0/00000': expected 0, found 1"),
     ({"view": "full"}, 'view: expected "center", found "full"'),
-    ({"preprocessing": {"image_size": 48, "crop_pct": 0.9}}, "preprocessing: expected"),
+    ({"preprocessing": {"image_size": 48, "crop_pct": 0.9}}, "preprocessing.crop_pct: expected 1.0, found 0.9"),
     ({"split": "train"}, 'split: expected "val", found "train"'),
     ({"tickets": TICKETS | {"view": "center", "weights_sha256": "0" * 64}}, "they differ in weights_sha256"),
     ({"tickets": TICKETS | {"view": "center", "counts": [10]}}, "they differ in counts: expected [9], found [10]"),
