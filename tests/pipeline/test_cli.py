@@ -166,7 +166,7 @@ def test_inspect_of_a_split_that_is_not_there(tickets):
 
 def test_the_readmes_pandas_lines_work(tickets):
     text = (Path(__file__).parents[2] / "manifests" / "README.md").read_text()
-    (block,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    block, _ = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     code = re.sub(r"^MANIFEST = .*$", f"MANIFEST = {tickets!r}", block, flags=re.MULTILINE)
     names = {}
     exec(code, names)  # noqa: S102 (our own documentation)
