@@ -119,5 +119,11 @@ def box_affine(box: Box, flip: bool = False) -> np.ndarray:
 
 
 def view_to_view(from_affine: np.ndarray, to_affine: np.ndarray) -> np.ndarray:
-    """Map from the unit square of one view to that of another, given both views' maps to source pixels. (2, 3)."""
-    return (np.linalg.inv(to_affine) @ from_affine)[:2]
+    """Map from the unit square of one view to that of another, given both views' maps to source pixels. (2, 3).
+
+    `to_affine` shows a box: it scales and shifts each axis by itself.
+    """
+    scale, origin = to_affine.diagonal()[:2], to_affine[:2, 2]
+    mapped = from_affine[:2] / scale[:, None]
+    mapped[:, 2] -= origin / scale
+    return mapped

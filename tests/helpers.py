@@ -86,17 +86,20 @@ def brightness_rows(path: str, view: View, grid: int, counts: list[int], mask_se
     return rows
 
 
-def write_manifest(dataset: Dataset, root: str, grid: int = 6, sparsity: float = 0.5, predictions: bool = True) -> str:
-    """A true manifest of `dataset`, with a stand-in for the selector; 24-pixel view, mask seed 3, two stages."""
+def write_manifest(
+    dataset: Dataset, root: str, grid: int = 6, sparsity: float = 0.5, predictions: bool = True, image_size: int = 24
+) -> str:
+    """A true manifest of `dataset`, with a stand-in for the selector; mask seed 3, two stages."""
     counts = list(Budget(sparsity=sparsity).stage_counts(grid * grid, 2))
     common = {
         "format_version": FORMAT_VERSION, "dataset": dataset.name, "selector": "bright", "weights_sha256": "ab" * 32,
         "sparsity": sparsity, "stages": [2, 4], "counts": counts, "num_patches": grid * grid, "grid": grid,
-        "patch_size": 24 // grid, "image_size": 24, "mask_seed": 3, "precision": "fp32", "predictions": predictions,
+        "patch_size": image_size // grid, "image_size": image_size, "mask_seed": 3, "precision": "fp32",
+        "predictions": predictions,
     }  # fmt: skip
     splits = {}
     for split, shards in dataset.splits.items():
-        view = View("full" if split == "train" else "center", image_size=24)
+        view = View("full" if split == "train" else "center", image_size)
         per_split = {"view": view.kind, "preprocessing": view.preprocessing()}
         splits[split] = {"samples": 0, "errors": 0, **per_split}
         for shard in shards:

@@ -16,6 +16,9 @@ from vit_tickets.pipeline.crops import Crop, random_resized_crop
 from vit_tickets.train.erasing import draw_box
 from vit_tickets.train.randaugment import RandAugment, apply, trace_back
 
+IDENTITY = np.eye(3, dtype=np.float32)[:2]
+NOWHERE = np.zeros((0, 2, 3), dtype=np.float32)
+
 
 @dataclass(frozen=True)
 class AugmentedView:
@@ -63,16 +66,17 @@ class Augment:
         if interpolation == "random":
             interpolation = ("bilinear", "bicubic")[rng.integers(2)]
         shown = crop.render(image, self.image_size, interpolation)
-        affine, through = crop.affine(), np.tile(np.eye(3)[:2], (self.num_layers, 1, 1))
+        affine, through = crop.affine(), NOWHERE
         if self._operations is not None:
             drawn = self._operations.draw(rng)
             shown = apply(drawn, shown, rng)
             before, passed = trace_back(drawn, self.image_size)
-            affine, through[: len(passed)] = affine @ before, passed[:, :2]
+            affine, through = affine @ before, np.tile(IDENTITY, (self.num_layers, 1, 1))
+            through[: len(passed)] = passed[:, :2]
         elif self.color_jitter:
             shown = jitter(shown, self.color_jitter, rng)
         erased = draw_box(rng, self.erasing, self.image_size)
-        return AugmentedView(images.to_array(shown), affine, through.astype(np.float32), np.array(erased, np.int32))
+        return AugmentedView(images.to_array(shown), affine, through, np.array(erased, np.int32))
 
 
 def jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:

@@ -25,15 +25,19 @@ class ShardTickets:
     crops: CropRows | None = None
 
 
-def read_tickets(manifest: Manifest, split: str, shard: Shard) -> ShardTickets:
-    """Rows of `shard`; raises UserError where manifest and dataset do not belong together."""
-    table, path, view = manifest.read(split, shard), manifest.path_of(split, shard), manifest.view(split)
-    keys, num_patches = table["key"].to_pylist(), manifest.num_patches_of(split)
+def read_tickets(
+    manifest: Manifest, split: str, shard: Shard, columns: tuple[str, ...] = ("rank", "rc")
+) -> ShardTickets:
+    """Rows of `shard`, of `columns` only; raises UserError where manifest and dataset do not belong together."""
+    path, view, num_patches = manifest.path_of(split, shard), manifest.view(split), manifest.num_patches_of(split)
     if view.num_views:
-        return ShardTickets(keys, crops=read_crop_rows(table, view.num_views, num_patches, path))
-    rank, _ = list_matrix(table["rank"], num_patches, path)
-    rc, _ = list_matrix(table["rc"], manifest.kept_of(split), path)
-    return ShardTickets(keys, rank, rc)
+        table = manifest.read(split, shard, ["key", "box", "flip", "lt"])
+        crops = read_crop_rows(table, view.num_views, num_patches, path)
+        return ShardTickets(table["key"].to_pylist(), crops=crops)
+    table = manifest.read(split, shard, ["key", *columns])
+    rank = list_matrix(table["rank"], num_patches, path)[0] if "rank" in columns else None
+    rc = list_matrix(table["rc"], manifest.kept_of(split), path)[0] if "rc" in columns else None
+    return ShardTickets(table["key"].to_pylist(), rank, rc)
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,11 @@ class SplitData:
         """Images of the split that the manifest gives an error for."""
         return 0 if self.manifest is None else self.manifest.split_record(self.split)["errors"]
 
-    def read(self, shard_number: int, members: np.ndarray) -> Iterator[tuple[int, Sample, ShardTickets | None]]:
+    def read(
+        self, shard_number: int, members: np.ndarray, columns: tuple[str, ...] = ("rank", "rc")
+    ) -> Iterator[tuple[int, Sample, ShardTickets | None]]:
         """Yield (row, sample, tickets or None) for `members` of a shard, ascending, counted among its samples that take
-        part.
+        part; of the tickets `columns` alone.
 
         Raises UserError where the shard's keys are not those of the manifest's rows.
         """
@@ -109,7 +115,7 @@ class SplitData:
             return
         shard, mask = self.shards[shard_number], self.members[shard_number]
         rows = iter((members if mask is None else np.flatnonzero(mask)[members]).tolist())
-        tickets = None if self.manifest is None else read_tickets(self.manifest, self.split, shard)
+        tickets = None if self.manifest is None else read_tickets(self.manifest, self.split, shard, columns)
         row, wanted = -1, next(rows)
         for row, sample in enumerate(read_shard(self.dataset.path_of(shard))):
             if tickets is not None and tickets.keys[row] != sample.key:

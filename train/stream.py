@@ -21,7 +21,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import random_rank, rank_dtype
 from vit_tickets.pipeline.shards import Sample
 from vit_tickets.pipeline.views import box_affine, view_to_view
-from vit_tickets.train.augment import Augment
+from vit_tickets.train.augment import IDENTITY, Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.loader import Share, collate, join, shares_of
 from vit_tickets.train.plan import Lane, Plan, Position
@@ -109,8 +109,9 @@ class TrainStream(IterableDataset):
     def _raw(self, lane: Lane) -> Iterator[tuple[Sample, np.ndarray | CropRows | None]]:
         """The samples of the lane's visits, with their stored crops where the manifest has them, else on path `lt` with
         their ranks."""
+        columns = ("rank",) if self.config.path == "lt" else ()
         for shard, members in lane.stretches():
-            for row, sample, tickets in self.config.data.read(shard, members):
+            for row, sample, tickets in self.config.data.read(shard, members, columns):
                 if tickets is not None and tickets.crops is not None:
                     yield sample, tickets.crops.one(row)
                 elif tickets is not None and self.config.path == "lt":
@@ -148,11 +149,12 @@ class TrainStream(IterableDataset):
             rank_N = random_rank(config.mask_seed, name, num_patches, number).astype(rank_dtype(num_patches))
             if own_grid:
                 return view | {"rank": rank_N}
-        view |= {"rank": rank_N, "affine": np.eye(3, dtype=np.float32)[:2]}
-        if config.align:
-            width, height = image.size
-            shown = box_affine(config.data.stored_view.box(height, width)) if crop is None else crop.affine()
-            view |= {"affine": view_to_view(drawn.affine, shown).astype(np.float32), "through": drawn.through}
+        view["rank"] = rank_N
+        if not config.align:
+            return view | {"affine": IDENTITY}
+        width, height = image.size
+        shown = box_affine(config.data.stored_view.box(height, width)) if crop is None else crop.affine()
+        view["affine"], view["through"] = view_to_view(drawn.affine, shown).astype(np.float32), drawn.through
         return view
 
 

@@ -2,11 +2,11 @@
 
 import argparse
 
-from . import loader, selection, step
+from . import loader, online, selection, step
 from .harness import Finding, Options
 from .report import headline, machine, table, write_json
 
-BENCHMARKS = {"selection": selection.run, "step": step.run, "loader": loader.run}
+BENCHMARKS = {"selection": selection.run, "step": step.run, "loader": loader.run, "online": online.run}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -78,6 +78,18 @@ def selection(shape: Shape, stages: tuple[int, ...], plan: tuple[int, ...]) -> i
     return total + (T + 1) * D * D + T * D
 
 
+def pruned_forward(shape: Shape, stages: tuple[int, ...], plan: tuple[int, ...]) -> int:
+    """The authors' selector: token identification on the way, and on to the classifier."""
+    total, patches, kept = embedding(shape, shape.num_patches), shape.num_patches, dict(zip(stages, plan, strict=True))
+    for block in range(1, shape.depth + 1):
+        total += attention(shape, patches)
+        if block in kept:
+            total += (patches + shape.num_prefix) * shape.width
+            patches = kept[block]
+        total += mlp(shape, patches)
+    return total + shape.width * shape.classes
+
+
 def training_step(shape: Shape, kept: int | None = None) -> int:
     """Forward and backward: every product costs three times its forward, the embedding twice (pixels get no gradient).
 

@@ -135,7 +135,9 @@ def test_skipping_ahead_decodes_and_opens_nothing_that_is_skipped(numbered_data,
     decoded, opened = [], []
     decode, read = images.decode, stream.SplitData.read
     monkeypatch.setattr(stream.images, "decode", lambda data, limit: decoded.append(1) or decode(data, limit))
-    monkeypatch.setattr(stream.SplitData, "read", lambda self, n, m: opened.append((n, len(m))) or read(self, n, m))
+    monkeypatch.setattr(
+        stream.SplitData, "read", lambda self, n, m, c: opened.append((n, len(m))) or read(self, n, m, c)
+    )
     second = trainer(numbered_data, tmp_path, recipe=RECIPE.override(ema=0.9))
     second.restore()
     assert second.position == Position(0, (Segment(1, 1, 5),))
