@@ -27,6 +27,7 @@ FORMATS = ("parquet", "webdataset")
 )
 @click.option("--crop-seed", type=int, help="Of the crops that crops:V and crops-mean:V draw.  [default: 0]")
 @click.option("--crop-scale", type=float, help="Least share of the image's area in a crop.  [default: 0.08]")
+@click.option("--crop-flip", type=click.FloatRange(0, 1), help="Probability that a crop is mirrored.  [default: 0.5]")
 @click.option("--crop-ranks", is_flag=True, help="With crops:V: also store the rank of every crop's patches.")
 @click.option("--format", "formats", default="parquet", show_default=True, help="parquet, or parquet,webdataset.")
 @click.option(
@@ -53,7 +54,8 @@ FORMATS = ("parquet", "webdataset")
 )
 @overwrite_option
 def generate(
-    dataset, sparsity, keep_rate, selector, weights, out, splits, view, crop_seed, crop_scale, crop_ranks, formats,
+    dataset, sparsity, keep_rate, selector, weights, out, splits, view, crop_seed, crop_scale, crop_flip, crop_ranks,
+    formats,
     engine, ray_address, workers, batch_size, device, precision, predictions, stages, mask_seed, max_pixels, overwrite,
 ):  # fmt: skip
     """Select the ticket of every image in DATASET, once, and write the manifest.
@@ -80,7 +82,7 @@ def generate(
     wanted = formats.split(",")
     if not set(wanted) <= set(FORMATS) or "parquet" not in wanted:
         raise UserError(f"--format: expected parquet or parquet,webdataset, found {formats!r}")
-    draw = {"crop_seed": crop_seed, "crop_scale": crop_scale}
+    draw = {"crop_seed": crop_seed, "crop_scale": crop_scale, "crop_flip": crop_flip}
     given = {name: value for name, value in draw.items() if value is not None}
     check_view(view, [*given, *(["crop_ranks"] if crop_ranks else [])], wanted, predictions)
     opened = open_or_build(dataset)

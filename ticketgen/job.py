@@ -47,11 +47,12 @@ class Request:
     overwrite: bool = False
     crop_seed: int = 0
     crop_scale: float = 0.08
+    crop_flip: float = 0.5
     crop_ranks: bool = False
 
     def view_of(self, split: str) -> View:
         """What the selector sees of the images of `split`."""
-        return self.selector.view(view_kind(self.view, split), self.crop_seed, self.crop_scale)
+        return self.selector.view(view_kind(self.view, split), self.crop_seed, self.crop_scale, self.crop_flip)
 
 
 @dataclass(frozen=True)

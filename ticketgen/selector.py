@@ -41,9 +41,9 @@ class SelectorSpec:
     def image_size(self) -> int:
         return self.view_record["image_size"]
 
-    def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08) -> View:
+    def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08, crop_flip: float = 0.5) -> View:
         """The view `kind` as this selector sees it: full@2 at twice its image size, all else at its own."""
-        own = View(kind, **self.view_record, crop_seed=crop_seed, crop_scale=crop_scale)
+        own = View(kind, **self.view_record, crop_seed=crop_seed, crop_scale=crop_scale, crop_flip=crop_flip)
         return replace(own, image_size=2 * own.image_size) if kind == FULL_2 else own
 
 
