@@ -13,6 +13,22 @@ SHARE = click.FloatRange(0, 1, max_open=True)
 WHOLE = click.FloatRange(0, 1, min_open=True)
 COUNT = click.IntRange(1)
 
+
+class Span(click.ParamType):
+    """START:END, two numbers of epochs from 0 on; (start, end)."""
+
+    name = "start:end"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            start, end = map(float, value.split(":"))
+        except ValueError:
+            self.fail(f"expected two numbers of epochs such as 10:110, found {value!r}", param, ctx)
+        return start, end
+
+
 OPTIONS = (
     click.option(
         "--recipe",
@@ -82,9 +98,9 @@ OPTIONS = (
     ),
     click.option(
         "--keep-warmup",
-        type=(NOT_NEGATIVE, NOT_NEGATIVE),
-        metavar="START END",
-        help="Keep all patches until epoch START, then fewer (a cosine), the ticket from END on; 0 0: at once.",
+        type=Span(),
+        metavar="START:END",
+        help="Keep all patches until epoch START, then fewer (a cosine), the ticket from END on; 0:0: at once.",
     ),
     click.option("--image-size", type=COUNT, help="Side of the training view.  [default: the manifest's, the model's]"),
     click.option("--patch-size", type=COUNT, help="Side of a patch, or of an occluded cell."),

@@ -113,7 +113,7 @@ class Recipe:
             raise UserError(f"expected a cool-down of less than {self.epochs} epochs, found {self.cooldown_epochs:g}")
         if self.keep_warmup is not None and not 0 <= self.keep_warmup[0] <= self.keep_warmup[1]:
             start, end = self.keep_warmup
-            raise UserError(f"expected a keep-rate warm-up from START to a later END, found {start:g} {end:g}")
+            raise UserError(f"expected a keep-rate warm-up from START to a later END, found {start:g}:{end:g}")
         if self.rand_augment is not None and not self.rand_augment.startswith("rand-"):
             raise UserError(f"expected RandAugment as rand-m9-mstd0.5-inc1, or {NONE}, found {self.rand_augment!r}")
 

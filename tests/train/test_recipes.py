@@ -122,7 +122,7 @@ def test_repeats_and_views_per_decode_stand_for_each_other():
     [
         ({"views_per_decode": 2}, "a number of repeats that 2 views per decode divide, found 3"),
         ({"epochs": 5, "cooldown_epochs": 5}, "a cool-down of less than 5 epochs, found 5"),
-        ({"keep_warmup": (20.0, 10.0)}, "from START to a later END, found 20 10"),
+        ({"keep_warmup": (20.0, 10.0)}, "from START to a later END, found 20:10"),
         ({"rand_augment": "m9"}, "RandAugment as rand-m9-mstd0.5-inc1, or none, found 'm9'"),
     ],
 )
@@ -164,7 +164,7 @@ TYPED = {
     "repeats": ("2", 2),
     "views_per_decode": ("1", 1),
     "crop_pct": ("0.8", 0.8),
-    "keep_warmup": ("0 1", [0.0, 1.0]),
+    "keep_warmup": ("0:1", [0.0, 1.0]),
     "limit": ("40", 40),
     "image_size": ("24", 24),
     "patch_size": ("4", 4),
@@ -197,3 +197,6 @@ def test_a_recipe_can_be_named(numbered_data, tmp_path):
     wrong = CliRunner().invoke(main, [*command, "--recipe", "vgg"])
     assert wrong.exit_code == 2
     assert "'vgg' is not one of 'deit', 'swin'" in wrong.output
+    wrong = CliRunner().invoke(main, [*command, "--keep-warmup", "10"])
+    assert wrong.exit_code == 2
+    assert "expected two numbers of epochs such as 10:110, found '10'" in wrong.output
