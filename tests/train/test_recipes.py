@@ -9,7 +9,17 @@ from click.testing import CliRunner
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.recipe import NAMES, Recipe
-from vit_tickets.train.recipes import CIFAR_DEIT, CIFAR_RESNET, DEIT, DIGITS, RECIPES, RESNET50, SWIN, recipe_for
+from vit_tickets.train.recipes import (
+    CIFAR_DEIT,
+    CIFAR_RESNET,
+    DEIT,
+    DIGITS,
+    RECIPES,
+    RESNET50,
+    SELECTOR,
+    SWIN,
+    recipe_for,
+)
 
 # REFERENCE.md section 3, paragraph by paragraph; rates there are effective ones, for the recipe's own batch.
 # "DeiT-T/S/M/B"
@@ -52,6 +62,13 @@ DIGITS_VALUES = {
 }  # fmt: skip
 
 
+# section 1, "Fine-tune recipe"
+SELECTOR_VALUES = DEIT_VALUES | {
+    "epochs": 30, "batch_size": 2048, "weight_decay": 1e-6, "warmup_epochs": 0, "drop_path": 0.0, "peak_lr": 8e-5,
+    "end_lr": 2e-6,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("recipe", "values"),
     [
@@ -61,6 +78,7 @@ DIGITS_VALUES = {
         (CIFAR_DEIT, CIFAR_DEIT_VALUES),
         (CIFAR_RESNET, CIFAR_RESNET_VALUES),
         (DIGITS, DIGITS_VALUES),
+        (SELECTOR, SELECTOR_VALUES),
     ],
     ids=NAMES,
 )
