@@ -65,6 +65,11 @@ class Group:
         return max(counts, default=0)
 
     @property
+    def read_off(self) -> bool:
+        """Whether a run's tickets were read off the ranks of a manifest made for another budget."""
+        return any(run.config.get("read_off") for run in self.runs)
+
+    @property
     def kept(self) -> tuple[int, int] | None:
         """(patches kept, patches of an image) of the first run with a budget; None where none says."""
         budgeted = [run.config for run in self.runs if run.path in ("lt", "rc") and run.config.get("num_patches")]

@@ -69,6 +69,8 @@ def title(group: Group) -> str:
         parts.append(f"sparsity {sparsity:g}" if keep_rate is None else f"keep rate {keep_rate:g}")
     if group.kept:
         parts.append(f"{group.kept[0]} of {group.kept[1]} patches")
+    if group.read_off:
+        parts.append("read off the ranks of a manifest for another budget")
     if not group.can_drop_patches:
         parts.append("dropped patches set to zero")
     if group.reference is None:

@@ -100,6 +100,7 @@ class RunResult:
     def settings(self) -> dict[str, Any]:
         """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
         names = ("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit")
+        names += ("rc", "align", "precision")
         return (self.config.get("recipe") or {}) | {name: self.config[name] for name in names if name in self.config}
 
     @property

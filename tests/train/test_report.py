@@ -320,3 +320,8 @@ def test_without_matplotlib_the_rest_is_written(four, tmp_path, monkeypatch):
     assert "pip install 'vit-tickets[report]'" in made.text
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.json", "report.md"]
     assert "report.png" not in made.markdown
+
+
+def test_a_budget_that_was_read_off_is_marked(tmp_path):
+    runs = [write_run(tmp_path, path, read_off=path == "lt") for path in ("dense", "lt", "rc")]
+    assert "9 of 36 patches, read off the ranks of a manifest for another budget; " in report(runs).text
