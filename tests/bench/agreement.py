@@ -157,9 +157,8 @@ class Draw:
     step: int
 
 
-Made = tuple[
-    Tensor, dict[str, Tensor]
-]  # what the model sees, (2, 3, S, S), and by row the masks, bool (sparsities, 2, N)
+# What the model sees of a draw, (2, 3, S, S), and by row the masks, bool (sparsities, 2, N).
+Made = tuple[Tensor, dict[str, Tensor]]
 
 
 def on_random_views(trainer: Trainer, draw: Draw, counts: dict[float, int]) -> Made:

@@ -42,6 +42,7 @@ from .agreement import CROPS, SPARSITIES, SPLIT, WHOLE, Agreement, measure
 from .report import headline, machine
 
 MODEL = "deit_tiny"
+MARKS = ("chance", "ceiling")
 
 
 def generate(
@@ -60,11 +61,11 @@ def generate(
 
 
 def table(found: list[Agreement]) -> str:
-    """One line per row, one column per kind of view and sparsity: mean ± standard error."""
+    """One line per row, one column per kind of view and sparsity: mean ± standard error. The marks come last."""
     columns = list(dict.fromkeys((entry.kind, entry.sparsity) for entry in found))
     cells = {(entry.row, entry.kind, entry.sparsity): f"{entry.iou:.3f} ± {entry.error:.3f}" for entry in found}
     lines = [["mean IoU with online", *(f"{kind} {s:g}" for kind, s in columns)]]
-    for row in dict.fromkeys(entry.row for entry in found):
+    for row in sorted(dict.fromkeys(entry.row for entry in found), key=lambda row: row in MARKS):
         lines.append([row, *(cells[row, *column] for column in columns)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
@@ -93,6 +94,8 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, help="threads that write the manifests (default: all cores)")
     parser.add_argument("--json", metavar="FILE", help="write the figures and the machine to FILE")
     chosen = parser.parse_args(args)
+    if chosen.views < 1:
+        parser.error(f"--views: expected at least 1, found {chosen.views}")
     record, started = machine(), time.perf_counter()
     print(headline(record), flush=True)
     weights = pictures.shared() / "weights" / f"{MODEL}_patch16_224.safetensors"
@@ -108,7 +111,8 @@ def main(args: list[str] | None = None) -> None:
         stage_1_s, started = time.perf_counter() - started, time.perf_counter()
         found = measure(dataset, spec, manifests, chosen.views)
     seconds = {"manifests": round(stage_1_s, 1), "views": round(time.perf_counter() - started, 1)}
-    print(f"\n{chosen.images // 2 * 2} photographs, {chosen.views} views of each, {MODEL}; {json.dumps(seconds)} s")
+    used = f"{chosen.images // 2 * 2} photographs, random views of each: {chosen.views}"
+    print(f"\n{used}; {MODEL}; {stage_1_s:.0f} s for manifests, {seconds['views']:.0f} s for views")
     print(table(found))
     if chosen.json:
         settings = {"images": chosen.images, "views": chosen.views, "selector": MODEL, "seconds": seconds}
