@@ -237,33 +237,40 @@ def measure(
     progress: bool = True,
 ) -> list[Agreement]:
     """All rows of all `kinds` over the pairs of images of `dataset`; an odd one is left out."""
+    with tqdm(total=dataset.samples(SPLIT) // 2 * 2, desc="fidelity", unit="img", disable=not progress) as bar:
+        values = all_values(stored(dataset, manifests), spec, num_views, kinds, bar)
+    return [
+        agreement(kind, row, s, of_row)
+        for (kind, row), by_sparsity in values.items()
+        for s, of_row in zip(SPARSITIES, by_sparsity, strict=True)
+    ]
+
+
+def all_values(
+    tickets: Iterator[Ticket], spec: SelectorSpec, num_views: int, kinds: dict[str, Recipe], bar: tqdm
+) -> dict[tuple[str, str], Tensor]:
+    """By kind and row the IoU of every view, (sparsities, pairs, views of both images)."""
     device = resolve_device("auto")
     selector = Selector(spec, device)
     plans = [Budget(s).stage_counts(spec.num_patches, len(spec.stages)) for s in SPARSITIES]
     counts = {s: plan[-1] for s, plan in zip(SPARSITIES, plans, strict=True)}
     trainers = {kind: Trainer(recipe, spec, device) for kind, recipe in kinds.items()}
-    found: dict[str, dict[str, list[Tensor]]] = {kind: {} for kind in kinds}
-    tickets, first = stored(dataset, manifests), 0
-    with tqdm(total=dataset.samples(SPLIT) // 2 * 2, desc="fidelity", unit="img", disable=not progress) as bar:
-        while pairs := list(islice(zip(tickets, tickets, strict=False), CHUNK)):
-            draws = [
-                Draw(pair, number, num_views * (first + place) + number)
-                for place, pair in enumerate(pairs)
-                for number in range(num_views)
-            ]
-            for kind, trainer in trainers.items():
-                parts = compare(selector, plans, [on_random_views(trainer, draw, counts) for draw in draws], True)
-                parts |= compare(selector, plans, [on_stored_crops(trainer, draw, counts) for draw in draws], False)
-                for row, values in parts.items():
-                    found[kind].setdefault(row, []).append(values)
-            first += len(pairs)
-            bar.update(2 * len(pairs))
-    return [
-        agreement(kind, row, s, values)
-        for kind, rows in found.items()
-        for row, chunks in rows.items()
-        for s, values in zip(SPARSITIES, torch.cat(chunks, dim=1).view(len(SPARSITIES), first, -1), strict=True)
-    ]
+    found: dict[tuple[str, str], list[Tensor]] = {}
+    first = 0
+    while pairs := list(islice(zip(tickets, tickets, strict=False), CHUNK)):
+        draws = [
+            Draw(pair, number, num_views * (first + place) + number)
+            for place, pair in enumerate(pairs)
+            for number in range(num_views)
+        ]
+        for kind, trainer in trainers.items():
+            rows = compare(selector, plans, [on_random_views(trainer, draw, counts) for draw in draws], True)
+            rows |= compare(selector, plans, [on_stored_crops(trainer, draw, counts) for draw in draws], False)
+            for row, values in rows.items():
+                found.setdefault((kind, row), []).append(values.view(len(SPARSITIES), len(pairs), -1))
+        first += len(pairs)
+        bar.update(2 * len(pairs))
+    return {name: torch.cat(chunks, dim=1) for name, chunks in found.items()}
 
 
 def agreement(kind: str, row: str, sparsity: float, values: Tensor) -> Agreement:
