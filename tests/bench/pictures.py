@@ -17,10 +17,19 @@ def write(target: str, count: int) -> str:
     return "synthetic JPEGs"
 
 
+def shared() -> Path:
+    """The folder of the shared real data (data/, weights/), which need not be there."""
+    return Path(os.environ.get("VIT_TICKETS_SHARED", "../shared"))
+
+
+def photographs() -> list[Path]:
+    """The shared photographs, class by class; empty where they are not."""
+    return sorted((shared() / "data/imagenet-samples/train").glob("*/*.JPEG"))
+
+
 def copy_photographs(target: str, count: int) -> bool:
     """The first `count` photographs of the shared data, as an image folder; False where there are not so many."""
-    shared = Path(os.environ.get("VIT_TICKETS_SHARED", "../shared"))
-    found = sorted((shared / "data/imagenet-samples/train").glob("*/*.JPEG"))[:count]
+    found = photographs()[:count]
     if len(found) < count:
         return False
     for path in found:
