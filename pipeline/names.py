@@ -49,10 +49,10 @@ def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto
     return f"manifests/{dataset}-{short_name(selector)}-{budget.label}{suffix}"
 
 
-def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int) -> str:
-    """`runs/<dataset>-<model>-<path>-s<S>-seed<n>`; dense runs have no budget."""
+def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int, variant: str = "") -> str:
+    """`runs/<dataset>-<model>-<path>-s<S>-seed<n>`; dense runs have no budget, a `variant` stands before the seed."""
     middle = path if path == "dense" else f"{path}-{budget.label}"
-    return f"runs/{dataset}-{short_name(model)}-{middle}-seed{seed}"
+    return f"runs/{dataset}-{short_name(model)}-{middle}{variant and f'-{variant}'}-seed{seed}"
 
 
 def default_selector(source: str) -> str:

@@ -39,7 +39,8 @@ workers_option = click.option(
     type=click.Choice(["full", "truncated"]),
     default="full",
     show_default=True,
-    help="Run the online selector to its end, as the authors do, or only to the last identification.",
+    help="With --tickets online: run the selector to its end, as the authors do, or only to the last identification "
+    "(the same tickets).",
 )
 @click.option(
     "--sparsity",
@@ -161,7 +162,10 @@ def train(
             click.echo(describe(run, trainer, todo))
         trainer.fit()
         if here.is_main:
-            click.echo(f"{run.root}: done{trainer.result()}; score it with `vit-tickets evaluate {run.root}`")
+            use = f"score it with `vit-tickets evaluate {run.root}`"
+            if path == "selector":
+                use = f"select with it: `vit-tickets generate {dataset} --selector {run.root}`"
+            click.echo(f"{run.root}: done{trainer.result()}; {use}")
 
 
 def yield_while_waiting() -> None:
@@ -181,7 +185,11 @@ def describe(run, trainer, todo: str) -> str:
         share += f" (chosen online by {run.online.name}, {run.online.mode})"
     images = f"{sum(trainer.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position
-    begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps" if todo == "resume" else "from scratch"
+    begun = f"from the weights of {config['init']}" if config["init"] else "from scratch"
+    if todo == "resume":
+        begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps"
+    if run.recipe.repeats > 1:
+        images += f" ({trainer.stream.plan.samples_per_epoch:,} an epoch, {run.recipe.repeats} views of each)"
     return (
         f"{run.root}: {config['model']} on {run.path}, {share} at {run.image_size} px, {images}, "
         f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']} "

@@ -114,6 +114,11 @@ def check_on(data: SplitData, on: list[str], path: str) -> None:
             raise UserError(f"a run on path small is evaluated on dense alone, at its own resolution; found {how!r}")
         if how != "dense" and data.manifest is None:
             raise UserError(f"evaluating on {how} needs --tickets MANIFEST")
+    if data.manifest is not None and data.stored_view.num_views:
+        raise UserError(
+            f"expected one ticket per image to evaluate on, found those of random crops ({data.stored_view.kind}) in "
+            f"split {data.split!r} of {data.manifest.root}; --split val has evaluation crops"
+        )
 
 
 def evaluate_to(

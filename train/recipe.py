@@ -1,5 +1,6 @@
 """What a recipe is: every setting that decides what a run learns, and how options change it."""
 
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "epoch")
 INTERPOLATIONS = ("bicubic", "random")
 NONE = "none"
+RAND_AUGMENT = r"rand(-(m|n|inc|mmax)\d+|-(p|mstd)\d+(\.\d+)?|-mstdinf|-t\w+)*"  # what timm reads; it skips the rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,12 @@ class Recipe:
         if self.keep_warmup is not None and not 0 <= self.keep_warmup[0] <= self.keep_warmup[1]:
             start, end = self.keep_warmup
             raise UserError(f"expected a keep-rate warm-up from START to a later END, found {start:g}:{end:g}")
-        if self.rand_augment is not None and not self.rand_augment.startswith("rand-"):
+        if self.keep_warmup is not None and self.keep_warmup[1] > self.epochs:
+            raise UserError(
+                f"expected a keep-rate warm-up that ends within the run's {self.epochs} epochs, "
+                f"found {self.keep_warmup[1]:g}"
+            )
+        if self.rand_augment is not None and not re.fullmatch(RAND_AUGMENT, self.rand_augment):
             raise UserError(f"expected RandAugment as rand-m9-mstd0.5-inc1, or {NONE}, found {self.rand_augment!r}")
 
     @property

@@ -113,8 +113,15 @@ def resolve(
         raise UserError(f"path {path} needs --tickets MANIFEST, as written by `vit-tickets generate`")
     if path == "selector" and init is None:
         raise UserError("path selector needs --init, the dense weights (a file or a run) that it fine-tunes")
-    if tickets == ONLINE and (path != "lt" or selector is None):
-        raise UserError(f"--tickets online is for path lt and needs --selector; found path {path}")
+    if tickets == ONLINE and selector is None:
+        raise UserError("--tickets online needs --selector, a timm ViT or a finished run")
+    only = {"--tickets online": (tickets == ONLINE, ("lt",)), f"--rc {rc}": (rc != "fixed", ("rc",))}
+    only["--no-align"] = not align, ("lt", "rc")
+    for option, (given, paths) in only.items():
+        if given and path not in paths:
+            raise UserError(f"{option} is for path {' and '.join(paths)}; found path {path}")
+    if tickets != ONLINE and selector is not None:
+        raise UserError("--selector is for --tickets online; a manifest has its own")
     if match_patches and path not in ("lt", "rc"):
         raise UserError(f"--match-patches is for paths that drop patches, lt and rc; found path {path}")
     if not 0 <= holdout < 1:
@@ -159,7 +166,9 @@ def resolve(
         "center", image_size, recipe.crop_pct or cfg.get("crop_pct", 1.0), cfg.get("interpolation", "bicubic"),
         cfg["mean"], cfg["std"],
     )  # fmt: skip
-    root = out or run_name(dataset.name, model, path, budget, seed)
+    chosen = {"online": tickets == ONLINE, f"rc-{rc}": rc != "fixed", "no-align": not align}
+    variant = "-".join(name for name, is_so in chosen.items() if is_so)
+    root = out or run_name(dataset.name, model, path, budget, seed, variant)
     config = {
         "format_version": FORMAT_VERSION,
         "dataset": dataset.name,
@@ -256,7 +265,7 @@ def claim(run: Run, resume: bool, overwrite: bool) -> str:
         return "start"
     found = files.read_json(path)
     if different := difference(_identity(run.config), _identity(found)):
-        raise UserError(f"{run.root} holds another run: {different}; pass --overwrite or another --out")
+        raise UserError(f"{run.root} holds another run: {different}; repeat its settings, or pass another --out")
     if files.exists(run.place(FINAL)):
         return "finished"
     if not files.exists(run.place(LAST)):

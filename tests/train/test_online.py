@@ -76,6 +76,9 @@ def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, 
         ({"tickets": "online", "selector": "DENSE", "online": "half"}, "found 'half'"),
         ({"path": "selector"}, "needs --init"),
         ({"path": "dense", "match_patches": True}, "lt and rc; found path dense"),
+        ({"path": "dense", "rc": "fresh"}, "--rc fresh is for path rc; found path dense"),
+        ({"path": "dense", "align": False}, "--no-align is for path lt and rc; found path dense"),
+        ({"path": "dense", "selector": "DENSE"}, "--selector is for --tickets online; a manifest has its own"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(numbered_data, dense, tmp_path, options, message):

@@ -141,6 +141,8 @@ def test_repeats_and_views_per_decode_stand_for_each_other():
         ({"views_per_decode": 2}, "a number of repeats that 2 views per decode divide, found 3"),
         ({"epochs": 5, "cooldown_epochs": 5}, "a cool-down of less than 5 epochs, found 5"),
         ({"keep_warmup": (20.0, 10.0)}, "from START to a later END, found 20:10"),
+        ({"keep_warmup": (10.0, 400.0)}, "that ends within the run's 300 epochs, found 400"),
+        ({"rand_augment": "rand-m9-zzz"}, "or none, found 'rand-m9-zzz'"),
         ({"rand_augment": "m9"}, "RandAugment as rand-m9-mstd0.5-inc1, or none, found 'm9'"),
     ],
 )

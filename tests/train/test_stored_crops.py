@@ -14,6 +14,7 @@ from vit_tickets.train.alignment import keep_best, resample, value_map
 from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
+from vit_tickets.train.evaluate import check_on
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.recipes import DIGITS
 from vit_tickets.train.run import resolve
@@ -80,6 +81,12 @@ def test_a_run_on_stored_crops_ends(numbered_data, crops_manifest, tmp_path):
         )
         Trainer(run, World(0, 1, "cpu"), Options(0, progress=False)).fit()
         assert (tmp_path / path / "final.safetensors").exists()
+
+
+def test_random_crops_are_no_tickets_to_evaluate_on(numbered_data, crops_manifest):
+    split = SplitData(Dataset.open(numbered_data), "train", Manifest.open(crops_manifest))
+    with pytest.raises(UserError, match=r"expected one ticket per image .*, found those of random crops \(crops:3\)"):
+        check_on(split, ["lt"], "lt")
 
 
 def test_what_masks_cannot_give_is_refused(numbered_data, crops_manifest, tmp_path):
