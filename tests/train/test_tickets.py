@@ -162,9 +162,11 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
         stream = TrainStream(replace(config, seed=seed))
         drawn = zip(samples[:8], rank, images, strict=False)
         batch = collate([stream._view(0, 0, sample, ranks, image) for sample, ranks, image in drawn])
-        recipe = SimpleNamespace(mixup=mixing[0], cutmix=mixing[1], mix_prob=1.0, mix_switch=0.5, smoothing=0.1)
+        recipe = SimpleNamespace(
+            online=None, mixup=mixing[0], cutmix=mixing[1], mix_prob=1.0, mix_switch=0.5, smoothing=0.1
+        )
         run = SimpleNamespace(
-            eval_view=view, grid=grid, image_size=32, recipe=recipe, config={"seed": seed, "num_classes": 2}
+            online=None, eval_view=view, grid=grid, image_size=32, recipe=recipe, config={"seed": seed, "num_classes": 2}
         )  # fmt: skip
         prepare = Preparation(run, "cpu")
         expected = prepare(batch, 3, 0, 20).kept_BK
@@ -367,7 +369,9 @@ def test_tickets_of_another_dataset_are_told_apart(small_source, tmp_path):
     manifest = write_manifest(Dataset.open(str(tmp_path / "packed")), str(tmp_path / "m"))
     with pytest.raises(UserError, match=r"expected all 23 images among .*, found 19 missing, such as 'cat/"):
         with_rows(folder, Tickets.open(manifest))
-    folder.reader = SimpleNamespace()
+    folder.reader = SimpleNamespace(
+        online=None,
+    )
     with pytest.raises(UserError, match="expected a dataset of timm's over an image folder, found one over Simple"):
         with_rows(folder, Tickets.open(manifest))
 
