@@ -115,8 +115,8 @@ class Trainer:
         )  # fmt: skip
         self.further = replace(self.augment, min_scale=1.0, hflip=0.0)  # all but the crop and the flip
         run = SimpleNamespace(
-            online=None, recipe=recipe, config={"seed": SEED, "num_classes": 1000}, image_size=self.side, grid=self.grid,
-            eval_view=view,
+            online=None, recipe=recipe, config={"seed": SEED, "num_classes": 1000}, image_size=self.side,
+            grid=self.grid, eval_view=view,
         )  # fmt: skip
         self.prepare = Preparation(run, device)
 

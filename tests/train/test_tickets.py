@@ -166,7 +166,8 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
             online=None, mixup=mixing[0], cutmix=mixing[1], mix_prob=1.0, mix_switch=0.5, smoothing=0.1
         )
         run = SimpleNamespace(
-            online=None, eval_view=view, grid=grid, image_size=32, recipe=recipe, config={"seed": seed, "num_classes": 2}
+            online=None, eval_view=view, grid=grid, image_size=32, recipe=recipe,
+            config={"seed": seed, "num_classes": 2},
         )  # fmt: skip
         prepare = Preparation(run, "cpu")
         expected = prepare(batch, 3, 0, 20).kept_BK
