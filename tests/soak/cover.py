@@ -166,14 +166,14 @@ def run() -> bool:
     trials = plain_trials() + interrupted_trials()
     print(f"cover: shards of {SIZES} samples, batches of {BATCH}, {EPOCHS} epochs of {STEPS} steps")
     first, again, other = covers(trials), covers(trials), covers(plain_trials(), seed=1)
-    print(f"{'ranks x workers':54}{'samples an epoch':18}{'twice':8}{'left out':10}fault")
+    print(f"{'ranks x workers':56}{'samples an epoch':18}{'twice':8}{'left out':10}fault")
     good = True
     for cover, repeated in zip(first, again, strict=True):
         wrong = faults(cover) + ([] if cover.orders == repeated.orders else ["another order in the second try"])
         good &= not wrong
         seen, doubled = "/".join(map(str, cover.seen)), "/".join(map(str, cover.doubled))
         left_out = "/".join(str(len(out)) for out in cover.left_out)
-        print(f"{cover.trial!s:54}{seen:18}{doubled:8}{left_out:10}{'; '.join(wrong) or 'none'}")
+        print(f"{cover.trial!s:56}{seen:18}{doubled:8}{left_out:10}{'; '.join(wrong) or 'none'}")
     differ = sum(a.orders != b.orders for a, b in zip(first, other, strict=False))
     print(f"another seed gives another order in {differ} of {len(other)}; the same seed the same one in all")
     return good and differ == len(other)
