@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from vit_tickets.pipeline.crops import Crop
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import unpack_masks
+from vit_tickets.pipeline.manifests import one_array, unpack_masks
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_crop_rows(table: pa.Table, num_views: int, num_patches: int, path: str)
     missing = [name for name in ("box", "flip", "lt") if name not in table.column_names]
     if missing:
         raise UserError(f"{path}: expected a column {missing[0]}, found {', '.join(table.column_names)}")
-    columns = {name: _one_array(table[name]) for name in ("box", "flip", "lt")}
+    columns = {name: one_array(table[name]) for name in ("box", "flip", "lt")}
     valid_R = np.asarray(columns["lt"].is_valid())
     for name, lists in columns.items():
         lengths = np.asarray(lists.value_lengths().fill_null(0))
@@ -89,10 +89,3 @@ def read_crop_rows(table: pa.Table, num_views: int, num_patches: int, path: str)
     rows.flip_RV[valid_R] = flips.to_numpy(zero_copy_only=False).reshape(-1, V)
     rows.mask_RVB[valid_R] = np.frombuffer(b"".join(masks.to_pylist()), dtype=np.uint8).reshape(-1, V, size)
     return rows
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # pyarrow returns one for empty columns
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
-    return array

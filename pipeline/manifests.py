@@ -263,14 +263,20 @@ class Manifest:
         return table
 
 
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, of which there is one of its type even where it is empty."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # pyarrow returns one for empty columns
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    return array
+
+
 def list_matrix(column: pa.ChunkedArray, length: int, path: str) -> tuple[np.ndarray, np.ndarray]:
     """A list column as (rows, `length`) array, zeros where null, and which rows are not null, bool (rows,).
 
     Raises UserError where a list has another length.
     """
-    lists = column.combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):  # pyarrow returns one for empty columns
-        lists = pa.concat_arrays(lists.chunks) if lists.num_chunks else pa.array([], column.type)
+    lists = one_array(column)
     valid = np.asarray(lists.is_valid())
     values = np.asarray(lists.flatten())
     lengths = np.asarray(lists.value_lengths().fill_null(length))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table
+from vit_tickets.pipeline.manifests import Manifest, list_matrix, one_array, read_table
 from vit_tickets.pipeline.patches import random_subset, scaled_count, ticket_of
 from vit_tickets.pipeline.sources import FolderSplit
 from vit_tickets.pipeline.views import View
@@ -130,8 +130,7 @@ class Tickets:
 
     @cached_property
     def _keys(self) -> pa.Array:
-        column = self.columns["key"]
-        return pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+        return one_array(self.columns["key"])
 
     @cached_property
     def _order(self) -> np.ndarray:
