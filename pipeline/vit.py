@@ -1,182 +1,23 @@
-"""The vision transformers that both stages share: ours registered with timm, strict loading, token identification.
+"""Token identification in vision transformers: what both stages know about a selector.
 
 Legend: B images, N patches of an image, n patches still alive, T tokens (prefix tokens and alive patches), D width,
-H heads, k kept. The only module of `pipeline` that needs torch; import it where it is used.
+H heads, k kept.
 """
 
 import copy
-import hashlib
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 
-import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from timm.layers import Attention
-from timm.models import generate_default_cfgs, register_model
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.names import MODELS, timm_name
-
-HUB_TIMEOUT_S = 5.0
+from vit_tickets.pipeline.names import timm_name
 
 # Blocks (counted from 1) in which tokens are identified, where they are not 1 + i * depth // 4.
 STAGES = {"deit_micro": (4,)}
-
-default_cfgs = generate_default_cfgs(
-    {
-        "deit_medium": {"input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic"},
-        "deit_micro": {"input_size": (3, 48, 48), "crop_pct": 1.0, "interpolation": "bicubic"},
-    }
-)
-for _cfg in default_cfgs.values():
-    _cfg.cfgs[""].mean, _cfg.cfgs[""].std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@register_model
-def deit_medium(pretrained: bool = False, **kwargs) -> VisionTransformer:
-    """DeiT-M of the paper: dim 576, 9 heads, depth 12, 16-pixel patches; 49.0 M parameters at 1,000 classes."""
-    return _build("deit_medium", pretrained, {"patch_size": 16, "embed_dim": 576, "depth": 12, "num_heads": 9}, kwargs)
-
-
-@register_model
-def deit_micro(pretrained: bool = False, **kwargs) -> VisionTransformer:
-    """A ViT for small images, demo and tests: width 96, depth 4, 3 heads, 8-pixel patches at 48 pixels."""
-    args = {"img_size": 48, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3}
-    return _build("deit_micro", pretrained, args, kwargs)
-
-
-def _build(name: str, pretrained: bool, args: dict, kwargs: dict) -> VisionTransformer:
-    if pretrained:
-        raise UserError(f"{name} has no published weights: train it, or pass a file of weights")
-    cfg, img_size = kwargs.pop("pretrained_cfg", None), (args | kwargs).get("img_size", 224)
-    for unused in ("pretrained_cfg_overlay", "cache_dir", "pretrained_strict", "features_only"):
-        kwargs.pop(unused, None)
-    model = VisionTransformer(**(args | kwargs))
-    cfg = default_cfgs[name].cfgs[""].to_dict() if cfg is None or isinstance(cfg, str) else dict(vars(cfg))
-    model.pretrained_cfg = model.default_cfg = cfg | {"input_size": (3, img_size, img_size), "architecture": name}
-    return model
-
-
-def create_model(model: str, **kwargs) -> nn.Module:
-    """A timm model by full or short name, randomly initialised; raises UserError where timm has none of that name."""
-    name = timm_name(model)
-    if not timm.is_model(name):
-        short = ", ".join(MODELS)
-        raise UserError(f"expected {short} or another model of timm {timm.__version__}, found {model!r}")
-    try:
-        return timm.create_model(name, **{key: value for key, value in kwargs.items() if value is not None})
-    except (TypeError, AssertionError, ValueError) as error:
-        raise UserError(f"{name} cannot be built with {kwargs}: {error}") from None
-
-
-def read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a .pth loaded `weights_only`, bare or under `model` / `state_dict`.
-
-    Raises UserError for files that are neither, and for checkpoints that hold pickled code.
-    """
-    if path.endswith(".safetensors"):
-        try:
-            return load_safetensors(files.read_bytes(path))
-        except SafetensorError as error:
-            raise UserError(f"{path} is not a safetensors file: {error}") from None
-    with files.open_read(path) as stream:
-        try:
-            state = torch.load(stream, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
-            code = "weights_only" in str(error).lower()
-            why = "it holds more than tensors and plain values" if code else f"it is none ({type(error).__name__})"
-            raise UserError(f"{path} was refused, expected safetensors or a PyTorch checkpoint: {why}") from None
-    for key in ("model", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict'")
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Load `state` into `model`; raises UserError naming what is missing, unexpected or of another shape."""
-    own = model.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    problems = []
-    for names, what in ((missing, "missing"), (unexpected, "unexpected")):
-        if names:
-            problems.append(f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})")
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}" for name in sorted(shapes)[:3]
-    ]
-    if problems:
-        raise UserError(f"{origin} does not fit the model: {'; '.join(problems)}")
-    model.load_state_dict(state, strict=True)
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over names, shapes and values of all parameters and buffers, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def pretrained_vit(model: str, weights: str | None = None) -> VisionTransformer:
-    """A pretrained ViT by timm name: weights from the hub (or its cache), or from the file `weights`, loaded strictly.
-
-    The number of classes follows the file's head. Raises UserError offline with nothing cached, within seconds.
-    """
-    if weights is not None:
-        state = read_weights(weights)
-        head = state.get("head.weight")
-        vit = create_model(model, num_classes=None if head is None else head.shape[0])
-        _check_is_vit(vit)
-        load_strictly(vit, state, weights)
-        return vit
-    name = timm_name(model)
-    if not timm.is_model(name):
-        raise UserError(f"expected a ViT of timm {timm.__version__} or the folder of a run, found {model!r}")
-    cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    if cfg is None or not cfg.has_weights:
-        raise UserError(f"{model} has no published weights; pass --weights FILE")
-    if not _is_cached(cfg) and not _hub_answers():
-        raise UserError(f"the weights of {name} are not cached and the hub cannot be reached; pass --weights FILE")
-    try:
-        return timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub client raises many kinds; any of them means no weights
-        raise UserError(f"the weights of {name} could not be loaded ({error}); pass --weights FILE") from None
-
-
-def _is_cached(cfg) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    if not cfg.hf_hub_id:
-        return False
-    names = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, name), str) for name in names)
-
-
-def _hub_answers() -> bool:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 (the hub's own https address)
-        urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def default_stages(model: str, depth: int) -> tuple[int, ...]:
@@ -200,7 +41,7 @@ def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
 
 def check_selector(vit: nn.Module, stages: tuple[int, ...]) -> None:
     """Raise UserError unless `vit` is a timm ViT whose CLS attention can be read in the blocks `stages`."""
-    _check_is_vit(vit)
+    check_is_vit(vit)
     name = type(vit).__name__
     plain = all(type(block) is Block and type(block.attn) is Attention for block in vit.blocks)
     if not plain:
@@ -210,7 +51,8 @@ def check_selector(vit: nn.Module, stages: tuple[int, ...]) -> None:
         raise UserError(f"expected ascending stages between 1 and {len(vit.blocks)}, found {stages}")
 
 
-def _check_is_vit(vit: nn.Module) -> None:
+def check_is_vit(vit: nn.Module) -> None:
+    """Raise UserError unless `vit` is a timm vision transformer with a CLS token."""
     if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
         name = type(vit).__name__
         raise UserError(f"expected a timm vision transformer with a CLS token as selector, found {name}")

@@ -34,11 +34,13 @@ def test_stages_never_import_each_other(package):
             assert not uses(path, f"vit_tickets.{other}"), path
 
 
-def test_the_contract_needs_no_torch_but_for_vits():
+NETWORKS = ("registry", "pretrained", "vit")
+
+
+def test_the_contract_needs_no_torch_but_for_networks():
     for path in FILES["pipeline"]:
-        for package in ("torch", "timm", "ray", "torchvision"):
-            assert path.name == "vit.py" or not uses(path, package), path
-        assert path.name in ("vit.py",) or not uses(path, "vit_tickets.pipeline.vit"), path
+        for package in ("torch", "timm", "ray", "torchvision", *(f"vit_tickets.pipeline.{name}" for name in NETWORKS)):
+            assert path.stem in NETWORKS or not uses(path, package), path
 
 
 def test_ray_is_imported_by_the_engines_alone():

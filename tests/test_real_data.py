@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from torchvision import transforms
 
 from tests.reference import reference_ranking
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import pretrained
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.images import decode
 from vit_tickets.pipeline.patches import Budget
@@ -40,7 +40,9 @@ def photos(shared, tmp_path_factory):
 
 def test_kept_sets_are_those_of_the_definition(photos, shared):
     """Against the slow reference on pixels from torchvision's own evaluation transform, all 1,000 photographs."""
-    network = vit.pretrained_vit("deit_tiny", str(shared / "weights" / "deit_tiny_patch16_224.safetensors")).eval()
+    network = pretrained.load_pretrained(
+        "deit_tiny", str(shared / "weights" / "deit_tiny_patch16_224.safetensors")
+    ).eval()
     transform = transforms.Compose(
         [
             transforms.Resize(248, transforms.InterpolationMode.BICUBIC),

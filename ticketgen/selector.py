@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vit_tickets.pipeline import files, vit
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.names import timm_name
+from vit_tickets.pipeline.pretrained import load_strictly, open_pretrained, weights_sha256
+from vit_tickets.pipeline.registry import create_model
 from vit_tickets.pipeline.views import FULL_2, View
 
 PRECISIONS = ("fp32", "bf16")
@@ -52,48 +53,23 @@ def open_selector(selector: str, weights: str | None = None, stages: tuple[int, 
 
     Raises UserError where there is no such model or run, its weights do not fit, or it has no readable CLS attention.
     """
-    if files.exists(files.join(selector, "config.json")):
-        config = files.read_json(files.join(selector, "config.json"))
-        model, run = config["model"], selector
-        kwargs = {key: config[key] for key in ("patch_size", "num_classes")} | {"img_size": config["image_size"]}
-        weights = weights or files.join(selector, "final.safetensors")
-        if not files.exists(weights):
-            raise UserError(f"{selector} is not finished: expected {weights}")
-        network = vit.create_model(model, **kwargs)
-        vit.load_strictly(network, vit.read_weights(weights), weights)
-        view_record = {key: value for key, value in config["eval_view"]["preprocessing"].items() if key != "resize"}
-    elif "/" in selector or files.is_dir(selector):
-        raise UserError(
-            f"expected a model or the folder of a finished run as selector, found no config.json in {selector}"
-        )
-    else:
-        model, run = timm_name(selector), None
-        network = vit.pretrained_vit(selector, weights)
-        cfg = network.pretrained_cfg
-        kwargs = {"num_classes": network.num_classes}
-        view_record = {
-            "image_size": cfg["input_size"][-1],
-            "crop_pct": cfg["crop_pct"],
-            "interpolation": cfg["interpolation"],
-            "mean": cfg["mean"],
-            "std": cfg["std"],
-        }
-    network.eval()
-    chosen = stages or vit.default_stages(model, len(getattr(network, "blocks", ())))
+    opened = open_pretrained(selector, weights, vit.check_is_vit)
+    network = opened.network
+    chosen = stages or vit.default_stages(opened.model, len(getattr(network, "blocks", ())))
     vit.check_selector(network, chosen)
     height, width = network.patch_embed.grid_size
     if height != width:
         raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
     return SelectorSpec(
-        model=model.split(".")[0],
-        kwargs=kwargs,
+        model=opened.model,
+        kwargs=opened.kwargs,
         state=save_safetensors({name: value.contiguous() for name, value in network.state_dict().items()}),
-        weights_sha256=vit.weights_sha256(network),
-        view_record=view_record,
+        weights_sha256=weights_sha256(network),
+        view_record=opened.view_record,
         patch_size=network.patch_embed.patch_size[0],
         num_patches=height * width,
         stages=tuple(chosen),
-        run=run,
+        run=opened.run,
     )
 
 
@@ -114,8 +90,8 @@ class Selector:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         self.spec, self.device = spec, torch.device(device)
         self.autocast = precision == "bf16"
-        self.network = vit.create_model(spec.model, **spec.kwargs)
-        vit.load_strictly(self.network, load_safetensors(spec.state), spec.model)
+        self.network = create_model(spec.model, **spec.kwargs)
+        load_strictly(self.network, load_safetensors(spec.state), spec.model)
         self.network.eval().to(self.device)
         self._larger: dict[int, vit.VisionTransformer] = {}
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import registry
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.names import timm_name
 
@@ -103,14 +103,14 @@ def build_model(
     if drop_path:
         kwargs["drop_path_rate"] = drop_path
     if name.startswith(("deit", "vit")):
-        size = patch_size or vit.create_model(name).patch_embed.patch_size[0]
+        size = patch_size or registry.create_model(name).patch_embed.patch_size[0]
         if image_size % size:
             raise UserError(f"expected an image size that is a multiple of the patch size {size}, found {image_size}")
-        network = vit.create_model(name, img_size=image_size, patch_size=size, **kwargs)
+        network = registry.create_model(name, img_size=image_size, patch_size=size, **kwargs)
     elif probe is not None and (probe.fixed_input_size or name.startswith("swin")):
-        network = vit.create_model(name, img_size=image_size, **kwargs)
+        network = registry.create_model(name, img_size=image_size, **kwargs)
     else:
-        network = vit.create_model(name, **kwargs)
+        network = registry.create_model(name, **kwargs)
     if isinstance(network, VisionTransformer) and network.patch_drop.__class__ is nn.Identity:
         return SparseViT(network)
     if grid is not None and image_size % grid:

@@ -6,38 +6,16 @@ Legend: B images, N patches of an image, K kept.
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline import vit
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.names import timm_name
 from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.pretrained import open_pretrained, weights_sha256
 from vit_tickets.train.alignment import keep_best, resample, value_map
 
 ONLINE = "online"
 MODES = ("full", "truncated")
-
-
-def load_selector(selector: str, weights: str | None) -> tuple[VisionTransformer, str, tuple, tuple]:
-    """The network of a timm model (from the hub, or the file `weights`) or of a finished run, in eval mode, its timm
-    name, and the mean and standard deviation that its input is normalised with."""
-    path = files.join(selector, "config.json")
-    if files.exists(path):
-        config = files.read_json(path)
-        network = vit.create_model(
-            config["model"], patch_size=config["patch_size"], num_classes=config["num_classes"],
-            img_size=config["image_size"],
-        )  # fmt: skip
-        weights = weights or files.join(selector, "final.safetensors")
-        if not files.exists(weights):
-            raise UserError(f"{selector} is not finished: expected {weights}")
-        vit.load_strictly(network, vit.read_weights(weights), weights)
-        name, cfg = config["model"], config["eval_view"]["preprocessing"]
-    else:
-        network, name = vit.pretrained_vit(selector, weights), timm_name(selector)
-        cfg = network.pretrained_cfg
-    return network.eval(), name.split(".")[0], tuple(cfg["mean"]), tuple(cfg["std"])
 
 
 class OnlineSelector:
@@ -50,7 +28,8 @@ class OnlineSelector:
     def __init__(self, selector: str, weights: str | None, mode: str, budget: Budget, image_size: int):
         if mode not in MODES:
             raise UserError(f"expected an online selector that runs {' or '.join(MODES)}, found {mode!r}")
-        self.network, self.name, mean, std = load_selector(selector, weights)
+        opened = open_pretrained(selector, weights, vit.check_is_vit)
+        self.network, self.name = opened.network, opened.model
         self.mode, self.stages = mode, vit.default_stages(self.name, len(getattr(self.network, "blocks", ())))
         vit.check_selector(self.network, self.stages)
         own = self.network.patch_embed.img_size[0]
@@ -58,7 +37,7 @@ class OnlineSelector:
             raise UserError(f"expected a selector of {image_size}-pixel images, as the run's, found one of {own}")
         self.grid = self.network.patch_embed.grid_size[0]
         self.counts = budget.stage_counts(self.grid**2, len(self.stages))
-        self.mean, self.std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+        self.mean, self.std = (torch.tensor(opened.view_record[n]).view(1, 3, 1, 1) for n in ("mean", "std"))
 
     def to(self, device: str) -> "OnlineSelector":
         self.network, self.mean, self.std = (part.to(device) for part in (self.network, self.mean, self.std))
@@ -69,7 +48,7 @@ class OnlineSelector:
         return {
             "online": self.mode,
             "selector": self.name,
-            "weights_sha256": vit.weights_sha256(self.network),
+            "weights_sha256": weights_sha256(self.network),
             "stages": list(self.stages),
             "counts": list(self.counts),
             "num_patches": self.grid**2,

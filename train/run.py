@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_safetensors
 
-from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline import files, pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, difference
 from vit_tickets.pipeline.names import run_name, timm_name
@@ -76,7 +76,7 @@ class Run:
         )  # fmt: skip
         if init := self.config["init"]:
             init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
-            vit.load_strictly(model.network, vit.read_weights(init), init)
+            pretrained.load_strictly(model.network, pretrained.read_weights(init), init)
         return model
 
 
@@ -234,7 +234,7 @@ def absolute(path: str) -> str:
 
 
 def _own_size(model: str) -> int:
-    cfg = getattr(vit.create_model(model), "pretrained_cfg", {})
+    cfg = getattr(registry.create_model(model), "pretrained_cfg", {})
     return cfg.get("input_size", (3, 224, 224))[-1]
 
 

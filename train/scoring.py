@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline import files, pretrained
 from vit_tickets.pipeline.digits import open_or_build
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
@@ -48,7 +48,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     view = View.from_record(config["eval_view"]["view"], config["eval_view"]["preprocessing"])
     run = runs.Run(root, dataset, manifest, recipe, config | {"init": None}, grid, kept, view)
     model = run.build_model()
-    vit.load_strictly(model.network, vit.read_weights(weights), weights)
+    pretrained.load_strictly(model.network, pretrained.read_weights(weights), weights)
     return Subject(run, model, SplitData(dataset, split, manifest), out or root)
 
 
@@ -61,10 +61,10 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     run = runs.resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split)
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config["patch_size"], run.grid)
-        vit.load_strictly(built.network, vit.pretrained_vit(model).state_dict(), model)
+        pretrained.load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)
     else:
         built = run.build_model()
-        vit.load_strictly(built.network, vit.read_weights(weights), weights)
+        pretrained.load_strictly(built.network, pretrained.read_weights(weights), weights)
     grid, kept = _grid_and_kept(run.config, manifest)
     run = replace(run, config=run.config | {"path": "weights", "init": weights}, grid=grid, kept=kept)
     return Subject(run, built, SplitData(opened, split, manifest), out)
@@ -105,7 +105,7 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     run = subject.run
     check_on(subject.data, on, run.path)
     config = eval_config(run, subject.data, view=view)
-    about = {"model": run.config["model"], "weights_sha256": vit.weights_sha256(subject.model.network)}
+    about = {"model": run.config["model"], "weights_sha256": pretrained.weights_sha256(subject.model.network)}
     model = subject.model.to(device)
     if subject.folder != run.root or run.path == "weights":
         files.write_json(files.join(subject.folder, runs.CONFIG), run.config | runs.circumstances(device, 1, workers))

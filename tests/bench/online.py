@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import registry
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.train import mixing
 from vit_tickets.train.alignment import keep_best, resample, value_map
@@ -47,7 +47,7 @@ def run(options: Options) -> list[Finding]:
     align = alignment(batch, shape.num_patches, kept, device)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-        save_file(vit.create_model(MODEL).state_dict(), file.name)
+        save_file(registry.create_model(MODEL).state_dict(), file.name)
         selectors = {mode: OnlineSelector(MODEL, file.name, mode, Budget(SPARSITY), SIDE).to(device) for mode in MODES}
 
     contestants = {

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import shards, vit
+from vit_tickets.pipeline import registry, shards
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.ticketgen import job, shard
@@ -45,7 +45,7 @@ def run(options: Options) -> list[Finding]:
     device = resolve_device("auto")
     with tempfile.TemporaryDirectory(prefix="vit-tickets-bench-") as folder:
         weights = os.path.join(folder, "random.safetensors")
-        save_file(vit.create_model(MODEL).state_dict(), weights)
+        save_file(registry.create_model(MODEL).state_dict(), weights)
         spec = open_selector(MODEL, weights)
         settings = shard.Settings(batch_size=16 if device == "cpu" else 256)
         engine = LocalEngine(spec, settings, device, "fp32", workers=None)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import registry
 from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.train.models import build_model
 
@@ -91,6 +91,6 @@ def indices(batch: int, num_patches: int, kept: int, device: str) -> Tensor:
 
 def patch_dropout(images: Tensor, num_patches: int, kept: int, label_B: Tensor) -> Callable[[], None]:
     """The step of a new model with timm's PatchDropout, whose int(N (1 - p)) is `kept`."""
-    network = vit.create_model(MODEL, num_classes=CLASSES, patch_drop_rate=1 - (kept + 0.5) / num_patches)
+    network = registry.create_model(MODEL, num_classes=CLASSES, patch_drop_rate=1 - (kept + 0.5) / num_patches)
     network = network.to(images.device).train()
     return step(network, lambda: network(images), label_B)

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.helpers import encode
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import registry
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.ticketgen.selector import Selector, open_selector
 
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
         (source / f"{number}.png").write_bytes(encode(colours.resize((64, 64), Image.Resampling.BICUBIC), "PNG"))
     dataset = pack(str(root / "source"), str(root / "data"), split="train", shard_size=8, progress=False).dataset
     torch.manual_seed(0)
-    network = vit.create_model("deit_micro")
+    network = registry.create_model("deit_micro")
     for block in network.blocks:  # so that attention differs between patches
         block.attn.qkv.weight.data.mul_(8)
     save_file(network.state_dict(), root / "weights.safetensors")

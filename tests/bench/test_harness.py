@@ -9,7 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import registry, vit
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.train.models import SparseViT
 
@@ -77,7 +77,7 @@ def test_arithmetic_of_deit_small(sparsity, select, train):
 
 @pytest.fixture(scope="module")
 def network() -> VisionTransformer:
-    return vit.create_model("deit_micro").eval()
+    return registry.create_model("deit_micro").eval()
 
 
 def counted(work) -> int:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from tests.helpers import png, write_folder
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import registry
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.views import View
@@ -18,7 +18,7 @@ from vit_tickets.pipeline.views import View
 def selector_run(tmp_path_factory) -> str:
     """A deit_micro for 24-pixel images with 4-pixel patches (6 x 6), never trained, but far from uniform attention."""
     torch.manual_seed(0)
-    network = vit.create_model("deit_micro", img_size=24, patch_size=4, num_classes=2)
+    network = registry.create_model("deit_micro", img_size=24, patch_size=4, num_classes=2)
     for parameter in network.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)

@@ -14,7 +14,7 @@ from PIL import Image
 from timm.models.vision_transformer import checkpoint_filter_fn
 
 from tests.reference import reference_ranking
-from vit_tickets.pipeline import vit
+from vit_tickets.pipeline import pretrained, registry
 from vit_tickets.pipeline.crops import keyed_rng, random_resized_crop
 from vit_tickets.pipeline.images import decode, render, to_array
 from vit_tickets.pipeline.manifests import Manifest, read_metadata, unpack_masks
@@ -166,8 +166,8 @@ def test_the_mean_is_that_of_a_loop_over_cells(mean, crops, oblong, selector):
 
 
 def test_full_2_is_what_timms_own_model_of_the_doubled_size_says(doubled, oblong, selector, selector_run):
-    network = vit.create_model("deit_micro", img_size=48, patch_size=4, num_classes=2).eval()
-    state = vit.read_weights(f"{selector_run}/final.safetensors")
+    network = registry.create_model("deit_micro", img_size=48, patch_size=4, num_classes=2).eval()
+    state = pretrained.read_weights(f"{selector_run}/final.safetensors")
     network.load_state_dict(checkpoint_filter_fn(state, network))
     counts = Budget(0.5).stage_counts(144, 2)
     pictures = originals(oblong)

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.pretrained import read_weights
 from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.pipeline.vit import read_weights
 from vit_tickets.train.models import build_model
 
 SMALL = (

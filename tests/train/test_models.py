@@ -5,7 +5,7 @@ import timm
 import torch
 
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.vit import create_model
+from vit_tickets.pipeline.registry import create_model
 from vit_tickets.train.models import SparseViT, build_model, embed_kept, occlude
 
 

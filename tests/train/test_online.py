@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.reference import reference_ranking
-from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline import files, pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import Dataset
@@ -60,10 +60,10 @@ def test_it_sees_its_own_normalisation(dense):
 def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, tmp_path):
     mixed = RECIPE.override(mixup=0.8, cutmix=1.0, erasing=0.25, rand_augment="rand-m9-mstd0.5-inc1")
     run = run_of(numbered_data, tmp_path, "lt", mixed, tickets="online", selector=dense, budget=Budget(0.5))
-    before = vit.weights_sha256(run.online.network)
+    before = pretrained.weights_sha256(run.online.network)
     fitted(run)
     assert run.config["tickets"]["online"] == "full"
-    assert run.config["tickets"]["weights_sha256"] == before == vit.weights_sha256(run.online.network)
+    assert run.config["tickets"]["weights_sha256"] == before == pretrained.weights_sha256(run.online.network)
     assert run.config["kept"] == 18
     assert (tmp_path / "final.safetensors").exists()
 
@@ -98,7 +98,7 @@ def test_a_selector_of_another_image_size_is_refused(dense):
 def test_pruning_in_training_is_the_pruning_of_selection():
     """The logits of the network in the making are those of a selector that is asked for its predictions."""
     torch.manual_seed(0)
-    network = vit.create_model("deit_micro", num_classes=3, img_size=24, patch_size=4).eval()
+    network = registry.create_model("deit_micro", num_classes=3, img_size=24, patch_size=4).eval()
     images = torch.randn(5, 3, 24, 24)
     (ranking,) = vit.identify_tokens(network, images, STAGES, [(27, 18)], predictions=True)
     pruned = PrunedViT(network, STAGES, (27, 18))
