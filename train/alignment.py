@@ -38,9 +38,13 @@ def resample(map_BGG: Tensor, affine_B23: Tensor, target_side: int, through_BL23
     ).view(B, T * T)
     if through_BL23 is None or through_BL23.shape[1] == 0:
         return sampled_BN
+    return sampled_BN * is_shown(points_N3, through_BL23)
+
+
+def is_shown(points_N3: Tensor, through_BL23: Tensor) -> Tensor:
+    """Which points of the training view show the image, and not an operation's fill: bool (B, N)."""
     passed_BLN2 = points_N3 @ through_BL23.transpose(2, 3)
-    shown_BN = ((passed_BLN2 >= 0) & (passed_BLN2 < 1)).all(dim=3).all(dim=1)
-    return sampled_BN * shown_BN
+    return ((passed_BLN2 >= 0) & (passed_BLN2 < 1)).all(dim=3).all(dim=1)
 
 
 def cell_centres(side: int, device: torch.device) -> Tensor:

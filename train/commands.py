@@ -43,6 +43,11 @@ workers_option = click.option(
     "(the same tickets).",
 )
 @click.option(
+    "--labels",
+    help="Label maps, as written by `vit-tickets labels`, for models that classify every token (lvvit_small). "
+    "[default: the class label stands for every token]",
+)
+@click.option(
     "--sparsity",
     type=float,
     help="Another budget than the manifest's, read off its ranks.  [default: the manifest's, or 0.27]",

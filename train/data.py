@@ -2,47 +2,60 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from vit_tickets.pipeline.crop_rows import CropRows, read_crop_rows
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.labels import LabelMaps, label_arrays
 from vit_tickets.pipeline.manifests import Manifest, list_matrix
 from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_shard
 from vit_tickets.pipeline.views import View
 
 
 @dataclass(frozen=True)
-class ShardTickets:
-    """The manifest's rows of one shard: keys, and ranks (samples, N) with the stored rc (samples, k), or, where the
-    view is crops:V, the crops with their masks."""
+class ShardRows:
+    """What is stored of the images of one shard, row by row, beside the images themselves.
+
+    Of a manifest: ranks (samples, N) and the stored rc (samples, k), or, where the view is crops:V, the crops with their
+    masks. Of label maps: classes and logits (samples, M * M, P).
+    """
 
     keys: list[str]
     rank: np.ndarray | None = None
     rc: np.ndarray | None = None
     crops: CropRows | None = None
+    classes: np.ndarray | None = None
+    logits: np.ndarray | None = None
 
 
 def read_tickets(
     manifest: Manifest, split: str, shard: Shard, columns: tuple[str, ...] = ("rank", "rc")
-) -> ShardTickets:
+) -> ShardRows:
     """Rows of `shard`, of `columns` only; raises UserError where manifest and dataset do not belong together."""
     path, view, num_patches = manifest.path_of(split, shard), manifest.view(split), manifest.num_patches_of(split)
     if view.num_views:
         table = manifest.read(split, shard, ["key", "box", "flip", "lt"])
         crops = read_crop_rows(table, view.num_views, num_patches, path)
-        return ShardTickets(table["key"].to_pylist(), crops=crops)
+        return ShardRows(table["key"].to_pylist(), crops=crops)
     table = manifest.read(split, shard, ["key", *columns])
     rank = list_matrix(table["rank"], num_patches, path)[0] if "rank" in columns else None
     rc = list_matrix(table["rc"], manifest.kept_of(split), path)[0] if "rc" in columns else None
-    return ShardTickets(table["key"].to_pylist(), rank, rc)
+    return ShardRows(table["key"].to_pylist(), rank, rc)
+
+
+def read_labels(labels: LabelMaps, split: str, shard: Shard) -> ShardRows:
+    """Label maps of `shard`; raises UserError where they and the dataset do not belong together."""
+    table = labels.read(split, shard, ["key", "classes", "logits"])
+    arrays = label_arrays(table, labels.map_size, labels.places, labels.path_of(split, shard))
+    return ShardRows(table["key"].to_pylist(), classes=arrays.classes, logits=arrays.logits)
 
 
 @dataclass(frozen=True)
 class SplitData:
-    """One split, with or without a manifest.
+    """One split, with or without a manifest and label maps. Images that one of them has an error for take no part.
 
     holdout: None, or (fraction, which): `which` False leaves the held-out images out, True takes only them. The choice
     is by hash of the key. limit: only the first so many samples of the split.
@@ -53,6 +66,7 @@ class SplitData:
     manifest: Manifest | None = None
     holdout: tuple[float, bool] | None = None
     limit: int | None = None
+    labels: LabelMaps | None = None
 
     @property
     def shards(self) -> list[Shard]:
@@ -67,20 +81,22 @@ class SplitData:
             if self.limit is not None:
                 mask[max(0, self.limit - before) :] = False
             before += shard.samples
-            if mask.any() and (self.manifest is not None or self.holdout is not None):
+            stored = (self.manifest, self.labels, self.holdout)
+            if mask.any() and any(part is not None for part in stored):
                 mask &= self._taking_part(shard)
             chosen.append(None if mask.all() else mask)
         return chosen
 
     def _taking_part(self, shard: Shard) -> np.ndarray:
-        mask = np.ones(shard.samples, dtype=bool)
-        if self.manifest is not None:
-            table = self.manifest.read(self.split, shard, ["key", "error"])
-            keys = table["key"].to_pylist()
-            mask &= np.asarray(table["error"].is_null())
-        else:
-            keys = [sample.key for sample in read_shard(self.dataset.path_of(shard))]
+        mask, keys = np.ones(shard.samples, dtype=bool), None
+        for stored in (self.manifest, self.labels):
+            if stored is not None:
+                table = stored.read(self.split, shard, ["key", "error"])
+                keys = table["key"].to_pylist()
+                mask &= np.asarray(table["error"].is_null())
         if self.holdout is not None:
+            if keys is None:
+                keys = [sample.key for sample in read_shard(self.dataset.path_of(shard))]
             fraction, held_out = self.holdout
             mask &= np.array([is_held_out(key, fraction) == held_out for key in keys], dtype=bool)
         return mask
@@ -105,30 +121,43 @@ class SplitData:
 
     def read(
         self, shard_number: int, members: np.ndarray, columns: tuple[str, ...] = ("rank", "rc")
-    ) -> Iterator[tuple[int, Sample, ShardTickets | None]]:
-        """Yield (row, sample, tickets or None) for `members` of a shard, ascending, counted among its samples that take
-        part; of the tickets `columns` alone.
+    ) -> Iterator[tuple[int, Sample, ShardRows | None]]:
+        """Yield (row, sample, rows or None) for `members` of a shard, ascending, counted among its samples that take
+        part; of the tickets `columns` alone. `row` is the place of the sample in `rows`.
 
-        Raises UserError where the shard's keys are not those of the manifest's rows.
+        Raises UserError where the shard's keys are not those of the stored rows.
         """
         if len(members) == 0:
             return
         shard, mask = self.shards[shard_number], self.members[shard_number]
         rows = iter((members if mask is None else np.flatnonzero(mask)[members]).tolist())
-        tickets = None if self.manifest is None else read_tickets(self.manifest, self.split, shard, columns)
+        stored = self._rows(shard, columns)
         row, wanted = -1, next(rows)
         for row, sample in enumerate(read_shard(self.dataset.path_of(shard))):
-            if tickets is not None and tickets.keys[row] != sample.key:
-                raise UserError(
-                    f"{shard.file} row {row}: the manifest expects key {tickets.keys[row]}, found {sample.key}"
-                )
+            if stored is not None and stored.keys[row] != sample.key:
+                raise UserError(f"{shard.file} row {row}: expected key {stored.keys[row]}, found {sample.key}")
             if row == wanted:
                 self._check(sample, shard)
-                yield row, sample, tickets
+                yield row, sample, stored
                 wanted = next(rows, None)
                 if wanted is None:
                     return
         raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {row + 1}")
+
+    def _rows(self, shard: Shard, columns: tuple[str, ...]) -> ShardRows | None:
+        rows = None if self.manifest is None else read_tickets(self.manifest, self.split, shard, columns)
+        if self.labels is None:
+            return rows
+        labels = read_labels(self.labels, self.split, shard)
+        if rows is None:
+            return labels
+        if rows.keys != labels.keys:
+            row = next(i for i, (ours, theirs) in enumerate(zip(rows.keys, labels.keys, strict=True)) if ours != theirs)
+            raise UserError(
+                f"{shard.file} row {row}: expected key {rows.keys[row]} as in {self.manifest.root}, found "
+                f"{labels.keys[row]} in {self.labels.root}"
+            )
+        return replace(rows, classes=labels.classes, logits=labels.logits)
 
     def _check(self, sample: Sample, shard: Shard) -> None:
         if sample.label is None or not 0 <= sample.label < len(self.dataset.classes):
@@ -144,8 +173,8 @@ def is_held_out(key: str, fraction: float) -> bool:
     return word < fraction * 2**64
 
 
-def check_belongs(manifest: Manifest, dataset: Dataset, splits: list[str]) -> None:
-    """Raise UserError unless the manifest was made from this dataset's shards."""
+def check_belongs(manifest: Manifest | LabelMaps, dataset: Dataset, splits: list[str]) -> None:
+    """Raise UserError unless the manifest, or the label maps, were made from this dataset's shards."""
     if manifest.record["dataset"] != dataset.name:
         raise UserError(f"{manifest.root} is for dataset {manifest.record['dataset']!r}, expected {dataset.name!r}")
     for split in splits:

@@ -12,7 +12,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import random_subset
 from vit_tickets.pipeline.shards import Sample
 from vit_tickets.pipeline.views import View, box_affine, view_to_view
-from vit_tickets.train.data import ShardTickets, SplitData
+from vit_tickets.train.data import ShardRows, SplitData
 from vit_tickets.train.loader import Share, collate, join, shares_of
 from vit_tickets.train.plan import even_parts
 
@@ -49,8 +49,8 @@ class EvalStream(IterableDataset):
         views: list[Share] = []
         try:
             for shard, members in lanes[config.rank * of_rank + number]:
-                for row, sample, tickets in config.data.read(shard, members):
-                    if (view := self._view(shard, row, sample, tickets)) is not None:
+                for row, sample, stored in config.data.read(shard, members):
+                    if (view := self._view(shard, row, sample, stored)) is not None:
                         views.append(view)
                     if len(views) == config.batch_size:
                         yield collate(views)
@@ -60,7 +60,7 @@ class EvalStream(IterableDataset):
         except UserError as error:
             yield {"failure": str(error)}
 
-    def _view(self, shard: int, row: int, sample: Sample, tickets: ShardTickets | None) -> Share | None:
+    def _view(self, shard: int, row: int, sample: Sample, stored: ShardRows | None) -> Share | None:
         config = self.config
         try:
             image = images.decode(sample.data, config.max_pixels)
@@ -76,11 +76,11 @@ class EvalStream(IterableDataset):
             "key": sample.key,
             "place": np.array([shard, row]),
         }
-        if tickets is not None:
-            stored = config.data.stored_view
-            view["rank"] = tickets.rank[row]
-            view["affine"] = view_to_view(box_affine(box), box_affine(stored.box(height, width))).astype(np.float32)
-            view["random"] = self._random(sample.key, tickets.rc[row])
+        if stored is not None:
+            seen = config.data.stored_view.box(height, width)
+            view["rank"] = stored.rank[row]
+            view["affine"] = view_to_view(box_affine(box), box_affine(seen)).astype(np.float32)
+            view["random"] = self._random(sample.key, stored.rc[row])
         return view
 
     def _random(self, key: str, stored_k: np.ndarray) -> np.ndarray:

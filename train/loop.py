@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,6 +22,7 @@ from vit_tickets.train.evaluate import accuracy, eval_config
 from vit_tickets.train.inputs import Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
+from vit_tickets.train.losses import loss_of
 from vit_tickets.train.optim import build_optimizer, set_learning_rate
 from vit_tickets.train.plan import Position
 from vit_tickets.train.pruning import PrunedViT
@@ -61,8 +61,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
         held_out = run.config["holdout"]
         self.data = SplitData(
-            run.dataset, run.config["split"], run.manifest, (held_out, False) if held_out else None, run.config["limit"]
-        )
+            run.dataset, run.config["split"], run.manifest, (held_out, False) if held_out else None, run.config["limit"],
+            run.labels,
+        )  # fmt: skip
         self.stream = TrainStreamConfig(
             data=self.data,
             path=run.path,
@@ -91,7 +92,7 @@ class Trainer:
             num_ranks=world.size,
         ).with_workers(options.workers)
         self.steps = self.stream.plan.steps
-        self.prepare = Preparation(run, world.device)
+        self.prepare = Preparation(run, world.device, self.model.classifies_tokens)
         self.val_sets = self._val_sets()
         self.position, self.best = Position(), -math.inf
         self.sums = dict(NOTHING)  # over the steps of the unfinished epoch
@@ -210,9 +211,9 @@ class Trainer:
         kept = kept_at(self.run.recipe.keep_warmup, self.run.kept, self.run.grid**2, self.step / self.steps)
         inputs = self.prepare(batch, self.step, self.world.rank, kept)
         with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
-            logits_BC = self.parallel(inputs.images, inputs.kept_BK)
-        smoothing = 0.0 if inputs.target.is_floating_point() else self.run.recipe.smoothing
-        loss = F.cross_entropy(logits_BC.float(), inputs.target, label_smoothing=smoothing)
+            more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
+            output = self.parallel(inputs.images, inputs.kept_BK, **more)
+        loss = loss_of(output, inputs, self.run.recipe)
         if inputs.kept_BK is None:
             return loss, torch.zeros_like(loss)
         return loss, clumping(inputs.kept_BK, self.run.grid)

@@ -15,13 +15,17 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Mix:
     """Each image keeps the share `lam`, and its partner, B - 1 - i, gives the rest: blended, or in `box` = (top,
-    bottom, left, right), in pixels, where there is one."""
+    bottom, left, right), in pixels, where there is one. of_tokens: MixToken, in which the model mixes its own tokens
+    and images stay as they are; the box then consists of whole cells."""
 
     lam: float
     box: tuple[int, int, int, int] | None = None
+    of_tokens: bool = False
 
     def images(self, images: Tensor) -> Tensor:
         """Mixed images (B, 3, S, S)."""
+        if self.of_tokens:
+            return images
         if self.box is None:
             return images * self.lam + images.flip(0) * (1 - self.lam)
         top, bottom, left, right = self.box
@@ -32,13 +36,19 @@ class Mix:
     def maps(self, values_BN: Tensor, side: int) -> Tensor:
         """Maps (B, T * T) mixed like their images of `side` pixels: blended by `lam`, or the cells taken over whose
         centre the box covers."""
-        if self.box is None:
-            return values_BN * self.lam + values_BN.flip(0) * (1 - self.lam)
         grid = round(values_BN.shape[1] ** 0.5)
+        own_N = self.own_share(grid, side).to(values_BN.device)
+        return values_BN * own_N + values_BN.flip(0) * (1 - own_N)
+
+    def own_share(self, grid: int, side: int) -> Tensor:
+        """How much of each cell of a `grid` x `grid` view of `side` pixels is the image's own: float32 (T * T,); `lam`,
+        or 0 where the box covers the cell's centre and 1 elsewhere."""
+        if self.box is None:
+            return torch.full((grid * grid,), self.lam)
         top, bottom, left, right = self.box
-        centre_T = (torch.arange(grid, device=values_BN.device) + 0.5) * side / grid
+        centre_T = (torch.arange(grid) + 0.5) * side / grid
         row_T, column_T = ((a <= centre_T) & (centre_T < b) for a, b in ((top, bottom), (left, right)))
-        return torch.where((row_T.unsqueeze(1) & column_T).flatten(), values_BN.flip(0), values_BN)
+        return (~(row_T.unsqueeze(1) & column_T)).float().flatten()
 
     def targets(self, label_B: Tensor, num_classes: int, smoothing: float) -> Tensor:
         """Soft targets (B, C): both labels by their share, smoothed."""
@@ -67,3 +77,13 @@ def draw(
     top, left = max(row - cut_side // 2, 0), max(column - cut_side // 2, 0)
     bottom, right = min(row + (cut_side + 1) // 2, side), min(column + (cut_side + 1) // 2, side)
     return Mix(1 - (bottom - top) * (right - left) / side**2, (top, bottom, left, right))
+
+
+def draw_tokens(rng: np.random.Generator, alpha: float, grid: int, cell: int) -> Mix | None:
+    """MixToken's box (Jiang et al. 2021, section 3.2) on a `grid` x `grid` view with cells of `cell` pixels: CutMix's
+    draw, in cells; `lam` is the share of cells that stay."""
+    mix = draw(rng, 0.0, alpha, 1.0, 1.0, grid)
+    if mix is None:
+        return None
+    top, bottom, left, right = mix.box
+    return Mix(mix.lam, (top * cell, bottom * cell, left * cell, right * cell), of_tokens=True)

@@ -16,6 +16,8 @@ class PrunedViT(nn.Module):
     The same pruning as `vit.identify_tokens`, with gradients; the choice itself has none.
     """
 
+    classifies_tokens = False
+
     def __init__(self, network: VisionTransformer, stages: tuple[int, ...], counts: tuple[int, ...]):
         super().__init__()
         vit.check_selector(network, stages)

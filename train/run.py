@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as save_safetensors
+from torch import nn
 
 from vit_tickets.pipeline import files, pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.labels import LabelMaps
 from vit_tickets.pipeline.manifests import Manifest, difference
 from vit_tickets.pipeline.names import run_name, timm_name
 from vit_tickets.pipeline.patches import Budget, ceil_count, scaled_count, small_grid_side
@@ -29,11 +31,12 @@ FORMAT_VERSION = 1
 DEFAULT_SPARSITY = 0.27
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
-CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "root")
+CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "labels_dir", "root")
 TICKET_FIELDS = (
     "dataset", "selector", "weights_sha256", "sparsity", "keep_rate", "stages", "counts", "num_patches", "mask_seed",
     "precision", "selector_run", "selector_seconds", "wall_time_s",
 )  # fmt: skip
+LABEL_FIELDS = ("annotator", "weights_sha256", "map_size", "places", "image_size", "precision")
 # The part of a manifest's record that two runs on the same tickets share.
 TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 
@@ -51,6 +54,7 @@ class Run:
     kept: int
     eval_view: View = field(repr=False)
     online: OnlineSelector | None = field(default=None, repr=False)
+    labels: LabelMaps | None = None
 
     @property
     def path(self) -> str:
@@ -100,11 +104,13 @@ def resolve(
     weights: str | None = None,
     online: str = "full",
     match_patches: bool = False,
+    labels: str | None = None,
     split: str = "train",
 ) -> Run:
     """Work out all that a run needs, and check that it fits together. Raises UserError where it does not.
 
     tickets: a manifest, or `online`: then `selector` (with `weights`) chooses on every batch, in mode `online`.
+    labels: label maps, as `vit-tickets labels` writes them, for models that classify every token.
     match_patches: lengthen the recipe so that the run sees as many patches as a dense one of the recipe's epochs.
     """
     if path not in PATHS:
@@ -134,6 +140,7 @@ def resolve(
     record = {} if manifest is None else manifest.record
     image_size = recipe.image_size or record.get("image_size") or _own_size(model)
     probe = build_model(model, len(dataset.classes), image_size, recipe.patch_size or record.get("patch_size"), None)
+    maps = None if labels is None else _label_maps(labels, dataset, split, probe)
     if isinstance(probe, SparseViT):
         grid, patch_size = probe.grid, image_size // probe.grid
     elif recipe.patch_size:
@@ -201,10 +208,23 @@ def resolve(
         "init": init,
         "tickets_dir": None if manifest is None else absolute(tickets),
         "tickets": chooser.record() if chooser else _ticket_record(manifest),
+        "labels_dir": None if maps is None else absolute(labels),
+        "labels": None if maps is None else {name: maps.record[name] for name in LABEL_FIELDS},
         "recipe": recipe.as_dict(),
         "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
     }
-    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view, chooser)
+    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view, chooser, maps)
+
+
+def _label_maps(root: str, dataset: Dataset, split: str, model: nn.Module) -> LabelMaps:
+    """The label maps at `root`; raises UserError where they, dataset and model do not go together."""
+    if not model.classifies_tokens:
+        raise UserError("--labels is for models that classify every token (lvvit_small); found one that does not")
+    maps = LabelMaps.open(root)
+    check_belongs(maps, dataset, [split])
+    if (found := maps.num_classes) != len(dataset.classes):
+        raise UserError(f"{root}: expected labels of the dataset's {len(dataset.classes)} classes, found {found}")
+    return maps
 
 
 def _ticket_record(manifest: Manifest | None) -> dict[str, Any] | None:

@@ -20,9 +20,9 @@ from vit_tickets.pipeline.crops import keyed_rng
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import random_rank, rank_dtype
 from vit_tickets.pipeline.shards import Sample
-from vit_tickets.pipeline.views import box_affine, view_to_view
-from vit_tickets.train.augment import IDENTITY, Augment
-from vit_tickets.train.data import SplitData
+from vit_tickets.pipeline.views import Box, box_affine, view_to_view
+from vit_tickets.train.augment import IDENTITY, Augment, AugmentedView
+from vit_tickets.train.data import ShardRows, SplitData
 from vit_tickets.train.loader import Share, collate, join, shares_of
 from vit_tickets.train.plan import Lane, Plan, Position
 
@@ -71,6 +71,23 @@ class TrainStreamConfig:
         return replace(self, lanes=max(1, min(workers, self.batch_of_rank)))
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What is stored of one image: on path `lt` its rank (N,), or its crops with their masks; of label maps classes and
+    logits (M * M, P). Copies, so that one image keeps no shard in memory."""
+
+    rank: np.ndarray | None = None
+    crops: CropRows | None = None
+    classes: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, rows: ShardRows, row: int) -> "Stored":
+        arrays = {name: getattr(rows, name) for name in ("rank", "classes", "logits")}
+        copies = {name: None if array is None else array[row].copy() for name, array in arrays.items()}
+        return cls(crops=None if rows.crops is None else rows.crops.one(row), **copies)
+
+
 class TrainStream(IterableDataset):
     """The shares of one lane per worker, step after step, epoch after epoch."""
 
@@ -106,18 +123,12 @@ class TrainStream(IterableDataset):
             given += share
             yield collate(views, share - len(views))
 
-    def _raw(self, lane: Lane) -> Iterator[tuple[Sample, np.ndarray | CropRows | None]]:
-        """The samples of the lane's visits, with their stored crops where the manifest has them, else on path `lt` with
-        their ranks."""
+    def _raw(self, lane: Lane) -> Iterator[tuple[Sample, Stored]]:
+        """The samples of the lane's visits, with what is stored of them and the path uses."""
         columns = ("rank",) if self.config.path == "lt" else ()
         for shard, members in lane.stretches():
-            for row, sample, tickets in self.config.data.read(shard, members, columns):
-                if tickets is not None and tickets.crops is not None:
-                    yield sample, tickets.crops.one(row)
-                elif tickets is not None and self.config.path == "lt":
-                    yield sample, tickets.rank[row].copy()
-                else:
-                    yield sample, None
+            for row, sample, rows in self.config.data.read(shard, members, columns):
+                yield sample, Stored() if rows is None else Stored.of(rows, row)
 
     def _decode(self, sample: Sample) -> Image.Image | None:
         """The image; None for one that cannot be decoded and is to be skipped."""
@@ -128,20 +139,22 @@ class TrainStream(IterableDataset):
                 return None
             raise UserError(f"image {sample.key} cannot be decoded: {error}; pass --skip-errors to go on") from None
 
-    def _view(
-        self, epoch: int, repeat: int, sample: Sample, stored: np.ndarray | CropRows | None, image: Image.Image
-    ) -> Share:
+    def _view(self, epoch: int, repeat: int, sample: Sample, stored: Stored, image: Image.Image) -> Share:
         config, crop, number = self.config, None, 0
-        if isinstance(stored, CropRows):
-            number = stored_view(epoch, repeat, config.repeats, stored.flip_RV.shape[1])
-            crop, stored = stored.crop(0, number), mask_rank(stored.ticket(0, number), stored.num_patches)
+        rank_N = stored.rank
+        if stored.crops is not None:
+            number = stored_view(epoch, repeat, config.repeats, stored.crops.flip_RV.shape[1])
+            crop, rank_N = stored.crops.crop(0, number), mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
         drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
         view: Share = {"pixels": drawn.pixels, "label": sample.label}
         if config.augment.erasing:
             view["erased"] = drawn.erased
+        height, width = image.height, image.width
+        if stored.classes is not None:
+            view |= {"classes": stored.classes.astype(np.int32), "logits": stored.logits}
+            view |= {"label_affine": _from(drawn, (0.0, 0.0, width, height)), "label_through": drawn.through}
         if config.path not in ("lt", "rc") or config.data.manifest is None:
             return view
-        rank_N = stored
         if config.path == "rc":
             own_grid = config.rc != "aligned"
             name = f"{sample.key}:{epoch}:{repeat}" if config.rc == "fresh" else sample.key
@@ -152,10 +165,16 @@ class TrainStream(IterableDataset):
         view["rank"] = rank_N
         if not config.align:
             return view | {"affine": IDENTITY}
-        width, height = image.size
-        shown = box_affine(config.data.stored_view.box(height, width)) if crop is None else crop.affine()
-        view["affine"], view["through"] = view_to_view(drawn.affine, shown).astype(np.float32), drawn.through
-        return view
+        if crop is None:
+            view["affine"] = _from(drawn, config.data.stored_view.box(height, width))
+        else:
+            view["affine"] = view_to_view(drawn.affine, crop.affine()).astype(np.float32)
+        return view | {"through": drawn.through}
+
+
+def _from(drawn: AugmentedView, box: Box) -> np.ndarray:
+    """Map from the drawn view's unit square to that of `box`, float32 (2, 3)."""
+    return view_to_view(drawn.affine, box_affine(box)).astype(np.float32)
 
 
 def stored_view(epoch: int, repeat: int, repeats: int, num_views: int) -> int:
@@ -174,7 +193,8 @@ def mask_rank(kept_k: np.ndarray, num_patches: int) -> np.ndarray:
 def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = False) -> Iterator[dict[str, Any]]:
     """The rank's batches, from `start` on, as tensors: pixels uint8 (B, 3, S, S), label int64 (B,), where the recipe
     erases erased int32 (B, 4), on `lt` and `rc` rank (B, N), and where that follows the pixels affine float32 (B, 2, 3)
-    and through float32 (B, L, 2, 3).
+    and through float32 (B, L, 2, 3). With label maps classes int32 and logits float16 (B, M * M, P), label_affine and
+    label_through like affine and through.
 
     `workers` loader processes; 0 reads in this one. Raises UserError for what a worker found wrong, WorkFailed where a
     worker died.
