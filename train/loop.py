@@ -92,7 +92,7 @@ class Trainer:
             num_ranks=world.size,
         ).with_workers(options.workers)
         self.steps = self.stream.plan.steps
-        self.prepare = Preparation(run, world.device, self.model.classifies_tokens)
+        self.prepare = Preparation(run, world.device, self.model.has_token_outputs)
         self.val_sets = self._val_sets()
         self.position, self.best = Position(), -math.inf
         self.sums = dict(NOTHING)  # over the steps of the unfinished epoch

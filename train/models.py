@@ -20,7 +20,7 @@ class SparseViT(nn.Module):
     """A timm ViT on any subset of its patches; a dropped patch costs nothing."""
 
     can_drop_patches = True
-    classifies_tokens = False
+    has_token_outputs = False
 
     def __init__(self, network: VisionTransformer):
         super().__init__()
@@ -40,7 +40,7 @@ class OccludedModel(nn.Module):
     """Any timm classifier; dropped patches of a grid of `grid` x `grid` are zero on its normalised input."""
 
     can_drop_patches = False
-    classifies_tokens = False
+    has_token_outputs = False
 
     def __init__(self, network: nn.Module, grid: int):
         super().__init__()

@@ -16,7 +16,7 @@ class PrunedViT(nn.Module):
     The same pruning as `vit.identify_tokens`, with gradients; the choice itself has none.
     """
 
-    classifies_tokens = False
+    has_token_outputs = False
 
     def __init__(self, network: VisionTransformer, stages: tuple[int, ...], counts: tuple[int, ...]):
         super().__init__()

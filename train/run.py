@@ -218,7 +218,7 @@ def resolve(
 
 def _label_maps(root: str, dataset: Dataset, split: str, model: nn.Module) -> LabelMaps:
     """The label maps at `root`; raises UserError where they, dataset and model do not go together."""
-    if not model.classifies_tokens:
+    if not model.has_token_outputs:
         raise UserError("--labels is for models that classify every token (lvvit_small); found one that does not")
     maps = LabelMaps.open(root)
     check_belongs(maps, dataset, [split])
