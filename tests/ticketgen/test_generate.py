@@ -162,7 +162,7 @@ def test_a_failed_shard_is_named_and_the_others_are_done(packed, selector_run, t
     ("arguments", "message"),
     [
         (("--sparsity", "1.5"), "expected a sparsity in [0, 1), found 1.5"),
-        (("--sparsity", "0.5", "--keep-rate", "0.9"), "found both"),
+        (("--sparsity", "0.5", "--keep-rate", "0.9"), "expected --sparsity or --keep-rate, found both"),
         (("--sparsity", "much"), "found 'much'"),
         (("--selector", "deit_gigantic"), "found 'deit_gigantic'"),
         (("--selector", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
