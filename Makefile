@@ -18,6 +18,8 @@ MODEL ?= $(if $(ON_DIGITS),deit_micro,deit_small)
 SPARSITY ?= 0.27
 SELECTOR ?=
 WEIGHTS ?=
+VIEW ?=
+RECIPE ?=
 EPOCHS ?=
 GPUS ?= 1
 SEED ?= 0
@@ -36,21 +38,30 @@ PACKED := $(DATASET)/dataset.json
 DIGITS_SELECTOR := runs/digits-deit_micro-dense-seed0
 SELECTOR_USED := $(or $(SELECTOR),$(if $(ON_DIGITS),$(DIGITS_SELECTOR),deit_small))
 NEEDS_PRETRAINING := $(if $(ON_DIGITS),$(if $(SELECTOR),,$(DIGITS_SELECTOR)/final.safetensors))
-# A run is named after its model in the manifest's folder, as `vit-tickets generate` does by default.
+# A run is named after its model in the manifest's folder, and a view by its name, as `vit-tickets generate` does by
+# default; `train` names its runs after the view where that is not what train images have without VIEW.
+VIEW_SUFFIX = $(if $(filter-out $(1),$(VIEW)),-$(subst :,,$(VIEW)))
 SHORT_SELECTOR = $(if $(NEEDS_PRETRAINING),deit_micro,$(shell $(BIN)/python -c "from vit_tickets.pipeline.names import selector_name; print(selector_name('$(SELECTOR_USED)'))"))
-MANIFEST = manifests/$(NAME)-$(SHORT_SELECTOR)-s$(SPARSITY)
+MANIFEST = manifests/$(NAME)-$(SHORT_SELECTOR)-s$(SPARSITY)$(call VIEW_SUFFIX,auto)
 
 # What is mistyped is told before anything is made.
 ifeq ($(filter $(TRAIN_PATH),lt rc dense small),)
   $(error PATH: expected lt, rc, dense or small, found $(TRAIN_PATH))
+endif
+ifeq ($(filter auto center full full@2 crops:% crops-mean:%,$(or $(VIEW),auto)),)
+  $(error VIEW: expected auto, center, full, full@2, crops:V or crops-mean:V, found $(VIEW))
 endif
 KNOWN_MODELS := $(foreach size,tiny small base medium,deit_$(size)) deit_t deit_s deit_b deit_m deit_micro \
   swin_tiny swin_t resnet50
 
 TRAIN = $(if $(filter-out 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m vit_tickets.train,$(VT) train)
 EPOCHS_OPTION := $(if $(EPOCHS),--epochs $(EPOCHS))
+RECIPE_OPTION := $(if $(RECIPE),--recipe $(RECIPE))
 WEIGHTS_OPTION := $(if $(WEIGHTS),--weights $(WEIGHTS))
-RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)-seed*)
+VIEW_OPTION := $(if $(VIEW),--view $(VIEW))
+GENERATE = $(VT) generate $(DATASET) --sparsity $(SPARSITY) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) $(VIEW_OPTION) \
+  --out $(MANIFEST)
+RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)$(call VIEW_SUFFIX,auto full)-seed*)
 
 DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
 DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
@@ -59,14 +70,17 @@ DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@echo "make TARGET [DATA=digits] [SPARSITY=0.27] [SELECTOR=...] [WEIGHTS=...] [MODEL=...] [PATH=lt] [EPOCHS=...] [GPUS=1]"
+	@echo "make TARGET [DATA=digits] [SPARSITY=0.27] [SELECTOR=...] [WEIGHTS=...] [VIEW=...]"
+	@echo "            [MODEL=...] [PATH=lt] [RECIPE=...] [EPOCHS=...] [GPUS=1]"
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo
 	@echo "DATA       a dataset, a source to be packed first, or digits (embedded; the default)"
 	@echo "SPARSITY   share of patches to drop ($(SPARSITY); make demo uses 0.75)"
 	@echo "SELECTOR   timm ViT or a run; digits pretrains its own, other data use deit_small"
 	@echo "WEIGHTS    file with the selector's weights (default: the hub's)"
+	@echo "VIEW       what the selector sees: auto (the default), center, full, full@2, crops:V, crops-mean:V"
 	@echo "MODEL      deit_t/s/m/b, deit_micro, swin_t, resnet50    PATH   lt, rc, dense or small"
+	@echo "RECIPE     of the run, as train --help lists them (default: by dataset and model)"
 	@echo "EPOCHS     of the run (default: the recipe's)            GPUS   processes of torchrun"
 
 setup: $(READY)  ## .venv with everything, at the versions of constraints.txt
@@ -88,20 +102,24 @@ $(DIGITS_SELECTOR)/final.safetensors: | $(READY) data/digits/dataset.json
 	$(VT) train data/digits --model deit_micro --path dense --resume
 
 tickets: $(READY) $(PACKED) $(NEEDS_PRETRAINING)  ## stage 1: select every image's ticket (resumes)
-	$(VT) generate $(DATASET) --sparsity $(SPARSITY) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) --out $(MANIFEST)
+	$(GENERATE)
 
 # A finished manifest is left as it is, so training can depend on it without asking the selector again.
 tickets-once: $(READY) $(PACKED) $(NEEDS_PRETRAINING)
-	@test -e $(MANIFEST)/ticket.json || \
-	  $(VT) generate $(DATASET) --sparsity $(SPARSITY) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) --out $(MANIFEST)
+	@test -e $(MANIFEST)/ticket.json || $(GENERATE)
 .PHONY: tickets-once
 
 model-exists: $(READY)
 	$(if $(filter $(MODEL),$(KNOWN_MODELS)),@:,@$(BIN)/python -c "import sys; import timm; sys.exit(not timm.is_model('$(MODEL)') and 'MODEL: timm has no $(MODEL)')")
 .PHONY: model-exists
 
-train: $(READY) model-exists $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
-	$(TRAIN) $(DATASET) --model $(MODEL) --path $(TRAIN_PATH) --seed $(SEED) $(EPOCHS_OPTION) --resume \
+recipe-exists: $(READY)
+	@test -z "$(RECIPE)" || $(BIN)/python -c "import sys; from vit_tickets.train.recipe import NAMES; \
+	  sys.exit('$(RECIPE)' not in NAMES and 'RECIPE: expected ' + ', '.join(NAMES) + '; found $(RECIPE)')"
+.PHONY: recipe-exists
+
+train: $(READY) model-exists recipe-exists $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
+	$(TRAIN) $(DATASET) --model $(MODEL) --path $(TRAIN_PATH) --seed $(SEED) $(RECIPE_OPTION) $(EPOCHS_OPTION) --resume \
 	  $(if $(filter dense,$(TRAIN_PATH)),,--tickets $(MANIFEST))
 
 evaluate: $(READY)  ## score the finished runs on DATA at SPARSITY (and dense ones) on dense, lt and rc

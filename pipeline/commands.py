@@ -81,10 +81,10 @@ def inspect(manifest, split, dataset, gallery, images):
         raise UserError("--gallery draws pixels, which a manifest does not hold: expected --dataset DATASET")
     opened = Manifest.open(manifest)
     shown = [split] if split else opened.splits
-    for line in summary.describe_manifest(opened):
+    for line in summary.describe_manifest(opened, shown):
         click.echo(line)
     for name in shown:
-        for line in summary.describe_split(opened, name, summary.summarise_split(opened, name)):
+        for line in summary.describe_split(name, summary.summarise_split(opened, name)):
             click.echo(line)
     if gallery:
         count = write_gallery(gallery, opened, Dataset.open(dataset), shown[0], images)

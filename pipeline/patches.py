@@ -120,11 +120,16 @@ def pack_mask(mask_N: np.ndarray) -> bytes:
 
 def parse_budgets(sparsity: str | None, keep_rate: str | None, default: float = 0.27) -> list[Budget]:
     """Budgets of the options `--sparsity 0.27,0.488` or `--keep-rate 0.9`; `default` sparsity without either."""
-    if sparsity and keep_rate:
-        raise UserError("expected --sparsity or --keep-rate, found both")
+    check_one(sparsity, keep_rate)
     if keep_rate:
         return [Budget(keep_rate=value) for value in _numbers("--keep-rate", keep_rate)]
     return [Budget(sparsity=value) for value in _numbers("--sparsity", sparsity or f"{default:g}")]
+
+
+def check_one(sparsity: str | float | None, keep_rate: str | float | None) -> None:
+    """Raise UserError where both options were given."""
+    if None not in (sparsity, keep_rate):
+        raise UserError("expected --sparsity or --keep-rate, found both")
 
 
 def _numbers(option: str, text: str) -> Iterable[float]:

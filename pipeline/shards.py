@@ -5,8 +5,9 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from typing import IO
 
-from webdataset.tariterators import group_by_keys, tar_file_iterator
+from webdataset.tariterators import group_by_keys, meta_prefix, meta_suffix, tar_file_iterator
 from webdataset.writer import TarWriter
 
 from vit_tickets.pipeline import files
@@ -111,9 +112,32 @@ def read_members(path: str) -> Iterator[dict]:
             if ends.first[257:262] == b"ustar" and any(ends.last):
                 raise EOFError("it ends before its end-of-archive block")
         except (tarfile.TarError, EOFError, ValueError, OSError) as error:
-            raise UserError(
-                f"{path} cannot be read as a WebDataset shard: {error.args[0] if error.args else error}"
-            ) from None
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read as a WebDataset shard: {error.args[0] if error.args else error}")
+
+
+def read_keys(path: str) -> list[str]:
+    """The keys of `read_shard(path)`; of a local tar only the headers are read, the rest is skipped."""
+    if not files.is_local(path):
+        return [member["__key__"] for member in read_members(path)]
+    with files.open_read(path) as stream:
+        try:
+            return [member["__key__"] for member in group_by_keys(_headers(stream, path))]
+        except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+            raise _unreadable(path, error) from None
+
+
+def _headers(stream: IO[bytes], path: str) -> Iterator[dict]:
+    """The regular members of a tar as `tar_file_iterator` gives them, without their data."""
+    with tarfile.open(fileobj=stream) as tar:
+        for member in tar:
+            is_meta = member.name.startswith(meta_prefix) and member.name.endswith(meta_suffix)
+            if member.isreg() and ("/" in member.name or not is_meta):
+                yield {"fname": member.name, "data": None, "__url__": path}
+            tar.members = []  # which it would gather
 
 
 class _EndsKept:

@@ -152,8 +152,8 @@ def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
     return summary
 
 
-def describe_manifest(manifest: Manifest) -> Iterator[str]:
-    """Lines about the whole: selector, budget, grid."""
+def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
+    """Lines about the whole: selector, budget, grid, and what the selector saw of each of `splits`."""
     record, N, k = manifest.record, manifest.num_patches, manifest.kept
     yield f"{manifest.root}: tickets of {record['dataset']}"
     weights = str(record.get("weights_sha256", "unknown"))[:12]
@@ -165,27 +165,28 @@ def describe_manifest(manifest: Manifest) -> Iterator[str]:
     yield f"budget     {asked}: {k} of {N} patches ({k / N:.1%}); blocks {stages} keep {kept}"
     grid = f"{grid_side(N)} x {grid_side(N)}"
     yield f"grid       {grid} at {record['image_size']} px; mask seed {manifest.mask_seed}"
+    for split in splits:
+        view, finer = manifest.view(split), ""
+        if view.fineness > 1:
+            side = manifest.grid_of(split)
+            finer = f"; grid {side} x {side}, {manifest.kept_of(split)} of {side * side} cells in a ticket"
+        yield f"view       {split}: {view.kind} ({_how(view)}, {view.interpolation}, {view.image_size} px){finer}"
 
 
 def _how(view: View) -> str:
     if view.num_crops:
-        drawn = f"from {view.crop_scale:g} of its area on, crop seed {view.crop_seed}"
+        drawn = f"from {view.crop_scale:g} of its area on, flip {view.crop_flip:g}, crop seed {view.crop_seed}"
         return f"random crops {drawn}" if view.num_views else f"whole image, mean over random crops {drawn}"
     if view.kind == "center":
         return f"shorter side to {view.preprocessing()['resize']}, centre crop"
     return "whole image"
 
 
-def describe_split(manifest: Manifest, split: str, summary: SplitSummary) -> Iterator[str]:
+def describe_split(split: str, summary: SplitSummary) -> Iterator[str]:
     """Lines about one split."""
-    view = manifest.view(split)
     yield f"{split}: {summary.samples:,} images, {summary.errors:,} without a ticket"
     for reason, count in summary.reasons.most_common(3):
         yield f"  {count:,} x {reason}"
-    yield f"  view       {view.kind} ({_how(view)}, {view.interpolation}, {view.image_size} px)"
-    if view.fineness > 1:
-        side = manifest.grid_of(split)
-        yield f"  grid       {side} x {side}, {summary.kept} of {summary.num_patches} cells in a ticket"
     if summary.samples == summary.errors:
         return
     if summary.views:

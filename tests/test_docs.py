@@ -1,5 +1,6 @@
 """What README and help texts name exists; what they show works as printed."""
 
+import fnmatch
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from click.testing import CliRunner
 from tests.helpers import write_crops
 from vit_tickets.pipeline.cli import COMMANDS, main
 from vit_tickets.pipeline.manifests import schema
-from vit_tickets.pipeline.patches import random_subset
+from vit_tickets.pipeline.names import default_selector, manifest_name, run_name
+from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.pipeline.views import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +49,27 @@ def test_every_command_of_the_readme_exists_with_its_options():
     assert len(lines) >= 3
     for line in lines:
         check(line)
+
+
+def test_the_commands_on_digits_name_what_those_before_them_make():
+    block = re.search(r"```sh\n(vit-tickets pack digits.*?)```", README, flags=re.S)[1]
+    made, called = [], []
+    for line in block.splitlines():
+        name, *words = line.split("#")[0].split()[1:]
+        given = command(name).make_context(name, list(words)).params
+        called.append((name, given.get("path")))
+        named = [word for word in words if word.startswith(("data/", "manifests/", "runs/"))]
+        for place in [] if name == "pack" else named:
+            assert fnmatch.filter(made, place), f"{line}: nothing before it makes {place}"
+        if name == "pack":
+            made.append(given["dataset"])
+        elif name == "generate":
+            assert default_selector(given["dataset"].split("/")[1]) in made
+            made.append(manifest_name("digits", "deit_micro", Budget(float(given["sparsity"]))))
+        elif name == "train":
+            made.append(run_name("digits", given["model"], given["path"], Budget(0.75), seed=given["seed"]))
+    steps = [("pack", None), ("train", "dense"), ("generate", None), ("train", "lt"), ("train", "rc")]
+    assert called == [*steps, *[("evaluate", None)] * 3, ("report", None)]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

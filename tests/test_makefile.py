@@ -1,11 +1,17 @@
 """The Makefile, dry: what `make` would run, as users type it."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from vit_tickets.pipeline.names import manifest_name, run_name
+from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.views import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,10 +33,14 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def make(folder, *arguments):
+def run_make(folder, *arguments):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     command = ["make", "--no-print-directory", "-s", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+
+
+def make(folder, *arguments):
+    done = run_make(folder, *arguments)
     assert done.returncode == 0, done.stderr
     assert "broken" not in done.stdout
     return done.stdout.splitlines()
@@ -56,6 +66,52 @@ def test_tickets_take_their_sparsity(checkout):
     last = make(checkout, "tickets", "SPARSITY=0.488")[-1]
     assert "--sparsity 0.488" in last
     assert last.endswith("--out manifests/digits-deit_micro-s0.488")
+
+
+@pytest.mark.parametrize(("view", "suffix"), [("crops-mean:8", "-crops-mean8"), ("full@2", "-full@2"), ("auto", "")])
+def test_a_view_reaches_generate_and_the_manifests_name_is_the_one_that_generate_would_choose(checkout, view, suffix):
+    generate, train = make(checkout, "train", "SPARSITY=0.5", f"VIEW={view}")[-2:]
+    manifest = manifest_name("digits", "deit_micro", Budget(sparsity=0.5), view)
+    assert manifest == f"manifests/digits-deit_micro-s0.5{suffix}"
+    assert generate.endswith(f"--view {view} --out {manifest}")
+    assert train.endswith(f"--tickets {manifest}")
+    assert "--view" not in train
+
+
+def test_runs_on_a_view_are_evaluated_and_reported_together(checkout):
+    plain, crops = (run_name("digits", "deit_micro", "lt", Budget(0.27), 0, view) for view in ("", "crops8"))
+    for run in (plain, crops):
+        (checkout / run).mkdir(parents=True)
+        (checkout / run / "final.safetensors").touch()
+    for options, run in ((), plain), (("VIEW=full",), plain), (("VIEW=crops:8",), crops):
+        assert make(checkout, "report", *options) == [f"vit-tickets report {run}"]
+
+
+def test_a_recipe_is_the_runs_and_never_the_selectors(checkout):
+    lines = make(checkout, "train", "RECIPE=deit", "PATH=lt")
+    assert [("--recipe deit" in line) for line in lines if " train " in f" {line} "] == [False, True]
+    assert "--seed 0 --recipe deit --resume" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("VIEW=sideways", "VIEW: expected auto, center, full, full@2, crops:V or crops-mean:V, found sideways"),
+        ("RECIPE=apple", "RECIPE: expected deit, swin, "),
+        ("PATH=none", "PATH: expected lt, rc, dense or small, found none"),
+    ],
+)
+def test_what_is_mistyped_is_told_before_anything_is_made(checkout, setting, said):
+    (checkout / ".venv/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    done = run_make(checkout, "train", setting)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "vit-tickets" not in done.stdout
+
+
+def test_views_are_those_that_generate_knows():
+    (known,) = re.findall(r"VIEW: expected (.*), found", (ROOT / "Makefile").read_text())
+    assert known.replace(" or ", ", ").split(", ") == ["auto", *KINDS]
 
 
 def test_dense_needs_no_tickets(checkout):
@@ -98,3 +154,5 @@ def test_help_lists_every_target_that_has_a_description(checkout):
     targets = "help setup demo test test-all lint tickets train evaluate report bench clean"
     for target in targets.split():
         assert f"  {target} " in shown
+    for variable in ["DATA", "SPARSITY", "SELECTOR", "WEIGHTS", "VIEW", "MODEL", "PATH", "RECIPE", "EPOCHS", "GPUS"]:
+        assert re.search(rf"(^|  ){variable} ", shown, flags=re.M), variable

@@ -65,8 +65,10 @@ class Finished:
 
 @dataclass
 class Summary:
-    """What a call did, in images; `failures` are the shards that failed and why."""
+    """What a call did, in images, of a `total` that is 0 until it is planned; `failures` are the shards that failed and
+    why."""
 
+    total: int = 0
     images: int = 0
     errors: int = 0
     skipped: int = 0
@@ -177,11 +179,12 @@ def _is_done(output: Output) -> bool:
     return output.webdataset is None or files.exists(output.webdataset)
 
 
-def run(request: Request, engine_of: Any, progress: bool = True) -> Summary:
+def run(request: Request, engine_of: Any, progress: bool = True, summary: Summary | None = None) -> Summary:
     """Do what `request` asks for and write each manifest's ticket.json.
 
-    `engine_of` is called only if there is work, and gives a context manager around an Engine. Raises UserError where
-    the request cannot be served, and WorkFailed, after all else is done, where shards failed.
+    `engine_of` is called only if there is work, and gives a context manager around an Engine. `summary` is filled in as
+    the work goes on. Raises UserError where the request cannot be served, and WorkFailed, after all else is done, where
+    shards failed.
     """
     started = time.monotonic()
     for out in request.outs:
@@ -191,7 +194,8 @@ def run(request: Request, engine_of: Any, progress: bool = True) -> Summary:
             files.remove_leftovers(files.join(out, "webdataset", split))
         files.remove_leftovers(out)
     tasks, skipped = plan_tasks(request)
-    summary = Summary(skipped=skipped)
+    summary = summary or Summary()
+    summary.skipped, summary.total = skipped, skipped + sum(task.samples for task in tasks)
     engine_record = None
     if tasks:
         if request.overwrite:
@@ -202,6 +206,8 @@ def run(request: Request, engine_of: Any, progress: bool = True) -> Summary:
                 for finished in engine.run(tasks, bar):
                     if finished.error is not None:
                         summary.failures.append(f"{finished.task.name}: {finished.error}")
+                    else:
+                        summary.images += finished.task.samples
                 summary.errors = bar.errors
     summary.seconds = time.monotonic() - started
     if summary.failures:
@@ -209,7 +215,6 @@ def run(request: Request, engine_of: Any, progress: bool = True) -> Summary:
         raise WorkFailed(f"{len(summary.failures)} of {len(tasks)} shards failed: {shown}")
     for budget, out in zip(request.budgets, request.outs, strict=True):
         _write_index(request, budget, out, engine_record, summary.seconds)
-    summary.images = sum(task.samples for task in tasks)
     return summary
 
 

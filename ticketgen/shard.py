@@ -188,5 +188,5 @@ def _npy(values: np.ndarray) -> bytes:
 
 def count_errors(path: str) -> tuple[int, int]:
     """Rows of a manifest file, and how many of them have an error."""
-    table, _ = read_table(path)
+    table, _ = read_table(path, ["error"])
     return table.num_rows, table.num_rows - table["error"].null_count

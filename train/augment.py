@@ -14,7 +14,7 @@ from torchvision.transforms import functional
 from vit_tickets.pipeline import images
 from vit_tickets.pipeline.crops import Crop, random_resized_crop
 from vit_tickets.train.erasing import draw_box
-from vit_tickets.train.randaugment import RandAugment, apply, trace_back
+from vit_tickets.train.randaugment import RandAugment, apply, padded, trace_back
 
 IDENTITY = np.eye(3, dtype=np.float32)[:2]
 NOWHERE = np.zeros((0, 2, 3), dtype=np.float32)
@@ -71,8 +71,7 @@ class Augment:
             drawn = self._operations.draw(rng)
             shown = apply(drawn, shown, rng)
             before, passed = trace_back(drawn, self.image_size)
-            affine, through = affine @ before, np.tile(IDENTITY, (self.num_layers, 1, 1))
-            through[: len(passed)] = passed[:, :2]
+            affine, through = affine @ before, padded(passed, self.num_layers).astype(np.float32)
         elif self.color_jitter:
             shown = jitter(shown, self.color_jitter, rng)
         erased = draw_box(rng, self.erasing, self.image_size)

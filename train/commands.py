@@ -203,9 +203,10 @@ def describe(run, trainer, todo: str) -> str:
 
 
 def one_budget(sparsity: float | None, keep_rate: float | None):
-    """The budget that was asked for, None where neither option was given."""
-    from vit_tickets.pipeline.patches import Budget
+    """The budget that was asked for, None where neither option was given; raises UserError where both were."""
+    from vit_tickets.pipeline.patches import Budget, check_one
 
+    check_one(sparsity, keep_rate)
     return None if sparsity is None and keep_rate is None else Budget(sparsity, keep_rate)
 
 

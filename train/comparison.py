@@ -14,7 +14,7 @@ from vit_tickets.train.bootstrap import Accuracy, accuracy
 from vit_tickets.train.results import ON, PATHS, Predictions, RunResult
 
 BASELINES = ("dense", "weights")  # plain weights stand in where there is no dense run
-NEEDED_ON = {"dense": ON, "lt": ON, "rc": ON, "small": ("dense",), "selector": (), "weights": ("dense",)}
+NEEDED_ON = {"dense": ON, "lt": ON, "rc": ON, "small": ("dense",), "weights": ("dense",)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Group:
 
 
 def group_runs(runs: list[RunResult]) -> list[Group]:
-    """One group per dataset, model and budget; runs without a budget join every budget of their model.
+    """One group per dataset, model and budget; runs without a budget join every budget of their model. Selectors (path
+    `selector`) are no competitors: they are not expected here.
 
     Raises UserError where runs of a group cannot be compared: other images, labels, view or tickets, or one seed twice.
     """
@@ -213,7 +214,7 @@ def _knows_manifest(run: RunResult) -> bool:
 
 
 def _warnings(runs: list[RunResult], tickets: dict[str, Any] | None) -> list[str]:
-    trained = [run for run in runs if run.path not in ("selector", "weights")]
+    trained = [run for run in runs if run.path != "weights"]
     warnings = []
     for name in dict.fromkeys(name for run in trained for name in run.settings):
         compared = [run for run in trained if not (run.path == "small" and name == "image_size")]

@@ -15,7 +15,8 @@ class Cost:
     selector: training the selector; published: whether it is published weights, which are not counted. saving: dense
     minus lt, per run. runs_for_selection, runs_for_all: how many lt runs must share the manifest until their savings
     pay for the selection, and for selection and selector; None where unknown or never. never: lt runs save nothing.
-    comparable: whether all dense and lt runs were on the same hardware.
+    comparable: whether all dense and lt runs were on the same hardware. online: the tickets were chosen in every step,
+    so that the selection has no cost but what is in `lt`.
     """
 
     dense: float | None
@@ -28,18 +29,20 @@ class Cost:
     published: bool
     never: bool
     comparable: bool
+    online: bool
 
 
 def cost(group: Group) -> Cost:
     """The costs of one group. Savings are counted only between runs on the same hardware."""
     dense, lt = (_mean_seconds(group.of(path)) for path in ("dense", "lt"))
     tickets = next((run.tickets for run in group.of("lt") if run.tickets), {})
-    selection, selector = tickets.get("wall_time_s"), _selector_seconds(tickets)
+    online, selection, selector = bool(tickets.get("online")), tickets.get("wall_time_s"), _selector_seconds(tickets)
     trained = [*group.of("dense"), *group.of("lt")]
     hardware = {(run.config.get("hardware"), run.config.get("ranks")) for run in trained}
     comparable = len(hardware) <= 1
     saving = dense - lt if comparable and dense is not None and lt is not None else None
     pays = saving is not None and saving > 0
+    spent = (selector,) if online else (selection, selector)
     return Cost(
         dense,
         lt,
@@ -47,10 +50,11 @@ def cost(group: Group) -> Cost:
         selector,
         saving,
         runs_for_selection=math.ceil(selection / saving) if pays and selection is not None else None,
-        runs_for_all=math.ceil((selection + selector) / saving) if pays and None not in (selection, selector) else None,
+        runs_for_all=math.ceil(sum(spent) / saving) if pays and None not in spent else None,
         published=not tickets.get("selector_run"),
         never=saving is not None and saving <= 0,
         comparable=comparable,
+        online=online,
     )
 
 
@@ -61,10 +65,13 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
     selector = _duration(cost.selector)
     if cost.selector is None and cost.published:
         selector = "published weights, not counted"
+    selection = ("selection, once per dataset", _duration(cost.selection))
+    if cost.online:
+        selection = ("selection, in every step", "no cost of its own: it is part of the lt training")
     rows = [
         ("dense training, one run", _duration(cost.dense)),
         ("lt training, one run", _duration(cost.lt)),
-        ("selection, once per dataset", _duration(cost.selection)),
+        selection,
         ("training the selector", selector),
     ]
     if not cost.comparable:
@@ -73,12 +80,15 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
         return [*rows, ("saved per lt run", "-")]
     if cost.never:
         slower = f"nothing: lt took {_duration(-cost.saving)} longer than dense"
-        return [*rows, ("saved per lt run", slower), ("lt runs that pay the manifest back", "never")]
+        rows.append(("saved per lt run", slower))
+        shared = [] if cost.online and cost.published else ["selector" if cost.online else "manifest"]
+        return rows + [(f"lt runs that pay the {what} back", "never") for what in shared]
     rows.append(("saved per lt run", f"{_duration(cost.saving)} ({cost.saving / cost.dense:.0%} of a dense run)"))
     if cost.runs_for_selection is not None:
         rows.append(("lt runs that pay the selection back", f"{cost.runs_for_selection:,}"))
     if cost.runs_for_all is not None:
-        rows.append(("lt runs that pay selection and selector back", f"{cost.runs_for_all:,}"))
+        spent = "the selector" if cost.online else "selection and selector"
+        rows.append((f"lt runs that pay {spent} back", f"{cost.runs_for_all:,}"))
     return rows
 
 

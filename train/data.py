@@ -3,16 +3,18 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
+from tqdm import tqdm
 
 from vit_tickets.pipeline.crop_rows import CropRows, read_crop_rows
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps, label_arrays
 from vit_tickets.pipeline.manifests import Manifest, list_matrix
-from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_shard
+from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_keys, read_shard
 from vit_tickets.pipeline.views import View
+from vit_tickets.train.distributed import is_main_process
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class SplitData:
     def members(self) -> list[np.ndarray | None]:
         """Per shard which samples take part, bool (samples,); None for all of them."""
         chosen, before = [], 0
-        for shard in self.shards:
+        # without a manifest the keys of a holdout stand in the tars alone: on ImageNet that takes minutes
+        shards = tqdm(self.shards, desc=f"images of {self.split}", unit="shard", delay=1, disable=not is_main_process())
+        for shard in shards:
             mask = np.ones(shard.samples, dtype=bool)
             if self.limit is not None:
                 mask[max(0, self.limit - before) :] = False
@@ -95,10 +99,12 @@ class SplitData:
                 keys = table["key"].to_pylist()
                 mask &= np.asarray(table["error"].is_null())
         if self.holdout is not None:
-            if keys is None:
-                keys = [sample.key for sample in read_shard(self.dataset.path_of(shard))]
-            fraction, held_out = self.holdout
-            mask &= np.array([is_held_out(key, fraction) == held_out for key in keys], dtype=bool)
+            fraction, wanted = self.holdout
+            if keys is not None:
+                held_out = _held_out(keys, fraction)
+            else:
+                held_out = _held_out_of(self.dataset.path_of(shard), shard, fraction)
+            mask &= held_out == wanted
         return mask
 
     @cached_property
@@ -173,6 +179,19 @@ def is_held_out(key: str, fraction: float) -> bool:
     return word < fraction * 2**64
 
 
+def _held_out(keys: list[str], fraction: float) -> np.ndarray:
+    return np.array([is_held_out(key, fraction) for key in keys], dtype=bool)
+
+
+@lru_cache(maxsize=1 << 16)
+def _held_out_of(path: str, shard: Shard, fraction: float) -> np.ndarray:
+    """Which samples of the tar at `path` are held out, bool (samples,). Remembered: a run asks for both parts."""
+    keys = read_keys(path)
+    if len(keys) != shard.samples:
+        raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {len(keys)}")
+    return _held_out(keys, fraction)
+
+
 def check_belongs(manifest: Manifest | LabelMaps, dataset: Dataset, splits: list[str]) -> None:
     """Raise UserError unless the manifest, or the label maps, were made from this dataset's shards."""
     if manifest.record["dataset"] != dataset.name:
@@ -180,4 +199,4 @@ def check_belongs(manifest: Manifest | LabelMaps, dataset: Dataset, splits: list
     for split in splits:
         manifest.split_record(split)
         if dataset.shards(split):
-            manifest.read(split, dataset.shards(split)[0])
+            manifest.read(split, dataset.shards(split)[0], ["key"])

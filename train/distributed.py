@@ -14,6 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from vit_tickets.pipeline.errors import UserError
 
 
+def is_main_process() -> bool:
+    """Whether this is rank 0, or the only process, for code that is handed no World."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
 @dataclass(frozen=True)
 class World:
     """This process among those that torchrun started; rank 0 of 1 without it."""

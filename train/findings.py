@@ -22,7 +22,7 @@ class NamedVerdict:
 
 @dataclass(frozen=True)
 class NullHypothesis:
-    """Ticket minus `small`: label beats, ties or trails."""
+    """Ticket minus `small`: label beats, ties, trails or inconclusive."""
 
     label: str
     sentence: str
@@ -44,9 +44,9 @@ def find(group: Group) -> Finding:
     small = None
     if {("lt", "lt"), ("small", "dense")} <= group.matrix.keys():
         compared = _contrast(group, ("lt", "lt"), ("small", "dense"))
-        untaught = _untaught(group, ("small", "dense"))
-        label, sentence = null_hypothesis(compared) if untaught is None else ("ties", untaught)
-        small = NullHypothesis(label, sentence, compared)
+        taught_on = [cell for cell in ((group.baseline, "dense"), ("small", "dense")) if cell in group.matrix]
+        untaught = next(filter(None, (_untaught(group, cell) for cell in taught_on)), None)
+        small = NullHypothesis(*null_hypothesis(compared, untaught), compared)
     return Finding(group, _verdicts(group), small, cost(group))
 
 

@@ -13,6 +13,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import open_pretrained, weights_sha256
 from vit_tickets.train.alignment import keep_best, resample, value_map
+from vit_tickets.train.results import read_log, training_seconds
 
 ONLINE = "online"
 MODES = ("full", "truncated")
@@ -29,7 +30,7 @@ class OnlineSelector:
         if mode not in MODES:
             raise UserError(f"expected an online selector that runs {' or '.join(MODES)}, found {mode!r}")
         opened = open_pretrained(selector, weights, vit.check_is_vit)
-        self.network, self.name = opened.network, opened.model
+        self.network, self.name, self.run = opened.network, opened.model, opened.run
         self.mode, self.stages = mode, vit.default_stages(self.name, len(getattr(self.network, "blocks", ())))
         vit.check_selector(self.network, self.stages)
         own = self.network.patch_embed.img_size[0]
@@ -52,6 +53,8 @@ class OnlineSelector:
             "stages": list(self.stages),
             "counts": list(self.counts),
             "num_patches": self.grid**2,
+            "selector_run": self.run,
+            "selector_seconds": training_seconds(read_log(self.run)) if self.run else None,
         }
 
     def choose(self, images: Tensor, mean: Tensor, std: Tensor, grid: int, kept: int) -> Tensor:

@@ -132,3 +132,12 @@ def trace_back(drawn: list[Drawn], side: int) -> tuple[np.ndarray, np.ndarray]:
         before = before if affine is None else affine @ before
         through.append(before)
     return before, np.array(through).reshape(-1, 3, 3)
+
+
+def padded(through: np.ndarray, num_layers: int) -> np.ndarray:
+    """The maps of `trace_back`, (D, 3, 3), as (num_layers, 2, 3), so that views with fewer operations can be collated.
+
+    The last, which leads to the view before all of them, is repeated: that shows no other place as fill.
+    """
+    rows = through[:, :2] if len(through) else np.eye(3)[None, :2]
+    return rows[np.minimum(np.arange(num_layers), len(rows) - 1)]

@@ -17,7 +17,7 @@ from torchvision.transforms import functional
 
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.mixing import Mix
-from vit_tickets.train.randaugment import RandAugment, apply, trace_back
+from vit_tickets.train.randaugment import RandAugment, apply, padded, trace_back
 from vit_tickets.train.tickets import Tickets, keys_of
 
 
@@ -74,9 +74,7 @@ class RecordedCrop(RandomResizedCropAndInterpolation):
             rng = np.random.default_rng(random.getrandbits(63))
             drawn = self.operations.draw(rng)
             shown = apply(drawn, shown, rng)
-            before, passed = trace_back(drawn, self.side)
-            through = np.tile(before[:2], (self.operations.num_layers, 1, 1))
-            through[: len(passed)] = passed[:, :2]
+            through = padded(trace_back(drawn, self.side)[1], self.operations.num_layers)
         geometry = Geometry(
             torch.tensor([left, top, left + width, top + height]),
             torch.tensor(flip),

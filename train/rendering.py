@@ -3,7 +3,7 @@
 from vit_tickets.train.bootstrap import Accuracy
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.costs import cost_rows
-from vit_tickets.train.findings import Finding, NamedVerdict
+from vit_tickets.train.findings import Finding, NamedVerdict, NullHypothesis
 from vit_tickets.train.results import ON
 
 Rows = list[list[str]]
@@ -12,8 +12,8 @@ LEGEND = "top-1 %, mean ± standard deviation (seeds)"
 COST = "measured wall-clock seconds on the runs' own hardware"
 
 
-def text(findings: list[Finding]) -> str:
-    """Compact and aligned, for the terminal."""
+def text(findings: list[Finding], left_out: list[str]) -> str:
+    """Compact and aligned, for the terminal. left_out: sentences on runs that are not compared."""
     parts = []
     for finding in findings:
         group = finding.group
@@ -21,22 +21,26 @@ def text(findings: list[Finding]) -> str:
         for verdict in finding.verdicts:
             lines += [f"{verdict.name}: {_label(verdict)}", *(f"  - {line}" for line in _reasons(verdict))]
         if finding.small:
-            lines += [f"null hypothesis small: LT {finding.small.label} it", f"  - {finding.small.sentence}"]
+            lines += [f"null hypothesis small: {_against(finding.small)}", f"  - {finding.small.sentence}"]
         if costs := cost_rows(group, finding.cost):
             lines += [f"cost, {COST}:", *(f"  {line}" for line in aligned([list(row) for row in costs]))]
         lines += [f"missing: {sentence}" for sentence in group.missing]
         lines += [f"warning: {sentence}" for sentence in group.warnings]
         parts.append("\n".join(lines))
+    if left_out:
+        parts.append(f"left out: {'; '.join(left_out)}")
     return "\n\n".join(parts) + "\n"
 
 
-def markdown(findings: list[Finding], figure: str | None) -> str:
+def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -> str:
     """report.md; `figure` is the picture beside it, None without one."""
     lines = ["# Tickets: the runs compared", ""]
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
     for finding in findings:
         lines += _section(finding)
+    if left_out:
+        lines += ["## Left out", "", *(f"- {sentence}" for sentence in left_out), ""]
     return "\n".join(lines)
 
 
@@ -50,7 +54,7 @@ def _section(finding: Finding) -> list[str]:
         name = verdict.name[0].upper() + verdict.name[1:]
         lines += [f"### {name}: {_label(verdict)}", "", *(f"- {line}" for line in _reasons(verdict)), ""]
     if finding.small:
-        lines += [f"### Null hypothesis `small`: LT {finding.small.label} it", "", f"{finding.small.sentence}.", ""]
+        lines += [f"### Null hypothesis `small`: {_against(finding.small)}", "", f"{finding.small.sentence}.", ""]
     if costs := cost_rows(group, finding.cost):
         lines += ["### Cost", "", f"As {COST}, validation included.", ""]
         lines += [*table([["what", "how much"], *(list(row) for row in costs)]), ""]
@@ -125,6 +129,10 @@ def _label(verdict: NamedVerdict) -> str:
     if verdict.verdict is None:
         return "none yet"
     return verdict.verdict.label if verdict.verdict.label == "inconclusive" else f"LT {verdict.verdict.label}"
+
+
+def _against(small: NullHypothesis) -> str:
+    return small.label if small.label == "inconclusive" else f"LT {small.label} it"
 
 
 def _reasons(verdict: NamedVerdict) -> list[str]:

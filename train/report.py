@@ -29,13 +29,19 @@ def report(run_folders: list[str], out: str | None = None) -> Report:
     """Compare runs and write report.md, report.json and report.png into `out` (default: `report` beside the first run).
 
     Without matplotlib there is no report.png, and the text says how to get it. A folder among `run_folders` that holds
-    an earlier report is left out, so that `runs/*` works twice. Raises UserError where a folder is no run, or where
-    runs of a group were not evaluated on the same images, labels, view and tickets.
+    an earlier report is left out, so that `runs/*` works twice; so are runs on path `selector`, which the report names.
+    Raises UserError where a folder is no run, or where runs of a group were not evaluated on the same images, labels,
+    view and tickets.
     """
     folders = [folder for folder in dict.fromkeys(f.rstrip("/") or f for f in run_folders) if not _is_report(folder)]
     if not folders:
         raise UserError("expected at least one run to report on, found none")
-    findings = [find(group) for group in group_runs([read_run(folder) for folder in folders])]
+    runs = [read_run(folder) for folder in folders]
+    left_out = [f"{run.folder} is a selector, not a competitor" for run in runs if run.path == "selector"]
+    competitors = [run for run in runs if run.path != "selector"]
+    if not competitors:
+        raise UserError(f"expected at least one run to compare, found none; left out: {'; '.join(left_out)}")
+    findings = [find(group) for group in group_runs(competitors)]
     out = out or files.join(posixpath.dirname(folders[0]), "report")
     notes = []
     try:
@@ -47,13 +53,14 @@ def report(run_folders: list[str], out: str | None = None) -> Report:
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "groups": [_record(finding) for finding in findings],
+        "left_out": left_out,
         "notes": notes,
     }
-    markdown = rendering.markdown(findings, figure=None if notes else "report.png")
+    markdown = rendering.markdown(findings, left_out, figure=None if notes else "report.png")
     with files.atomic_write(files.join(out, "report.md")) as stream:
         stream.write(markdown.encode())
     files.write_json(files.join(out, "report.json"), data)
-    text = "\n".join([rendering.text(findings), *(f"note: {note}" for note in notes), f"report: {out}"])
+    text = "\n".join([rendering.text(findings, left_out), *(f"note: {note}" for note in notes), f"report: {out}"])
     return Report(text, markdown, data, out)
 
 

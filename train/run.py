@@ -29,6 +29,7 @@ PATHS = ("lt", "rc", "dense", "small", "selector")
 CONFIG, METRICS, FINAL, BEST, LAST = "config.json", "metrics.jsonl", "final.safetensors", "best.safetensors", "last.pt"
 FORMAT_VERSION = 1
 DEFAULT_SPARSITY = 0.27
+AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
 CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "labels_dir", "root")
@@ -173,7 +174,14 @@ def resolve(
         "center", image_size, recipe.crop_pct or cfg.get("crop_pct", 1.0), cfg.get("interpolation", "bicubic"),
         cfg["mean"], cfg["std"],
     )  # fmt: skip
-    chosen = {"online": tickets == ONLINE, f"rc-{rc}": rc != "fixed", "no-align": not align}
+    drops = manifest is not None and path in ("lt", "rc", "small")
+    seen = manifest.view(split).kind if drops else AUTO_VIEW
+    chosen = {
+        seen.replace(":", ""): seen != AUTO_VIEW,
+        "online": tickets == ONLINE,
+        f"rc-{rc}": rc != "fixed",
+        "no-align": not align,
+    }
     variant = "-".join(name for name, is_so in chosen.items() if is_so)
     root = out or run_name(dataset.name, model, path, budget, seed, variant)
     config = {

@@ -51,8 +51,7 @@ def judge(
     if untaught is not None:
         return Verdict("inconclusive", (untaught,), scope(match, gap), match, gap, Needed())
     if match.images < MIN_IMAGES:
-        few = f"{match.images} images are too few for bounds: expected at least {MIN_IMAGES}"
-        return Verdict("inconclusive", (few,), scope(match, gap), match, gap, Needed(images=MIN_IMAGES))
+        return Verdict("inconclusive", (_few(match),), scope(match, gap), match, gap, Needed(images=MIN_IMAGES))
     matched, lost_match = match.lower > MATCH, match.upper < MATCH
     above, lost_gap = gap.lower > 0, gap.upper <= 0
     in_time = lt_epochs is not None and dense_epochs is not None and lt_epochs <= dense_epochs
@@ -95,13 +94,15 @@ def needed(contrast: Contrast, threshold: float) -> Needed:
     return Needed(images=_more(contrast.images, factor), seeds=_more(seeds, factor))
 
 
-def null_hypothesis(contrast: Contrast) -> tuple[str, str]:
+def null_hypothesis(contrast: Contrast, untaught: str | None = None) -> tuple[str, str]:
     """(label, sentence) on ticket minus `small`, dense training at the resolution with as many patches.
 
-    label: beats, ties or trails; with fewer than 30 images ties.
+    label: beats, ties or trails; inconclusive with fewer than 30 images, or where runs are `untaught`, as in `judge`.
     """
+    if untaught is not None:
+        return "inconclusive", untaught
     if contrast.images < MIN_IMAGES:
-        return "ties", f"{contrast.images} images are too few for bounds: expected at least {MIN_IMAGES}"
+        return "inconclusive", _few(contrast)
     beats, trails = contrast.lower > 0, contrast.upper <= 0
     sentence = _sentence(contrast, 0.0, beats, trails)
     if beats:
@@ -125,6 +126,10 @@ def scope(*contrasts: Contrast) -> str:
     if any(1 < count < 5 for count in seeds.values()):
         sentence += " From fewer than five seeds the bounds are rough."
     return sentence
+
+
+def _few(contrast: Contrast) -> str:
+    return f"{contrast.images} images are too few for bounds: expected at least {MIN_IMAGES}"
 
 
 def _wanted(undecided: list[tuple[Contrast, float]], can_win: bool) -> Needed:

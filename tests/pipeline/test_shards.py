@@ -7,7 +7,7 @@ import pytest
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.shards import Dataset, Sample, parse_label, read_shard, sha256_of, write_shard
+from vit_tickets.pipeline.shards import Dataset, Sample, parse_label, read_keys, read_shard, sha256_of, write_shard
 
 SAMPLES = [Sample("a/1", 0, b"one", "jpg"), Sample("a/2", 3, b"", "png"), Sample("ü 3", 1, b"x" * 2000, "webp")]
 
@@ -57,6 +57,30 @@ def test_member_names_never_reach_the_file_system(tmp_path):
     path = write_raw(inside / "a.tar", [("../escaped.jpg", b"x"), ("../escaped.cls", b"0"), ("/root.jpg", b"y")])
     assert [sample.key for sample in read_shard(path)] == ["../escaped", "/root"]
     assert [entry.name for entry in tmp_path.rglob("*")] == ["inside", "a.tar"]
+
+
+def test_keys_are_those_of_the_samples(tmp_path):
+    members = [("a/1.jpg", b"x"), ("a/1.cls", b"0"), ("__meta__.x__", b"?"), ("README", b"?"), ("ü/2.png", b"y" * 2000)]
+    path = write_raw(tmp_path / "a.tar", members)
+    assert read_keys(path) == [sample.key for sample in read_shard(path)] == ["a/1", "ü/2"]
+    (tmp_path / "b.tar").write_bytes(b"no tar")
+    with pytest.raises(UserError, match=r"b\.tar cannot be read as a WebDataset shard"):
+        read_keys(str(tmp_path / "b.tar"))
+
+
+def test_keys_of_a_local_tar_are_read_past_the_pixels(tmp_path, monkeypatch):
+    write_shard(str(tmp_path), "a.tar", [Sample(str(number), 0, bytes(1 << 20)) for number in range(4)])
+    read = []
+
+    class Counted(io.FileIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            read.append(len(data))
+            return data
+
+    monkeypatch.setattr(files, "open_read", Counted)
+    assert read_keys(str(tmp_path / "a.tar")) == ["0", "1", "2", "3"]
+    assert 0 < sum(read) < 64 << 10
 
 
 @pytest.mark.parametrize("cut", [1, 700, 1024, 1500, 1536, 5000], ids="at {}".format)

@@ -93,9 +93,10 @@ def test_draw_map():
 
 def test_description(tickets, summary):
     manifest = Manifest.open(tickets)
-    text = "\n".join([*describe_manifest(manifest), *describe_split(manifest, "train", summary)])
+    text = "\n".join([*describe_manifest(manifest, manifest.splits), *describe_split("train", summary)])
     for part in ("bright, weights abababababab", "18 of 36 patches (50.0%)", "6 x 6 at 24 px", "mask seed 3",
-                 "23 images, 1 without a ticket", "1 x ", "full (whole image, bicubic, 24 px)",
+                 "23 images, 1 without a ticket", "1 x ",
+                 "view       train: full (whole image, bicubic, 24 px)\n", "view       val: center (shorter side to",
                  f"{summary.mean_iou:.3f}", f"by chance {chance_iou(36, 18):.3f}",
                  "mean confidence 75.0%"):  # fmt: skip
         assert part in text
@@ -107,7 +108,7 @@ def test_description_of_errors_alone(tickets):
     manifest = Manifest.open(tickets)
     empty = summarise_split(manifest, "val")
     empty.samples, empty.reasons = 2, empty.reasons + type(empty.reasons)({"broken": 2})
-    lines = list(describe_split(manifest, "val", empty))
+    lines = list(describe_split("val", empty))
     assert lines[0] == "val: 2 images, 2 without a ticket"
     assert "2 x broken" in lines[1]
     assert not any("nan" in line for line in lines)

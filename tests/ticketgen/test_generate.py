@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.ticketgen import engines
 
 VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
 
@@ -162,7 +164,7 @@ def test_a_failed_shard_is_named_and_the_others_are_done(packed, selector_run, t
     ("arguments", "message"),
     [
         (("--sparsity", "1.5"), "expected a sparsity in [0, 1), found 1.5"),
-        (("--sparsity", "0.5", "--keep-rate", "0.9"), "found both"),
+        (("--sparsity", "0.5", "--keep-rate", "0.9"), "expected --sparsity or --keep-rate, found both"),
         (("--sparsity", "much"), "found 'much'"),
         (("--selector", "deit_gigantic"), "found 'deit_gigantic'"),
         (("--selector", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
@@ -224,9 +226,46 @@ def test_killed_in_the_middle_and_started_again_ends_with_the_same_bytes(many, s
     assert contents(out) == contents(tmp_path / "undisturbed")
 
 
-def test_whatever_befalls_one_shard_the_others_are_done(packed, selector_run, tmp_path, monkeypatch):
-    from vit_tickets.ticketgen import engines
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("overwrite", "again"), [((), "goes on where it stopped"), (("--overwrite",), "starts anew")])
+def test_a_signal_is_answered_with_how_far_it_is(
+    local, packed, selector_run, tmp_path, monkeypatch, number, overwrite, again
+):
+    options = ("--selector", selector_run, "--sparsity", 0.5, "--engine", "local", "--out", tmp_path / "m")
+    attempt, handler = engines.attempt, signal.getsignal(number)
 
+    def interrupted(selector, task, *rest):
+        if task.name == "train/000002.tar":
+            os.kill(os.getpid(), number)
+        return attempt(selector, task, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engines, "attempt", interrupted)
+        done = generate(packed, *options, *overwrite, check=False)
+    assert done.exit_code == 1
+    told = f"Error: stopped by {number.name}; 16 of 30 images are done, the same command {again}"
+    assert done.stderr.splitlines()[-1] == told
+    assert signal.getsignal(number) == handler
+    assert generate(packed, *options).stdout.endswith("16 were there already\n")
+    assert contents(tmp_path / "m/train") == contents(local / "train")
+
+
+@pytest.mark.slow
+def test_a_process_answers_ctrl_c_and_leaves_nothing_half_done(many, selector_run, tmp_path):
+    out = tmp_path / "m"
+    command = [VIT_TICKETS, "generate", str(many), "--selector", selector_run, "--engine", "local", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.rglob("*.parquet"))) < 4 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=30)[1].splitlines()[-1]
+    assert process.returncode == 1
+    assert re.fullmatch(r"Error: stopped by SIGINT; \d+ of [0-9,]+ images are done, the same command .*", told)
+    assert all(path.suffix == ".parquet" for path in (out / "train").iterdir())
+
+
+def test_whatever_befalls_one_shard_the_others_are_done(packed, selector_run, tmp_path, monkeypatch):
     def process_shard(selector, task, *rest):
         if task.name == "train/000000.tar":
             raise RuntimeError("out of\nmemory")

@@ -11,8 +11,9 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import read_table
 from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.pipeline.shards import Dataset, Sample, read_shard
+from vit_tickets.ticketgen import shard
 from vit_tickets.ticketgen.selector import Selector, open_selector
-from vit_tickets.ticketgen.shard import Output, ShardTask, process_shard, rank_samples
+from vit_tickets.ticketgen.shard import Output, ShardTask, count_errors, process_shard, rank_samples
 from vit_tickets.ticketgen.work import Settings
 
 PLANS = [Budget(sparsity=0.5).stage_counts(36, 1), Budget(sparsity=0.75).stage_counts(36, 1)]
@@ -120,3 +121,11 @@ def test_a_shard_with_other_samples_than_the_index_says_fails_and_writes_nothing
     with pytest.raises(UserError, match=r"expected 99 samples as in dataset\.json, found 8"):
         process_shard(selector, task, Settings(batch_size=4), lambda *_: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_are_counted_without_reading_the_ranks(tickets, monkeypatch):
+    read = []
+    monkeypatch.setattr(shard, "read_table", lambda *arguments: read.append(arguments[1]) or read_table(*arguments))
+    counted = [count_errors(f"{tickets}/train/{stem:06d}.parquet") for stem in range(3)]
+    assert [sum(column) for column in zip(*counted, strict=True)] == [23, 1]
+    assert read == [["error"]] * 3

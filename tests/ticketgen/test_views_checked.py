@@ -16,7 +16,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.gallery import GAP, write_gallery
 from vit_tickets.pipeline.manifests import Manifest, unpack_masks
 from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.summary import describe_split, summarise_split
+from vit_tickets.pipeline.summary import describe_manifest, describe_split, summarise_split
 
 
 def verified(manifest, dataset):
@@ -110,17 +110,28 @@ def test_verify_finds_a_tampered_mean(mean, oblong, tmp_path):
     [
         (
             "crops",
-            ["crops:5 (random crops from 0.2 of its area on, crop seed 7", "5 per image", "in the first crop"],
+            [
+                "view       train: crops:5 (random crops from 0.2 of its area on, flip 0.5, crop seed 7",
+                "5 per image",
+                "in the first crop",
+            ],
             3,
         ),
-        ("mean", ["crops-mean:5 (whole image, mean over random crops", "12 x 12, 72 of 144 cells"], 4),
-        ("doubled", ["full@2 (whole image, bicubic, 48 px)", "12 x 12, 72 of 144 cells"], 4),
+        (
+            "mean",
+            [
+                "crops-mean:5 (whole image, mean over random crops from 0.2 of its area on, flip 0.5",
+                "; grid 12 x 12, 72 of 144 cells",
+            ],
+            4,
+        ),
+        ("doubled", ["full@2 (whole image, bicubic, 48 px); grid 12 x 12, 72 of 144 cells"], 4),
     ],
 )
 def test_inspect_and_gallery(name, parts, panels, request, oblong, tmp_path):
     manifest = Manifest.open(str(request.getfixturevalue(name)))
     summary = summarise_split(manifest, "train")
-    text = "\n".join(describe_split(manifest, "train", summary))
+    text = "\n".join([*describe_manifest(manifest, ["train"]), *describe_split("train", summary)])
     for part in ("9 images, 1 without a ticket", *parts):
         assert part in text
     assert summary.keep_map.mean() == pytest.approx(0.5)

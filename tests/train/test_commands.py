@@ -207,6 +207,10 @@ def test_plain_weights_are_scored_without_a_run(runs, numbered_data, numbered_ti
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", "--crop-scale", 5), "5.0 is not in the range"),
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", "--lr", -1), "-1.0 is not in the range"),
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", "--hflip", 3), "3.0 is not in the range"),
+        (
+            ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--sparsity", 0, "--keep-rate", 1),
+            "expected --sparsity or --keep-rate, found both",
+        ),
         (("evaluate", "/nowhere"), "found no config.json in /nowhere"),
         (("evaluate",), "expected either a RUN, or --dataset with --model"),
         (("report", "/nowhere"), "/nowhere"),

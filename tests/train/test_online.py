@@ -1,5 +1,8 @@
 """The authors' way: a selector in every step, and the fine-tune that makes one."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,7 +17,7 @@ from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.online import OnlineSelector
 from vit_tickets.train.pruning import PrunedViT
 from vit_tickets.train.recipes import DEIT, DIGITS, recipe_for
-from vit_tickets.train.run import resolve
+from vit_tickets.train.run import claim, resolve
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
 STAGES = (2, 4)
@@ -66,6 +69,24 @@ def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, 
     assert run.config["tickets"]["weights_sha256"] == before == pretrained.weights_sha256(run.online.network)
     assert run.config["kept"] == 18
     assert (tmp_path / "final.safetensors").exists()
+    lines = files.read_bytes(f"{dense}/metrics.jsonl").splitlines()
+    assert run.config["tickets"]["selector_run"] == dense
+    assert run.config["tickets"]["selector_seconds"] == pytest.approx(
+        sum(json.loads(line)["seconds"] for line in lines)
+    )
+
+
+def test_what_the_online_selector_cost_does_not_make_a_run_another(numbered_data, dense, tmp_path):
+    selector = tmp_path / "selector"
+    shutil.copytree(dense, selector)
+    options = {"tickets": "online", "selector": str(selector), "budget": Budget(0.5)}
+    run = run_of(numbered_data, tmp_path / "run", "lt", **options)
+    files.write_json(run.place("config.json"), run.config)
+    files.write_json(run.place("last.pt"), None)
+    (selector / "metrics.jsonl").unlink()
+    again = run_of(numbered_data, tmp_path / "run", "lt", **options)
+    assert again.config["tickets"]["selector_seconds"] is None
+    assert claim(again, resume=True, overwrite=False) == "resume"
 
 
 @pytest.mark.parametrize(

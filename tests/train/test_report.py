@@ -325,3 +325,57 @@ def test_without_matplotlib_the_rest_is_written(four, tmp_path, monkeypatch):
 def test_a_budget_that_was_read_off_is_marked(tmp_path):
     runs = [write_run(tmp_path, path, read_off=path == "lt") for path in ("dense", "lt", "rc")]
     assert "9 of 36 patches, read off the ranks of a manifest for another budget; " in report(runs).text
+
+
+ONLINE = TICKETS | {"online": "full", "selector_run": "runs/selector", "selector_seconds": 300.0}
+
+
+def test_an_online_selection_costs_nothing_beside_the_training_and_its_selector_is_counted(tmp_path):
+    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", tickets=ONLINE)]
+    made = report(runs)
+    cost = group_of(made)["cost"]
+    assert (cost["online"], cost["selection"], cost["selector"], cost["published"]) == (True, None, 300, False)
+    assert (cost["runs_for_selection"], cost["runs_for_all"]) == (None, 9)
+    lines = [" ".join(line.split()) for line in made.text.splitlines()]
+    assert "selection, in every step no cost of its own: it is part of the lt training" in lines
+    assert "training the selector 300.0 s" in lines
+    assert "lt runs that pay the selector back 9" in lines
+    assert "manifest" not in made.text.split("cost,")[1].split("missing")[0]
+
+
+@pytest.mark.parametrize(("selector", "said"), [("runs/selector", "selector back never"), (None, None)])
+def test_online_runs_that_save_nothing_never_pay_the_selector_back(tmp_path, selector, said):
+    tickets = ONLINE | {"selector_run": selector, "selector_seconds": 300.0 if selector else None}
+    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", tickets=tickets)]
+    slow = "".join(json.dumps({"epoch": e, "seconds": 30.0}) + "\n" for e in range(1, 4))
+    (tmp_path / "lt-seed0" / "metrics.jsonl").write_text(slow)
+    text = " ".join(report(runs).text.split())
+    assert "lt took 30.0 s longer than dense" in text
+    assert said in text if said else "never" not in text
+
+
+def test_selectors_are_named_and_left_out(four, tmp_path):
+    expected = report(four)
+    selector = write_run(tmp_path, "selector", sparsity=0.75, finished=False, on=[])
+    made = report([*four, selector], str(tmp_path / "out"))
+    sentence = f"{selector} is a selector, not a competitor"
+    assert made.data.pop("left_out") == [sentence]
+    assert made.data == {name: value for name, value in expected.data.items() if name != "left_out"}
+    assert made.text.count(f"left out: {sentence}") == made.text.count("selector-seed0") == 1
+    assert f"- {sentence}" in made.markdown
+    with pytest.raises(
+        UserError, match=r"expected at least one run to compare, found none; left out: .*selector-seed0"
+    ):
+        report([selector])
+
+
+@pytest.mark.parametrize("path", ["dense", "small"])
+def test_small_proves_nothing_where_nothing_was_learnt(four, tmp_path, path):
+    write_predictions(tmp_path / f"{path}-seed0", "dense", 0.1, size=24 if path == "small" else 48)
+    made = report(four)
+    small = group_of(made)["small"]
+    assert small["label"] == "inconclusive"
+    assert f"{path} on dense is not above chance (10%)" in small["sentence"]
+    assert "null hypothesis small: inconclusive" in made.text
+    assert "### Null hypothesis `small`: inconclusive" in made.markdown
+    assert "no ticket" not in made.text

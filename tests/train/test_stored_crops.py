@@ -95,3 +95,15 @@ def test_what_masks_cannot_give_is_refused(numbered_data, crops_manifest, tmp_pa
         resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, budget=Budget(0.25), **common)
     with pytest.raises(UserError, match="expected tickets of a fixed view to score a holdout on, found crops:3"):
         resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, holdout=0.2, **common)
+
+
+def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, numbered_tickets, crops_manifest):
+    dataset = Dataset.open(numbered_data)
+    for manifest, path, name in (
+        (numbered_tickets, "lt", "lt-s0.5"),
+        (crops_manifest, "lt", "lt-s0.5-crops3"),
+        (crops_manifest, "rc", "rc-s0.5-crops3"),
+        (crops_manifest, "dense", "dense"),
+    ):
+        run = resolve(dataset, "deit_micro", path, RECIPE, tickets=manifest)
+        assert run.root == f"runs/data-deit_micro-{name}-seed0"

@@ -1,5 +1,6 @@
 """What arrives in a batch: every sample once, the same crops on every path, the right patches."""
 
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import chain
@@ -12,9 +13,9 @@ from tests.train.conftest import TRAIN, VAL, numbers_of
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import random_rank, random_subset
-from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.shards import Dataset, read_keys
 from vit_tickets.pipeline.views import View
-from vit_tickets.train import stream
+from vit_tickets.train import data, stream
 from vit_tickets.train.alignment import aligned_ticket, keep_best, resample, value_map
 from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData, check_belongs, is_held_out
@@ -183,6 +184,32 @@ def test_holdout_and_limit_decide_who_takes_part(config):
     assert all(is_held_out(key, 0.3) for key in names)
     assert sum(replace(plain, limit=25).counts) == 25
     assert sum(replace(config.data, limit=25, holdout=(0.3, False)).counts) < 25
+
+
+def test_both_parts_of_a_holdout_read_each_tar_once(numbered_data, monkeypatch):
+    plain, read = SplitData(Dataset.open(numbered_data), "train"), []
+    monkeypatch.setattr(data, "read_keys", lambda path: read.append(path) or read_keys(path))
+    for wanted in (False, True):
+        replace(plain, holdout=(0.21, wanted)).counts  # noqa: B018 (counted when asked for)
+    assert len(read) == len(plain.shards)
+    monkeypatch.setattr(data, "read_keys", lambda path: ["only one"])
+    with pytest.raises(UserError, match=r"000000\.tar: expected 10 samples as in dataset\.json, found 1"):
+        replace(plain, holdout=(0.22, True)).counts  # noqa: B018
+
+
+def test_reading_keys_shows_how_far_it_is_when_it_takes_long(numbered_data, monkeypatch, capfd):
+    shards = Dataset.open(numbered_data).shards("train")
+    for pause, shown in ((0.0, False), (1.5 / len(shards), True)):
+        monkeypatch.setattr(data, "read_keys", lambda path, pause=pause: time.sleep(pause) or read_keys(path))
+        replace(SplitData(Dataset.open(numbered_data), "train"), holdout=(0.23 + pause, True)).counts  # noqa: B018
+        assert ("images of train" in capfd.readouterr().err) == shown
+
+
+def test_whether_a_manifest_belongs_is_told_without_its_ranks(config, monkeypatch):
+    read, real = [], Manifest.read
+    monkeypatch.setattr(Manifest, "read", lambda *arguments: read.append(arguments[3]) or real(*arguments))
+    check_belongs(config.data.manifest, config.data.dataset, ["train"])
+    assert read == [["key"]]
 
 
 def broken_stream(packed, tickets, **changes):

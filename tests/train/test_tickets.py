@@ -30,7 +30,7 @@ from vit_tickets.train.data import SplitData
 from vit_tickets.train.inputs import Preparation
 from vit_tickets.train.loader import collate
 from vit_tickets.train.mixing import Mix
-from vit_tickets.train.randaugment import RandAugment, trace_back
+from vit_tickets.train.randaugment import RandAugment, padded, trace_back
 from vit_tickets.train.recorded import RecordedCrop, RecordedMixup, with_rows
 from vit_tickets.train.stream import TrainStream, TrainStreamConfig
 from vit_tickets.train.tickets import Tickets, align, crop_affine, key_of, stored_box
@@ -178,8 +178,7 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
             crops.append(random_resized_crop(rng, image.height, image.width, 0.2, 0.5))
             if operations:
                 made = RandAugment(operations, 32, drawing.mean, "bicubic").draw(rng)
-                before, passed = trace_back(made, 32)
-                through.append(np.concatenate([passed, np.tile(before, (2 - len(passed), 1, 1))])[:, :2])
+                through.append(padded(trace_back(made, 32)[1], 2))
         found = align(
             torch.from_numpy(rank),
             torch.tensor([crop.box for crop in crops]),
@@ -299,6 +298,20 @@ def test_operations_are_recorded_in_a_fixed_shape():
     assert through.shape == (30, 2, 2, 3)
     moved = (through[:, -1] != torch.eye(3)[:2]).any(2).any(1)
     assert 3 < moved.sum() < 30
+
+
+def test_one_function_gives_views_of_few_operations_the_shape_of_those_of_many():
+    first, last = np.arange(9.0).reshape(3, 3), np.arange(9.0, 18.0).reshape(3, 3)
+    through = np.stack([first, last])
+    assert padded(through, 4).tolist() == np.stack([first, last, last, last])[:, :2].tolist()
+    assert padded(through[:0], 2).tolist() == [np.eye(3)[:2].tolist()] * 2
+    assert padded(through[:0], 0).shape == (0, 2, 3)
+    image, operations = Pictures(1).images[0], "rand-m9-n3-p0.3-mstd0.5"
+    streamed = Augment(24, rand_augment=operations)
+    recorded = RecordedCrop(24, rand_augment=operations)
+    for seed in range(20):
+        shape = streamed.view(image, np.random.default_rng(seed)).through.shape
+        assert shape == tuple(recorded(image)[1].through.shape) == (3, 2, 3)
 
 
 def test_an_image_is_cropped_upright(tmp_path):

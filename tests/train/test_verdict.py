@@ -247,10 +247,12 @@ def test_null_hypothesis():
     assert label == "ties"
     assert "a ticket that it ties is no ticket" in sentence
     assert null_hypothesis(gap(-1.0, -1.5, -0.5))[0] == "trails"
-    assert null_hypothesis(gap(5, 5, 5, images=1))[0] == "ties"
+    label, sentence = null_hypothesis(gap(5, 5, 5, images=1))
+    assert (label, "1 images are too few" in sentence) == ("inconclusive", True)
 
 
 def test_runs_that_have_learnt_nothing_are_not_compared():
     verdict = judge(GOOD_MATCH, GOOD_GAP, 15, 15, untaught="dense on dense is not above chance")
     assert verdict.label == "inconclusive"
     assert verdict.reasons == ("dense on dense is not above chance",)
+    assert null_hypothesis(GOOD_GAP, "dense on dense is not above chance") == ("inconclusive", verdict.reasons[0])
