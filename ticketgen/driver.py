@@ -124,16 +124,13 @@ class Folder:
         files.write_json(self.index_path, record)
 
 
-def is_made(path: str, metadata: dict[str, Any]) -> bool:
-    """Whether the file at `path` is there; raises UserError where it was made otherwise than `metadata` says."""
-    if not files.exists(path):
-        return False
+def check_made(path: str, metadata: dict[str, Any]) -> None:
+    """Raise UserError where the file at `path` was made otherwise than `metadata` says."""
     found = read_metadata(path)
     if different := difference(metadata, found, ignore=PER_SHARD):
         raise UserError(f"{path} was made otherwise: {different}; pass --overwrite or another --out")
     if found["shard_sha256"] != metadata["shard_sha256"]:
         raise UserError(f"{path} was made from another version of its shard; pass --overwrite or another --out")
-    return True
 
 
 def count_errors(path: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from vit_tickets.pipeline.names import manifest_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import View
-from vit_tickets.ticketgen.driver import Folder, Job, Summary, is_made
+from vit_tickets.ticketgen.driver import Folder, Job, Summary, check_made
 from vit_tickets.ticketgen.selector import SelectorSpec, training_seconds
 from vit_tickets.ticketgen.shard import Output, ShardTask
 from vit_tickets.ticketgen.work import Settings
@@ -124,7 +124,8 @@ def plan_tasks(request: Request) -> tuple[list[ShardTask], int]:
 
 def _is_done(output: Output) -> bool:
     """Whether what `output` asks for is there; raises UserError where something else is."""
-    return is_made(output.path, output.metadata) and (output.webdataset is None or files.exists(output.webdataset))
+    check_made(output.path, output.metadata)
+    return output.webdataset is None or files.exists(output.webdataset)
 
 
 def run(request: Request, engine_of: Any, progress: bool = True) -> Summary:
