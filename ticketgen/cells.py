@@ -89,8 +89,12 @@ def check_cells(network: nn.Module, image_size: int) -> int:
     size = _map_shape(network, features)
     if size is None or size[0] != size[1]:
         raise UserError(f"expected an annotator with a square feature map, found {name} with features {shape}")
-    if features.ndim == 3 and num_prefix_tokens(network) and network.global_pool == "token" and not _is_plain(network):
-        raise UserError(f"expected a head over a feature map or timm's plain ViT, found {name} with a CLS token")
+    if features.ndim == 3:
+        if image_size % size[0]:  # the patches would leave a margin out
+            raise UserError(f"expected an image size that the {size[0]} cells of {name} divide, found {image_size}")
+        pool = getattr(network, "global_pool", "token")
+        if num_prefix_tokens(network) and pool == "token" and not _is_plain(network):
+            raise UserError(f"expected a head over a feature map or timm's plain ViT, found {name} with a CLS token")
     found = tuple(cell_logits(network, blank).shape)
     expected = (1, size[0] * size[1], network.num_classes)
     if found != expected:
