@@ -93,32 +93,40 @@ def inspect(manifest, split, dataset, gallery, images):
 
 @click.command()
 @click.argument("path")
-@click.option("--dataset", help="PATH is a manifest: compare keys, labels, order and hashes with this dataset too.")
+@click.option(
+    "--dataset", help="PATH is a manifest or label maps: compare keys, labels, order and hashes with this dataset too."
+)
 def verify(path, dataset):
-    """Check the dataset or the manifest in the folder PATH; print what is wrong, one finding to a line.
+    """Check the dataset, manifest or label maps in the folder PATH; print what is wrong, one finding to a line.
 
     Of a dataset: that its tars are those of dataset.json, byte for byte, with unique keys, an image and a valid class
     index per sample. Of a manifest: columns and types, provenance, ranks, tickets, random counterparts, scores, sums.
+    Of label maps: columns and types, provenance, classes, logits, sums.
     Exits with 1 if anything is found.
 
     \b
     vit-tickets verify data/digits
     vit-tickets verify manifests/digits-deit_micro-s0.75 --dataset data/digits
+    vit-tickets verify manifests/labels/digits-deit_micro --dataset data/digits
     """
-    from vit_tickets.pipeline import files, manifests, shards
+    from vit_tickets.pipeline import files, labels, manifests, shards
     from vit_tickets.pipeline.verify import verify_dataset, verify_manifest
+    from vit_tickets.pipeline.verify_labels import verify_labels
 
     if files.exists(files.join(path, manifests.INDEX)):
         index, findings = manifests.INDEX, verify_manifest(path, dataset, progress=True)
         checked = "columns, provenance, ranks, tickets, random counterparts, scores, sums"
+    elif files.exists(files.join(path, labels.INDEX)):
+        index, findings = labels.INDEX, verify_labels(path, dataset, progress=True)
+        checked = "columns, provenance, classes, logits, sums"
     elif files.exists(files.join(path, shards.INDEX)):
         if dataset:
-            raise UserError(f"--dataset is for a manifest: {path} is a dataset itself")
+            raise UserError(f"--dataset is for a manifest or label maps: {path} is a dataset itself")
         index, findings = shards.INDEX, verify_dataset(path, progress=True)
         checked = "files, hashes, counts, keys, images, labels"
     else:
-        expected = f"a dataset ({shards.INDEX}) or a manifest ({manifests.INDEX})"
-        raise UserError(f"expected {expected} in {path}, found neither")
+        expected = f"a dataset ({shards.INDEX}) or a manifest ({manifests.INDEX}) or label maps ({labels.INDEX})"
+        raise UserError(f"expected {expected} in {path}, found none of them")
     count = 0
     for count, finding in enumerate(findings, 1):  # noqa: B007 (used below)
         click.echo(finding)

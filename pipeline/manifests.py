@@ -91,7 +91,13 @@ def write_rows(path: str, rows: list[Row], metadata: dict[str, Any], predictions
         "confidence": [row.confidence for row in rows],
         "error": [row.error for row in rows],
     }
-    fields = schema(metadata["num_patches"], predictions, crops, metadata.get(CROP_RANKS, False))
+    write_table(
+        path, columns, schema(metadata["num_patches"], predictions, crops, metadata.get(CROP_RANKS, False)), metadata
+    )
+
+
+def write_table(path: str, columns: dict[str, list], fields: pa.Schema, metadata: dict[str, Any]) -> None:
+    """Write the `columns` that `fields` names with their provenance; equal values give equal bytes."""
     fields = fields.with_metadata({METADATA_KEY: dump_metadata(metadata)})
     table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=fields)
     with files.atomic_write(path) as stream:
@@ -122,12 +128,12 @@ def dump_metadata(metadata: dict[str, Any]) -> bytes:
 
 
 def read_metadata(path: str) -> dict[str, Any]:
-    """The provenance in a manifest file's schema metadata; raises UserError where it has none."""
+    """The provenance in a file's schema metadata; raises UserError where it has none."""
     return _metadata_of(_open(path)[0], path)
 
 
 def read_table(path: str, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """A manifest file's rows (all columns, or `columns`) and provenance; raises UserError where it is not one."""
+    """A file's rows (all columns, or `columns`) and provenance; raises UserError where it has none."""
     fields, table = _open(path, rows=True, columns=columns)
     return table, _metadata_of(fields, path)
 
@@ -146,7 +152,7 @@ def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
         metadata = json.loads((fields.metadata or {})[METADATA_KEY])
         version = metadata["format_version"]
     except (KeyError, ValueError, TypeError):
-        raise UserError(f"{path} is not a ticket manifest: it has no provenance in its schema") from None
+        raise UserError(f"{path} was not written by vit-tickets: it has no provenance in its schema") from None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {version!r}")
     return metadata
@@ -252,15 +258,19 @@ class Manifest:
         path = self.path_of(split, shard)
         if not files.exists(path):
             raise UserError(f"{self.root} has no tickets for shard {shard.file}: expected {path}")
-        table, metadata = read_table(path, columns)
-        if (found := metadata.get("shard_sha256")) != shard.sha256:
-            raise UserError(
-                f"{path} was made from another shard: expected SHA-256 {shard.sha256[:12]}..., "
-                f"found {str(found)[:12]}..."
-            )
-        if table.num_rows != shard.samples:
-            raise UserError(f"{path}: expected {shard.samples} rows, found {table.num_rows}")
-        return table
+        return read_of_shard(path, shard, columns)
+
+
+def read_of_shard(path: str, shard: Shard, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a file (all columns, or `columns`); raises UserError unless they were made from exactly `shard`."""
+    table, metadata = read_table(path, columns)
+    if (found := metadata.get("shard_sha256")) != shard.sha256:
+        raise UserError(
+            f"{path} was made from another shard: expected SHA-256 {shard.sha256[:12]}..., found {str(found)[:12]}..."
+        )
+    if table.num_rows != shard.samples:
+        raise UserError(f"{path}: expected {shard.samples} rows, found {table.num_rows}")
+    return table
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -99,7 +99,8 @@ def open_pretrained(
     """
     if files.exists(files.join(source, "config.json")):
         config = files.read_json(files.join(source, "config.json"))
-        kwargs = {key: config[key] for key in ("patch_size", "num_classes")} | {"img_size": config["image_size"]}
+        kwargs = {"num_classes": config["num_classes"]}
+        kwargs |= size_kwargs(config["model"], config["image_size"], config["patch_size"])
         weights = weights or files.join(source, "final.safetensors")
         if not files.exists(weights):
             raise UserError(f"{source} is not finished: expected {weights}")
@@ -116,6 +117,16 @@ def open_pretrained(
     record = {"image_size": cfg["input_size"][-1]}
     record |= {name: cfg[name] for name in ("crop_pct", "interpolation", "mean", "std")}
     return Pretrained(network, timm_name(source).split(".")[0], {"num_classes": network.num_classes}, record)
+
+
+def size_kwargs(model: str, image_size: int, patch_size: int | None) -> dict[str, int | None]:
+    """The sizes that timm wants to know to build `model`: of ViTs both, of convolutional networks none."""
+    name = timm_name(model)
+    cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if name.startswith(("deit", "vit")):
+        return {"img_size": image_size, "patch_size": patch_size}
+    fixed = name.startswith("swin") or (cfg is not None and cfg.fixed_input_size)
+    return {"img_size": image_size} if fixed else {}
 
 
 def load_pretrained(

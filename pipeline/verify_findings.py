@@ -1,9 +1,10 @@
-"""How findings about one manifest file are told: the first of each kind, by row and key, and how many more there are.
+"""How findings about one file of rows are told: the first of each kind, by row and key, and how many more there are;
+and what is checked of every kind of rows.
 
 Legend: R rows of a file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -56,3 +57,30 @@ class Rows:
             self.report(name, gaps_R, "no null inside a list", lambda row: "one")
         sound = pa.array((lengths_R == length) & ~gaps_R)
         return list_matrix(pa.chunked_array([pc.if_else(sound, lists, pa.scalar(None, lists.type))]), length, name)
+
+
+def check_keys(rows: Rows, table: pa.Table, keys: set[str]) -> None:
+    """Check that every row has a key of its own; `keys` are the split's so far, and grow."""
+    rows.report("key", np.asarray(table["key"].is_null()), "a key", lambda row: "null")
+    rows.report("key", _repeated(rows.keys, keys), "a key once in the split", lambda row: "it a second time")
+
+
+def _repeated(row_keys: Iterable[str | None], keys: set[str]) -> np.ndarray:
+    """Which rows have a key that is in `keys` or in an earlier row; adds them all to `keys`."""
+    repeated = []
+    for key in row_keys:
+        repeated.append(key is not None and key in keys)
+        keys.add(key)
+    return np.array(repeated, dtype=bool)
+
+
+def check_nulls(rows: Rows, table: pa.Table, either: tuple[str, ...] = ()) -> None:
+    """Check that rows without an error have all values, and rows with one none but those of the columns `either`."""
+    failed_R = np.asarray(table["error"].is_valid())
+    for name in table.column_names:
+        if name in ("key", "error"):
+            continue
+        null_R = np.asarray(table[name].is_null())
+        rows.report(name, null_R & ~failed_R, "a value where there is no error", lambda row: "null")
+        if name not in either:
+            rows.report(name, ~null_R & failed_R, "null where there is an error", lambda row: "a value")

@@ -3,8 +3,6 @@
 Legend: R rows of a file, N patches of an image, k of them kept.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import pyarrow as pa
 
@@ -12,30 +10,23 @@ from vit_tickets.pipeline import manifests
 from vit_tickets.pipeline.manifests import CROP_RANKS, Manifest
 from vit_tickets.pipeline.patches import random_subset
 from vit_tickets.pipeline.verify_crops import check_crops
-from vit_tickets.pipeline.verify_findings import Rows, Tally
+from vit_tickets.pipeline.verify_findings import Rows, Tally, check_keys, check_nulls
 
 LISTS = ("rank", "lt", "rc", "score")
 
 
-def schema_fault(manifest: Manifest, split: str, found: pa.Schema) -> str | None:
-    """The first column of a file of `split` that is not as `manifests.schema` says; None if all are."""
+def schema_of(manifest: Manifest, split: str, found: pa.Schema) -> pa.Schema:
+    """What the columns of a file of `split` should be; `found` decides where an old ticket.json leaves a choice."""
     predictions = manifest.record.get("predictions", "prediction" in found.names)
     crops, ranks = manifest.view(split).num_views is not None, manifest.split_record(split).get(CROP_RANKS, False)
-    expected = manifests.schema(manifest.num_patches_of(split), predictions, crops, ranks)
-    if found.names != expected.names:
-        return f"expected columns {', '.join(expected.names)}, found {', '.join(found.names)}"
-    for field in expected:
-        if not found.field(field.name).type.equals(field.type):
-            return f"{field.name}: expected type {field.type}, found {found.field(field.name).type}"
-    return None
+    return manifests.schema(manifest.num_patches_of(split), predictions, crops, ranks)
 
 
 def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, keys: set[str]) -> None:
     """Check the values of every row of a file whose schema is right; `keys` are the split's so far, and grow."""
     view = manifest.view(split)
     rows = Rows(tally, table)
-    rows.report("key", np.asarray(table["key"].is_null()), "a key", lambda row: "null")
-    rows.report("key", _repeated(rows.keys, keys), "a key once in the split", lambda row: "it a second time")
+    check_keys(rows, table, keys)
     _check_plain_columns(rows, table)
     N, k = manifest.num_patches_of(split), manifest.kept_of(split)
     if view.num_views:
@@ -50,14 +41,7 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
 
 
 def _check_plain_columns(rows: Rows, table: pa.Table) -> None:
-    failed_R = np.asarray(table["error"].is_valid())
-    for name in table.column_names:
-        if name in ("key", "error"):
-            continue
-        null_R = np.asarray(table[name].is_null())
-        rows.report(name, null_R & ~failed_R, "a value where there is no error", lambda row: "null")
-        if name not in ("label", "height", "width"):
-            rows.report(name, ~null_R & failed_R, "null where there is an error", lambda row: "a value")
+    check_nulls(rows, table, either=("label", "height", "width"))
     for name, least in (("label", 0), ("height", 1), ("width", 1), ("prediction", 0)):
         if name in table.column_names:
             values_R = np.asarray(table[name].fill_null(least))
@@ -104,15 +88,6 @@ def _check_score(rows: Rows, score_RN: np.ndarray, valid_R: np.ndarray, rank_RN:
     rising_R = np.zeros(len(score_RN), dtype=bool)
     rising_R[checked] = _rises(score_RN[checked], rank_RN[checked], counts)
     rows.report("score", rising_R, "no increase along rank among patches of one stage", lambda row: "one")
-
-
-def _repeated(row_keys: Iterable[str | None], keys: set[str]) -> np.ndarray:
-    """Which rows have a key that is in `keys` or in an earlier row; adds them all to `keys`."""
-    repeated = []
-    for key in row_keys:
-        repeated.append(key is not None and key in keys)
-        keys.add(key)
-    return np.array(repeated, dtype=bool)
 
 
 def _not_permutation(rank_N: np.ndarray) -> str:

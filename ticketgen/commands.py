@@ -1,19 +1,10 @@
 """The command of stage 1: generate."""
 
-import contextlib
-import signal
-import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import click
 
 from vit_tickets.pipeline.commands import overwrite_option
-from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import MAX_PIXELS
-
-if TYPE_CHECKING:
-    from vit_tickets.ticketgen.job import Summary
 
 FORMATS = ("parquet", "webdataset")
 
@@ -84,6 +75,7 @@ def generate(
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.ticketgen import engines, job
+    from vit_tickets.ticketgen.driver import Summary, stoppable
     from vit_tickets.ticketgen.selector import open_selector
     from vit_tickets.ticketgen.work import Settings
 
@@ -115,7 +107,7 @@ def generate(
         opened, spec, budgets, outs, chosen, view, settings, precision, "webdataset" in wanted, overwrite,
         **given, crop_ranks=crop_ranks,
     )  # fmt: skip
-    arguments, summary = (spec, settings, resolved, precision, workers), job.Summary()
+    arguments, summary = (spec, settings, resolved, precision, workers), Summary()
     with stoppable(summary, overwrite):
         if engine == "local":
             job.run(request, lambda: engines.local_engine(*arguments), summary=summary)
@@ -128,21 +120,6 @@ def generate(
         click.echo(f"{folder}: {record['counts'][-1]} of {record['num_patches']} patches per {what}")
     done = f"{summary.images:,} images selected in {summary.seconds:.0f} s, {summary.errors} with errors"
     click.echo(done + (f", {summary.skipped:,} were there already" if summary.skipped else ""))
-
-
-@contextlib.contextmanager
-def stoppable(summary: "Summary", overwrite: bool) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into WorkFailed, which says in one line how far the job of `summary` is."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as stop:
-        by = "SIGINT" if isinstance(stop, KeyboardInterrupt) else "SIGTERM"
-        done = f"{summary.skipped + summary.images:,} of {summary.total:,} images are done" if summary.total else ""
-        again = "starts anew" if overwrite else "goes on where it stopped"
-        raise WorkFailed(f"stopped by {by}; {done and done + ', '}the same command {again}") from None
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def check_view(view: str, crop_options: list[str], formats: list[str], predictions: bool) -> None:

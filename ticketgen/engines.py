@@ -1,4 +1,4 @@
-"""Where shards are worked on: in this process, or by the actors of a Ray cluster. The function is the same."""
+"""Where shards are worked on: in this process, or by the actors of a Ray cluster. The tasks are the same."""
 
 import contextlib
 import logging
@@ -10,19 +10,27 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
 
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.ticketgen.job import Finished
-from vit_tickets.ticketgen.selector import Selector, SelectorSpec
-from vit_tickets.ticketgen.shard import ShardTask, process_shard
+from vit_tickets.ticketgen.driver import Finished, Task
 from vit_tickets.ticketgen.work import Progress, Settings
 
 POLL_S = 0.5
 ATTEMPTS = 3  # per shard, against lost workers alone
 CPUS_PER_WORKER = 4
+
+
+class Spec(Protocol):
+    """What workers are sent: plain values and bytes, from which each builds its network."""
+
+    state: bytes
+
+    def build(self, device: str, precision: str) -> Any:
+        """What the `process` of a task works with."""
 
 
 def resolve_device(device: str) -> str:
@@ -45,27 +53,27 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self, spec: SelectorSpec, settings: Settings, device: str, precision: str, workers: int | None):
-        self.selector = Selector(spec, device, precision)
+    def __init__(self, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None):
+        self.network = spec.build(device, precision)
         self.settings = replace(settings, threads=workers or os.cpu_count() or 1)
         self.device = device_name(device)
 
-    def run(self, tasks: list[ShardTask], bar: tqdm) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: tqdm) -> Iterator[Finished]:
         for task in tasks:
-            yield Finished(task, attempt(self.selector, task, self.settings, bar.count))
+            yield Finished(task, attempt(self.network, task, self.settings, bar.count))
 
 
 @contextlib.contextmanager
 def local_engine(
-    spec: SelectorSpec, settings: Settings, device: str, precision: str, workers: int | None
+    spec: Spec, settings: Settings, device: str, precision: str, workers: int | None
 ) -> Iterator[LocalEngine]:
     yield LocalEngine(spec, settings, resolve_device(device), precision, workers)
 
 
-def attempt(selector: Selector, task: ShardTask, settings: Settings, progress: Progress) -> str | None:
+def attempt(network: Any, task: Task, settings: Settings, progress: Progress) -> str | None:
     """Do `task`; None, or in one line why the shard failed. The other shards go on."""
     try:
-        process_shard(selector, task, settings, progress)
+        task.process(network, settings, progress)
     except UserError as error:
         return str(error)
     except Exception as error:  # whatever befalls one shard, it is named and the others are done
@@ -78,15 +86,15 @@ def _one_line(error: BaseException) -> str:
 
 
 class Worker:
-    """A Ray actor with one selector. `count` and `process` run side by side, so that progress can be asked for."""
+    """A Ray actor with one network. `count` and `process` run side by side, so that progress can be asked for."""
 
-    def __init__(self, spec: SelectorSpec, settings: Settings, device: str, precision: str):
-        self.selector = Selector(spec, device, precision)
+    def __init__(self, spec: Spec, settings: Settings, device: str, precision: str):
+        self.network = spec.build(device, precision)
         self.settings = settings
         self.images = self.errors = 0
 
-    def process(self, task: ShardTask) -> str | None:
-        return attempt(self.selector, task, self.settings, self._count)
+    def process(self, task: Task) -> str | None:
+        return attempt(self.network, task, self.settings, self._count)
 
     def _count(self, images: int, errors: int) -> None:
         self.images += images
@@ -101,7 +109,7 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, ray, spec: SelectorSpec, settings: Settings, device: str, precision: str, workers: int | None):
+    def __init__(self, ray, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None):
         self.ray = ray
         resources = ray.cluster_resources()
         cpus, gpus = resources.get("CPU", 1), int(resources.get("GPU", 0))
@@ -125,7 +133,7 @@ class RayEngine:
         actor = self.ray.remote(Worker).options(**self.options)
         return actor.remote(self.spec, self.settings, self.device, self.precision)
 
-    def run(self, tasks: list[ShardTask], bar: tqdm) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: tqdm) -> Iterator[Finished]:
         lost = (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError)
         waiting = list(reversed(tasks))
         attempts = Counter()
@@ -170,7 +178,7 @@ class RayEngine:
 
 @contextlib.contextmanager
 def ray_engine(
-    spec: SelectorSpec, settings: Settings, device: str, precision: str, workers: int | None, address: str | None
+    spec: Spec, settings: Settings, device: str, precision: str, workers: int | None, address: str | None
 ) -> Iterator[RayEngine]:
     """A local Ray on loopback with a temporary session folder, or the cluster at `address`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

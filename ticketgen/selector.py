@@ -2,45 +2,29 @@
 
 import json
 import threading
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from vit_tickets.pipeline import files, vit
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.pretrained import load_strictly, open_pretrained, weights_sha256
-from vit_tickets.pipeline.registry import create_model
+from vit_tickets.pipeline.pretrained import open_pretrained
 from vit_tickets.pipeline.views import FULL_2, View
+from vit_tickets.ticketgen.networks import Network, NetworkSpec, plain_values
 
-PRECISIONS = ("fp32", "bf16")
 
+@dataclass(frozen=True, kw_only=True)
+class SelectorSpec(NetworkSpec):
+    """A selector as plain values and bytes. stages: the blocks, counted from 1, in which it identifies tokens."""
 
-@dataclass(frozen=True)
-class SelectorSpec:
-    """A selector as plain values and bytes, so that it can be sent to another process.
-
-    model: timm name. kwargs: how timm builds it. state: its weights as safetensors. view_record: image size, crop_pct,
-    interpolation, mean, std of its evaluation view. run: the run it is from, None for published weights.
-    """
-
-    model: str
-    kwargs: dict[str, Any]
-    state: bytes = field(repr=False)
-    weights_sha256: str
-    view_record: dict[str, Any]
     patch_size: int
     num_patches: int
     stages: tuple[int, ...]
-    run: str | None = None
 
-    @property
-    def image_size(self) -> int:
-        return self.view_record["image_size"]
+    def build(self, device: str, precision: str) -> "Selector":
+        return Selector(self, device, precision)
 
     def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08, crop_flip: float = 0.5) -> View:
         """The view `kind` as this selector sees it: full@2 at twice its image size, all else at its own."""
@@ -61,15 +45,10 @@ def open_selector(selector: str, weights: str | None = None, stages: tuple[int, 
     if height != width:
         raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
     return SelectorSpec(
-        model=opened.model,
-        kwargs=opened.kwargs,
-        state=save_safetensors({name: value.contiguous() for name, value in network.state_dict().items()}),
-        weights_sha256=weights_sha256(network),
-        view_record=opened.view_record,
+        **plain_values(opened),
         patch_size=network.patch_embed.patch_size[0],
         num_patches=height * width,
         stages=tuple(chosen),
-        run=opened.run,
     )
 
 
@@ -81,23 +60,13 @@ def training_seconds(run: str) -> float | None:
     return sum(json.loads(line).get("seconds", 0.0) for line in files.read_bytes(path).splitlines())
 
 
-class Selector:
+class Selector(Network):
     """A selector on a device: uint8 pixels in, rankings out."""
 
     def __init__(self, spec: SelectorSpec, device: str = "cpu", precision: str = "fp32"):
-        if precision not in PRECISIONS:
-            raise UserError(f"expected a precision among {', '.join(PRECISIONS)}, found {precision!r}")
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        self.spec, self.device = spec, torch.device(device)
-        self.autocast = precision == "bf16"
-        self.network = create_model(spec.model, **spec.kwargs)
-        load_strictly(self.network, load_safetensors(spec.state), spec.model)
-        self.network.eval().to(self.device)
+        super().__init__(spec, device, precision)
         self._larger: dict[int, vit.VisionTransformer] = {}
         self._lock = threading.Lock()
-        self.mean, self.std = (
-            torch.tensor(spec.view_record[name], device=self.device).view(1, 3, 1, 1) for name in ("mean", "std")
-        )
 
     def rank(self, pixels: np.ndarray, plans: list[tuple[int, ...]], predictions: bool) -> list[vit.Ranking]:
         """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB.
@@ -120,10 +89,6 @@ class Selector:
             if side not in self._larger:
                 self._larger[side] = vit.resampled(self.network, side)
             return self._larger[side]
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """uint8 RGB to the selector's normalised float32, same shape (B, 3, side, side)."""
-        return (images.float() / 255 - self.mean) / self.std
 
 
 def _to_cpu(tensor: Tensor | None) -> Tensor | None:

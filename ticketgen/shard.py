@@ -1,4 +1,4 @@
-"""The unit of work: one shard in, its manifests out. Every engine runs this function and nothing else."""
+"""The unit of work of `generate`: one shard in, its manifests out. Every engine runs this and nothing else."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,13 @@ import numpy as np
 
 from vit_tickets.pipeline import images, shards
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Row, read_table, write_rows
+from vit_tickets.pipeline.manifests import Row, write_rows
 from vit_tickets.pipeline.patches import random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.shards import Sample
 from vit_tickets.pipeline.views import View
 from vit_tickets.ticketgen.crops import rank_crops
 from vit_tickets.ticketgen.selector import Selector
-from vit_tickets.ticketgen.work import Progress, Settings, groups, map_ordered, pools
+from vit_tickets.ticketgen.work import Progress, Settings, in_batches
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,14 @@ class ShardTask:
     def name(self) -> str:
         return f"{self.split}/{os.path.basename(self.path)}"
 
+    def process(self, selector: Selector, settings: Settings, progress: Progress) -> None:
+        process_shard(selector, self, settings, progress)
+
 
 @dataclass(frozen=True)
-class _Decoded:
+class Decoded:
+    """A sample and its pixels (3, side, side) in a view, or the error why there are none."""
+
     sample: Sample
     height: int | None = None
     width: int | None = None
@@ -87,50 +92,41 @@ def rank_samples(
     settings: Settings,
     progress: Progress,
 ) -> list[list[Row]]:
-    """Rows of `samples`, in order, once per plan, for a view that is one square of each image.
-
-    Decoding and (on CPU) arithmetic run in `settings.threads` threads each. At most a few batches are in flight.
-    """
+    """Rows of `samples`, in order, once per plan, for a view that is one square of each image."""
     rows_by_plan: list[list[Row]] = [[] for _ in plans]
-    with pools(settings.threads, selector.device.type == "cpu") as pool:
-        decoded = map_ordered(
-            pool.decoders,
-            lambda sample: decode(sample, view, settings.max_pixels),
-            samples,
-            ahead=settings.batch_size * (pool.computing + 1),
-        )
-        results = map_ordered(
-            pool.computers,
-            lambda group: _rank_group(selector, group, plans, settings),
-            groups(decoded, settings.batch_size),
-            ahead=pool.computing + 1,
-        )
-        for group_rows in results:
-            for rows, new in zip(rows_by_plan, group_rows, strict=True):
-                rows += new
-            progress(len(group_rows[0]), sum(row.error is not None for row in group_rows[0]))
+    results = in_batches(
+        samples,
+        lambda sample: decode(sample, view, settings.max_pixels),
+        lambda group: _rank_group(selector, group, plans, settings),
+        settings,
+        selector.device.type == "cpu",
+    )
+    for group_rows in results:
+        for rows, new in zip(rows_by_plan, group_rows, strict=True):
+            rows += new
+        progress(len(group_rows[0]), sum(row.error is not None for row in group_rows[0]))
     return rows_by_plan
 
 
-def decode(sample: Sample, view: View, max_pixels: int) -> _Decoded:
+def decode(sample: Sample, view: View, max_pixels: int) -> Decoded:
     """The pixels of `sample` in `view`, or why there are none."""
     try:
         image = images.decode(sample.data, max_pixels)
     except images.UndecodableImage as error:
-        return _Decoded(sample, error=str(error))
+        return Decoded(sample, error=str(error))
     width, height = image.size
-    return _Decoded(sample, height, width, images.to_array(images.render(image, view)))
+    return Decoded(sample, height, width, images.to_array(images.render(image, view)))
 
 
 def _rank_group(
-    selector: Selector, group: list[_Decoded], plans: list[tuple[int, ...]], settings: Settings
+    selector: Selector, group: list[Decoded], plans: list[tuple[int, ...]], settings: Settings
 ) -> list[list[Row]]:
     alive = [item for item in group if item.error is None]
     rankings = selector.rank(np.stack([item.pixels for item in alive]), plans, settings.predictions) if alive else plans
     return [_rows(group, ranking, plan[-1], settings) for ranking, plan in zip(rankings, plans, strict=True)]
 
 
-def _rows(group: list[_Decoded], ranking: Any, kept: int, settings: Settings) -> list[Row]:
+def _rows(group: list[Decoded], ranking: Any, kept: int, settings: Settings) -> list[Row]:
     rows = []
     place = 0
     for item in group:
@@ -184,9 +180,3 @@ def _npy(values: np.ndarray) -> bytes:
     out = BytesIO()
     np.save(out, values, allow_pickle=False)
     return out.getvalue()
-
-
-def count_errors(path: str) -> tuple[int, int]:
-    """Rows of a manifest file, and how many of them have an error."""
-    table, _ = read_table(path, ["error"])
-    return table.num_rows, table.num_rows - table["error"].null_count

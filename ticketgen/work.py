@@ -13,14 +13,16 @@ import torch
 
 from vit_tickets.pipeline import images
 
-T, R = TypeVar("T"), TypeVar("R")
+S, T, R = TypeVar("S"), TypeVar("T"), TypeVar("R")
 
 Progress = Callable[[int, int], None]  # images done since the last call, errors among them
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker needs beside its selector. threads: arithmetic and decoding threads of one worker."""
+    """What a worker needs beside its network. mask_seed, predictions: of tickets. threads: arithmetic and decoding
+    threads of one worker.
+    """
 
     batch_size: int
     mask_seed: int = 0
@@ -90,3 +92,20 @@ def groups(items: Iterable[P], batch_size: int) -> Iterator[list[P]]:
             group, alive = [], 0
     if group:
         yield group
+
+
+def in_batches(
+    samples: Iterable[S],
+    decode: Callable[[S], P],
+    compute: Callable[[list[P]], R],
+    settings: Settings,
+    on_cpu: bool,
+) -> Iterator[R]:
+    """What `compute` makes of each group of decoded samples, in order.
+
+    Decoding and (on CPU) arithmetic run in `settings.threads` threads each. At most a few batches are in flight.
+    """
+    with pools(settings.threads, on_cpu) as pool:
+        ahead = pool.computing + 1
+        decoded = map_ordered(pool.decoders, decode, samples, ahead=settings.batch_size * ahead)
+        yield from map_ordered(pool.computers, compute, groups(decoded, settings.batch_size), ahead=ahead)

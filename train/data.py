@@ -21,8 +21,8 @@ from vit_tickets.train.distributed import is_main_process
 class ShardRows:
     """What is stored of the images of one shard, row by row, beside the images themselves.
 
-    Of a manifest: ranks (samples, N) and the stored rc (samples, k), or, where the view is crops:V, the crops with their
-    masks. Of label maps: classes and logits (samples, M * M, P).
+    Of a manifest: ranks (samples, N) and the stored rc (samples, k), or, where the view is crops:V, the crops with
+    their masks. Of label maps: classes and logits (samples, M * M, P).
     """
 
     keys: list[str]
@@ -33,9 +33,7 @@ class ShardRows:
     logits: np.ndarray | None = None
 
 
-def read_tickets(
-    manifest: Manifest, split: str, shard: Shard, columns: tuple[str, ...] = ("rank", "rc")
-) -> ShardRows:
+def read_tickets(manifest: Manifest, split: str, shard: Shard, columns: tuple[str, ...] = ("rank", "rc")) -> ShardRows:
     """Rows of `shard`, of `columns` only; raises UserError where manifest and dataset do not belong together."""
     path, view, num_patches = manifest.path_of(split, shard), manifest.view(split), manifest.num_patches_of(split)
     if view.num_views:

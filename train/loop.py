@@ -61,9 +61,13 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
         held_out = run.config["holdout"]
         self.data = SplitData(
-            run.dataset, run.config["split"], run.manifest, (held_out, False) if held_out else None, run.config["limit"],
-            run.labels,
-        )  # fmt: skip
+            run.dataset,
+            run.config["split"],
+            run.manifest,
+            holdout=(held_out, False) if held_out else None,
+            limit=run.config["limit"],
+            labels=run.labels,
+        )
         self.stream = TrainStreamConfig(
             data=self.data,
             path=run.path,

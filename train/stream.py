@@ -144,7 +144,8 @@ class TrainStream(IterableDataset):
         rank_N = stored.rank
         if stored.crops is not None:
             number = stored_view(epoch, repeat, config.repeats, stored.crops.flip_RV.shape[1])
-            crop, rank_N = stored.crops.crop(0, number), mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
+            crop = stored.crops.crop(0, number)
+            rank_N = mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
         drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
         view: Share = {"pixels": drawn.pixels, "label": sample.label}
         if config.augment.erasing:

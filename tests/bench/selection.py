@@ -68,7 +68,7 @@ def num_images(engine: LocalEngine, quick: bool) -> int:
 
 
 def without_decode(engine: LocalEngine, options: Options) -> list[Finding]:
-    selector, settings = engine.selector, engine.settings
+    selector, settings = engine.network, engine.settings
     side, count = selector.spec.image_size, num_images(engine, options.quick)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
     batches = [pixels[start : start + settings.batch_size] for start in range(0, count, settings.batch_size)]
@@ -126,7 +126,7 @@ def in_threads(selector: Selector, settings: shard.Settings, work: Callable, gro
 
 
 def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Finding]:
-    selector, settings = engine.selector, engine.settings
+    selector, settings = engine.network, engine.settings
     count = num_images(engine, options.quick)
     source = os.path.join(folder, "source")
     kind = pictures.write(source, count)

@@ -266,13 +266,15 @@ def test_a_process_answers_ctrl_c_and_leaves_nothing_half_done(many, selector_ru
 
 
 def test_whatever_befalls_one_shard_the_others_are_done(packed, selector_run, tmp_path, monkeypatch):
-    def process_shard(selector, task, *rest):
+    from vit_tickets.ticketgen.shard import ShardTask
+
+    def process(task, *rest):
         if task.name == "train/000000.tar":
             raise RuntimeError("out of\nmemory")
-        return original(selector, task, *rest)
+        return original(task, *rest)
 
-    original = engines.process_shard
-    monkeypatch.setattr(engines, "process_shard", process_shard)
+    original = ShardTask.process
+    monkeypatch.setattr(ShardTask, "process", process)
     done = generate(packed, "--selector", selector_run, "--engine", "local", "--out", tmp_path / "m", check=False)
     assert done.exit_code == 1
     assert "train/000000.tar: RuntimeError: out of memory" in done.stderr

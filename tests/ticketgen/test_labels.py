@@ -1,0 +1,257 @@
+"""`vit-tickets labels`: maps against plain torch and PIL, engines, resume, refusals."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.helpers import encode
+from vit_tickets.pipeline import images, registry
+from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.digits import NAME as DIGITS
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.labels import LabelMaps
+from vit_tickets.pipeline.shards import Dataset, read_shard
+from vit_tickets.ticketgen.annotator import Annotator, best, default_annotator, open_annotator
+from vit_tickets.ticketgen.label_job import label_samples
+from vit_tickets.ticketgen.work import Settings
+
+VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Files of random weights of timm's tiny NFNet, far from uniform, by number of classes."""
+    root = tmp_path_factory.mktemp("weights")
+
+    def of(num_classes: int) -> str:
+        path = root / f"{num_classes}.safetensors"
+        torch.manual_seed(0)
+        network = registry.create_model("test_nfnet", num_classes=num_classes)
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.5)
+        save_file(network.state_dict(), path)
+        return str(path)
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def annotator(weights) -> tuple:
+    """How the command names the annotator of most tests: 2 x 2 cells of 2 classes at 64 px."""
+    return ("--annotator", "test_nfnet", "--weights", weights(2), "--image-size", 64, "--batch-size", 4)
+
+
+def labels(*arguments, check=True):
+    """The command in this process (a process of its own costs seconds of imports)."""
+    done = CliRunner().invoke(main, ["labels", *map(str, arguments)])
+    if check:
+        assert done.exit_code == 0, done.output
+    return done
+
+
+def contents(folder):
+    """SHA-256 of every file below `folder` but labels.json, by relative path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and path.name != "labels.json"
+    }
+
+
+def without_circumstances(folder):
+    record = json.loads((Path(folder) / "labels.json").read_text())
+    return {name: value for name, value in record.items() if name not in ("wall_time_s", "engine", "device")}
+
+
+@pytest.fixture(scope="module")
+def local(packed, annotator, tmp_path_factory) -> Path:
+    """Undisturbed label maps by the local engine with one worker."""
+    out = tmp_path_factory.mktemp("local") / "l"
+    done = labels(packed, *annotator, "--engine", "local", "--workers", 1, "--out", out)
+    assert done.stdout.startswith("annotator: test_nfnet (2 x 2 cells of 2 classes at 64 px, weights ")
+    assert f"{out}: 2 classes per cell\n30 images labelled in " in done.stdout
+    assert " s, 1 with errors" in done.stdout
+    return out
+
+
+def test_maps_are_those_of_plain_torch_and_pillow(weights, packed):
+    """One image, one cell and one class at a time; five places of nine classes, and an oblong image among them."""
+    spec = open_annotator("test_nfnet", weights(9), image_size=96, num_classes=9)
+    assert (spec.map_size, spec.places, spec.image_size) == (3, 5, 96)
+    dataset = Dataset.open(packed)
+    samples = list(read_shard(dataset.path_of(dataset.shards("val")[0])))
+    oblong = Image.effect_noise((50, 31), 90).convert("RGB")
+    samples[2] = replace(samples[2], data=encode(oblong, "PNG"), suffix="png")
+    rows = label_samples(Annotator(spec), samples, spec.view, Settings(batch_size=3, threads=2), lambda *_: None)
+
+    network = registry.create_model("test_nfnet", num_classes=9).eval()
+    network.load_state_dict(Annotator(spec).network.state_dict())
+    mean, std = (torch.tensor(spec.view_record[name]).view(3, 1, 1) for name in ("mean", "std"))
+    for sample, row in zip(samples, rows, strict=True):
+        square = images.decode(sample.data).resize((96, 96), Image.Resampling.BICUBIC)
+        x = (torch.from_numpy(np.array(square)).permute(2, 0, 1) / 255 - mean) / std
+        with torch.no_grad():
+            features = network.forward_features(x[None])[0]
+        for cell in range(9):
+            with torch.no_grad():
+                logits = network.head.fc(features[:, cell // 3, cell % 3]).tolist()
+            order = sorted(range(9), key=lambda c: (-logits[c], c))[:5]
+            assert row.classes[cell].tolist() == order
+            assert row.logits[cell] == pytest.approx([logits[c] for c in order], rel=2e-3, abs=2e-3)
+        assert row.key == sample.key
+    assert rows[0].classes.dtype == np.uint16
+    assert rows[0].logits.dtype == np.float16
+
+
+def test_ties_go_to_the_lower_class():
+    indices, values = best(torch.tensor([[[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]]]), 4)
+    assert indices.tolist() == [[[1, 2, 4, 3], [0, 1, 2, 3]]]
+    assert values.tolist() == [[[3.0, 3.0, 3.0, 2.0], [0.0] * 4]]
+
+
+def test_numbers_beyond_float16_fail_and_name_the_image(weights, packed):
+    spec = open_annotator("test_nfnet", weights(9), image_size=64)
+    annotator = Annotator(spec)
+    annotator.network.head.fc.bias.data.fill_(1e6)
+    dataset = Dataset.open(packed)
+    samples = read_shard(dataset.path_of(dataset.shards("val")[0]))
+    with pytest.raises(UserError, match="expected finite logits within float16, found inf"):
+        label_samples(annotator, samples, spec.view, Settings(batch_size=3), lambda *_: None)
+
+
+def test_the_folder_opens_with_pandas_and_passes_verify(local, packed):
+    frame = pd.read_parquet(local / "train")
+    assert len(frame) == 23
+    broken = frame[frame["error"].notna()]
+    assert broken["key"].tolist() == ["dog/broken"], "an image that cannot be decoded keeps its row"
+    assert broken[["map_size", "classes", "logits"]].isna().all(axis=None)
+    whole = frame[frame["error"].isna()]
+    assert set(whole["classes"].map(len)) == {2 * 2 * 2} == set(whole["logits"].map(len))
+    assert set(whole["map_size"]) == {2}
+    record = LabelMaps.open(str(local)).record
+    assert record["splits"] == {"train": {"samples": 23, "errors": 1}, "val": {"samples": 7, "errors": 0}}
+    assert (record["places"], record["engine"], record["annotator_run"]) == (2, "local", None)
+    done = CliRunner().invoke(main, ["verify", str(local), "--dataset", packed])
+    assert done.exit_code == 0, done.output
+
+
+def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
+    labels(packed, *annotator, "--engine", "local", "--workers", 2, "--out", tmp_path / "l")
+    assert contents(tmp_path / "l") == contents(local)
+    assert without_circumstances(tmp_path / "l") == without_circumstances(local)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ray_writes_the_same_bytes(local, packed, annotator, tmp_path, workers):
+    labels(packed, *annotator, "--engine", "ray", "--workers", workers, "--out", tmp_path / "l")
+    assert contents(tmp_path / "l") == contents(local)
+    assert without_circumstances(tmp_path / "l") == without_circumstances(local)
+
+
+def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
+    copy = tmp_path / "l"
+    shutil.copytree(local, copy)
+    for name in ("train/000001.parquet", "val/000000.parquet", "labels.json"):
+        (copy / name).unlink()
+    (copy / "train" / ".000001.parquet.dead.part").write_bytes(b"left by a killed writer")
+    kept = (copy / "train" / "000000.parquet").stat().st_mtime_ns
+    done = labels(packed, *annotator, "--engine", "local", "--out", copy)
+    assert "15 images labelled" in done.stdout
+    assert "15 were there already" in done.stdout
+    assert contents(copy) == contents(local)
+    assert without_circumstances(copy) == without_circumstances(local)
+    assert (copy / "train" / "000000.parquet").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--image-size", 96), "map_size: expected 3, found 2"),
+        (("--precision", "bf16"), 'precision: expected "bf16", found "fp32"'),
+        (("--max-pixels", 100), "max_pixels: expected 100, found 100000000"),
+    ],
+)
+def test_another_request_into_the_same_folder_is_refused(local, packed, annotator, tmp_path, options, difference):
+    copy = shutil.copytree(local, tmp_path / "l")
+    request = (packed, *annotator, "--engine", "local", *options, "--out", copy)
+    done = labels(*request, check=False)
+    assert done.exit_code == 2
+    assert f"{copy} holds another set of label maps: {difference}; pass --overwrite" in done.stderr
+    (copy / "labels.json").unlink()
+    done = labels(*request, check=False)
+    assert f"train/000000.parquet was made otherwise: {difference}; pass --overwrite" in done.stderr
+    assert contents(copy) == contents(local)
+    labels(*request, "--overwrite")
+    assert contents(copy) != contents(local)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--weights", 3), "expected an annotator of 2 classes like the dataset, found 3"),
+        (("--split", "test"), "has no split 'test'; it has train, val"),
+        (("--annotator", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
+        (("--annotator", "runs/nothing"), "expected a model or the folder of a finished run"),
+        (("--annotator", "deit_gigantic"), "found 'deit_gigantic'"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(packed, annotator, weights, tmp_path, arguments, message):
+    if arguments == ("--weights", 3):
+        arguments = ("--weights", weights(3))
+    named = arguments[0] == "--annotator"
+    given = arguments if named else (*annotator, *arguments)
+    done = labels(packed, *given, "--engine", "local", "--out", tmp_path / "l", check=False)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "l").exists()
+
+
+def test_a_run_annotates_at_its_own_size(packed, selector_run):
+    spec = open_annotator(selector_run, num_classes=2)
+    assert (spec.image_size, spec.map_size, spec.run) == (24, 6, selector_run)
+    larger = open_annotator(selector_run, image_size=32)
+    assert (larger.map_size, larger.weights_sha256) == (8, spec.weights_sha256)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    classes, logits = Annotator(larger).label(pixels)
+    assert classes.shape == logits.shape == (2, 64, 2)
+
+
+def test_a_model_is_shown_images_of_the_size_that_it_is_tested_at(tmp_path):
+    """timm trains test_mambaout at 160 px and tests it at 192."""
+    path = str(tmp_path / "w.safetensors")
+    save_file(registry.create_model("test_mambaout", num_classes=2).state_dict(), path)
+    spec = open_annotator("test_mambaout", path)
+    assert (spec.image_size, spec.map_size) == (192, 6)
+    assert spec.view.preprocessing()["image_size"] == 192
+
+
+def test_the_default_annotator_is_the_papers_but_on_digits():
+    assert default_annotator("folder") == "dm_nfnet_f6.dm_in1k"
+    assert default_annotator(DIGITS) == "runs/digits-deit_micro-dense-seed0"
+
+
+def test_the_command_as_a_process(local, packed, annotator, tmp_path):
+    (tmp_path / "ray.py").write_text("raise AssertionError('ray was imported')")
+    command = [VIT_TICKETS, "labels", packed, *map(str, annotator), "--engine", "local", "--out", str(tmp_path / "l")]
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "label maps: 100%" in done.stderr
+    assert "errors=1" in done.stderr
+    assert contents(tmp_path / "l") == contents(local)

@@ -1,0 +1,233 @@
+"""What every job of stage 1 has in common: skip what is there, run the rest on an engine, write the index last."""
+
+import contextlib
+import importlib.metadata
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from vit_tickets.pipeline import files
+from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.manifests import PER_SHARD, difference, read_metadata, read_table
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.ticketgen.work import Progress, Settings
+
+VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
+
+
+class Task(Protocol):
+    """A shard and the files that are still missing for it; it can be sent to another process."""
+
+    samples: int
+
+    @property
+    def name(self) -> str: ...
+
+    def process(self, network: Any, settings: Settings, progress: Progress) -> None:
+        """Write the files with what the engine's spec has built, each moved into place whole."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A shard that an engine has done, or why it failed."""
+
+    task: Task
+    error: str | None = None
+
+
+@dataclass
+class Summary:
+    """What a call did, in images, of a `total` that is 0 until it is planned; `failures` are the shards that failed and
+    why."""
+
+    total: int = 0
+    images: int = 0
+    errors: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+
+class Engine(Protocol):
+    """Runs shard tasks. `device` and `name` go into the index."""
+
+    name: str
+    device: str
+
+    def run(self, tasks: list[Task], bar: tqdm) -> Iterator[Finished]:
+        """Every task exactly once, in any order; moves `bar` by images and counts errors in `bar.errors`."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a job fills: one Parquet file per shard, and an index that says that they are complete.
+
+    holds: what the index stands for, in messages. shared: what every file says of its origin, whatever its split.
+    entries: what each split has of its own. origin: what the index alone says. subfolders: where splits have files.
+    """
+
+    root: str
+    index: str
+    holds: str
+    shared: dict[str, Any]
+    entries: dict[str, dict[str, Any]]
+    origin: dict[str, Any]
+    subfolders: tuple[str, ...] = ("",)
+
+    @property
+    def index_path(self) -> str:
+        return files.join(self.root, self.index)
+
+    def check(self) -> None:
+        """Raise UserError where there is an index that speaks of something else."""
+        if not files.exists(self.index_path):
+            return
+        found = {name: value for name, value in files.read_json(self.index_path).items() if name in self.shared}
+        if different := difference(self.shared, found):
+            raise UserError(f"{self.root} holds another {self.holds}: {different}; pass --overwrite or another --out")
+
+    def remove_leftovers(self) -> None:
+        """Delete what killed writers left."""
+        for split in self.entries:
+            for below in self.subfolders:
+                files.remove_leftovers(files.join(self.root, below, split))
+        files.remove_leftovers(self.root)
+
+    def withdraw(self) -> None:
+        """Before files are replaced: what is being remade is not complete."""
+        if files.exists(self.index_path):
+            fs, inner = files.filesystem(self.index_path)
+            fs.rm_file(inner)
+
+    def complete(self, dataset: Dataset, engine_record: dict[str, Any] | None, seconds: float) -> None:
+        """Write the index, splits of earlier calls included; `engine_record` is None where nothing was to do."""
+        existing = files.read_json(self.index_path) if files.exists(self.index_path) else {}
+        splits = dict(existing.get("splits", {}))
+        if engine_record is None and self.entries.keys() <= splits.keys():
+            return
+        for split, entry in self.entries.items():
+            rows = errors = 0
+            for shard in dataset.shards(split):
+                in_file = count_errors(files.join(self.root, split, f"{shard.stem}.parquet"))
+                rows, errors = rows + in_file[0], errors + in_file[1]
+            splits[split] = {"samples": rows, "errors": errors, **entry}
+        record = self.shared | {
+            "splits": splits,
+            **self.origin,
+            "wall_time_s": round(existing.get("wall_time_s", 0.0) + seconds, 1),
+            **(engine_record or {key: existing.get(key) for key in ("engine", "device")}),
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONED}
+            | {"python": platform.python_version()},
+        }
+        files.write_json(self.index_path, record)
+
+
+def check_made(path: str, metadata: dict[str, Any]) -> None:
+    """Raise UserError where the file at `path` was made otherwise than `metadata` says."""
+    found = read_metadata(path)
+    if different := difference(metadata, found, ignore=PER_SHARD):
+        raise UserError(f"{path} was made otherwise: {different}; pass --overwrite or another --out")
+    if found["shard_sha256"] != metadata["shard_sha256"]:
+        raise UserError(f"{path} was made from another version of its shard; pass --overwrite or another --out")
+
+
+def count_errors(path: str) -> tuple[int, int]:
+    """Rows of a file, and how many of them have an error."""
+    table, _ = read_table(path, ["error"])
+    return table.num_rows, table.num_rows - table["error"].null_count
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job over the shards of `dataset`.
+
+    plan: the tasks that are left, and how many images are done already; raises UserError where what is there was made
+    otherwise. noun: what the progress bar counts.
+    """
+
+    dataset: Dataset
+    folders: list[Folder]
+    plan: Callable[[], tuple[list[Task], int]]
+    noun: str
+    overwrite: bool = False
+
+    def run(
+        self,
+        engine_of: Callable[[], AbstractContextManager[Engine]],
+        progress: bool = True,
+        summary: Summary | None = None,
+    ) -> Summary:
+        """Do what is left, and write each folder's index.
+
+        `engine_of` is called only if there is work. `summary` is filled in as the work goes on. Raises UserError where
+        the job cannot be done, and WorkFailed, after all else is done, where shards failed.
+        """
+        started = time.monotonic()
+        for folder in self.folders:
+            if not self.overwrite:
+                folder.check()
+            folder.remove_leftovers()
+        tasks, skipped = self.plan()
+        summary = summary or Summary()
+        summary.skipped, summary.total = skipped, skipped + sum(task.samples for task in tasks)
+        engine_record = None
+        if tasks:
+            if self.overwrite:
+                for folder in self.folders:
+                    folder.withdraw()
+            with engine_of() as engine:
+                engine_record = {"engine": engine.name, "device": engine.device}
+                with self._bar(summary, progress) as bar:
+                    for finished in engine.run(tasks, bar):
+                        if finished.error is not None:
+                            summary.failures.append(f"{finished.task.name}: {finished.error}")
+                        else:
+                            summary.images += finished.task.samples
+                    summary.errors = bar.errors
+        summary.seconds = time.monotonic() - started
+        if summary.failures:
+            shown = "; ".join(summary.failures[:3]) + (" ..." if len(summary.failures) > 3 else "")
+            raise WorkFailed(f"{len(summary.failures)} of {len(tasks)} shards failed: {shown}")
+        for folder in self.folders:
+            folder.complete(self.dataset, engine_record, summary.seconds)
+        return summary
+
+    def _bar(self, summary: Summary, progress: bool) -> "_ErrorBar":
+        return _ErrorBar(
+            total=summary.total, initial=summary.skipped, desc=self.noun, unit="img", disable=not progress,
+            smoothing=0.1,
+        )  # fmt: skip
+
+
+class _ErrorBar(tqdm):
+    """A progress bar over images that also shows how many of them have an error."""
+
+    errors = 0
+
+    def count(self, images: int, errors: int) -> None:
+        if errors:
+            self.errors += errors
+            self.set_postfix(errors=self.errors, refresh=False)
+        self.update(images)
+
+
+@contextlib.contextmanager
+def stoppable(summary: Summary, overwrite: bool) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into WorkFailed, which says in one line how far the job of `summary` is."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        by = "SIGINT" if isinstance(stop, KeyboardInterrupt) else "SIGTERM"
+        done = f"{summary.skipped + summary.images:,} of {summary.total:,} images are done" if summary.total else ""
+        again = "starts anew" if overwrite else "goes on where it stopped"
+        raise WorkFailed(f"stopped by {by}; {done and done + ', '}the same command {again}") from None
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -1,0 +1,89 @@
+"""The other command of stage 1: labels."""
+
+import click
+
+from vit_tickets.pipeline.commands import overwrite_option
+from vit_tickets.pipeline.images import MAX_PIXELS
+
+
+@click.command()
+@click.argument("dataset")
+@click.option(
+    "--annotator",
+    help="A timm classifier with a feature map, or the folder of a run.  [default: dm_nfnet_f6, as in the paper]",
+)
+@click.option("--weights", help="Weights of the annotator: .safetensors or .pth.  [default: the hub's]")
+@click.option("--out", help="The folder of label maps.  [default: manifests/labels/<dataset>-<annotator>]")
+@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
+@click.option(
+    "--image-size",
+    type=click.IntRange(1),
+    help="Side of the square that the annotator sees.  [default: what it is tested at; dm_nfnet_f6: 576]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["ray", "local"]),
+    default="ray",
+    show_default=True,
+    help="ray: actors on this machine or a cluster; local: this process alone. Both write the same bytes.",
+)
+@click.option("--ray-address", help="Join this Ray cluster instead of starting one here.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Actors (ray) or threads (local).  [default: one per GPU, or all CPUs]"
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass.  [default: 16 on CPU, 64 on GPU]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of the annotator."
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
+)
+@overwrite_option
+def labels(
+    dataset, annotator, weights, out, splits, image_size, engine, ray_address, workers, batch_size, device, precision,
+    max_pixels, overwrite,
+):  # fmt: skip
+    """Write the label map of every image in DATASET, once, for training with token labels (LV-ViT).
+
+    An annotator looks at each whole image, resized to a square, and says of every cell of its feature map which five
+    classes it finds there and with what logits; training cuts the part that a crop shows. Its classes must be those
+    of DATASET, in the same order. Interrupted, it goes on where it stopped: finished shards are skipped. Images that
+    cannot be decoded keep a row with their error.
+
+    \b
+    vit-tickets labels data/imagenet
+    vit-tickets labels data/imagenet --annotator resnet50 --precision bf16
+    vit-tickets labels data/cifar10 --annotator runs/cifar10-resnet50-dense-seed0 --engine local
+    vit-tickets verify manifests/labels/imagenet-dm_nfnet_f6 --dataset data/imagenet
+    """
+    from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.labels import labels_name
+    from vit_tickets.ticketgen import engines, label_job
+    from vit_tickets.ticketgen.annotator import default_annotator, open_annotator
+    from vit_tickets.ticketgen.driver import Summary, stoppable
+    from vit_tickets.ticketgen.work import Settings
+
+    opened = open_or_build(dataset)
+    chosen = list(splits) or list(opened.splits)
+    for split in chosen:
+        opened.shards(split)
+    name = annotator or default_annotator(opened.source)
+    spec = open_annotator(name, weights, image_size, len(opened.classes))
+    click.echo(
+        f"annotator: {name} ({spec.map_size} x {spec.map_size} cells of {spec.num_classes} classes at "
+        f"{spec.image_size} px, weights {spec.weights_sha256[:12]})"
+    )
+    resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
+    settings = Settings(batch_size=batch_size or (16 if resolved == "cpu" else 64), max_pixels=max_pixels)
+    folder = out or labels_name(opened.name, spec.model)
+    request = label_job.LabelRequest(opened, spec, folder, chosen, settings, precision, overwrite)
+    arguments, summary = (spec, settings, resolved, precision, workers), Summary()
+    with stoppable(summary, overwrite):
+        if engine == "local":
+            label_job.run(request, lambda: engines.local_engine(*arguments), summary=summary)
+        else:
+            label_job.run(request, lambda: engines.ray_engine(*arguments, ray_address), summary=summary)
+    click.echo(f"{folder}: {spec.places} classes per cell")
+    done = f"{summary.images:,} images labelled in {summary.seconds:.0f} s, {summary.errors} with errors"
+    click.echo(done + (f", {summary.skipped:,} were there already" if summary.skipped else ""))
