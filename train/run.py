@@ -215,7 +215,7 @@ def resolve(
         "limit": recipe.limit,
         "init": init,
         "tickets_dir": None if manifest is None else absolute(tickets),
-        "tickets": chooser.record() if chooser else _ticket_record(manifest),
+        "tickets": chooser.record() if chooser else _ticket_record(manifest, split),
         "labels_dir": None if maps is None else absolute(labels),
         "labels": None if maps is None else {name: maps.record[name] for name in LABEL_FIELDS},
         "recipe": recipe.as_dict(),
@@ -235,8 +235,13 @@ def _label_maps(root: str, dataset: Dataset, split: str, model: nn.Module) -> La
     return maps
 
 
-def _ticket_record(manifest: Manifest | None) -> dict[str, Any] | None:
-    return None if manifest is None else {name: manifest.record.get(name) for name in TICKET_FIELDS}
+def _ticket_record(manifest: Manifest | None, split: str) -> dict[str, Any] | None:
+    """What a run's config says of its manifest; the view that its tickets of `split` belong to among it."""
+    if manifest is None:
+        return None
+    view = manifest.view(split)
+    record = {name: manifest.record.get(name) for name in TICKET_FIELDS}
+    return record | {"view": view.kind, "preprocessing": view.preprocessing()}
 
 
 def _check_stored_crops(manifest: Manifest, split: str, path: str, budget: Budget, holdout: float) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers import brightest, write_crops_manifest
 from tests.train.conftest import TRAIN, numbers_of
+from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import Budget, random_subset
@@ -17,7 +18,7 @@ from vit_tickets.train.distributed import World
 from vit_tickets.train.evaluate import check_on
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.recipes import DIGITS
-from vit_tickets.train.run import resolve
+from vit_tickets.train.run import claim, resolve
 from vit_tickets.train.stream import TrainStreamConfig, stored_view, train_batches
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
@@ -107,3 +108,13 @@ def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, 
     ):
         run = resolve(dataset, "deit_micro", path, RECIPE, tickets=manifest)
         assert run.root == f"runs/data-deit_micro-{name}-seed0"
+
+
+def test_a_folder_refuses_tickets_of_another_view(numbered_data, crops_manifest, tmp_path):
+    run = resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, tickets=crops_manifest, out=str(tmp_path))
+    files.write_json(run.place("config.json"), run.config)
+    assert claim(run, resume=True, overwrite=False) == "start"
+    of_whole_images = run.config | {"tickets": run.config["tickets"] | {"view": "full"}}
+    files.write_json(run.place("config.json"), of_whole_images)
+    with pytest.raises(UserError, match='holds another run: tickets.view: expected "crops:3", found "full"'):
+        claim(run, resume=True, overwrite=False)
