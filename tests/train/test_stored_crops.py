@@ -116,5 +116,5 @@ def test_a_folder_refuses_tickets_of_another_view(numbered_data, crops_manifest,
     assert claim(run, resume=True, overwrite=False) == "start"
     of_whole_images = run.config | {"tickets": run.config["tickets"] | {"view": "full"}}
     files.write_json(run.place("config.json"), of_whole_images)
-    with pytest.raises(UserError, match='holds another run: tickets.view: expected "crops:3", found "full"'):
+    with pytest.raises(UserError, match=r'holds another run: tickets\.view: expected "crops:3", found "full"'):
         claim(run, resume=True, overwrite=False)
