@@ -125,8 +125,8 @@ def verify(path, dataset):
         index, findings = shards.INDEX, verify_dataset(path, progress=True)
         checked = "files, hashes, counts, keys, images, labels"
     else:
-        expected = f"a dataset ({shards.INDEX}) or a manifest ({manifests.INDEX}) or label maps ({labels.INDEX})"
-        raise UserError(f"expected {expected} in {path}, found none of them")
+        expected = f"a dataset ({shards.INDEX}), a manifest ({manifests.INDEX}) or label maps ({labels.INDEX})"
+        raise UserError(f"expected {expected} in {path}, found none")
     count = 0
     for count, finding in enumerate(findings, 1):  # noqa: B007 (used below)
         click.echo(finding)

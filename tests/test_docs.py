@@ -9,11 +9,14 @@ import matplotlib
 import pytest
 from click.testing import CliRunner
 
-from tests.helpers import write_crops
+from tests.helpers import write_crops, write_labels
+from vit_tickets.pipeline import files
 from vit_tickets.pipeline.cli import COMMANDS, main
-from vit_tickets.pipeline.manifests import schema
+from vit_tickets.pipeline.labels import SCHEMA as LABEL_SCHEMA
+from vit_tickets.pipeline.manifests import read_metadata, schema
 from vit_tickets.pipeline.names import default_selector, manifest_name, run_name
 from vit_tickets.pipeline.patches import Budget, random_subset
+from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,8 +127,8 @@ def test_the_manifests_readme_documents_every_column():
         assert f"| `{kind}` |" in MANIFESTS, kind
 
 
-def test_the_pandas_lines_on_manifests_run_as_printed(tickets, tmp_path):
-    plain, crops = re.findall(r"```python\n(.*?)```", MANIFESTS, flags=re.S)
+def test_the_pandas_lines_on_manifests_run_as_printed(packed, tickets, tmp_path):
+    plain, crops, labels = re.findall(r"```python\n(.*?)```", MANIFESTS, flags=re.S)
     exec(plain.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
     folder = write_crops(str(tmp_path / "crops"))
     names = {}
@@ -137,6 +140,20 @@ def test_the_pandas_lines_on_manifests_run_as_printed(tickets, tmp_path):
     ]
     assert names["shares"].tolist() == pytest.approx([0.25, 1.0, 0.5])
     assert names["third"].iloc[0].tolist() == random_subset(3, "a", 36, 18, view=2).tolist()
+    names = {}
+    folder = write_labels(Dataset.open(packed), str(tmp_path / "labels"))
+    exec(labels.replace("manifests/labels/digits-deit_micro", folder), names)  # noqa: S102
+    assert names["best"].shape == (22, 3, 3)
+    assert names["logits"].shape == (9, 2)
+    assert names["logits"].argmax(axis=1).tolist() == names["best"][0].ravel().tolist()
+
+
+def test_the_manifests_readme_documents_label_maps(packed, tmp_path):
+    root = write_labels(Dataset.open(packed), str(tmp_path))
+    text = MANIFESTS.split("## Label maps")[1]
+    written = read_metadata(f"{root}/val/000000.parquet").keys() | files.read_json(f"{root}/labels.json").keys()
+    for name in (*LABEL_SCHEMA.names, *written):
+        assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", text, flags=re.M), name
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -49,7 +49,7 @@ def test_the_contract_imports_neither_stage_nor_torch_nor_ray(path):
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module)
-    forbidden = {"ray"} if path.stem == "vit" else {"torch", "torchvision", "timm", "ray"}
+    forbidden = {"ray"} if path.stem in ("vit", "registry", "pretrained") else {"torch", "torchvision", "timm", "ray"}
     assert not {name for name in imported if name.split(".")[0] in forbidden}
     assert not {name for name in imported if name.startswith(("vit_tickets.train", "vit_tickets.ticketgen"))}
 
@@ -92,8 +92,8 @@ def test_the_program_says_it_without_a_traceback():
     found = run("verify", "/nowhere")
     assert found.returncode == 2
     assert found.stdout == ""
-    expected = "expected a dataset (dataset.json) or a manifest (ticket.json) in /nowhere, found neither"
-    assert found.stderr == f"Error: {expected}\n"
+    expected = "expected a dataset (dataset.json), a manifest (ticket.json) or label maps (labels.json)"
+    assert found.stderr == f"Error: {expected} in /nowhere, found none\n"
 
 
 def test_unknown_command():
@@ -135,7 +135,7 @@ def test_verify_a_manifest(tickets, packed):
 def test_verify_what_is_neither(tmp_path):
     result = CliRunner().invoke(main, ["verify", str(tmp_path)])
     assert result.exit_code == 2
-    assert "expected a dataset (dataset.json) or a manifest (ticket.json)" in result.output
+    assert "a dataset (dataset.json), a manifest (ticket.json) or label maps (labels.json)" in result.output
 
 
 def test_inspect(tickets, packed, tmp_path):
@@ -166,7 +166,7 @@ def test_inspect_of_a_split_that_is_not_there(tickets):
 
 def test_the_readmes_pandas_lines_work(tickets):
     text = (Path(__file__).parents[2] / "manifests" / "README.md").read_text()
-    block, _ = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    block, *_ = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     code = re.sub(r"^MANIFEST = .*$", f"MANIFEST = {tickets!r}", block, flags=re.MULTILINE)
     names = {}
     exec(code, names)  # noqa: S102 (our own documentation)

@@ -1,5 +1,6 @@
 """Weights: strict loading, refused files, one hash for all formats, errors in one line."""
 
+import json
 import pickle
 
 import pytest
@@ -67,3 +68,16 @@ def test_a_model_without_cls_token_is_refused_before_its_weights_are_compared(tm
     save_file(dict(registry.create_model("deit_micro").state_dict()), tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="with a CLS token as selector, found ResNet"):
         pretrained.load_pretrained("resnet18", str(tmp_path / "w.safetensors"), check=vit.check_is_vit)
+
+
+@pytest.mark.parametrize(("model", "sizes"), [("test_resnet", {}), ("deit_micro", {"img_size": 32, "patch_size": 4})])
+def test_a_run_is_built_with_the_sizes_that_its_network_knows_of(model, sizes, tmp_path):
+    network = registry.create_model(model, num_classes=3, **sizes)
+    save_file(network.state_dict(), tmp_path / "final.safetensors")
+    shown = {"image_size": 32, "interpolation": "bicubic", "mean": [0, 0, 0], "std": [1, 1, 1], "resize": 36}
+    config = {"model": model, "num_classes": 3, "image_size": 32, "patch_size": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"eval_view": {"preprocessing": shown}}))
+    opened = pretrained.open_pretrained(str(tmp_path))
+    assert opened.kwargs == {"num_classes": 3} | sizes
+    assert opened.view_record["image_size"] == 32
+    assert opened.network(torch.zeros(1, 3, 32, 32)).shape == (1, 3)

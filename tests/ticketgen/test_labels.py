@@ -23,6 +23,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.digits import NAME as DIGITS
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps
+from vit_tickets.pipeline.manifests import read_metadata
 from vit_tickets.pipeline.shards import Dataset, read_shard
 from vit_tickets.ticketgen.annotator import Annotator, best, default_annotator, open_annotator
 from vit_tickets.ticketgen.label_job import label_samples
@@ -145,6 +146,12 @@ def test_the_folder_opens_with_pandas_and_passes_verify(local, packed):
     record = LabelMaps.open(str(local)).record
     assert record["splits"] == {"train": {"samples": 23, "errors": 1}, "val": {"samples": 7, "errors": 0}}
     assert (record["places"], record["engine"], record["annotator_run"]) == (2, "local", None)
+    metadata = read_metadata(str(local / "val/000000.parquet"))
+    assert metadata.keys() == {
+        "format_version", "dataset", "annotator", "weights_sha256", "map_size", "places", "num_classes", "image_size",
+        "preprocessing", "precision", "max_pixels", "batch_size", "shard_sha256",
+    }  # fmt: skip
+    assert metadata["batch_size"] == 4
     done = CliRunner().invoke(main, ["verify", str(local), "--dataset", packed])
     assert done.exit_code == 0, done.output
 
@@ -197,7 +204,23 @@ def test_another_request_into_the_same_folder_is_refused(local, packed, annotato
     assert f"train/000000.parquet was made otherwise: {difference}; pass --overwrite" in done.stderr
     assert contents(copy) == contents(local)
     labels(*request, "--overwrite")
-    assert contents(copy) != contents(local)
+    dataset = Dataset.open(packed)
+    ours, theirs = (LabelMaps.open(root).arrays("val", dataset.shards("val")[0]) for root in (str(copy), str(local)))
+    assert ours.valid.any() != ("--max-pixels" in options)
+    assert ours.logits.shape != theirs.logits.shape or not np.array_equal(ours.logits, theirs.logits)
+
+
+def test_a_failed_shard_is_named_and_the_others_are_done(packed, annotator, tmp_path):
+    copy = shutil.copytree(packed, tmp_path / "data")
+    record = json.loads((copy / "dataset.json").read_text())
+    record["splits"]["val"]["shards"][0]["samples"] = 99
+    (copy / "dataset.json").write_text(json.dumps(record))
+    done = labels(copy, *annotator, "--engine", "local", "--out", tmp_path / "l", check=False)
+    assert done.exit_code == 1
+    assert "1 of 4 shards failed: val/000000.tar: " in done.stderr
+    assert "expected 99 samples as in dataset.json, found 7" in done.stderr
+    assert len(list((tmp_path / "l").rglob("*.parquet"))) == 3
+    assert not (tmp_path / "l" / "labels.json").exists()
 
 
 @pytest.mark.parametrize(
