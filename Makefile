@@ -45,7 +45,7 @@ ifeq ($(filter $(TRAIN_PATH),lt rc dense small),)
   $(error PATH: expected lt, rc, dense or small, found $(TRAIN_PATH))
 endif
 KNOWN_MODELS := $(foreach size,tiny small base medium,deit_$(size)) deit_t deit_s deit_b deit_m deit_micro \
-  swin_tiny swin_t resnet50
+  lvvit_small lvvit_s swin_tiny swin_t resnet50 resnet20
 
 TRAIN = $(if $(filter-out 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m vit_tickets.train,$(VT) train)
 EPOCHS_OPTION := $(if $(EPOCHS),--epochs $(EPOCHS))
