@@ -4,6 +4,8 @@ obvious, to hold the real ones to."""
 import torch
 import torch.nn.functional as F
 
+from vit_tickets.pipeline.lvvit import LVViT
+
 
 def reference_ranking(network, image, stages, counts):
     """One image, one head and one token at a time. Returns rank and score as lists of N."""
@@ -34,6 +36,19 @@ def reference_ranking(network, image, stages, counts):
                     return rank, score
             x = x + block.mlp(block.norm2(x))
     raise AssertionError("the last stage is one of the blocks")
+
+
+def small_lvvit(seed: int = 0, **kwargs) -> LVViT:
+    """Two blocks on a 3 x 3 grid of 4-pixel patches, in float64, with weights and statistics far from their initial."""
+    torch.manual_seed(seed)
+    size = {"img_size": 12, "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": 3, "num_classes": 5}
+    network = LVViT(**(size | kwargs)).double().eval()
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+        elif value.is_floating_point():
+            torch.nn.init.normal_(value, std=0.3)
+    return network
 
 
 def reference_lvvit_tokens(state, image):

@@ -5,12 +5,11 @@ import re
 import pytest
 import torch
 
-from tests.reference import reference_lvvit, reference_lvvit_tokens
+from tests.reference import reference_lvvit, reference_lvvit_tokens, small_lvvit
 from vit_tickets.pipeline import pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.lvvit import LVViT
 
-HEADS = 3
 NORM = ("weight", "bias")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 # github.com/zihangJiang/TokenLabeling, lvvit_s
@@ -25,19 +24,6 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def small_lvvit(seed: int = 0, **kwargs) -> LVViT:
-    """Two blocks on a 3 x 3 grid of 4-pixel patches, in float64, with weights and statistics far from their initial."""
-    torch.manual_seed(seed)
-    size = {"img_size": 12, "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": HEADS, "num_classes": 5}
-    network = LVViT(**(size | kwargs)).double().eval()
-    for name, value in network.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 2)
-        elif value.is_floating_point():
-            torch.nn.init.normal_(value, std=0.3)
-    return network
-
-
 @pytest.mark.parametrize("kept", [None, [0, 3, 4, 8], [7]])
 def test_the_forward_pass_is_its_definition(kept):
     network, images = small_lvvit(), torch.randn(2, 3, 12, 12, dtype=torch.float64)
@@ -50,7 +36,7 @@ def test_the_forward_pass_is_its_definition(kept):
         for b, image in enumerate(images):
             expected = reference_lvvit_tokens(state, image)
             torch.testing.assert_close(tokens[b], torch.stack(expected))
-            expected_cls, expected_aux = reference_lvvit(state, expected, kept or range(9), HEADS)
+            expected_cls, expected_aux = reference_lvvit(state, expected, kept or range(9), 3)
             torch.testing.assert_close(cls[b], expected_cls)
             torch.testing.assert_close(aux[b], expected_aux)
             together = expected_cls + 0.5 * expected_aux.max(0).values

@@ -20,11 +20,11 @@ def test_networks_have_the_papers_size(model, size):
 
 
 # He et al. 2016, table 6; the projections of option B are 2,752 parameters more
-@pytest.mark.parametrize(("depth", "size"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+@pytest.mark.parametrize(("depth", "size"), [(20, 0.27), (32, 0.46), (56, 0.85)])
 def test_cifar_resnets_have_the_papers_size(depth, size):
     with torch.device("meta"):
         network = registry.create_model(f"resnet{depth}", num_classes=10)
-    assert millions(network) == pytest.approx(size, abs=0.05 if depth == 110 else 0.01)
+    assert millions(network) == pytest.approx(size, abs=0.01)
     convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(convolutions) == depth - 1 + 2  # the last layer is linear; two projections
 
