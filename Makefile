@@ -52,7 +52,7 @@ ifeq ($(filter auto center full full@2 crops:% crops-mean:%,$(or $(VIEW),auto)),
   $(error VIEW: expected auto, center, full, full@2, crops:V or crops-mean:V, found $(VIEW))
 endif
 KNOWN_MODELS := $(foreach size,tiny small base medium,deit_$(size)) deit_t deit_s deit_b deit_m deit_micro \
-  swin_tiny swin_t resnet50
+  lvvit_small lvvit_s swin_tiny swin_t resnet50 resnet20
 
 TRAIN = $(if $(filter-out 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m vit_tickets.train,$(VT) train)
 EPOCHS_OPTION := $(if $(EPOCHS),--epochs $(EPOCHS))

@@ -13,14 +13,17 @@ MODELS = {
     "deit_base": "deit_base_patch16_224",
     "deit_medium": "deit_medium",
     "deit_micro": "deit_micro",
+    "lvvit_small": "lvvit_small",
     "swin_tiny": "swin_tiny_patch4_window7_224",
     "resnet50": "resnet50",
+    "resnet20": "resnet20",
 }
 ABBREVIATIONS = {
     "deit_t": "deit_tiny",
     "deit_s": "deit_small",
     "deit_b": "deit_base",
     "deit_m": "deit_medium",
+    "lvvit_s": "lvvit_small",
     "swin_t": "swin_tiny",
 }
 

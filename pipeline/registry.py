@@ -1,17 +1,31 @@
 """Networks by name: timm's, and ours, which are registered with timm when this module is imported."""
 
+import functools
+import inspect
+from collections.abc import Callable
+
 import timm
+import torch
 from timm.models import generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.lvvit import LVViT
 from vit_tickets.pipeline.names import MODELS, timm_name
+from vit_tickets.pipeline.resnet import CifarResNet
+
+CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 
 default_cfgs = generate_default_cfgs(
     {
         "deit_medium": {"input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic"},
         "deit_micro": {"input_size": (3, 48, 48), "crop_pct": 1.0, "interpolation": "bicubic"},
+        "lvvit_small": {"input_size": (3, 224, 224), "crop_pct": 0.9, "interpolation": "bicubic"},
+    }
+    | {
+        f"resnet{depth}": {"input_size": (3, 32, 32), "crop_pct": 1.0, "interpolation": "bicubic", "classifier": "fc"}
+        for depth in CIFAR_DEPTHS
     }
 )
 for _cfg in default_cfgs.values():
@@ -21,25 +35,47 @@ for _cfg in default_cfgs.values():
 @register_model
 def deit_medium(pretrained: bool = False, **kwargs) -> VisionTransformer:
     """DeiT-M of the paper: dim 576, 9 heads, depth 12, 16-pixel patches; 49.0 M parameters at 1,000 classes."""
-    return _build("deit_medium", pretrained, {"patch_size": 16, "embed_dim": 576, "depth": 12, "num_heads": 9}, kwargs)
+    args = {"patch_size": 16, "embed_dim": 576, "depth": 12, "num_heads": 9}
+    return _build("deit_medium", VisionTransformer, pretrained, args, kwargs)
 
 
 @register_model
 def deit_micro(pretrained: bool = False, **kwargs) -> VisionTransformer:
     """A ViT for small images, demo and tests: width 96, depth 4, 3 heads, 8-pixel patches at 48 pixels."""
     args = {"img_size": 48, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3}
-    return _build("deit_micro", pretrained, args, kwargs)
+    return _build("deit_micro", VisionTransformer, pretrained, args, kwargs)
 
 
-def _build(name: str, pretrained: bool, args: dict, kwargs: dict) -> VisionTransformer:
+@register_model
+def lvvit_small(pretrained: bool = False, **kwargs) -> LVViT:
+    """LV-ViT-S: dim 384, 6 heads, depth 16, 16-pixel patches; 26.15 M parameters at 1,000 classes."""
+    args = {"patch_size": 16, "embed_dim": 384, "depth": 16, "num_heads": 6}
+    return _build("lvvit_small", LVViT, pretrained, args, kwargs)
+
+
+def _cifar_resnet(depth: int) -> Callable[..., CifarResNet]:
+    def build(pretrained: bool = False, **kwargs) -> CifarResNet:
+        return _build(f"resnet{depth}", CifarResNet, pretrained, {"depth": depth}, kwargs)
+
+    build.__name__ = f"resnet{depth}"
+    return build
+
+
+for _depth in CIFAR_DEPTHS:
+    register_model(_cifar_resnet(_depth))
+
+
+def _build(name: str, network: type[nn.Module], pretrained: bool, args: dict, kwargs: dict) -> nn.Module:
     if pretrained:
         raise UserError(f"{name} has no published weights: train it, or pass a file of weights")
-    cfg, img_size = kwargs.pop("pretrained_cfg", None), (args | kwargs).get("img_size", 224)
+    cfg = kwargs.pop("pretrained_cfg", None)
     for unused in ("pretrained_cfg_overlay", "cache_dir", "pretrained_strict", "features_only"):
         kwargs.pop(unused, None)
-    model = VisionTransformer(**(args | kwargs))
+    args = args | kwargs
+    model = network(**args)
     cfg = default_cfgs[name].cfgs[""].to_dict() if cfg is None or isinstance(cfg, str) else dict(vars(cfg))
-    model.pretrained_cfg = model.default_cfg = cfg | {"input_size": (3, img_size, img_size), "architecture": name}
+    side = args.get("img_size", cfg["input_size"][-1])
+    model.pretrained_cfg = model.default_cfg = cfg | {"input_size": (3, side, side), "architecture": name}
     return model
 
 
@@ -53,3 +89,18 @@ def create_model(model: str, **kwargs) -> nn.Module:
         return timm.create_model(name, **{key: value for key, value in kwargs.items() if value is not None})
     except (TypeError, AssertionError, ValueError) as error:
         raise UserError(f"{name} cannot be built with {kwargs}: {error}") from None
+
+
+def create_sized(model: str, image_size: int, **kwargs) -> nn.Module:
+    """`create_model` for images of `image_size`, which is said to networks that are made for one size."""
+    known = sketch(model)
+    if known.pretrained_cfg["fixed_input_size"] or "img_size" in inspect.signature(type(known)).parameters:
+        kwargs["img_size"] = image_size
+    return create_model(model, **kwargs)
+
+
+@functools.cache
+def sketch(model: str) -> nn.Module:
+    """The network of that name as it is by default, without weights (on torch's meta device): only to be looked at."""
+    with torch.device("meta"):
+        return create_model(model)

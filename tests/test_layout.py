@@ -34,7 +34,7 @@ def test_stages_never_import_each_other(package):
             assert not uses(path, f"vit_tickets.{other}"), path
 
 
-NETWORKS = ("registry", "pretrained", "vit")
+NETWORKS = ("registry", "pretrained", "vit", "lvvit", "resnet")
 
 
 def test_the_contract_needs_no_torch_but_for_networks():

@@ -20,7 +20,10 @@ workers_option = click.option(
 @click.command()
 @click.argument("dataset")
 @click.option(
-    "--model", required=True, help="deit_micro, deit_tiny/small/medium/base, swin_tiny, resnet50 (deit_s ...)."
+    "--model",
+    required=True,
+    help="deit_micro, deit_tiny/small/medium/base, lvvit_small, swin_tiny, resnet50, resnet20 (deit_s ...), or another "
+    "classifier of timm.",
 )
 @click.option(
     "--path",
@@ -81,6 +84,18 @@ workers_option = click.option(
     help="Carry tickets along with crops, flips and RandAugment.  [default]  --no-align applies them to whatever the "
     "view shows, to measure what alignment is worth.",
 )
+@click.option(
+    "--occlude",
+    type=click.Choice(["mean", "black"]),
+    help="What a model that cannot drop patches sees in their place: the mean colour, as in the authors' programs, or "
+    "black, as in the paper.  [default: mean]",
+)
+@click.option(
+    "--stem-occlusion",
+    is_flag=True,
+    help="Of lvvit_small: occlude dropped patches before the stem, whose convolutions otherwise let their border into "
+    "the patches that are kept.",
+)
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
 @click.option(
     "--precision",
@@ -103,9 +118,9 @@ workers_option = click.option(
 @workers_option
 @device_option
 def train(
-    dataset, model, path, tickets, selector, weights, online, sparsity, keep_rate, out, resume, overwrite, init,
-    match_patches, seed, mask_seed, rc, align, holdout, precision, max_pixels, checkpoint_minutes, skip_errors,
-    workers, device, recipe, **overrides,
+    dataset, model, path, tickets, selector, weights, online, labels, sparsity, keep_rate, out, resume, overwrite, init,
+    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, max_pixels,
+    checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
@@ -143,6 +158,7 @@ def train(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
             mask_seed=mask_seed, holdout=holdout, init=init, precision=precision, rc=rc, align=align,
             selector=selector, weights=weights, online=online, match_patches=match_patches,
+            labels=labels, occlude=occlude, stem_occlusion=stem_occlusion,
         )  # fmt: skip
         todo = runs.claim(run, resume, overwrite)
         if not here.agrees(("start", "resume", "finished").index(todo)):
@@ -188,6 +204,9 @@ def describe(run, trainer, todo: str) -> str:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
     if run.online is not None:
         share += f" (chosen online by {run.online.name}, {run.online.mode})"
+    if trainer.model.has_token_outputs:
+        by = run.labels.record["annotator"] if run.labels else None
+        share += f", labels of tokens by {by}" if by else ", the class label for every token (no --labels)"
     images = f"{sum(trainer.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position
     begun = f"from the weights of {config['init']}" if config["init"] else "from scratch"

@@ -19,7 +19,7 @@ from vit_tickets.pipeline.manifests import METADATA_KEY
 from vit_tickets.train.alignment import aligned_ticket
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
-from vit_tickets.train.models import OccludedModel, SparseViT
+from vit_tickets.train.models import Model
 from vit_tickets.train.run import FORMAT_VERSION, TICKET_COSTS, TICKET_FIELDS, Run
 
 ON = ("dense", "lt", "rc")
@@ -59,7 +59,7 @@ def eval_config(
 
 @torch.inference_mode()
 def predictions(
-    model: SparseViT | OccludedModel,
+    model: Model,
     config: EvalStreamConfig,
     on: list[str],
     device: str,
@@ -85,7 +85,7 @@ def predictions(
 
 
 def accuracy(
-    model: SparseViT | OccludedModel,
+    model: Model,
     config: EvalStreamConfig,
     on: list[str],
     device: str,
@@ -123,7 +123,7 @@ def check_on(data: SplitData, on: list[str], path: str) -> None:
 
 def evaluate_to(
     folder: str,
-    model: SparseViT | OccludedModel,
+    model: Model,
     config: EvalStreamConfig,
     on: list[str],
     about: dict[str, Any],

@@ -1,26 +1,28 @@
-"""Models that train on part of an image: ViTs gather the kept patches before embedding, others see the rest as zero.
+"""Models that train on part of an image: ViTs gather the kept patches before embedding, LV-ViT after its stem, others
+see the rest in one colour.
 
-Legend: B images, N patches of an image, K kept, D width, G grid side, C channels, P pixels of a patch's side.
+Legend: B images, N patches of an image, K kept, D width, C channels.
 """
 
-from typing import Any
-
-import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vit_tickets.pipeline import registry
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.lvvit import LVViT
 from vit_tickets.pipeline.names import timm_name
+
+# What a dropped patch shows: the mean colour, as in the authors' programs, or black, as in the paper.
+OCCLUSIONS = ("mean", "black")
 
 
 class SparseViT(nn.Module):
     """A timm ViT on any subset of its patches; a dropped patch costs nothing."""
 
-    can_drop_patches = True
-    has_token_outputs = False
+    can_drop_patches, has_token_outputs = True, False
 
     def __init__(self, network: VisionTransformer):
         super().__init__()
@@ -36,19 +38,61 @@ class SparseViT(nn.Module):
         return self.network.forward_head(self.network.norm(x_BTD))
 
 
+class SparseLVViT(nn.Module):
+    """LV-ViT on any subset of its patches: the stem sees all pixels, blocks and heads the kept tokens alone.
+
+    The convolutions of the stem overlap, so that a kept token knows the border of a dropped neighbour, as in the paper.
+    With `stem_occlusion` dropped patches are `fill` (normalised, per channel) before the stem, and nothing is known.
+    """
+
+    can_drop_patches, has_token_outputs = True, True
+
+    def __init__(self, network: LVViT, stem_occlusion: bool = False, fill: tuple[float, ...] = (0.0, 0.0, 0.0)):
+        super().__init__()
+        self.network, self.stem_occlusion = network, stem_occlusion
+        self.grid = network.patch_embed.grid_size[0]
+        self.register_buffer("fill", torch.tensor(fill).view(3, 1, 1), persistent=False)
+
+    def forward(
+        self, images: Tensor, kept_BK: Tensor | None = None, swapped_N: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """In training, logits of the images (B, classes) and of their kept patches (B, K, classes), in the order of
+        `kept_BK`; in evaluation, both together (B, classes).
+
+        images: normalised, (B, 3, height, width). kept_BK: None for all.
+        swapped_N: bool, cells whose tokens are taken from image B - 1 - b (MixToken); kept_BK is of the mixed image.
+        """
+        network = self.network
+        if self.stem_occlusion and kept_BK is not None:
+            alive_BN = is_kept(kept_BK, self.grid**2)
+            if swapped_N is not None:  # back to the images that the tokens come from
+                alive_BN = swap(alive_BN, swapped_N)
+            images = occlude(images, alive_BN, self.fill)
+        tokens_BND = network.patch_embed(images)
+        if swapped_N is not None:
+            tokens_BND = swap(tokens_BND, swapped_N.unsqueeze(1))
+        x_BTD = network.encode(tokens_BND, kept_BK)
+        return network.heads(x_BTD) if self.training else network.forward_head(x_BTD)
+
+
 class OccludedModel(nn.Module):
-    """Any timm classifier; dropped patches of a grid of `grid` x `grid` are zero on its normalised input."""
+    """Any timm classifier; dropped patches of a grid of `grid` x `grid` are `fill` on its normalised input."""
 
-    can_drop_patches = False
-    has_token_outputs = False
+    can_drop_patches, has_token_outputs = False, False
 
-    def __init__(self, network: nn.Module, grid: int):
+    def __init__(self, network: nn.Module, grid: int, fill: tuple[float, ...] = (0.0, 0.0, 0.0)):
         super().__init__()
         self.network, self.grid = network, grid
+        self.register_buffer("fill", torch.tensor(fill).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Logits (B, classes) of normalised `images` (B, 3, height, width), occluded but for `kept_BK`."""
-        return self.network(images if kept_BK is None else occlude(images, kept_BK, self.grid))
+        if kept_BK is not None:
+            images = occlude(images, is_kept(kept_BK, self.grid**2), self.fill)
+        return self.network(images)
+
+
+Model = SparseViT | SparseLVViT | OccludedModel
 
 
 def embed_kept(network: VisionTransformer, images: Tensor, kept_BK: Tensor) -> Tensor:
@@ -76,45 +120,89 @@ def embed_kept(network: VisionTransformer, images: Tensor, kept_BK: Tensor) -> T
     return network.pos_drop(x_BTD)
 
 
-def occlude(images: Tensor, kept_BK: Tensor, grid: int) -> Tensor:
-    """`images` (B, 3, height, width), zero outside the kept cells of a `grid` x `grid` grid.
+def is_kept(kept_BK: Tensor, num_patches: int) -> Tensor:
+    """bool (B, N): which of the N patches are among `kept_BK`."""
+    none_BN = torch.zeros(len(kept_BK), num_patches, dtype=torch.bool, device=kept_BK.device)
+    return none_BN.scatter(1, kept_BK, True)
 
-    Zero after normalisation is the mean colour, as in the authors' programs (the paper says black).
-    """
-    B, _, height, width = images.shape
-    mask_BN = torch.zeros(B, grid * grid, device=images.device, dtype=images.dtype).scatter_(1, kept_BK, 1.0)
-    mask = mask_BN.view(B, 1, grid, grid)
-    mask = mask.repeat_interleave(height // grid, dim=2).repeat_interleave(width // grid, dim=3)
-    return images * mask
+
+def occlude(images: Tensor, alive_BN: Tensor, fill: Tensor) -> Tensor:
+    """`images` (B, 3, height, width), with `fill` (3, 1, 1) outside the cells of a square grid that are alive."""
+    grid = round(alive_BN.shape[1] ** 0.5)
+    mask = alive_BN.view(-1, 1, grid, grid)
+    for dim in (2, 3):
+        mask = mask.repeat_interleave(images.shape[dim] // grid, dim=dim)
+    return torch.where(mask, images, fill)
+
+
+def swap(values: Tensor, swapped: Tensor) -> Tensor:
+    """`values` (B, ...), where `swapped` those of entry B - 1 - b; done twice, it is undone."""
+    return torch.where(swapped, values.flip(0), values)
+
+
+def colour(network: nn.Module, occlusion: str) -> tuple[float, ...]:
+    """The normalised values, per channel, of a patch that is dropped: of the mean colour or of black."""
+    cfg = network.pretrained_cfg
+    shown = {"mean": cfg["mean"], "black": (0.0, 0.0, 0.0)}[occlusion]
+    return tuple((value - mean) / std for value, mean, std in zip(shown, cfg["mean"], cfg["std"], strict=True))
+
+
+def embeds_each_patch(network: nn.Module) -> bool:
+    """Whether `network` is a ViT whose patches can be embedded one by one: not one with a stem, or more heads."""
+    plain = type(network) is VisionTransformer and type(network.patch_embed) is PatchEmbed
+    return plain and isinstance(network.patch_drop, nn.Identity)
 
 
 def build_model(
-    model: str, num_classes: int, image_size: int, patch_size: int | None, grid: int | None, drop_path: float = 0.0
-) -> SparseViT | OccludedModel:
+    model: str,
+    num_classes: int,
+    image_size: int,
+    patch_size: int | None,
+    grid: int | None,
+    drop_path: float = 0.0,
+    occlusion: str = "mean",
+    stem_occlusion: bool = False,
+) -> Model:
     """A freshly initialised model for square images.
 
     Args:
         patch_size: of the ViT; None for the model's own.
         grid: side of the grid of tickets, for models that cannot drop patches.
+        occlusion: one of OCCLUSIONS, for what is shown of dropped patches.
+        stem_occlusion: show LV-ViT's stem no dropped patch.
 
     Raises UserError where timm has no such model, or sizes do not divide.
     """
-    name = timm_name(model)
-    probe = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    kwargs: dict[str, Any] = {"num_classes": num_classes}
+    name, kwargs = timm_name(model), {"num_classes": num_classes}
     if drop_path:
         kwargs["drop_path_rate"] = drop_path
-    if name.startswith(("deit", "vit")):
-        size = patch_size or registry.create_model(name).patch_embed.patch_size[0]
+    sketch = registry.sketch(name)
+    has_tokens = isinstance(sketch, LVViT)
+    if has_tokens or embeds_each_patch(sketch):
+        size = patch_size or sketch.patch_embed.patch_size[0]
         if image_size % size:
             raise UserError(f"expected an image size that is a multiple of the patch size {size}, found {image_size}")
         network = registry.create_model(name, img_size=image_size, patch_size=size, **kwargs)
-    elif probe is not None and (probe.fixed_input_size or name.startswith("swin")):
-        network = registry.create_model(name, img_size=image_size, **kwargs)
-    else:
-        network = registry.create_model(name, **kwargs)
-    if isinstance(network, VisionTransformer) and network.patch_drop.__class__ is nn.Identity:
-        return SparseViT(network)
+        return SparseLVViT(network, stem_occlusion, colour(network, occlusion)) if has_tokens else SparseViT(network)
     if grid is not None and image_size % grid:
         raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
-    return OccludedModel(network, grid or 1)
+    network = registry.create_sized(name, image_size, **kwargs)
+    return OccludedModel(network, grid or 1, colour(network, occlusion))
+
+
+def check_runs(model: Model, image_size: int, num_classes: int) -> None:
+    """Raise UserError unless `model` answers an image of `image_size` with logits of `num_classes`.
+
+    It is left in eval mode. On torch's meta device this costs no arithmetic.
+    """
+    name = type(model.network).__name__
+    try:
+        with torch.no_grad():
+            device = next(model.parameters()).device
+            logits = model.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
+    except Exception as error:  # whatever the network's own arithmetic raises
+        why = str(error).split("\n")[0] or type(error).__name__
+        raise UserError(f"{name} cannot take images of {image_size} pixels: {why}") from None
+    if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(f"expected a classifier with logits (1, {num_classes}), found {found} from {name}")

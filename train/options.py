@@ -34,7 +34,7 @@ OPTIONS = (
         "--recipe",
         type=click.Choice(NAMES),
         help="What all options below come from that are not given.  [default: by the dataset (digits), the model's "
-        "family (swin, resnet50, else deit), and cifar-* with --image-size 32 or a resnet20]",
+        "family (swin, lvvit, resnet50, else deit), and cifar-* with --image-size 32 or a resnet20]",
     ),
     click.option("--epochs", type=COUNT, help="Passes over the training images, the cool-down included."),
     click.option("--batch-size", type=COUNT, help="Global: over all ranks."),
@@ -83,6 +83,13 @@ OPTIONS = (
     click.option("--cutmix", type=NOT_NEGATIVE, help="Paste a box, its area from Beta(a, a), instead; 0: never."),
     click.option("--mix-prob", type=PART, help="Share of the batches that mixup or CutMix change."),
     click.option("--mix-switch", type=PART, help="With both, CutMix's share of these."),
+    click.option(
+        "--mix-token",
+        type=NOT_NEGATIVE,
+        help="MixToken of lvvit_small: paste a box of tokens, its area from Beta(a, a), from another image; 0: never.",
+    ),
+    click.option("--class-weight", type=NOT_NEGATIVE, help="Of lvvit_small: weight of the loss of the image's label."),
+    click.option("--token-weight", type=NOT_NEGATIVE, help="Of lvvit_small: weight of the mean loss of token labels."),
     click.option(
         "--repeats",
         type=COUNT,

@@ -1,12 +1,12 @@
 """What a recipe is: every setting that decides what a run learns, and how options change it."""
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from vit_tickets.pipeline.errors import UserError
 
-NAMES = ("deit", "swin", "resnet50", "cifar-deit", "cifar-resnet", "digits", "selector")
+NAMES = ("deit", "swin", "lvvit", "resnet50", "cifar-deit", "cifar-resnet", "digits", "selector")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "epoch")
 INTERPOLATIONS = ("bicubic", "random")
@@ -35,6 +35,8 @@ class Recipe:
         in timm. erasing: probability that a box becomes noise.
     mixup, cutmix: parameters of the Beta distributions, 0 for none. mix_prob: share of the batches that are mixed.
         mix_switch: where both are on, the share of CutMix.
+    mix_token: the same for MixToken, which is CutMix on the grid of tokens, for models with logits for every token.
+    class_weight, token_weight: in these models, of the loss on an image's own logits, and of the mean over its tokens.
     repeats: views of an image in an epoch that takes it. views_per_decode: how many of them share one decoded image
         and one batch.
     crop_pct: share of the resized side that evaluation shows; None for the model's own.
@@ -70,6 +72,9 @@ class Recipe:
     cutmix: float = 0.0
     mix_prob: float = 1.0
     mix_switch: float = 0.5
+    mix_token: float = 0.0
+    class_weight: float = 1.0
+    token_weight: float = 1.0
     repeats: int = 1
     views_per_decode: int = 1
     crop_pct: float | None = None
@@ -144,3 +149,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+# What fields are that a recipe does not name.
+DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}

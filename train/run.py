@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as save_safetensors
-from torch import nn
 
 from vit_tickets.pipeline import files, pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
@@ -21,9 +20,9 @@ from vit_tickets.pipeline.patches import Budget, ceil_count, scaled_count, small
 from vit_tickets.pipeline.shards import Dataset, Shard
 from vit_tickets.pipeline.views import View
 from vit_tickets.train.data import check_belongs
-from vit_tickets.train.models import OccludedModel, SparseViT, build_model
+from vit_tickets.train.models import OCCLUSIONS, Model, build_model, check_runs
 from vit_tickets.train.online import ONLINE, OnlineSelector
-from vit_tickets.train.recipe import Recipe
+from vit_tickets.train.recipe import DEFAULTS, Recipe
 
 PATHS = ("lt", "rc", "dense", "small", "selector")
 CONFIG, METRICS, FINAL, BEST, LAST = "config.json", "metrics.jsonl", "final.safetensors", "best.safetensors", "last.pt"
@@ -33,6 +32,8 @@ AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs o
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
 CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "labels_dir", "root")
+# Not in the config.json of older runs, which were made like this.
+LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None}
 TICKET_FIELDS = (
     "dataset", "selector", "weights_sha256", "sparsity", "keep_rate", "stages", "counts", "num_patches", "mask_seed",
     "precision", "selector_run", "selector_seconds", "wall_time_s",
@@ -72,12 +73,12 @@ class Run:
     def place(self, name: str) -> str:
         return files.join(self.root, name)
 
-    def build_model(self) -> SparseViT | OccludedModel:
+    def build_model(self) -> Model:
         """The run's model with its initial weights: the same for every path of a seed."""
         torch.manual_seed(self.config["seed"])
         model = build_model(
             self.config["model"], self.config["num_classes"], self.image_size, self.config["patch_size"],
-            self.grid, self.recipe.drop_path,
+            self.grid, self.recipe.drop_path, self.config["occlude"], self.config["stem_occlusion"],
         )  # fmt: skip
         if init := self.config["init"]:
             init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
@@ -106,6 +107,8 @@ def resolve(
     online: str = "full",
     match_patches: bool = False,
     labels: str | None = None,
+    occlude: str | None = None,
+    stem_occlusion: bool = False,
     split: str = "train",
 ) -> Run:
     """Work out all that a run needs, and check that it fits together. Raises UserError where it does not.
@@ -113,6 +116,8 @@ def resolve(
     tickets: a manifest, or `online`: then `selector` (with `weights`) chooses on every batch, in mode `online`.
     labels: label maps, as `vit-tickets labels` writes them, for models that classify every token.
     match_patches: lengthen the recipe so that the run sees as many patches as a dense one of the recipe's epochs.
+    occlude: what dropped patches show, one of OCCLUSIONS, where the model is shown any; None for the mean colour.
+    stem_occlusion: show a convolutional stem no dropped patch.
     """
     if path not in PATHS:
         raise UserError(f"expected a path among {', '.join(PATHS)}, found {path!r}")
@@ -140,9 +145,13 @@ def resolve(
 
     record = {} if manifest is None else manifest.record
     image_size = recipe.image_size or record.get("image_size") or _own_size(model)
-    probe = build_model(model, len(dataset.classes), image_size, recipe.patch_size or record.get("patch_size"), None)
-    maps = None if labels is None else _label_maps(labels, dataset, split, probe)
-    if isinstance(probe, SparseViT):
+    with torch.device("meta"):  # shapes without numbers
+        patch_size = recipe.patch_size or record.get("patch_size")
+        probe = build_model(model, len(dataset.classes), image_size, patch_size, None)
+        check_runs(probe, image_size, len(dataset.classes))
+    _check_model(probe, model, path, recipe, occlude, stem_occlusion)
+    maps = None if labels is None else _label_maps(labels, dataset, split, model, probe)
+    if probe.can_drop_patches:
         grid, patch_size = probe.grid, image_size // probe.grid
     elif recipe.patch_size:
         grid, patch_size = image_size // recipe.patch_size, recipe.patch_size
@@ -181,6 +190,8 @@ def resolve(
         "online": tickets == ONLINE,
         f"rc-{rc}": rc != "fixed",
         "no-align": not align,
+        "black": occlude == "black",
+        "stem-occlusion": stem_occlusion,
     }
     variant = "-".join(name for name, is_so in chosen.items() if is_so)
     root = out or run_name(dataset.name, model, path, budget, seed, variant)
@@ -197,6 +208,8 @@ def resolve(
         "kept": num_patches if path == "dense" else kept,
         "num_patches": num_patches,
         "can_drop_patches": probe.can_drop_patches,
+        "occlude": occlude or OCCLUSIONS[0],
+        "stem_occlusion": stem_occlusion,
         "seed": seed,
         "mask_seed": seed if mask_seed is None else mask_seed,
         "rc": rc,
@@ -224,10 +237,27 @@ def resolve(
     return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view, chooser, maps)
 
 
-def _label_maps(root: str, dataset: Dataset, split: str, model: nn.Module) -> LabelMaps:
+def _check_model(
+    probe: Model, model: str, path: str, recipe: Recipe, occlude: str | None, stem_occlusion: bool
+) -> None:
+    """Raise UserError for options that the model has no use for."""
+    if recipe.mix_token and not probe.has_token_outputs:
+        raise UserError(f"expected a model with logits for tokens for --mix-token, such as lvvit_small, found {model}")
+    if recipe.mix_token and path == "selector":
+        raise UserError("path selector mixes no tokens; found --mix-token")
+    if recipe.mix_token and (recipe.mixup or recipe.cutmix):
+        raise UserError("expected --mix-token, or --mixup and --cutmix, found both")
+    if stem_occlusion and not probe.has_token_outputs:
+        raise UserError(f"--stem-occlusion is for lvvit_small, whose stem sees dropped patches; found {model}")
+    if occlude and probe.can_drop_patches and not stem_occlusion:
+        with_stem = " without --stem-occlusion" if probe.has_token_outputs else ""
+        raise UserError(f"--occlude is for models that cannot drop patches, found {model}{with_stem}")
+
+
+def _label_maps(root: str, dataset: Dataset, split: str, model: str, probe: Model) -> LabelMaps:
     """The label maps at `root`; raises UserError where they, dataset and model do not go together."""
-    if not model.has_token_outputs:
-        raise UserError("--labels is for models that classify every token (lvvit_small); found one that does not")
+    if not probe.has_token_outputs:
+        raise UserError(f"expected a model with logits for tokens for --labels, such as lvvit_small, found {model}")
     maps = LabelMaps.open(root)
     check_belongs(maps, dataset, [split])
     if (found := maps.num_classes) != len(dataset.classes):
@@ -267,8 +297,7 @@ def absolute(path: str) -> str:
 
 
 def _own_size(model: str) -> int:
-    cfg = getattr(registry.create_model(model), "pretrained_cfg", {})
-    return cfg.get("input_size", (3, 224, 224))[-1]
+    return registry.sketch(model).pretrained_cfg["input_size"][-1]
 
 
 def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None) -> int:
@@ -309,7 +338,8 @@ def claim(run: Run, resume: bool, overwrite: bool) -> str:
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in config.items() if name not in CIRCUMSTANCES}
+    kept = LATER | {name: value for name, value in config.items() if name not in CIRCUMSTANCES}
+    kept["recipe"] = DEFAULTS | kept["recipe"]
     if kept.get("tickets"):
         kept["tickets"] = {name: value for name, value in kept["tickets"].items() if name not in TICKET_COSTS}
     return json.loads(json.dumps(kept))

@@ -13,7 +13,7 @@ from vit_tickets.pipeline.views import View
 from vit_tickets.train import run as runs
 from vit_tickets.train.data import SplitData, check_belongs
 from vit_tickets.train.evaluate import check_on, eval_config, evaluate_to
-from vit_tickets.train.models import OccludedModel, SparseViT, build_model
+from vit_tickets.train.models import Model, build_model
 from vit_tickets.train.recipe import Recipe
 from vit_tickets.train.recipes import recipe_for
 
@@ -23,7 +23,7 @@ class Subject:
     """A model, the images it is scored on, and the folder for its predictions."""
 
     run: runs.Run
-    model: SparseViT | OccludedModel
+    model: Model
     data: SplitData
     folder: str
 
@@ -37,7 +37,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     path = files.join(root, runs.CONFIG)
     if not files.exists(path):
         raise UserError(f"expected the folder of a run, found no {runs.CONFIG} in {root}")
-    config = files.read_json(path)
+    config = runs.LATER | files.read_json(path)
     weights = files.join(root, runs.FINAL)
     if not files.exists(weights):
         raise UserError(f"{root} is not finished; go on with `vit-tickets train ... --resume`")

@@ -6,7 +6,8 @@ import torch
 
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.registry import create_model
-from vit_tickets.train.models import SparseViT, build_model, embed_kept, occlude
+from vit_tickets.pipeline.vit import identify_tokens
+from vit_tickets.train.models import OccludedModel, SparseViT, build_model, check_runs, embed_kept
 
 
 def some_patches(batch, num_patches, kept, seed=0):
@@ -87,23 +88,82 @@ def test_all_patches_kept_is_the_dense_model():
         torch.testing.assert_close(model(images, everything), model(images), rtol=1e-4, atol=1e-5)
 
 
-def test_occlusion_sets_dropped_cells_to_zero():
+@pytest.mark.parametrize("occlusion", ["mean", "black"])
+def test_occlusion_fills_dropped_cells(occlusion):
+    model = build_model("resnet18", 5, 12, None, 3, occlusion=occlusion)
+    seen = []
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     images, kept = torch.randn(2, 3, 12, 12), some_patches(2, 9, 4)
-    occluded = occlude(images, kept, 3)
+    with torch.no_grad():
+        model.eval()(images, kept)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    shown = {"mean": mean, "black": torch.zeros(3)}[occlusion]
     for b in range(2):
         for row in range(12):
             for column in range(12):
                 alive = (row // 4) * 3 + column // 4 in kept[b].tolist()
-                expected = images[b, :, row, column] if alive else torch.zeros(3)
-                assert torch.equal(occluded[b, :, row, column], expected)
+                expected = images[b, :, row, column] if alive else (shown - mean) / std
+                torch.testing.assert_close(seen[0][b, :, row, column], expected)
 
 
-@pytest.mark.parametrize("model", ["deit_tiny", "deit_micro", "swin_tiny", "resnet50"])
-def test_weights_keep_timms_names(model):
-    ours = build_model(model, 10, 64, None if model != "deit_micro" else 8, 4)
-    name = {"deit_tiny": "deit_tiny_patch16_224", "swin_tiny": "swin_tiny_patch4_window7_224"}.get(model, model)
-    theirs = timm.create_model(name, num_classes=10).state_dict().keys()
-    assert ours.network.state_dict().keys() == theirs
+@pytest.mark.parametrize(
+    ("model", "theirs", "size", "patch", "grid"),
+    [
+        ("deit_tiny", "deit_tiny_patch16_224", 64, 16, None),
+        ("swin_tiny", "swin_tiny_patch4_window7_224", 64, None, 4),
+        ("resnet18", "resnet18", 64, None, 4),
+    ],
+)
+def test_weights_and_logits_of_whole_images_are_timms(model, theirs, size, patch, grid):
+    ours = build_model(model, 10, size, patch, grid).eval()
+    sized = {} if model == "resnet18" else {"img_size": size}
+    network = timm.create_model(theirs, num_classes=10, **sized).eval()
+    network.load_state_dict(ours.network.state_dict(), strict=True)
+    images = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), network(images), rtol=0, atol=0)
+
+
+# plain ViTs that timm has under other names: with registers and average pooling, with a pooling head
+@pytest.mark.parametrize("model", ["test_vit2", "test_vit3"])
+def test_any_plain_vit_gathers_its_patches(model):
+    torch.manual_seed(0)
+    ours = build_model(model, 10, 48, 16, None).eval()
+    assert isinstance(ours, SparseViT)
+    images, everything = torch.randn(2, 3, 48, 48), torch.arange(9).expand(2, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images, everything), ours(images), rtol=1e-4, atol=1e-5)
+        kept = some_patches(2, 9, 4)
+        changed = change_dropped(images, kept, 3)
+        torch.testing.assert_close(ours(images, kept), ours(changed, kept), rtol=0, atol=0)
+
+
+# a second class token, any size, windows and positions of one size
+@pytest.mark.parametrize("model", ["deit_tiny_distilled_patch16_224", "test_convnext", "test_maxvit"])
+def test_any_other_classifier_is_occluded_at_another_size(model):
+    with torch.device("meta"):
+        ours = build_model(model, 10, 96, 16, 6)
+        assert isinstance(ours, OccludedModel)
+        check_runs(ours, 96, 10)
+        assert ours(torch.zeros(2, 3, 96, 96), torch.tensor([[0, 3], [1, 5]])).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        ("test_convnext", 24, "ConvNeXt cannot take images of 24 pixels: .*Kernel size"),
+        ("halonet26t", 96, "ByobNet cannot take images of 96 pixels: AssertionError"),
+    ],
+)
+def test_a_size_that_the_network_cannot_take_is_told(model, size, message):
+    with torch.device("meta"), pytest.raises(UserError, match=message):
+        check_runs(build_model(model, 10, size, None, 1), size, 10)
+
+
+def test_what_is_no_classifier_is_told():
+    features = timm.create_model("test_convnext", num_classes=0)
+    with pytest.raises(UserError, match=r"expected a classifier with logits \(1, 10\), found \(1, 64\) from ConvNeXt"):
+        check_runs(OccludedModel(features, 1), 32, 10)
 
 
 def test_gradients_flow_to_kept_patches_only():
@@ -125,3 +185,18 @@ def test_gradients_flow_to_kept_patches_only():
 def test_what_does_not_fit_is_told(arguments, message):
     with pytest.raises(UserError, match=message):
         build_model(*arguments)
+
+
+def test_a_ticket_fits_a_vit_of_any_width():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 32, 32)
+    selector = create_model("deit_micro", img_size=32, patch_size=16).eval()
+    kept = identify_tokens(selector, images, (4,), [(2,)])[0].rank_BN.argsort(1)[:, :2].sort(1).values
+    model = build_model("deit_medium", 10, 32, 16, None)
+    before = model.network.head.weight.clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.nn.functional.cross_entropy(model(images, kept), torch.tensor([1, 7])).backward()
+    optimizer.step()
+    assert not torch.equal(model.network.head.weight, before)
+    with torch.no_grad():
+        assert model.eval()(images, kept).isfinite().all()

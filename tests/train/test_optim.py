@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from tests.reference import small_lvvit
 from vit_tickets.train.models import build_model
 from vit_tickets.train.optim import build_optimizer, set_learning_rate
-from vit_tickets.train.recipes import CIFAR_RESNET, DEIT, RESNET50, SWIN
+from vit_tickets.train.recipes import CIFAR_RESNET, DEIT, LVVIT, RESNET50, SWIN
 
 
 def groups(network, recipe):
@@ -34,6 +35,15 @@ def test_a_vits_biases_norms_positions_and_token_do_not_decay(vit):
     assert {"pos_embed", "cls_token", "norm.weight", "head.bias", "blocks.0.norm1.weight"} <= found[0.0]
     assert {"patch_embed.proj.weight", "head.weight", "blocks.3.attn.qkv.weight"} <= found[0.05]
     assert all(name.endswith(("weight",)) and "norm" not in name for name in found[0.05])
+
+
+def test_lv_vits_stem_and_both_heads_decay():
+    network = small_lvvit()
+    _, found = groups(network, LVVIT)
+    assert {"pos_embed", "cls_token", "aux_head.bias", "patch_embed.bn1.weight", "patch_embed.proj.bias"} <= found[0.0]
+    assert all(network.get_parameter(name).ndim > 1 for name in found[0.05])
+    matrices = {name for name, p in network.named_parameters() if p.ndim > 1} - {"pos_embed", "cls_token"}
+    assert found[0.05] == matrices
 
 
 def test_swins_position_bias_does_not_decay():

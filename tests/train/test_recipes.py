@@ -14,6 +14,7 @@ from vit_tickets.train.recipes import (
     CIFAR_RESNET,
     DEIT,
     DIGITS,
+    LVVIT,
     RECIPES,
     RESNET50,
     SELECTOR,
@@ -30,6 +31,14 @@ DEIT_VALUES = {
     "mix_prob": 1.0, "mix_switch": 0.5, "smoothing": 0.1, "drop_path": 0.1, "clip_grad": None, "repeats": 3,
     "views_per_decode": 3, "ema": None, "crop_pct": 224 / 256, "keep_warmup": None,
     "peak_lr": 1e-3, "start_lr": 1e-6, "end_lr": 1e-5,
+}  # fmt: skip
+# "LV-ViT-S": "300 epochs + 10 cooldown", the rate "not auto-scaled", "no mixup/cutmix/RA", an EMA "which is evaluated"
+LVVIT_VALUES = DEIT_VALUES | {
+    "epochs": 310, "cooldown_epochs": 10, "batch_size": 1024, "weight_decay": 0.05, "warmup_epochs": 5,
+    "schedule": "step", "drop_path": 0.1, "smoothing": 0.1, "erasing": 0.25, "rand_augment": "rand-m9-mstd0.5-inc1",
+    "interpolation": "random", "mixup": 0.0, "cutmix": 0.0, "mix_token": 1.0, "repeats": 1, "views_per_decode": 1,
+    "ema": 0.99992, "crop_pct": 0.9, "class_weight": 1.0, "token_weight": 1.0,
+    "peak_lr": 1.6e-3, "start_lr": 1e-6, "end_lr": 1e-5,
 }  # fmt: skip
 # "Swin-T": "same augs/mixup as DeiT, no RA, no EMA"
 SWIN_VALUES = DEIT_VALUES | {
@@ -74,6 +83,7 @@ SELECTOR_VALUES = DEIT_VALUES | {
     [
         (DEIT, DEIT_VALUES),
         (SWIN, SWIN_VALUES),
+        (LVVIT, LVVIT_VALUES),
         (RESNET50, RESNET50_VALUES),
         (CIFAR_DEIT, CIFAR_DEIT_VALUES),
         (CIFAR_RESNET, CIFAR_RESNET_VALUES),
@@ -91,10 +101,14 @@ def test_families_and_the_embedded_dataset_have_their_own():
     assert tuple(RECIPES) == NAMES
     assert recipe_for("image folder", "deit_s") == DEIT
     assert recipe_for("parquet", "vit_tiny_patch16_224") == DEIT
+    assert recipe_for("image folder", "lvvit_s") == LVVIT
     assert recipe_for("image folder", "swin_t") == SWIN
     assert recipe_for("image folder", "resnet50") == RESNET50
     assert recipe_for("digits", "deit_micro") == DIGITS
     assert recipe_for("digits", "swin_t").limit == 6000
+    assert recipe_for("digits", "lvvit_s").limit == 2000
+    assert recipe_for("digits", "resnet20").limit == 6000
+    assert {recipe.name for recipe in RECIPES.values() if recipe.mix_token} == {"lvvit"}
     assert all(recipe_for("digits", model).hflip == 0 for model in ("deit_micro", "swin_t", "convnext_tiny"))
 
 
@@ -114,6 +128,7 @@ def test_small_images_have_their_own_by_side_model_or_name():
 def test_the_learning_rate_is_linear_in_the_batch():
     assert DEIT.override(batch_size=256).peak_lr == pytest.approx(2.5e-4)
     assert RESNET50.override(batch_size=256).peak_lr == pytest.approx(0.0512)
+    assert LVVIT.override(batch_size=256, lr_batch=256).peak_lr == pytest.approx(1.6e-3)
 
 
 def test_a_shorter_run_still_leaves_its_warm_up():
@@ -181,6 +196,9 @@ TYPED = {
     "cutmix": ("0", 0.0),
     "mix_prob": ("0.6", 0.6),
     "mix_switch": ("0.4", 0.4),
+    "mix_token": ("0", 0.0),
+    "class_weight": ("0.9", 0.9),
+    "token_weight": ("0.5", 0.5),
     "repeats": ("2", 2),
     "views_per_decode": ("1", 1),
     "crop_pct": ("0.8", 0.8),
