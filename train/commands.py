@@ -141,6 +141,7 @@ def train(
         raise UserError("expected --resume or --overwrite, found both")
     from vit_tickets.pipeline import files
     from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.train import folder
     from vit_tickets.train import run as runs
     from vit_tickets.train.distributed import world
     from vit_tickets.train.loop import Options, Trainer
@@ -160,7 +161,7 @@ def train(
             selector=selector, weights=weights, online=online, match_patches=match_patches,
             labels=labels, occlude=occlude, stem_occlusion=stem_occlusion,
         )  # fmt: skip
-        todo = runs.claim(run, resume, overwrite)
+        todo = folder.claim(run.root, run.config, resume, overwrite)
         if not here.agrees(("start", "resume", "finished").index(todo)):
             raise UserError(f"expected all ranks to see the same folder {run.root}; is it on a shared file system?")
         if todo == "finished":
@@ -172,13 +173,13 @@ def train(
         if todo == "resume":
             trainer.restore()
             if not here.agrees(trainer.step):
-                raise UserError(f"expected all ranks to read the same {run.place(runs.LAST)}; is it a shared file?")
+                raise UserError(f"expected all ranks to read the same {run.place(folder.LAST)}; is it a shared file?")
             if here.is_main:
                 files.remove_leftovers(run.root)
         elif here.is_main:
-            runs.clear(run)
-            where = runs.circumstances(here.device, here.size, workers)
-            files.write_json(run.place(runs.CONFIG), run.config | where)
+            folder.clear(run.root)
+            where = folder.circumstances(here.device, here.size, workers)
+            files.write_json(run.place(folder.CONFIG), run.config | where)
         if here.is_main:
             click.echo(describe(run, trainer, todo))
         trainer.fit()

@@ -19,8 +19,9 @@ from vit_tickets.pipeline.manifests import METADATA_KEY
 from vit_tickets.train.alignment import aligned_ticket
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
+from vit_tickets.train.folder import TICKET_COSTS
 from vit_tickets.train.models import Model
-from vit_tickets.train.run import FORMAT_VERSION, TICKET_COSTS, TICKET_FIELDS, Run
+from vit_tickets.train.run import FORMAT_VERSION, TICKET_FIELDS, Run
 
 ON = ("dense", "lt", "rc")
 BATCH_SIZE = 64

@@ -19,6 +19,7 @@ from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
 from vit_tickets.train.evaluate import accuracy, eval_config
+from vit_tickets.train.folder import BEST, FINAL, LAST, METRICS, save_weights
 from vit_tickets.train.inputs import Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
@@ -26,7 +27,7 @@ from vit_tickets.train.losses import loss_of
 from vit_tickets.train.optim import build_optimizer, set_learning_rate
 from vit_tickets.train.plan import Position
 from vit_tickets.train.pruning import PrunedViT
-from vit_tickets.train.run import BEST, FINAL, LAST, METRICS, Run, save_weights
+from vit_tickets.train.run import Run
 from vit_tickets.train.schedule import kept_at, learning_rate
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
 

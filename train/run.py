@@ -1,46 +1,34 @@
-"""A run: what defines it, the folder it lives in, and whether that folder may be written to."""
+"""A run: what defines it, worked out from what was asked for."""
 
 import hashlib
-import importlib.metadata
-import json
-import os
-import platform
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from safetensors.torch import save as save_safetensors
 
 from vit_tickets.pipeline import files, pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps
-from vit_tickets.pipeline.manifests import Manifest, difference
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.names import run_name, timm_name
 from vit_tickets.pipeline.patches import Budget, ceil_count, scaled_count, small_grid_side
 from vit_tickets.pipeline.shards import Dataset, Shard
 from vit_tickets.pipeline.views import View
 from vit_tickets.train.data import check_belongs
+from vit_tickets.train.folder import CONFIG, FINAL
 from vit_tickets.train.models import OCCLUSIONS, Model, build_model, check_runs
 from vit_tickets.train.online import ONLINE, OnlineSelector
-from vit_tickets.train.recipe import DEFAULTS, Recipe
+from vit_tickets.train.recipe import Recipe
 
 PATHS = ("lt", "rc", "dense", "small", "selector")
-CONFIG, METRICS, FINAL, BEST, LAST = "config.json", "metrics.jsonl", "final.safetensors", "best.safetensors", "last.pt"
 FORMAT_VERSION = 1
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
-VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
-# In config.json, but no part of what makes two runs the same.
-CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "labels_dir", "root")
-# Not in the config.json of older runs, which were made like this.
-LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None}
 TICKET_FIELDS = (
     "dataset", "selector", "weights_sha256", "sparsity", "keep_rate", "stages", "counts", "num_patches", "mask_seed",
     "precision", "selector_run", "selector_seconds", "wall_time_s",
 )  # fmt: skip
 LABEL_FIELDS = ("annotator", "weights_sha256", "map_size", "places", "image_size", "precision")
-# The part of a manifest's record that two runs on the same tickets share.
-TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 
 
 @dataclass(frozen=True)
@@ -308,54 +296,3 @@ def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None) ->
         return budget.stage_counts(num_patches, 3)[-1]
     counts = budget.stage_counts(manifest.num_patches, len(manifest.record["stages"]))
     return scaled_count(counts[-1], manifest.num_patches, num_patches)
-
-
-def circumstances(device: str, ranks: int, workers: int) -> dict[str, Any]:
-    """Where and with what a run is made."""
-    hardware = torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
-    versions = {name: importlib.metadata.version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    return {"hardware": hardware, "ranks": ranks, "workers": workers, "versions": versions}
-
-
-def claim(run: Run, resume: bool, overwrite: bool) -> str:
-    """What to do with the run's folder: `start`, `resume`, or `finished` where there is nothing to do.
-
-    Raises UserError where the folder holds another run, or an unfinished one and neither option was given.
-    """
-    path = run.place(CONFIG)
-    if overwrite or not files.exists(path):
-        return "start"
-    found = files.read_json(path)
-    if different := difference(_identity(run.config), _identity(found)):
-        raise UserError(f"{run.root} holds another run: {different}; repeat its settings, or pass another --out")
-    if files.exists(run.place(FINAL)):
-        return "finished"
-    if not files.exists(run.place(LAST)):
-        return "start"
-    if not resume:
-        raise UserError(f"{run.root} holds an unfinished run; pass --resume to go on, or --overwrite")
-    return "resume"
-
-
-def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    kept = LATER | {name: value for name, value in config.items() if name not in CIRCUMSTANCES}
-    kept["recipe"] = DEFAULTS | kept["recipe"]
-    if kept.get("tickets"):
-        kept["tickets"] = {name: value for name, value in kept["tickets"].items() if name not in TICKET_COSTS}
-    return json.loads(json.dumps(kept))
-
-
-def clear(run: Run) -> None:
-    """Delete what an earlier run left in the folder."""
-    fs, root = files.filesystem(run.root)
-    for name in files.list_names(run.root):
-        ours = name in (CONFIG, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
-        if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
-            fs.rm_file(files.join(root, name))
-
-
-def save_weights(model: torch.nn.Module, path: str) -> None:
-    """The network's weights under timm's own names, as safetensors."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
-    with files.atomic_write(path) as stream:
-        stream.write(save_safetensors(state))

@@ -10,6 +10,7 @@ from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import View
+from vit_tickets.train import folder
 from vit_tickets.train import run as runs
 from vit_tickets.train.data import SplitData, check_belongs
 from vit_tickets.train.evaluate import check_on, eval_config, evaluate_to
@@ -34,11 +35,11 @@ class Subject:
 
 def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Subject:
     """The finished run at `root`, with its own manifest unless `tickets` names another."""
-    path = files.join(root, runs.CONFIG)
+    path = files.join(root, folder.CONFIG)
     if not files.exists(path):
-        raise UserError(f"expected the folder of a run, found no {runs.CONFIG} in {root}")
-    config = runs.LATER | files.read_json(path)
-    weights = files.join(root, runs.FINAL)
+        raise UserError(f"expected the folder of a run, found no {folder.CONFIG} in {root}")
+    config = folder.LATER | files.read_json(path)
+    weights = files.join(root, folder.FINAL)
     if not files.exists(weights):
         raise UserError(f"{root} is not finished; go on with `vit-tickets train ... --resume`")
     dataset = open_or_build(config["root"])
@@ -108,5 +109,7 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     about = {"model": run.config["model"], "weights_sha256": pretrained.weights_sha256(subject.model.network)}
     model = subject.model.to(device)
     if subject.folder != run.root or run.path == "weights":
-        files.write_json(files.join(subject.folder, runs.CONFIG), run.config | runs.circumstances(device, 1, workers))
+        files.write_json(
+            files.join(subject.folder, folder.CONFIG), run.config | folder.circumstances(device, 1, workers)
+        )
     return evaluate_to(subject.folder, model, config, on, about, device, workers)

@@ -13,11 +13,12 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.train.distributed import World
+from vit_tickets.train.folder import claim
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.online import OnlineSelector
 from vit_tickets.train.pruning import PrunedViT
 from vit_tickets.train.recipes import DEIT, DIGITS, recipe_for
-from vit_tickets.train.run import claim, resolve
+from vit_tickets.train.run import resolve
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
 STAGES = (2, 4)
@@ -86,7 +87,7 @@ def test_what_the_online_selector_cost_does_not_make_a_run_another(numbered_data
     (selector / "metrics.jsonl").unlink()
     again = run_of(numbered_data, tmp_path / "run", "lt", **options)
     assert again.config["tickets"]["selector_seconds"] is None
-    assert claim(again, resume=True, overwrite=False) == "resume"
+    assert claim(again.root, again.config, resume=True, overwrite=False) == "resume"
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
 from vit_tickets.train.evaluate import check_on
+from vit_tickets.train.folder import claim
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.recipes import DIGITS
-from vit_tickets.train.run import claim, resolve
+from vit_tickets.train.run import resolve
 from vit_tickets.train.stream import TrainStreamConfig, stored_view, train_batches
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
@@ -113,8 +114,8 @@ def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, 
 def test_a_folder_refuses_tickets_of_another_view(numbered_data, crops_manifest, tmp_path):
     run = resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, tickets=crops_manifest, out=str(tmp_path))
     files.write_json(run.place("config.json"), run.config)
-    assert claim(run, resume=True, overwrite=False) == "start"
+    assert claim(run.root, run.config, resume=True, overwrite=False) == "start"
     of_whole_images = run.config | {"tickets": run.config["tickets"] | {"view": "full"}}
     files.write_json(run.place("config.json"), of_whole_images)
     with pytest.raises(UserError, match=r'holds another run: tickets\.view: expected "crops:3", found "full"'):
-        claim(run, resume=True, overwrite=False)
+        claim(run.root, run.config, resume=True, overwrite=False)
