@@ -33,7 +33,7 @@ def circumstances(device: str, ranks: int, workers: int) -> dict[str, Any]:
 
 
 def claim(root: str, config: dict[str, Any], resume: bool, overwrite: bool) -> str:
-    """What to do with the folder `root` of a run with `config`: `start`, `resume`, or `finished` where there is nothing to do.
+    """What to do with the folder `root` for a run of `config`: `start`, `resume`, or `finished` where all is done.
 
     Raises UserError where the folder holds another run, or an unfinished one and neither option was given.
     """
