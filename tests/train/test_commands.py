@@ -237,3 +237,13 @@ def test_occluded_models_train_and_evaluate(numbered_data, numbered_tickets, tmp
     assert json.loads((tmp_path / "r" / "config.json").read_text())["can_drop_patches"] is False
     run("evaluate", tmp_path / "r", "--workers", 0)
     assert len(pd.read_parquet(Path(tmp_path) / "r" / "predictions-lt.parquet")) == 13
+
+
+@pytest.mark.slow  # 49 M parameters, and a checkpoint of three times that
+def test_deit_medium_trains_on_the_tickets_of_another_network(numbered_data, numbered_tickets, tmp_path):
+    train = ("train", numbered_data, "--model", "deit_m", "--path", "lt", "--tickets", numbered_tickets, *SMALL)
+    run(*train, "--epochs", 1, "--limit", 8, "--image-size", 32, "--patch-size", 16, "--out", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["model"], config["kept"], config["num_patches"]) == ("deit_medium", 2, 4)
+    run("evaluate", tmp_path, "--workers", 0)
+    assert pd.read_parquet(tmp_path / "predictions-lt.parquet")["confidence"].between(0.5, 1).all()

@@ -192,11 +192,12 @@ def test_a_ticket_fits_a_vit_of_any_width():
     images = torch.randn(2, 3, 32, 32)
     selector = create_model("deit_micro", img_size=32, patch_size=16).eval()
     kept = identify_tokens(selector, images, (4,), [(2,)])[0].rank_BN.argsort(1)[:, :2].sort(1).values
-    model = build_model("deit_medium", 10, 32, 16, None)
-    before = model.network.head.weight.clone()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    torch.nn.functional.cross_entropy(model(images, kept), torch.tensor([1, 7])).backward()
-    optimizer.step()
-    assert not torch.equal(model.network.head.weight, before)
-    with torch.no_grad():
-        assert model.eval()(images, kept).isfinite().all()
+    with torch.device("meta"):
+        model = build_model("deit_medium", 10, 32, 16, None)
+    model = model.to_empty(device="cpu")  # 49 M weights, drawn for nothing
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, 0.01)
+    logits = model(images, kept)
+    torch.nn.functional.cross_entropy(logits, torch.tensor([1, 7])).backward()
+    assert logits.isfinite().all()
+    assert model.network.head.weight.grad.any()

@@ -109,7 +109,6 @@ def test_lv_vit_has_its_stem_occluded_where_asked(numbered_data, numbered_ticket
         ("deit_micro", {"stem_occlusion": True}, "--stem-occlusion is for lvvit_small, .*; found deit_micro"),
         ("resnet20", {"stem_occlusion": True}, "--stem-occlusion is for lvvit_small, .*; found resnet20"),
         ("deit_micro", {"recipe": LVVIT}, "logits for tokens for --mix-token, such as lvvit_small, found deit_micro"),
-        ("halonet26t", {}, "ByobNet cannot take images of 48 pixels"),
     ],
 )
 def test_options_that_a_model_has_no_use_for_are_refused(numbered_data, model, options, message):
