@@ -210,7 +210,7 @@ def test_another_request_into_the_same_folder_is_refused(local, packed, annotato
     assert ours.logits.shape != theirs.logits.shape or not np.array_equal(ours.logits, theirs.logits)
 
 
-def test_a_failed_shard_is_named_and_the_others_are_done(packed, annotator, tmp_path):
+def test_a_failed_shard_is_named_and_the_others_are_done(local, packed, annotator, tmp_path):
     copy = shutil.copytree(packed, tmp_path / "data")
     record = json.loads((copy / "dataset.json").read_text())
     record["splits"]["val"]["shards"][0]["samples"] = 99
@@ -221,6 +221,9 @@ def test_a_failed_shard_is_named_and_the_others_are_done(packed, annotator, tmp_
     assert "expected 99 samples as in dataset.json, found 7" in done.stderr
     assert len(list((tmp_path / "l").rglob("*.parquet"))) == 3
     assert not (tmp_path / "l" / "labels.json").exists()
+    remade = shutil.copytree(local, tmp_path / "remade")
+    labels(copy, *annotator, "--engine", "local", "--out", remade, "--overwrite", check=False)
+    assert not (remade / "labels.json").exists(), "what is half remade is not complete"
 
 
 @pytest.mark.parametrize(
