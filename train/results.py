@@ -100,8 +100,11 @@ class RunResult:
     def settings(self) -> dict[str, Any]:
         """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
         names = ("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit")
-        names += ("rc", "align", "precision")
-        return (self.config.get("recipe") or {}) | {name: self.config[name] for name in names if name in self.config}
+        names += ("rc", "align", "precision", "occlude", "stem_occlusion")
+        own = {name: self.config[name] for name in names if name in self.config}
+        if "labels" in self.config:
+            own["labels"] = (self.config["labels"] or {}).get("annotator")
+        return (self.config.get("recipe") or {}) | own
 
     @property
     def recipe_hash(self) -> str:

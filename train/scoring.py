@@ -109,7 +109,6 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     about = {"model": run.config["model"], "weights_sha256": pretrained.weights_sha256(subject.model.network)}
     model = subject.model.to(device)
     if subject.folder != run.root or run.path == "weights":
-        files.write_json(
-            files.join(subject.folder, folder.CONFIG), run.config | folder.circumstances(device, 1, workers)
-        )
+        where = folder.circumstances(device, 1, workers)
+        files.write_json(files.join(subject.folder, folder.CONFIG), run.config | where)
     return evaluate_to(subject.folder, model, config, on, about, device, workers)
