@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -181,8 +182,9 @@ def label_rows(keys: list[str], map_size: int, places: int, num_classes: int) ->
     return rows
 
 
-def write_labels(dataset: Dataset, root: str, map_size: int = 3) -> str:
-    """True label maps of `dataset`, with a stand-in for the annotator; images that cannot be decoded have an error."""
+def write_labels(dataset: Dataset, root: str, map_size: int = 3, rows_of: Callable[..., list] | None = None) -> str:
+    """True label maps of `dataset`, with a stand-in for the annotator (`label_rows`, or what has its arguments); images
+    that cannot be decoded have an error."""
     num_classes = len(dataset.classes)
     view = View("full", 24)
     common = {
@@ -195,7 +197,7 @@ def write_labels(dataset: Dataset, root: str, map_size: int = 3) -> str:
         splits[split] = {"samples": 0, "errors": 0}
         for shard in shards:
             samples = list(read_shard(dataset.path_of(shard)))
-            rows = label_rows([sample.key for sample in samples], map_size, common["places"], num_classes)
+            rows = (rows_of or label_rows)([sample.key for sample in samples], map_size, common["places"], num_classes)
             bad = [is_broken(sample.data) for sample in samples]
             rows = [LabelRow(row.key, error="broken") if odd else row for row, odd in zip(rows, bad, strict=True)]
             metadata = common | {"batch_size": 4, "shard_sha256": shard.sha256}
