@@ -12,8 +12,9 @@ from vit_tickets.pipeline.manifests import read_table
 from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.pipeline.shards import Dataset, Sample, read_shard
 from vit_tickets.ticketgen import shard
+from vit_tickets.ticketgen.driver import count_errors
 from vit_tickets.ticketgen.selector import Selector, open_selector
-from vit_tickets.ticketgen.shard import Output, ShardTask, count_errors, process_shard, rank_samples
+from vit_tickets.ticketgen.shard import Output, ShardTask, process_shard, rank_samples
 from vit_tickets.ticketgen.work import Settings
 
 PLANS = [Budget(sparsity=0.5).stage_counts(36, 1), Budget(sparsity=0.75).stage_counts(36, 1)]
