@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.names import timm_name
-from vit_tickets.pipeline.registry import create_model
+from vit_tickets.pipeline.registry import create_model, size_kwargs
 
 HUB_TIMEOUT_S = 5.0
 
@@ -117,16 +117,6 @@ def open_pretrained(
     record = {"image_size": cfg["input_size"][-1]}
     record |= {name: cfg[name] for name in ("crop_pct", "interpolation", "mean", "std")}
     return Pretrained(network, timm_name(source).split(".")[0], {"num_classes": network.num_classes}, record)
-
-
-def size_kwargs(model: str, image_size: int, patch_size: int | None) -> dict[str, int | None]:
-    """The sizes that timm wants to know to build `model`: of ViTs both, of convolutional networks none."""
-    name = timm_name(model)
-    cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    if name.startswith(("deit", "vit")):
-        return {"img_size": image_size, "patch_size": patch_size}
-    fixed = name.startswith("swin") or (cfg is not None and cfg.fixed_input_size)
-    return {"img_size": image_size} if fixed else {}
 
 
 def load_pretrained(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import timm
 import torch
+from timm.layers import PatchEmbed
 from timm.models import generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -91,12 +92,20 @@ def create_model(model: str, **kwargs) -> nn.Module:
         raise UserError(f"{name} cannot be built with {kwargs}: {error}") from None
 
 
-def create_sized(model: str, image_size: int, **kwargs) -> nn.Module:
-    """`create_model` for images of `image_size`, which is said to networks that are made for one size."""
+def size_kwargs(model: str, image_size: int, patch_size: int | None = None) -> dict[str, int | None]:
+    """What `create_model` is to be told of sizes: of ViTs both, of other networks made for one size the image's, of
+    convolutional ones neither."""
     known = sketch(model)
-    if known.pretrained_cfg["fixed_input_size"] or "img_size" in inspect.signature(type(known)).parameters:
-        kwargs["img_size"] = image_size
-    return create_model(model, **kwargs)
+    if isinstance(known, LVViT) or embeds_each_patch(known):
+        return {"img_size": image_size, "patch_size": patch_size}
+    one_size = known.pretrained_cfg["fixed_input_size"] or "img_size" in inspect.signature(type(known)).parameters
+    return {"img_size": image_size} if one_size else {}
+
+
+def embeds_each_patch(network: nn.Module) -> bool:
+    """Whether `network` is a ViT whose patches can be embedded one by one: not one with a stem, or more heads."""
+    plain = type(network) is VisionTransformer and type(network.patch_embed) is PatchEmbed
+    return plain and isinstance(network.patch_drop, nn.Identity)
 
 
 @functools.cache

@@ -6,7 +6,6 @@ Legend: B images, N patches of an image, K kept, D width, C channels.
 
 import torch
 import torch.nn.functional as F
-from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -147,12 +146,6 @@ def colour(network: nn.Module, occlusion: str) -> tuple[float, ...]:
     return tuple((value - mean) / std for value, mean, std in zip(shown, cfg["mean"], cfg["std"], strict=True))
 
 
-def embeds_each_patch(network: nn.Module) -> bool:
-    """Whether `network` is a ViT whose patches can be embedded one by one: not one with a stem, or more heads."""
-    plain = type(network) is VisionTransformer and type(network.patch_embed) is PatchEmbed
-    return plain and isinstance(network.patch_drop, nn.Identity)
-
-
 def build_model(
     model: str,
     num_classes: int,
@@ -173,20 +166,19 @@ def build_model(
 
     Raises UserError where timm has no such model, or sizes do not divide.
     """
-    name, kwargs = timm_name(model), {"num_classes": num_classes}
-    if drop_path:
-        kwargs["drop_path_rate"] = drop_path
-    sketch = registry.sketch(name)
-    has_tokens = isinstance(sketch, LVViT)
-    if has_tokens or embeds_each_patch(sketch):
-        size = patch_size or sketch.patch_embed.patch_size[0]
+    name = timm_name(model)
+    sizes = registry.size_kwargs(name, image_size, patch_size)
+    if "patch_size" in sizes:
+        size = patch_size or registry.sketch(name).patch_embed.patch_size[0]
         if image_size % size:
             raise UserError(f"expected an image size that is a multiple of the patch size {size}, found {image_size}")
-        network = registry.create_model(name, img_size=image_size, patch_size=size, **kwargs)
-        return SparseLVViT(network, stem_occlusion, colour(network, occlusion)) if has_tokens else SparseViT(network)
-    if grid is not None and image_size % grid:
+    elif grid is not None and image_size % grid:
         raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
-    network = registry.create_sized(name, image_size, **kwargs)
+    network = registry.create_model(name, num_classes=num_classes, drop_path_rate=drop_path or None, **sizes)
+    if isinstance(network, LVViT):
+        return SparseLVViT(network, stem_occlusion, colour(network, occlusion))
+    if registry.embeds_each_patch(network):
+        return SparseViT(network)
     return OccludedModel(network, grid or 1, colour(network, occlusion))
 
 
