@@ -103,7 +103,7 @@ workers_option = click.option(
 @workers_option
 @device_option
 def train(
-    dataset, model, path, tickets, selector, weights, online, sparsity, keep_rate, out, resume, overwrite, init,
+    dataset, model, path, tickets, selector, weights, online, labels, sparsity, keep_rate, out, resume, overwrite, init,
     match_patches, seed, mask_seed, rc, align, holdout, precision, max_pixels, checkpoint_minutes, skip_errors,
     workers, device, recipe, **overrides,
 ):  # fmt: skip
@@ -142,7 +142,7 @@ def train(
         run = runs.resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
             mask_seed=mask_seed, holdout=holdout, init=init, precision=precision, rc=rc, align=align,
-            selector=selector, weights=weights, online=online, match_patches=match_patches,
+            selector=selector, weights=weights, online=online, match_patches=match_patches, labels=labels,
         )  # fmt: skip
         todo = runs.claim(run, resume, overwrite)
         if not here.agrees(("start", "resume", "finished").index(todo)):
