@@ -188,8 +188,8 @@ def _is_scored(run: str, scored: str, tickets: str) -> bool:
     sha256, provenance = state_sha256(read_weights(weights)), ticket_provenance(Manifest.open(tickets))
     for path in _predictions(scored):
         found = read_metadata(path)
-        of_tickets = {name: value for name, value in (found.get("tickets") or {}).items() if name in provenance}
-        if found.get("weights_sha256") != sha256 or of_tickets != provenance:
+        on = found.get("tickets") or {}
+        if found.get("weights_sha256") != sha256 or {name: on.get(name) for name in provenance} != provenance:
             return False
     return True
 

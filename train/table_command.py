@@ -1,6 +1,7 @@
 """The command that makes the paper's table: table."""
 
 import click
+from click.core import ParameterSource
 
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.options import COUNT
@@ -146,12 +147,11 @@ def parse_train_options(dataset: str, options: list[str]) -> dict:
     from vit_tickets.train.commands import train
 
     try:
-        given, rest, _ = train.make_parser(click.Context(train)).parse_args(list(options))
         values = train.make_context("train", [dataset, "--model", "any", "--path", "dense", *options]).params
     except click.UsageError as error:
         raise UserError(f"options of train: {error.format_message()}") from None
-    if rest := [word for word in [given.pop("dataset", None), *rest] if word]:
-        raise UserError(f"options of train stand behind --, after DATASET: found {' '.join(rest)}")
+    alone = train.make_context("train", list(options), resilient_parsing=True)
+    given = [name for name in values if alone.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     for name in given:
         if name in OWN:
             raise UserError(f"options of train: the table sets --{name.replace('_', '-')} itself")
