@@ -23,6 +23,8 @@ RECIPE ?=
 EPOCHS ?=
 GPUS ?= 1
 SEED ?= 0
+MODELS ?= deit_s deit_m lvvit_s swin_t resnet50
+KEEP_RATE ?=
 
 HERE := $(CURDIR)
 BIN := $(HERE)/.venv/bin
@@ -61,17 +63,23 @@ WEIGHTS_OPTION := $(if $(WEIGHTS),--weights $(WEIGHTS))
 VIEW_OPTION := $(if $(VIEW),--view $(VIEW))
 GENERATE = $(VT) generate $(DATASET) --sparsity $(SPARSITY) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) $(VIEW_OPTION) \
   --out $(MANIFEST)
+# The paper's table has keep rates of its own, and takes SPARSITY only where it is asked for.
+comma := ,
+TABLE_MODELS = $(subst $() ,$(comma),$(strip $(subst $(comma), ,$(MODELS))))
+TABLE_BUDGET := $(if $(KEEP_RATE),--keep-rate $(KEEP_RATE)) \
+  $(if $(filter command,$(firstword $(origin SPARSITY))),--sparsity $(SPARSITY))
+GPUS_OPTION := $(if $(filter-out 1,$(GPUS)),--gpus $(GPUS))
 RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)$(call VIEW_SUFFIX,auto full)-seed*)
 
 DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
 DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 
-.PHONY: help setup demo test test-all lint tickets train evaluate report bench soak clean
+.PHONY: help setup demo test test-all lint tickets train evaluate report table bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@echo "make TARGET [DATA=digits] [SPARSITY=0.27] [SELECTOR=...] [WEIGHTS=...] [VIEW=...]"
-	@echo "            [MODEL=...] [PATH=lt] [RECIPE=...] [EPOCHS=...] [GPUS=1]"
+	@echo "            [MODEL=...] [PATH=lt] [RECIPE=...] [EPOCHS=...] [GPUS=1] [MODELS=...] [KEEP_RATE=...]"
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo
 	@echo "DATA       a dataset, a source to be packed first, or digits (embedded; the default)"
@@ -82,6 +90,8 @@ help:  ## this list
 	@echo "MODEL      deit_t/s/m/b, deit_micro, swin_t, resnet50    PATH   lt, rc, dense or small"
 	@echo "RECIPE     of the run, as train --help lists them (default: by dataset and model)"
 	@echo "EPOCHS     of the run (default: the recipe's)            GPUS   processes of torchrun"
+	@echo "MODELS     of make table ($(MODELS))"
+	@echo "KEEP_RATE  of make table, a list (default: the paper's; or give SPARSITY)"
 
 setup: $(READY)  ## .venv with everything, at the versions of constraints.txt
 
@@ -132,6 +142,10 @@ report: $(READY)  ## table and verdict over those runs
 	@found=; for run in $(RUNS); do test -e $$run/final.safetensors && found="$$found $$run"; done; \
 	test -n "$$found" || { echo "no finished run on $(NAME) at sparsity $(SPARSITY) in runs/; make train first" >&2; exit 2; }; \
 	$(VT) report $$found
+
+table: $(READY) $(PACKED) $(NEEDS_PRETRAINING)  ## the paper's table on DATA: MODELS on tickets and random subsets (resumes)
+	$(VT) table $(DATASET) --models $(TABLE_MODELS) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) $(TABLE_BUDGET) \
+	  $(RECIPE_OPTION) $(EPOCHS_OPTION) $(GPUS_OPTION)
 
 demo: $(READY) data/digits/dataset.json $(DIGITS_SELECTOR)/final.safetensors  ## the whole path on digits, to the verdict: 8 minutes on 2 cores
 	$(VT) generate data/digits --sparsity $(DEMO_SPARSITY)

@@ -1,6 +1,7 @@
 """Reading and writing whole files on any storage that fsspec knows; nothing half-written is ever visible."""
 
 import contextlib
+import datetime
 import json
 import os
 import posixpath
@@ -51,6 +52,12 @@ def is_dir(path: str) -> bool:
 def size(path: str) -> int:
     fs, path = filesystem(path)
     return fs.size(path)
+
+
+def modified(path: str) -> datetime.datetime:
+    """When the file at `path` was last written."""
+    fs, path = filesystem(path)
+    return fs.modified(path)
 
 
 def list_names(folder: str) -> list[str]:

@@ -45,6 +45,10 @@ class Budget:
         if self.keep_rate is not None and not 0 < self.keep_rate <= 1:
             raise UserError(f"expected a keep rate in (0, 1], found {self.keep_rate:g}")
 
+    def __str__(self) -> str:
+        """`sparsity 0.27` or `keep rate 0.9`."""
+        return f"sparsity {self.sparsity:g}" if self.keep_rate is None else f"keep rate {self.keep_rate:g}"
+
     @property
     def label(self) -> str:
         """`s0.27` or `r0.9`: how the budget stands in the names of folders."""

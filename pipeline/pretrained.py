@@ -67,8 +67,13 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> No
 
 def weights_sha256(model: nn.Module) -> str:
     """SHA-256 over names, shapes and values of all parameters and buffers, whatever file they came from."""
+    return state_sha256(model.state_dict())
+
+
+def state_sha256(state: dict[str, Tensor]) -> str:
+    """`weights_sha256` of the model that has the parameters and buffers `state`."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -80,12 +80,17 @@ def _build(name: str, network: type[nn.Module], pretrained: bool, args: dict, kw
     return model
 
 
-def create_model(model: str, **kwargs) -> nn.Module:
-    """A timm model by full or short name, randomly initialised; raises UserError where timm has none of that name."""
-    name = timm_name(model)
-    if not timm.is_model(name):
+def check_model(model: str) -> None:
+    """Raise UserError where there is no model of that full or short name."""
+    if not timm.is_model(timm_name(model)):
         short = ", ".join(MODELS)
         raise UserError(f"expected {short} or another model of timm {timm.__version__}, found {model!r}")
+
+
+def create_model(model: str, **kwargs) -> nn.Module:
+    """A timm model by full or short name, randomly initialised; raises UserError where timm has none of that name."""
+    check_model(model)
+    name = timm_name(model)
     try:
         return timm.create_model(name, **{key: value for key, value in kwargs.items() if value is not None})
     except (TypeError, AssertionError, ValueError) as error:

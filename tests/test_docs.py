@@ -40,6 +40,9 @@ def shown_commands(text: str) -> list[str]:
 
 
 def check(line: str) -> None:
+    line, _, of_train = line.partition(" -- ")
+    if of_train:
+        check(f"train {of_train}")
     name, *words = line.split()
     options = {option for parameter in command(name).params for option in parameter.opts}
     for word in words:

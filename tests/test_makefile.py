@@ -12,6 +12,8 @@ import pytest
 from vit_tickets.pipeline.names import manifest_name, run_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.views import KINDS
+from vit_tickets.train.paper import MODELS
+from vit_tickets.train.table_command import table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -142,6 +144,33 @@ def test_several_gpus_go_through_torchrun(checkout):
     assert last.startswith("torchrun --standalone --nproc-per-node 8 -m vit_tickets.train data/digits --model deit_s")
 
 
+def test_the_table_is_of_the_papers_models_at_its_keep_rates(checkout):
+    lines = make(checkout, "table")
+    assert lines[:2] == [
+        "vit-tickets pack digits data/digits",
+        "vit-tickets train data/digits --model deit_micro --path dense --resume",
+    ]
+    selector = "runs/digits-deit_micro-dense-seed0"
+    assert lines[2:] == [f"vit-tickets table data/digits --models {','.join(MODELS)} --selector {selector}"]
+
+
+def test_the_table_takes_its_variables(checkout):
+    (checkout / "mine").mkdir()
+    (checkout / "mine" / "dataset.json").write_text("{}")
+    settings = ("DATA=mine", "SELECTOR=deit_tiny", "WEIGHTS=w.pth", "RECIPE=deit", "EPOCHS=3", "GPUS=8")
+    for models in ("MODELS=swin_t  resnet50", "MODELS=swin_t,resnet50", "MODELS=swin_t, resnet50 "):
+        (line,) = make(checkout, "table", models, "KEEP_RATE=.9,.8", *settings)
+        words = line.removeprefix("vit-tickets table ").split()
+        given = table.make_context("table", words).params
+        expected = {
+            "dataset": "mine", "models": "swin_t,resnet50", "keep_rate": ".9,.8", "sparsity": None, "epochs": 3,
+            "selector": "deit_tiny", "weights": "w.pth", "recipe": "deit", "gpus": 8,
+        }  # fmt: skip
+        assert {name: given[name] for name in expected} == expected
+    (line,) = make(checkout, "table", "SPARSITY=0.5", *settings)
+    assert "--sparsity 0.5 --recipe deit" in line
+
+
 def test_the_demo_ends_in_a_report(checkout):
     lines = make(checkout, "demo")
     assert "--sparsity 0.75" in next(line for line in lines if "generate" in line)
@@ -151,8 +180,21 @@ def test_the_demo_ends_in_a_report(checkout):
 
 def test_help_lists_every_target_that_has_a_description(checkout):
     shown = "\n".join(make(checkout, "help"))
-    targets = "help setup demo test test-all lint tickets train evaluate report bench clean"
+    targets = "help setup demo test test-all lint tickets train evaluate report table bench clean"
     for target in targets.split():
         assert f"  {target} " in shown
-    for variable in ["DATA", "SPARSITY", "SELECTOR", "WEIGHTS", "VIEW", "MODEL", "PATH", "RECIPE", "EPOCHS", "GPUS"]:
+    for variable in [
+        "DATA",
+        "SPARSITY",
+        "SELECTOR",
+        "WEIGHTS",
+        "VIEW",
+        "MODEL",
+        "PATH",
+        "RECIPE",
+        "EPOCHS",
+        "GPUS",
+        "MODELS",
+        "KEEP_RATE",
+    ]:
         assert re.search(rf"(^|  ){variable} ", shown, flags=re.M), variable

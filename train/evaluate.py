@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import METADATA_KEY
+from vit_tickets.pipeline.manifests import METADATA_KEY, Manifest
 from vit_tickets.train.alignment import aligned_ticket
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
@@ -159,9 +159,8 @@ def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
     data, manifest = config.data, config.data.manifest
     tickets = None
     if manifest is not None:
-        record = manifest.record
-        tickets = {name: record.get(name) for name in TICKET_FIELDS if name not in TICKET_COSTS}
-        tickets |= {"view": record["splits"][data.split]["view"], "kept": config.kept}
+        shown = {"view": manifest.split_record(data.split)["view"], "kept": config.kept}
+        tickets = ticket_provenance(manifest) | shown
     return {
         "format_version": FORMAT_VERSION,
         "dataset": data.dataset.name,
@@ -172,6 +171,11 @@ def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
         "errors": data.left_out,
         "tickets": tickets,
     }
+
+
+def ticket_provenance(manifest: Manifest) -> dict[str, Any]:
+    """What a predictions file says of the manifest that it was made with."""
+    return {name: manifest.record.get(name) for name in TICKET_FIELDS if name not in TICKET_COSTS}
 
 
 def _summarised(p: Prediction) -> Prediction:

@@ -19,7 +19,10 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
         group = finding.group
         lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({LEGEND})", ""]
         for verdict in finding.verdicts:
-            lines += [f"{verdict.name}: {_label(verdict)}", *(f"  - {line}" for line in _reasons(verdict))]
+            lines += [
+                f"{verdict.name}: {verdict_label(verdict)}",
+                *(f"  - {line}" for line in verdict_reasons(verdict)),
+            ]
         if finding.small:
             lines += [f"null hypothesis small: {_against(finding.small)}", f"  - {finding.small.sentence}"]
         if costs := cost_rows(group, finding.cost):
@@ -52,7 +55,7 @@ def _section(finding: Finding) -> list[str]:
         lines += [f"Tickets of {group.tickets.get('selector')}, {_digest(group.tickets.get('weights_sha256'))}.", ""]
     for verdict in finding.verdicts:
         name = verdict.name[0].upper() + verdict.name[1:]
-        lines += [f"### {name}: {_label(verdict)}", "", *(f"- {line}" for line in _reasons(verdict)), ""]
+        lines += [f"### {name}: {verdict_label(verdict)}", "", *(f"- {line}" for line in verdict_reasons(verdict)), ""]
     if finding.small:
         lines += [f"### Null hypothesis `small`: {_against(finding.small)}", "", f"{finding.small.sentence}.", ""]
     if costs := cost_rows(group, finding.cost):
@@ -69,8 +72,7 @@ def title(group: Group) -> str:
     """`digits, deit_micro, sparsity 0.75, 9 of 36 patches; 360 images of val, view center, 0 left out for errors`."""
     parts = [group.dataset, group.model]
     if group.budget:
-        sparsity, keep_rate = group.budget.sparsity, group.budget.keep_rate
-        parts.append(f"sparsity {sparsity:g}" if keep_rate is None else f"keep rate {keep_rate:g}")
+        parts.append(str(group.budget))
     if group.kept:
         parts.append(f"{group.kept[0]} of {group.kept[1]} patches")
     if group.read_off:
@@ -91,7 +93,7 @@ def matrix_rows(group: Group, intervals: bool) -> Rows:
         runs = group.of(path)
         cells = (group.accuracies.get((path, on)) for on in ON)
         epochs = "/".join(dict.fromkeys("?" if run.epochs is None else str(run.epochs) for run in runs))
-        rows.append([path, *(_accuracy(cell, intervals) for cell in cells), str(len(runs)), epochs])
+        rows.append([path, *(accuracy_text(cell, intervals) for cell in cells), str(len(runs)), epochs])
     return rows
 
 
@@ -118,14 +120,16 @@ def table(rows: Rows) -> list[str]:
     return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
 
 
-def _accuracy(accuracy: Accuracy | None, interval: bool) -> str:
+def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
+    """`89.30 ± 0.40 (3)`, with its interval in brackets if asked for; a dash for None."""
     if accuracy is None:
         return "-"
     spread = "" if accuracy.sd is None else f" ± {accuracy.sd:.2f} ({accuracy.seeds})"
     return f"{accuracy.mean:.2f}{spread}" + (f" [{accuracy.low:.2f}, {accuracy.high:.2f}]" if interval else "")
 
 
-def _label(verdict: NamedVerdict) -> str:
+def verdict_label(verdict: NamedVerdict) -> str:
+    """`LT wins`, `LT loses`, `inconclusive` or `none yet`."""
     if verdict.verdict is None:
         return "none yet"
     return verdict.verdict.label if verdict.verdict.label == "inconclusive" else f"LT {verdict.verdict.label}"
@@ -135,7 +139,8 @@ def _against(small: NullHypothesis) -> str:
     return small.label if small.label == "inconclusive" else f"LT {small.label} it"
 
 
-def _reasons(verdict: NamedVerdict) -> list[str]:
+def verdict_reasons(verdict: NamedVerdict) -> list[str]:
+    """Sentences: why the verdict is what it is and what it speaks of, or what is lacking."""
     return [verdict.lacking] if verdict.verdict is None else [*verdict.verdict.reasons, verdict.verdict.scope]
 
 

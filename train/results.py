@@ -125,8 +125,9 @@ def read_run(folder: str) -> RunResult:
         if files.exists(file):
             predictions[on] = read_predictions(file)
     _check_same_weights(list(predictions.values()))
-    finished = files.exists(files.join(folder, "final.safetensors"))
-    run = RunResult(folder, config, read_log(folder), finished, predictions)
+    home = config.get("run") or folder  # `evaluate --out` of a run names it
+    finished = files.exists(files.join(home, "final.safetensors"))
+    run = RunResult(folder, config, read_log(home), finished, predictions)
     try:
         _ = run.budget
     except UserError as error:
@@ -198,6 +199,8 @@ def _check_config(path: str, config: Any) -> None:
             raise UserError(f"{path}: {name}: expected a text, found {config.get(name)!r}")
     if config["path"] not in PATHS:
         raise UserError(f"{path}: path: expected one of {', '.join(PATHS)}, found {config['path']!r}")
+    if not isinstance(config.get("run"), str | None):
+        raise UserError(f"{path}: run: expected a folder, found {config['run']!r}")
     for name in ("seed", "epochs", "kept", "num_patches"):
         if not isinstance(config.get(name), int | None):
             raise UserError(f"{path}: {name}: expected a whole number, found {config[name]!r}")

@@ -108,7 +108,9 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     config = eval_config(run, subject.data, view=view)
     about = {"model": run.config["model"], "weights_sha256": pretrained.weights_sha256(subject.model.network)}
     model = subject.model.to(device)
-    if subject.folder != run.root or run.path == "weights":
-        where = folder.circumstances(device, 1, workers)
-        files.write_json(files.join(subject.folder, folder.CONFIG), run.config | where)
+    config_path = files.join(subject.folder, folder.CONFIG)
+    if run.path == "weights":
+        files.write_json(config_path, run.config | folder.circumstances(device, 1, workers))
+    elif subject.folder != run.root:
+        files.write_json(config_path, run.config | {"run": runs.absolute(run.root)})
     return evaluate_to(subject.folder, model, config, on, about, device, workers)

@@ -16,6 +16,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.pretrained import read_weights
 from vit_tickets.pipeline.shards import Dataset, read_shard
 from vit_tickets.train.models import build_model
+from vit_tickets.train.results import read_run
 
 SMALL = (
     "--epochs", 2, "--batch-size", 8, "--image-size", 24, "--patch-size", 4, "--workers", 0, "--device", "cpu", *PLAIN,
@@ -194,9 +195,21 @@ def test_plain_weights_are_scored_without_a_run(runs, numbered_data, numbered_ti
         pd.testing.assert_frame_equal(ours, pd.read_parquet(runs["lt"] / f"predictions-{on}.parquet"))
 
 
+def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets, tmp_path):
+    run("evaluate", runs["dense"], "--tickets", numbered_tickets, "--workers", 0, "--out", tmp_path / "scored")
+    scored, own = read_run(str(tmp_path / "scored")), read_run(str(runs["dense"]))
+    assert scored.finished
+    assert (scored.seconds, scored.epochs, scored.config["hardware"]) == (own.seconds, 2, own.config["hardware"])
+    assert scored.predictions["lt"].keys.equals(own.predictions["lt"].keys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--labels", "MAPS", "--image-size", 24),
+            "--labels is for models that classify every token",
+        ),
         (("train", "DATA", "--model", "deit_micro", "--path", "lt"), "path lt needs --tickets MANIFEST"),
         (("train", "DATA", "--model", "deit_nano", "--path", "dense"), "found 'deit_nano'"),
         (("train", "/nowhere", "--model", "deit_micro", "--path", "dense"), "found no dataset.json in /nowhere"),

@@ -1,0 +1,160 @@
+"""The command that makes the paper's table: table."""
+
+import click
+from click.core import ParameterSource
+
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.train.options import COUNT
+from vit_tickets.train.paper import MODELS
+
+# Settings of `train` that the table makes itself, and those that not every path takes.
+OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")
+OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
+# Settings that may differ when a table goes on: they change nothing that is made.
+CIRCUMSTANCES = ("device", "workers", "checkpoint_minutes", "skip_errors", "max_pixels")
+
+
+@click.command()
+@click.argument("dataset")
+@click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
+@click.option(
+    "--models", default=",".join(MODELS), show_default=True, help="What to train, as `train --model` has it; a list."
+)
+@click.option("--keep-rate", help="Share that each stage keeps, of all models; a list.  [default: the paper's, or 0.9]")
+@click.option("--sparsity", help="Instead: the share of patches to drop; a list.")
+@click.option("--seeds", type=COUNT, default=1, show_default=True, help="Runs of every path: seeds 0, 1, ...")
+@click.option("--selector", help="Of the tickets: a timm ViT or a finished run.  [default: as `generate`]")
+@click.option("--weights", help="Of the selector: a file instead of the hub's weights.")
+@click.option(
+    "--labels",
+    help="For models that classify every token (lvvit_small): who makes label maps, as `labels --annotator` has it, or "
+    "a folder of finished ones.  [default: none; the class label stands for every token]",
+)
+@click.option("--epochs", type=COUNT, help="Of every run.  [default: the recipe's]")
+@click.option("--recipe", help="Of every run.  [default: by dataset and model]")
+@click.option("--engine", type=click.Choice(["ray", "local"]), help="Of tickets and label maps.  [default: ray]")
+@click.option("--gpus", type=COUNT, default=1, show_default=True, help="Processes that train a model, by torchrun.")
+@click.option("--out", help="The table's folder, with all that it is made from.  [default: runs/table-<dataset>]")
+@click.option("--dry-run", is_flag=True, help="Only list the steps, and which of them are done.")
+def table(
+    dataset, train_options, models, keep_rate, sparsity, seeds, selector, weights, labels, epochs, recipe, engine, gpus,
+    out, dry_run,
+):  # fmt: skip
+    """Make the paper's table on DATASET: models on tickets and random subsets, beside the paper's figures.
+
+    For every model and keep rate it selects the tickets, trains dense, lt and rc, evaluates and reports, each by the
+    command of that name. What is done is not done again, what was interrupted goes on: stopped or killed, type the
+    same command. OUT/table.md and OUT/table.json hold the table. What stands behind -- goes to every `train`, for
+    instance --batch-size, --limit, --workers or --device; generate and evaluate follow --device.
+
+    \b
+    vit-tickets table data/imagenet --models swin_t,resnet50 --gpus 8
+    vit-tickets table data/cifar10 --models deit_s --keep-rate 0.9,0.8 --seeds 3 -- --image-size 32 --patch-size 4
+    """
+    given = {"--epochs": epochs, "--recipe": recipe}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    options += train_options
+    parsed = parse_train_options(dataset, options)
+    from vit_tickets.pipeline import files, registry, shards
+    from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.train import table as tables
+    from vit_tickets.train import table_rendering as rendering
+    from vit_tickets.train.steps import Runner, typed
+
+    opened = open_or_build(dataset)
+    budgets = budgets_of(models, keep_rate, sparsity)
+    for model in budgets:
+        registry.check_model(model)
+    out = out or f"runs/table-{opened.name}"
+    annotator, labels_dir = labels_from(labels, list(budgets), out)
+    request = tables.Request(
+        opened.root, opened.name, out, budgets, seeds, selector, weights, engine, annotator, labels_dir, gpus,
+        tuple(options), parsed.get("device"), parsed.get("workers"),
+    )  # fmt: skip
+    record = {
+        "format_version": tables.FORMAT_VERSION,
+        "dataset": opened.name,
+        "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
+        "selector": selector,
+        "weights": weights,
+        "labels": labels,
+        "train": {name: value for name, value in parsed.items() if name not in CIRCUMSTANCES},
+    }
+    tables.check_request(out, record)
+    steps = tables.plan(request)
+    done = [step.is_done() for step in steps]
+    rows = sum(map(len, budgets.values()))
+    click.echo(
+        f"{out}: {', '.join(budgets)} on {opened.name}, {counted(rows, 'row')}; {sum(done)} of "
+        f"{counted(len(steps), 'step')} done already"
+    )
+    if dry_run:
+        for number, (step, is_done) in enumerate(zip(steps, done, strict=True), start=1):
+            click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if is_done else typed(step)}")
+        return
+    files.write_json(files.join(out, tables.REQUEST), record)
+    Runner(gpus, click.echo).run(steps, done)
+    made = [
+        rendering.make_row(model, budget, request.group(model, budget), request.report(model, budget))
+        for model, of_model in budgets.items()
+        for budget in of_model
+    ]
+    click.echo("\n" + rendering.write(out, opened.name, made))
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def budgets_of(models: str, keep_rate: str | None, sparsity: str | None) -> dict:
+    """The budgets of every model of the list `models`; raises UserError where there is none, or one twice."""
+    from vit_tickets.pipeline.names import short_name
+    from vit_tickets.pipeline.patches import Budget, check_one, parse_budgets
+    from vit_tickets.train.paper import keep_rates
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"--models: expected a comma-separated list of models, found {models!r}")
+    for place, name in enumerate(names):
+        if same := next((other for other in names[:place] if short_name(other) == short_name(name)), None):
+            raise UserError(f"--models: expected every model once, found {same} and {name}")
+    check_one(sparsity, keep_rate)
+    if sparsity or keep_rate:
+        return dict.fromkeys(names, tuple(parse_budgets(sparsity, keep_rate)))
+    return {name: tuple(Budget(keep_rate=rate) for rate in keep_rates(name)) for name in names}
+
+
+def labels_from(labels: str | None, models: list[str], out: str) -> tuple[str | None, str | None]:
+    """(annotator, folder) of the label maps that `--labels` asks for; no annotator where the folder is finished."""
+    from vit_tickets.pipeline import files
+    from vit_tickets.pipeline.labels import INDEX
+    from vit_tickets.train.table import takes_labels
+
+    if labels is None:
+        return None, None
+    if not any(map(takes_labels, models)):
+        raise UserError(
+            f"--labels is for models that classify every token (lvvit_small), found only {', '.join(models)}"
+        )
+    if files.exists(files.join(labels, INDEX)):
+        return None, labels
+    return labels, files.join(out, "labels")
+
+
+def parse_train_options(dataset: str, options: list[str]) -> dict:
+    """The settings of `train` that `options` give, by name; raises UserError where `train` does not take them, or the
+    table sets them itself."""
+    from vit_tickets.train.commands import train
+
+    try:
+        values = train.make_context("train", [dataset, "--model", "any", "--path", "dense", *options]).params
+    except click.UsageError as error:
+        raise UserError(f"options of train: {error.format_message()}") from None
+    alone = train.make_context("train", list(options), resilient_parsing=True)
+    given = [name for name in values if alone.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    for name in given:
+        if name in OWN:
+            raise UserError(f"options of train: the table sets --{name.replace('_', '-')} itself")
+        if name in OF_ONE_PATH:
+            raise UserError(f"options of train: --{name.replace('_', '-')} is not for every path")
+    return {name: values[name] for name in given}
