@@ -20,6 +20,7 @@ SELECTOR ?=
 WEIGHTS ?=
 VIEW ?=
 RECIPE ?=
+LABELS ?=
 EPOCHS ?=
 GPUS ?= 1
 SEED ?= 0
@@ -56,6 +57,10 @@ endif
 KNOWN_MODELS := $(foreach size,tiny small base medium,deit_$(size)) deit_t deit_s deit_b deit_m deit_micro \
   lvvit_small lvvit_s swin_tiny swin_t resnet50 resnet20
 
+# Models with logits for every token learn from label maps; on digits those of its own dense run are made first.
+OWN_LABELS := $(if $(filter lvvit%,$(MODEL)),$(if $(LABELS),,$(if $(ON_DIGITS),manifests/labels/digits-deit_micro)))
+LABELS_OPTION := $(if $(LABELS)$(OWN_LABELS),--labels $(or $(LABELS),$(OWN_LABELS)))
+
 TRAIN = $(if $(filter-out 1,$(GPUS)),$(BIN)/torchrun --standalone --nproc-per-node $(GPUS) -m vit_tickets.train,$(VT) train)
 EPOCHS_OPTION := $(if $(EPOCHS),--epochs $(EPOCHS))
 RECIPE_OPTION := $(if $(RECIPE),--recipe $(RECIPE))
@@ -79,7 +84,7 @@ DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 
 help:  ## this list
 	@echo "make TARGET [DATA=digits] [SPARSITY=0.27] [SELECTOR=...] [WEIGHTS=...] [VIEW=...]"
-	@echo "            [MODEL=...] [PATH=lt] [RECIPE=...] [EPOCHS=...] [GPUS=1] [MODELS=...] [KEEP_RATE=...]"
+	@echo "            [MODEL=...] [PATH=lt] [RECIPE=...] [LABELS=...] [EPOCHS=...] [GPUS=1] [MODELS=...] [KEEP_RATE=...]"
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo
 	@echo "DATA       a dataset, a source to be packed first, or digits (embedded; the default)"
@@ -87,8 +92,10 @@ help:  ## this list
 	@echo "SELECTOR   timm ViT or a run; digits pretrains its own, other data use deit_small"
 	@echo "WEIGHTS    file with the selector's weights (default: the hub's)"
 	@echo "VIEW       what the selector sees: auto (the default), center, full, full@2, crops:V, crops-mean:V"
-	@echo "MODEL      deit_t/s/m/b, deit_micro, swin_t, resnet50    PATH   lt, rc, dense or small"
+	@echo "MODEL      deit_t/s/m/b, deit_micro, lvvit_s, swin_t, resnet50, resnet20 (32 px), any of timm's"
+	@echo "PATH       lt, rc, dense or small"
 	@echo "RECIPE     of the run, as train --help lists them (default: by dataset and model)"
+	@echo "LABELS     folder of label maps for lvvit_s (on digits those of its own model are made)"
 	@echo "EPOCHS     of the run (default: the recipe's)            GPUS   processes of torchrun"
 	@echo "MODELS     of make table ($(MODELS))"
 	@echo "KEEP_RATE  of make table, a list (default: the paper's; or give SPARSITY)"
@@ -119,6 +126,10 @@ tickets-once: $(READY) $(PACKED) $(NEEDS_PRETRAINING)
 	@test -e $(MANIFEST)/ticket.json || $(GENERATE)
 .PHONY: tickets-once
 
+labels-once: $(READY) $(PACKED) $(DIGITS_SELECTOR)/final.safetensors
+	@test -e $(OWN_LABELS)/labels.json || $(VT) labels $(DATASET) --out $(OWN_LABELS)
+.PHONY: labels-once
+
 model-exists: $(READY)
 	$(if $(filter $(MODEL),$(KNOWN_MODELS)),@:,@$(BIN)/python -c "import sys; import timm; sys.exit(not timm.is_model('$(MODEL)') and 'MODEL: timm has no $(MODEL)')")
 .PHONY: model-exists
@@ -128,9 +139,9 @@ recipe-exists: $(READY)
 	  sys.exit('$(RECIPE)' not in NAMES and 'RECIPE: expected ' + ', '.join(NAMES) + '; found $(RECIPE)')"
 .PHONY: recipe-exists
 
-train: $(READY) model-exists recipe-exists $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
+train: $(READY) model-exists recipe-exists $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once) $(if $(OWN_LABELS),labels-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
 	$(TRAIN) $(DATASET) --model $(MODEL) --path $(TRAIN_PATH) --seed $(SEED) $(RECIPE_OPTION) $(EPOCHS_OPTION) --resume \
-	  $(if $(filter dense,$(TRAIN_PATH)),,--tickets $(MANIFEST))
+	  $(LABELS_OPTION) $(if $(filter dense,$(TRAIN_PATH)),,--tickets $(MANIFEST))
 
 evaluate: $(READY)  ## score the finished runs on DATA at SPARSITY (and dense ones) on dense, lt and rc
 	@found=; for run in $(RUNS); do test -e $$run/final.safetensors || continue; found=1; \

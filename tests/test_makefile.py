@@ -59,6 +59,17 @@ def test_a_path_on_the_command_line_reaches_train_and_programs_are_still_found(c
     ]
 
 
+def test_a_model_with_token_outputs_gets_label_maps(checkout):
+    manifest, labels = "manifests/digits-deit_micro-s0.27", "manifests/labels/digits-deit_micro"
+    *_, made, trained = make(checkout, "train", "MODEL=lvvit_s", "PATH=lt")
+    assert made == f"vit-tickets labels data/digits --out {labels}"
+    options = "--model lvvit_s --path lt --seed 0 --resume"
+    assert trained == f"vit-tickets train data/digits {options} --labels {labels} --tickets {manifest}"
+    *before, trained = make(checkout, "train", "MODEL=lvvit_s", "PATH=lt", "LABELS=mine")
+    assert not any(" labels " in line for line in before)
+    assert trained == f"vit-tickets train data/digits {options} --labels mine --tickets {manifest}"
+
+
 def test_nothing_set_trains_on_the_tickets_of_the_embedded_dataset(checkout):
     last = make(checkout, "train")[-1]
     assert last.startswith("vit-tickets train data/digits --model deit_micro --path lt ")

@@ -17,7 +17,7 @@ from vit_tickets.pipeline.names import run_name, short_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import read_weights, state_sha256
 from vit_tickets.train.evaluate import ON, ticket_provenance
-from vit_tickets.train.run import FINAL
+from vit_tickets.train.folder import FINAL
 
 REQUEST = "request.json"
 FORMAT_VERSION = 1
