@@ -4,8 +4,9 @@ import click
 
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.images import MAX_PIXELS
+from vit_tickets.ticketgen.options import CPU_BATCH, engine_options
 
+GPU_BATCH = 256
 FORMATS = ("parquet", "webdataset")
 
 
@@ -30,28 +31,10 @@ FORMATS = ("parquet", "webdataset")
 @click.option("--crop-flip", type=click.FloatRange(0, 1), help="Probability that a crop is mirrored.  [default: 0.5]")
 @click.option("--crop-ranks", is_flag=True, help="With crops:V: also store the rank of every crop's patches.")
 @click.option("--format", "formats", default="parquet", show_default=True, help="parquet, or parquet,webdataset.")
-@click.option(
-    "--engine",
-    type=click.Choice(["ray", "local"]),
-    default="ray",
-    show_default=True,
-    help="ray: actors on this machine or a cluster; local: this process alone. Both write the same bytes.",
-)
-@click.option("--ray-address", help="Join this Ray cluster instead of starting one here.")
-@click.option(
-    "--workers", type=click.IntRange(1), help="Actors (ray) or threads (local).  [default: one per GPU, or all CPUs]"
-)
-@click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass.  [default: 16 on CPU, 256 on GPU]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of the selector."
-)
+@engine_options("selector", GPU_BATCH)
 @click.option("--predictions", is_flag=True, help="Also store the selector's own class and confidence (a full pass).")
 @click.option("--stages", help="Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]")
 @click.option("--mask-seed", type=int, default=0, show_default=True, help="Of the random counterpart.")
-@click.option(
-    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
-)
 @overwrite_option
 def generate(
     dataset, sparsity, keep_rate, selector, weights, out, splits, view, crop_seed, crop_scale, crop_flip, crop_ranks,
@@ -75,7 +58,7 @@ def generate(
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.ticketgen import engines, job
-    from vit_tickets.ticketgen.driver import Summary, stoppable
+    from vit_tickets.ticketgen.driver import stoppable
     from vit_tickets.ticketgen.selector import open_selector
     from vit_tickets.ticketgen.work import Settings
 
@@ -94,7 +77,7 @@ def generate(
     )
     resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
     settings = Settings(
-        batch_size=batch_size or (16 if resolved == "cpu" else 256),
+        batch_size=batch_size or (CPU_BATCH if resolved == "cpu" else GPU_BATCH),
         mask_seed=mask_seed,
         max_pixels=max_pixels,
         predictions=predictions,
@@ -107,12 +90,9 @@ def generate(
         opened, spec, budgets, outs, chosen, view, settings, precision, "webdataset" in wanted, overwrite,
         **given, crop_ranks=crop_ranks,
     )  # fmt: skip
-    arguments, summary = (spec, settings, resolved, precision, workers), Summary()
-    with stoppable(summary, overwrite):
-        if engine == "local":
-            job.run(request, lambda: engines.local_engine(*arguments), summary=summary)
-        else:
-            job.run(request, lambda: engines.ray_engine(*arguments, ray_address), summary=summary)
+    engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
+    with stoppable(overwrite) as summary:
+        job.run(request, engine_of, summary=summary)
     shown = request.view_of(chosen[0])
     for budget, folder in zip(budgets, outs, strict=True):
         record = true_of(job.shared_metadata(request, budget), shown)

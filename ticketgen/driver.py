@@ -219,11 +219,12 @@ class _ErrorBar(tqdm):
 
 
 @contextlib.contextmanager
-def stoppable(summary: Summary, overwrite: bool) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into WorkFailed, which says in one line how far the job of `summary` is."""
+def stoppable(overwrite: bool) -> Iterator[Summary]:
+    """A summary for a job to fill in; SIGINT and SIGTERM become WorkFailed, which says in one line how far it is."""
+    summary = Summary()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        yield
+        yield summary
     except (KeyboardInterrupt, SystemExit) as stop:
         by = "SIGINT" if isinstance(stop, KeyboardInterrupt) else "SIGTERM"
         done = f"{summary.skipped + summary.images:,} of {summary.total:,} images are done" if summary.total else ""

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -208,3 +208,18 @@ def ray_engine(
         ray.shutdown()
         if session:
             shutil.rmtree(session, ignore_errors=True)
+
+
+def engine_of(
+    name: str,
+    spec: Spec,
+    settings: Settings,
+    device: str,
+    precision: str,
+    workers: int | None,
+    ray_address: str | None,
+) -> Callable[[], contextlib.AbstractContextManager]:
+    """What opens the engine `name`, ray or local, on the network that `spec` builds."""
+    if name == "local":
+        return lambda: local_engine(spec, settings, device, precision, workers)
+    return lambda: ray_engine(spec, settings, device, precision, workers, ray_address)

@@ -3,7 +3,9 @@
 import click
 
 from vit_tickets.pipeline.commands import overwrite_option
-from vit_tickets.pipeline.images import MAX_PIXELS
+from vit_tickets.ticketgen.options import CPU_BATCH, engine_options
+
+GPU_BATCH = 64  # of larger networks and squares than a selector's
 
 
 @click.command()
@@ -20,25 +22,7 @@ from vit_tickets.pipeline.images import MAX_PIXELS
     type=click.IntRange(1),
     help="Side of the square that the annotator sees.  [default: what it is tested at; dm_nfnet_f6: 576]",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(["ray", "local"]),
-    default="ray",
-    show_default=True,
-    help="ray: actors on this machine or a cluster; local: this process alone. Both write the same bytes.",
-)
-@click.option("--ray-address", help="Join this Ray cluster instead of starting one here.")
-@click.option(
-    "--workers", type=click.IntRange(1), help="Actors (ray) or threads (local).  [default: one per GPU, or all CPUs]"
-)
-@click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass.  [default: 16 on CPU, 64 on GPU]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of the annotator."
-)
-@click.option(
-    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
-)
+@engine_options("annotator", GPU_BATCH)
 @overwrite_option
 def labels(
     dataset, annotator, weights, out, splits, image_size, engine, ray_address, workers, batch_size, device, precision,
@@ -61,7 +45,7 @@ def labels(
     from vit_tickets.pipeline.labels import labels_name
     from vit_tickets.ticketgen import engines, label_job
     from vit_tickets.ticketgen.annotator import default_annotator, open_annotator
-    from vit_tickets.ticketgen.driver import Summary, stoppable
+    from vit_tickets.ticketgen.driver import stoppable
     from vit_tickets.ticketgen.work import Settings
 
     opened = open_or_build(dataset)
@@ -75,15 +59,12 @@ def labels(
         f"{spec.image_size} px, weights {spec.weights_sha256[:12]})"
     )
     resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
-    settings = Settings(batch_size=batch_size or (16 if resolved == "cpu" else 64), max_pixels=max_pixels)
+    settings = Settings(batch_size=batch_size or (CPU_BATCH if resolved == "cpu" else GPU_BATCH), max_pixels=max_pixels)
     folder = out or labels_name(opened.name, spec.model)
     request = label_job.LabelRequest(opened, spec, folder, chosen, settings, precision, overwrite)
-    arguments, summary = (spec, settings, resolved, precision, workers), Summary()
-    with stoppable(summary, overwrite):
-        if engine == "local":
-            label_job.run(request, lambda: engines.local_engine(*arguments), summary=summary)
-        else:
-            label_job.run(request, lambda: engines.ray_engine(*arguments, ray_address), summary=summary)
+    engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
+    with stoppable(overwrite) as summary:
+        label_job.run(request, engine_of, summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
     done = f"{summary.images:,} images labelled in {summary.seconds:.0f} s, {summary.errors} with errors"
     click.echo(done + (f", {summary.skipped:,} were there already" if summary.skipped else ""))

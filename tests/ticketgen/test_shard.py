@@ -11,7 +11,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import read_table
 from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.pipeline.shards import Dataset, Sample, read_shard
-from vit_tickets.ticketgen import shard
+from vit_tickets.ticketgen import driver
 from vit_tickets.ticketgen.driver import count_errors
 from vit_tickets.ticketgen.selector import Selector, open_selector
 from vit_tickets.ticketgen.shard import Output, ShardTask, process_shard, rank_samples
@@ -126,7 +126,7 @@ def test_a_shard_with_other_samples_than_the_index_says_fails_and_writes_nothing
 
 def test_errors_are_counted_without_reading_the_ranks(tickets, monkeypatch):
     read = []
-    monkeypatch.setattr(shard, "read_table", lambda *arguments: read.append(arguments[1]) or read_table(*arguments))
+    monkeypatch.setattr(driver, "read_table", lambda *arguments: read.append(arguments[1]) or read_table(*arguments))
     counted = [count_errors(f"{tickets}/train/{stem:06d}.parquet") for stem in range(3)]
     assert [sum(column) for column in zip(*counted, strict=True)] == [23, 1]
     assert read == [["error"]] * 3
