@@ -89,10 +89,17 @@ class Annotator(Network):
 
 
 def best(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
-    """The `places` highest along the last dimension, ties to the lower index: indices int64, values. `logits` is spent.
+    """The `places` highest along the last dimension, ties to the lower index: indices int64, values."""
+    values, indices = logits.topk(min(places + 1, logits.shape[-1]), dim=-1)
+    tied = (values[..., 1:] == values[..., :-1]).any(dim=-1)  # topk breaks ties as it likes
+    values, indices = values[..., :places], indices[..., :places]
+    if tied.any():
+        indices[tied], values[tied] = _one_by_one(logits[tied], places)
+    return indices, values
 
-    Not topk, which breaks ties as it likes; max gives the first.
-    """
+
+def _one_by_one(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
+    """`best` by max, which gives the first of equal ones, and costs a pass for every place. `logits` is spent."""
     found = []
     for _ in range(places):
         value, index = logits.max(dim=-1, keepdim=True)

@@ -55,7 +55,7 @@ def label_samples(
     results = in_batches(
         samples,
         lambda sample: decode(sample, view, settings.max_pixels),
-        lambda group: _label_group(annotator, group),
+        lambda group: label_group(annotator, group),
         settings,
         annotator.device.type == "cpu",
     )
@@ -65,7 +65,8 @@ def label_samples(
     return rows
 
 
-def _label_group(annotator: Annotator, group: list[Decoded]) -> list[LabelRow]:
+def label_group(annotator: Annotator, group: list[Decoded]) -> list[LabelRow]:
+    """Rows of a batch, in order; raises UserError where a logit is not finite in float16."""
     pixels = [item.pixels for item in group if item.error is None]
     labelled = zip(*annotator.label(np.stack(pixels)), strict=True) if pixels else iter(())
     rows = []

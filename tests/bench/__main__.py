@@ -2,11 +2,18 @@
 
 import argparse
 
-from . import loader, online, selection, step
+from . import labels, loader, occlusion, online, selection, step
 from .harness import Finding, Options
 from .report import headline, machine, table, write_json
 
-BENCHMARKS = {"selection": selection.run, "step": step.run, "loader": loader.run, "online": online.run}
+BENCHMARKS = {
+    "selection": selection.run,
+    "labels": labels.run,
+    "step": step.run,
+    "occlusion": occlusion.run,
+    "loader": loader.run,
+    "online": online.run,
+}
 
 
 def main(args: list[str] | None = None) -> None:

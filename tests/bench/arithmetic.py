@@ -1,12 +1,17 @@
-"""Operation counts of a ViT, in multiply-accumulates per image: what a ratio could be if arithmetic were all.
+"""Operation counts of a ViT and of LV-ViT, in multiply-accumulates per image: what ratios could be by arithmetic alone.
 
 Legend: N patches of an image, T tokens (prefix tokens and patches), D width. Counted are matrix products; norms,
 softmax, activations and everything else that is linear in the tokens are not.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from timm.models.vision_transformer import VisionTransformer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vit_tickets.pipeline.lvvit import LVViT
 
 
 @dataclass(frozen=True)
@@ -97,3 +102,35 @@ def training_step(shape: Shape, kept: int | None = None) -> int:
     """
     patches = shape.num_patches if kept is None else kept
     return 3 * forward(shape, kept) - embedding(shape, patches)
+
+
+# --- LV-ViT: Shape.of gives patch_values of what the stem makes of a patch, not of its pixels
+
+
+def convolutions(network: LVViT) -> tuple[int, ...]:
+    """The convolutions of the stem, without the projection. The first halves the image, the others keep its size."""
+    stem = network.patch_embed
+    pixels = (stem.img_size[0] // 2) * (stem.img_size[1] // 2)
+    return tuple(pixels * conv.weight.numel() for conv in (stem.conv1, stem.conv2, stem.conv3))
+
+
+def lvvit_forward(shape: Shape, stem: tuple[int, ...], kept: int | None = None) -> int:
+    """A pass with `kept` patches: the convolutions `stem` and the projection of all, then blocks and both heads."""
+    patches = shape.num_patches if kept is None else kept
+    heads = (1 + patches) * shape.width * shape.classes
+    return sum(stem) + embedding(shape, shape.num_patches) + blocks(shape, patches) + heads
+
+
+def lvvit_training_step(shape: Shape, stem: tuple[int, ...], kept: int | None = None) -> int:
+    """Every product costs three times its forward, the first convolution twice (pixels get no gradient)."""
+    return 3 * lvvit_forward(shape, stem, kept) - stem[0]
+
+
+# --- any network
+
+
+def counted(work: Callable[[], object]) -> int:
+    """Multiply-accumulates that torch itself counts in `work`; it counts attention only where that is not fused."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() // 2

@@ -26,6 +26,7 @@ from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.ticketgen import job, shard
 from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
+from vit_tickets.ticketgen.networks import Network
 from vit_tickets.ticketgen.selector import Selector, open_selector
 from vit_tickets.ticketgen.work import groups as batches_of
 from vit_tickets.ticketgen.work import map_ordered
@@ -100,21 +101,21 @@ def ranking(
 
 
 @torch.inference_mode()
-def classify(selector: Selector, pixels: np.ndarray) -> torch.Tensor:
+def classify(network: Network, pixels: np.ndarray) -> torch.Tensor:
     """Class indices (B,) by timm's own forward pass, of uint8 pixels (B, 3, side, side)."""
-    images = torch.from_numpy(pixels).to(selector.device, non_blocking=True)
-    return selector.network(selector.normalise(images)).argmax(dim=1).cpu()
+    images = torch.from_numpy(pixels).to(network.device, non_blocking=True)
+    return network.network(network.normalise(images)).argmax(dim=1).cpu()
 
 
-def by_torch(selector: Selector, batches: list[np.ndarray]) -> list[torch.Tensor]:
+def by_torch(network: Network, batches: list[np.ndarray]) -> list[torch.Tensor]:
     """Batch after batch in this thread, each spread by torch over all cores."""
     with arithmetic_threads(cores()):
-        return [classify(selector, batch) for batch in batches]
+        return [classify(network, batch) for batch in batches]
 
 
-def in_threads(selector: Selector, settings: shard.Settings, work: Callable, groups: Iterable) -> list:
+def in_threads(network: Network, settings: shard.Settings, work: Callable, groups: Iterable) -> list:
     """`work` on every group in as many threads (on a GPU in one) as `shard.rank_samples` has, one core each."""
-    computing = settings.threads if selector.device.type == "cpu" else 1
+    computing = settings.threads if network.device.type == "cpu" else 1
     with (
         arithmetic_threads(1),
         ThreadPoolExecutor(computing, initializer=torch.set_num_threads, initargs=(1,)) as computers,

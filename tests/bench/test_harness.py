@@ -6,12 +6,11 @@ import json
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from vit_tickets.pipeline import registry, vit
+from vit_tickets.pipeline.lvvit import LVViT
 from vit_tickets.pipeline.patches import Budget
-from vit_tickets.train.models import SparseViT
+from vit_tickets.train.models import SparseLVViT, SparseViT
 
 from . import arithmetic
 from .harness import Finding, Ratio, Timing, arithmetic_threads, fastest, pairwise, take_turns
@@ -80,24 +79,43 @@ def network() -> VisionTransformer:
     return registry.create_model("deit_micro").eval()
 
 
-def counted(work) -> int:
-    """Multiply-accumulates that torch itself counts in `work`; it counts attention only where that is not fused."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops() // 2
-
-
 def test_operation_counts_are_what_torch_counts(network):
     shape, images = arithmetic.Shape.of(network), torch.zeros(2, 3, 48, 48)
     with torch.no_grad():
-        assert 2 * arithmetic.forward(shape) == counted(lambda: network(images))
+        assert 2 * arithmetic.forward(shape) == arithmetic.counted(lambda: network(images))
         kept_BK = torch.arange(9).expand(2, 9)
-        assert 2 * arithmetic.forward(shape, 9) == counted(lambda: SparseViT(network)(images, kept_BK))
+        assert 2 * arithmetic.forward(shape, 9) == arithmetic.counted(lambda: SparseViT(network)(images, kept_BK))
     stages, plan = (2, 4), (20, 9)
-    selected = counted(lambda: vit.identify_tokens(network, images, stages, [plan]))
+    selected = arithmetic.counted(lambda: vit.identify_tokens(network, images, stages, [plan]))
     assert 2 * arithmetic.selection(shape, stages, plan) == selected
-    trained = counted(lambda: SparseViT(network)(images, kept_BK).sum().backward())
+    trained = arithmetic.counted(lambda: SparseViT(network)(images, kept_BK).sum().backward())
     assert 2 * arithmetic.training_step(shape, 9) == trained
+
+
+def test_arithmetic_of_lvvit_small():
+    with torch.device("meta"):
+        network = registry.create_model("lvvit_small")
+    shape, stem = arithmetic.Shape.of(network), arithmetic.convolutions(network)
+    assert shape == arithmetic.Shape(196, 1, 64 * 8 * 8, 384, 3 * 384, 16, 1000)
+    assert stem == tuple(112 * 112 * 64 * values for values in (3 * 7 * 7, 64 * 3 * 3, 64 * 3 * 3))
+    assert arithmetic.lvvit_forward(shape, stem) == pytest.approx(6.6e9, rel=0.01)  # Jiang et al. 2021, table 1
+    (kept,) = Budget(0.386).stage_counts(196, 1)
+    step = arithmetic.lvvit_training_step(shape, stem, kept)
+    assert kept == 121
+    assert arithmetic.lvvit_training_step(shape, stem) / step == pytest.approx(1.473, abs=2e-3)
+
+
+@pytest.mark.parametrize("kept", [None, 9])
+def test_operation_counts_of_lvvit_are_what_torch_counts(kept):
+    network = LVViT(num_classes=10, img_size=48, patch_size=8, embed_dim=48, depth=2, num_heads=3)
+    shape, stem = arithmetic.Shape.of(network), arithmetic.convolutions(network)
+    images, kept_BK = torch.zeros(2, 3, 48, 48), None if kept is None else torch.arange(kept).expand(2, kept)
+    model = SparseLVViT(network).train()
+    with torch.no_grad():
+        passed = arithmetic.counted(lambda: model(images, kept_BK))
+    assert passed == 2 * arithmetic.lvvit_forward(shape, stem, kept)
+    trained = arithmetic.counted(lambda: sum(part.sum() for part in model(images, kept_BK)).backward())
+    assert trained == 2 * arithmetic.lvvit_training_step(shape, stem, kept)
 
 
 def test_threads_are_put_back():

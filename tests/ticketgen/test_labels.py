@@ -124,6 +124,16 @@ def test_ties_go_to_the_lower_class():
     assert values.tolist() == [[[3.0, 3.0, 3.0, 2.0], [0.0] * 4]]
 
 
+@pytest.mark.parametrize(("num_classes", "places", "spread"), [(5, 5, 3), (1000, 5, 300), (40, 3, 1000), (2, 1, 1)])
+def test_the_best_are_the_first_of_a_stable_sort(num_classes, places, spread):
+    drawn = torch.randn(4, 9, num_classes, generator=torch.Generator().manual_seed(0))
+    logits = (drawn * spread).round() / spread  # some rows with ties among the best, or right after them, others not
+    values, indices = logits.sort(dim=-1, descending=True, stable=True)
+    found = best(logits.clone(), places)
+    assert torch.equal(found[0], indices[..., :places])
+    assert torch.equal(found[1], values[..., :places])
+
+
 def test_numbers_beyond_float16_fail_and_name_the_image(weights, packed):
     spec = open_annotator("test_nfnet", weights(9), image_size=64)
     annotator = Annotator(spec)
