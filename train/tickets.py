@@ -206,8 +206,7 @@ def align(
         grid: side of the training view's grid of patches. kept: K, such as `Tickets.kept_on(grid)`.
         through: float (B, L, 2, 3), one map for each operation after crop and flip, the last operation first: from the
             final view's unit square to that of the view before it. So the last is the map to the crop itself, and
-            shorter sequences repeat it. `randaugment.trace_back` gives
-            them, `padded` makes them equally many.
+            shorter sequences repeat it. `randaugment.trace_back` gives them, `padded` makes them equally many.
         mix: how the batch was mixed, image i with image B - 1 - i. None for not at all.
         erased: (B, 4), (top, left, height, width) of the erased boxes in pixels of the view, all 0 for none.
         image_size: side of the training view in pixels; needed where boxes were mixed or erased.
