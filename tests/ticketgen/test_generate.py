@@ -76,7 +76,8 @@ def test_a_manifest_passes_verify(local, packed):
     assert done.exit_code == 0, done.output
 
 
-@pytest.mark.parametrize("workers", [1, 2])  # on 2 cores: all of Ray's CPUs in one actor, and one each
+# on 2 cores: all of Ray's CPUs in one actor, and one each
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_both_engines_write_the_same_bytes(local, packed, selector_run, tmp_path, workers):
     options = ("--selector", selector_run, "--sparsity", 0.5, "--format", "parquet,webdataset")
     generate(packed, *options, "--engine", "ray", "--workers", workers, "--out", tmp_path / "m")

@@ -211,6 +211,7 @@ def test_several_sparsities_equal_each_alone_and_threads_do_not_matter(make, vie
         assert contents(several / f"s{sparsity}") == contents(alone)
 
 
+@pytest.mark.slow
 def test_ray_writes_the_same_bytes(crops, mean, make):
     again = ("--crop-seed", 7, "--crop-scale", 0.2)
     by_ray = make("--view", f"crops:{V}", "--crop-ranks", *again, engine="ray")

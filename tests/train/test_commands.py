@@ -208,7 +208,7 @@ def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets
     [
         (
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--labels", "MAPS", "--image-size", 24),
-            "--labels is for models that classify every token",
+            "expected a model with logits for tokens for --labels, such as lvvit_small, found deit_micro",
         ),
         (("train", "DATA", "--model", "deit_micro", "--path", "lt"), "path lt needs --tickets MANIFEST"),
         (("train", "DATA", "--model", "deit_nano", "--path", "dense"), "found 'deit_nano'"),

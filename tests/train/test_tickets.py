@@ -32,7 +32,7 @@ from vit_tickets.train.loader import collate
 from vit_tickets.train.mixing import Mix
 from vit_tickets.train.randaugment import RandAugment, padded, trace_back
 from vit_tickets.train.recorded import RecordedCrop, RecordedMixup, with_rows
-from vit_tickets.train.stream import TrainStream, TrainStreamConfig
+from vit_tickets.train.stream import Stored, TrainStream, TrainStreamConfig
 from vit_tickets.train.tickets import Tickets, align, crop_affine, key_of, stored_box
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -161,7 +161,7 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
     for seed in range(5):
         stream = TrainStream(replace(config, seed=seed))
         drawn = zip(samples[:8], rank, images, strict=False)
-        batch = collate([stream._view(0, 0, sample, ranks, image) for sample, ranks, image in drawn])
+        batch = collate([stream._view(0, 0, sample, Stored(ranks), image) for sample, ranks, image in drawn])
         recipe = SimpleNamespace(
             online=None, mixup=mixing[0], cutmix=mixing[1], mix_prob=1.0, mix_switch=0.5, smoothing=0.1
         )
