@@ -73,6 +73,7 @@ comma := ,
 TABLE_MODELS = $(subst $() ,$(comma),$(strip $(subst $(comma), ,$(MODELS))))
 TABLE_BUDGET := $(if $(KEEP_RATE),--keep-rate $(KEEP_RATE)) \
   $(if $(filter command,$(firstword $(origin SPARSITY))),--sparsity $(SPARSITY))
+TABLE_LABELS := $(if $(findstring lvvit,$(MODELS)),$(or $(LABELS),$(if $(ON_DIGITS),$(DIGITS_SELECTOR))))
 GPUS_OPTION := $(if $(filter-out 1,$(GPUS)),--gpus $(GPUS))
 RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)$(call VIEW_SUFFIX,auto full)-seed*)
 
@@ -95,7 +96,8 @@ help:  ## this list
 	@echo "MODEL      deit_t/s/m/b, deit_micro, lvvit_s, swin_t, resnet50, resnet20 (32 px), any of timm's"
 	@echo "PATH       lt, rc, dense or small"
 	@echo "RECIPE     of the run, as train --help lists them (default: by dataset and model)"
-	@echo "LABELS     folder of label maps for lvvit_s (on digits those of its own model are made)"
+	@echo "LABELS     folder of label maps for lvvit_s (on digits those of its own model are made);"
+	@echo "           of make table also an annotator"
 	@echo "EPOCHS     of the run (default: the recipe's)            GPUS   processes of torchrun"
 	@echo "MODELS     of make table ($(MODELS))"
 	@echo "KEEP_RATE  of make table, a list (default: the paper's; or give SPARSITY)"
@@ -154,9 +156,9 @@ report: $(READY)  ## table and verdict over those runs
 	test -n "$$found" || { echo "no finished run on $(NAME) at sparsity $(SPARSITY) in runs/; make train first" >&2; exit 2; }; \
 	$(VT) report $$found
 
-table: $(READY) $(PACKED) $(NEEDS_PRETRAINING)  ## the paper's table on DATA: MODELS on tickets and random subsets (resumes)
+table: $(READY) $(PACKED) $(NEEDS_PRETRAINING) $(if $(filter $(DIGITS_SELECTOR),$(TABLE_LABELS)),$(DIGITS_SELECTOR)/final.safetensors)  ## the paper's table on DATA: MODELS on tickets and random subsets (resumes)
 	$(VT) table $(DATASET) --models $(TABLE_MODELS) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) $(TABLE_BUDGET) \
-	  $(RECIPE_OPTION) $(EPOCHS_OPTION) $(GPUS_OPTION)
+	  $(if $(TABLE_LABELS),--labels $(TABLE_LABELS)) $(RECIPE_OPTION) $(EPOCHS_OPTION) $(GPUS_OPTION)
 
 demo: $(READY) data/digits/dataset.json $(DIGITS_SELECTOR)/final.safetensors  ## the whole path on digits, to the verdict: 8 minutes on 2 cores
 	$(VT) generate data/digits --sparsity $(DEMO_SPARSITY)

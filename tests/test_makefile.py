@@ -162,7 +162,8 @@ def test_the_table_is_of_the_papers_models_at_its_keep_rates(checkout):
         "vit-tickets train data/digits --model deit_micro --path dense --resume",
     ]
     selector = "runs/digits-deit_micro-dense-seed0"
-    assert lines[2:] == [f"vit-tickets table data/digits --models {','.join(MODELS)} --selector {selector}"]
+    models = ",".join(MODELS)
+    assert lines[2:] == [f"vit-tickets table data/digits --models {models} --selector {selector} --labels {selector}"]
 
 
 def test_the_table_takes_its_variables(checkout):
@@ -180,6 +181,8 @@ def test_the_table_takes_its_variables(checkout):
         assert {name: given[name] for name in expected} == expected
     (line,) = make(checkout, "table", "SPARSITY=0.5", *settings)
     assert "--sparsity 0.5 --recipe deit" in line
+    (line,) = make(checkout, "table", "MODELS=lvvit_s", "LABELS=resnet50", *settings)
+    assert "--labels resnet50 --recipe deit" in line
 
 
 def test_the_demo_ends_in_a_report(checkout):
