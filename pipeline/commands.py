@@ -72,13 +72,17 @@ def inspect(manifest, split, dataset, gallery, images):
     vit-tickets inspect manifests/digits-deit_micro-s0.75
     vit-tickets inspect manifests/digits-deit_micro-s0.75 --split val --dataset data/digits --gallery val.png
     """
-    from vit_tickets.pipeline import summary
+    from vit_tickets.pipeline import files, labels, summary
     from vit_tickets.pipeline.gallery import write_gallery
     from vit_tickets.pipeline.manifests import Manifest
     from vit_tickets.pipeline.shards import Dataset
 
     if gallery and not dataset:
         raise UserError("--gallery draws pixels, which a manifest does not hold: expected --dataset DATASET")
+    if files.exists(files.join(manifest, labels.INDEX)):
+        raise UserError(
+            f"expected a manifest of tickets, found label maps in {manifest}; `vit-tickets verify` reads them"
+        )
     opened = Manifest.open(manifest)
     shown = [split] if split else opened.splits
     for line in summary.describe_manifest(opened, shown):

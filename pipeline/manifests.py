@@ -225,7 +225,8 @@ class Manifest:
 
     def split_record(self, split: str) -> dict[str, Any]:
         if split not in self.record["splits"]:
-            raise UserError(f"{self.root} has no tickets for split {split!r}; it has {', '.join(self.splits)}")
+            found = f"it has {', '.join(self.splits)}; `vit-tickets generate ... --split {split}` adds them"
+            raise UserError(f"{self.root} has no tickets for split {split!r}; {found}")
         return self.record["splits"][split]
 
     def view(self, split: str) -> View:

@@ -14,7 +14,10 @@ FORMATS = ("parquet", "webdataset")
 @click.argument("dataset")
 @click.option("--sparsity", help="Share of patches to drop, or a comma-separated list.  [default: 0.27]")
 @click.option("--keep-rate", help="Instead: the share that each stage keeps, as the paper gives it (0.9); or a list.")
-@click.option("--selector", help="A timm ViT with a CLS token, or the folder of a run.  [default: deit_small]")
+@click.option(
+    "--selector",
+    help="A timm ViT with a CLS token, or the folder of a run.  [default: deit_small, on digits its own dense run]",
+)
 @click.option("--weights", help="Weights of the selector: .safetensors or .pth.  [default: the hub's]")
 @click.option("--out", help="The manifest's folder.  [default: manifests/<dataset>-<selector>-s<S>]")
 @click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")

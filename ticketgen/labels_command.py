@@ -12,7 +12,8 @@ GPU_BATCH = 64  # of larger networks and squares than a selector's
 @click.argument("dataset")
 @click.option(
     "--annotator",
-    help="A timm classifier with a feature map, or the folder of a run.  [default: dm_nfnet_f6, as in the paper]",
+    help="A timm classifier with a feature map, or the folder of a run.  [default: dm_nfnet_f6, as in the paper; on "
+    "digits its own dense run]",
 )
 @click.option("--weights", help="Weights of the annotator: .safetensors or .pth.  [default: the hub's]")
 @click.option("--out", help="The folder of label maps.  [default: manifests/labels/<dataset>-<annotator>]")

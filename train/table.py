@@ -209,4 +209,6 @@ def check_request(out: str, record: dict[str, Any]) -> None:
     if not files.exists(path):
         return
     if different := difference(record, files.read_json(path)):
-        raise UserError(f"{out} holds another table: {different}; repeat its settings, or pass another --out")
+        raise UserError(
+            f"{out} holds another table than was asked for: {different}; repeat its settings, or pass another --out"
+        )

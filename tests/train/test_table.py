@@ -462,8 +462,8 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
         (("--models", ","), "expected a comma-separated list of models"),
         (("--labels", "dm_nfnet_f6"), "--labels is for models that classify every token (lvvit_small), found only"),
         (("--keep-rate", ".9", "--sparsity", ".5"), "expected --sparsity or --keep-rate, found both"),
-        (("--selector", "deit_tiny"), 'holds another table: selector: expected "deit_tiny", found null'),
-        (("--", "--limit", 9), "holds another table: train.limit: expected 9, found 8"),
+        (("--selector", "deit_tiny"), 'than was asked for: selector: expected "deit_tiny", found null'),
+        (("--", "--limit", 9), "than was asked for: train.limit: expected 9, found 8"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, said):
@@ -472,12 +472,21 @@ def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, sai
     record = {"format_version": 1, "dataset": "data", "dataset_sha256": sha256_of(f"{numbered_data}/dataset.json")}
     record |= {"selector": None, "weights": None, "labels": None, "train": {"limit": 8}}
     (tmp_path / "request.json").write_text(json.dumps(record))
+    trained = tmp_path / "runs" / "data-deit_micro-dense-seed0"
+    trained.mkdir(parents=True)
+    (trained / "final.safetensors").touch()
     models = () if "--models" in options else ("--models", "deit_micro")
     limit = ("--", "--limit", 8) if "--" not in options else ()
     done = table(numbered_data, *models, "--out", tmp_path, "--dry-run", *options, *limit)
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_request_of_which_nothing_was_made_binds_nobody(numbered_data, tmp_path):
+    (tmp_path / "request.json").write_text(json.dumps({"selector": "mistyped"}))
+    done = table(numbered_data, "--models", "deit_micro", "--out", tmp_path, "--dry-run")
+    assert done.exit_code == 0, done.output
 
 
 def test_a_table_goes_on_with_more_workers_models_and_seeds(numbered_data, tmp_path, monkeypatch):
