@@ -216,7 +216,7 @@ def describe(run, trainer, todo: str) -> str:
     if run.recipe.repeats > 1:
         images += f" ({trainer.stream.plan.samples_per_epoch:,} an epoch, {run.recipe.repeats} views of each)"
     return (
-        f"{run.root}: {config['model']} on {run.path}, {share} at {run.image_size} px, {images}, "
+        f"{run.root}: {config['model']} at {run.image_size} px on {run.path}, {share}, {images}, "
         f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']} "
         f"(recipe {run.recipe.name}), {begun}"
     )
