@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import FORMAT_VERSION, list_matrix, read_of_shard, write_table
+from vit_tickets.pipeline.manifests import list_matrix, read_index, read_of_shard, write_table
 from vit_tickets.pipeline.names import short_name
 from vit_tickets.pipeline.shards import Shard
 from vit_tickets.pipeline.views import View
@@ -94,13 +94,8 @@ class LabelMaps:
         path = files.join(root, INDEX)
         if not files.exists(path):
             raise UserError(f"expected finished label maps, found no {INDEX} in {root}; run `vit-tickets labels` first")
-        record = files.read_json(path)
-        for name in ("format_version", "map_size", "places", "num_classes", "preprocessing", "dataset", "splits"):
-            if not isinstance(record, dict) or name not in record:
-                raise UserError(f"{path} does not have the fields of label maps: {name} is missing")
-        if record["format_version"] != FORMAT_VERSION:
-            raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {record['format_version']!r}")
-        return cls(root, record)
+        needed = ("map_size", "places", "num_classes", "preprocessing", "dataset", "splits")
+        return cls(root, read_index(path, needed, "label maps"))
 
     @property
     def map_size(self) -> int:

@@ -193,14 +193,8 @@ class Manifest:
             below = [name for name in files.list_names(root) if files.exists(files.join(root, name, INDEX))]
             todo = f"there is one in {', '.join(below)}" if below else "run `vit-tickets generate` first"
             raise UserError(f"expected a finished manifest, found no {INDEX} in {root}; {todo}")
-        record = files.read_json(path)
-        needed = ("format_version", "num_patches", "counts", "image_size", "mask_seed", "dataset", "splits")
-        for name in needed:
-            if not isinstance(record, dict) or name not in record:
-                raise UserError(f"{path} does not have the fields of a manifest: {name} is missing")
-        if record["format_version"] != FORMAT_VERSION:
-            raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {record['format_version']!r}")
-        return cls(root, record)
+        needed = ("num_patches", "counts", "image_size", "mask_seed", "dataset", "splits")
+        return cls(root, read_index(path, needed, "a manifest"))
 
     @property
     def num_patches(self) -> int:
@@ -260,6 +254,18 @@ class Manifest:
         if not files.exists(path):
             raise UserError(f"{self.root} has no tickets for shard {shard.file}: expected {path}")
         return read_of_shard(path, shard, columns)
+
+
+def read_index(path: str, needed: tuple[str, ...], of: str) -> dict[str, Any]:
+    """The index of a folder of one file per shard; raises UserError where it is not one `of` that kind, with all
+    `needed` fields, in our format version."""
+    record = files.read_json(path)
+    for name in ("format_version", *needed):
+        if not isinstance(record, dict) or name not in record:
+            raise UserError(f"{path} does not have the fields of {of}: {name} is missing")
+    if record["format_version"] != FORMAT_VERSION:
+        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {record['format_version']!r}")
+    return record
 
 
 def read_of_shard(path: str, shard: Shard, columns: list[str] | None = None) -> pa.Table:
