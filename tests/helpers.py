@@ -1,5 +1,6 @@
 """Small true data for tests: pictures, sources of each kind, a manifest."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -217,3 +218,18 @@ def is_broken(data: bytes | None) -> bool:
     except UndecodableImage:
         return True
     return False
+
+
+def contents(folder: str | Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder` but an index, by relative path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and path.name not in (INDEX, LABELS_INDEX)
+    }
+
+
+def without_circumstances(folder: str | Path, index: str) -> dict:
+    """What an index says, but for how long it took and where."""
+    record = json.loads((Path(folder) / index).read_text())
+    return {name: value for name, value in record.items() if name not in ("wall_time_s", "engine", "device")}

@@ -1,6 +1,5 @@
 """`vit-tickets generate` as a user runs it: engines, resume, refusals, kills. Real subprocesses, real Ray."""
 
-import hashlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from tests.helpers import contents, without_circumstances
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.shards import Dataset
@@ -30,20 +30,6 @@ def generate(*arguments, check=True, **environment):
     if check:
         assert done.exit_code == 0, done.output
     return done
-
-
-def contents(folder):
-    """SHA-256 of every file below `folder` but ticket.json, by relative path."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and path.name != "ticket.json"
-    }
-
-
-def without_circumstances(folder):
-    record = json.loads((Path(folder) / "ticket.json").read_text())
-    return {name: value for name, value in record.items() if name not in ("wall_time_s", "engine", "device")}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +68,7 @@ def test_both_engines_write_the_same_bytes(local, packed, selector_run, tmp_path
     options = ("--selector", selector_run, "--sparsity", 0.5, "--format", "parquet,webdataset")
     generate(packed, *options, "--engine", "ray", "--workers", workers, "--out", tmp_path / "m")
     assert contents(tmp_path / "m") == contents(local)
-    assert without_circumstances(tmp_path / "m") == without_circumstances(local)
+    assert without_circumstances(tmp_path / "m", "ticket.json") == without_circumstances(local, "ticket.json")
 
 
 def test_the_local_engine_does_not_import_ray(packed, selector_run, tmp_path):

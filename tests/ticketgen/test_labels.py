@@ -1,6 +1,5 @@
 """`vit-tickets labels`: maps against plain torch and PIL, engines, resume, refusals."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.helpers import encode
+from tests.helpers import contents, encode, without_circumstances
 from vit_tickets.pipeline import images, registry
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.digits import NAME as DIGITS
@@ -62,20 +61,6 @@ def labels(*arguments, check=True):
     if check:
         assert done.exit_code == 0, done.output
     return done
-
-
-def contents(folder):
-    """SHA-256 of every file below `folder` but labels.json, by relative path."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and path.name != "labels.json"
-    }
-
-
-def without_circumstances(folder):
-    record = json.loads((Path(folder) / "labels.json").read_text())
-    return {name: value for name, value in record.items() if name not in ("wall_time_s", "engine", "device")}
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +154,7 @@ def test_the_folder_opens_with_pandas_and_passes_verify(local, packed):
 def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
     labels(packed, *annotator, "--engine", "local", "--workers", 2, "--out", tmp_path / "l")
     assert contents(tmp_path / "l") == contents(local)
-    assert without_circumstances(tmp_path / "l") == without_circumstances(local)
+    assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
 
 
 @pytest.mark.slow
@@ -177,7 +162,7 @@ def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
 def test_ray_writes_the_same_bytes(local, packed, annotator, tmp_path, workers):
     labels(packed, *annotator, "--engine", "ray", "--workers", workers, "--out", tmp_path / "l")
     assert contents(tmp_path / "l") == contents(local)
-    assert without_circumstances(tmp_path / "l") == without_circumstances(local)
+    assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
 
 
 def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
@@ -191,7 +176,7 @@ def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
     assert "15 images labelled" in done.stdout
     assert "15 were there already" in done.stdout
     assert contents(copy) == contents(local)
-    assert without_circumstances(copy) == without_circumstances(local)
+    assert without_circumstances(copy, "labels.json") == without_circumstances(local, "labels.json")
     assert (copy / "train" / "000000.parquet").stat().st_mtime_ns == kept
 
 
