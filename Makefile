@@ -55,7 +55,7 @@ ifeq ($(filter auto center full full@2 crops:% crops-mean:%,$(or $(VIEW),auto)),
   $(error VIEW: expected auto, center, full, full@2, crops:V or crops-mean:V, found $(VIEW))
 endif
 KNOWN_MODELS := $(foreach size,tiny small base medium,deit_$(size)) deit_t deit_s deit_b deit_m deit_micro \
-  lvvit_small lvvit_s swin_tiny swin_t resnet50 resnet20
+  lvvit_small lvvit_s lvvit_micro swin_tiny swin_t resnet50 resnet20
 
 # Models with logits for every token learn from label maps; on digits those of its own dense run are made first.
 OWN_LABELS := $(if $(filter lvvit%,$(MODEL)),$(if $(LABELS),,$(if $(ON_DIGITS),manifests/labels/digits-deit_micro)))
@@ -93,7 +93,7 @@ help:  ## this list
 	@echo "SELECTOR   timm ViT or a run; digits pretrains its own, other data use deit_small"
 	@echo "WEIGHTS    file with the selector's weights (default: the hub's)"
 	@echo "VIEW       what the selector sees: auto (the default), center, full, full@2, crops:V, crops-mean:V"
-	@echo "MODEL      deit_t/s/m/b, deit_micro, lvvit_s, swin_t, resnet50, resnet20 (32 px), any of timm's"
+	@echo "MODEL      deit_t/s/m/b, deit_micro, lvvit_s, lvvit_micro, swin_t, resnet50, resnet20 (32 px), any of timm's"
 	@echo "PATH       lt, rc, dense or small"
 	@echo "RECIPE     of the run, as train --help lists them (default: by dataset and model)"
 	@echo "LABELS     folder of label maps for lvvit_s (on digits those of its own model are made);"

@@ -14,6 +14,7 @@ MODELS = {
     "deit_medium": "deit_medium",
     "deit_micro": "deit_micro",
     "lvvit_small": "lvvit_small",
+    "lvvit_micro": "lvvit_micro",
     "swin_tiny": "swin_tiny_patch4_window7_224",
     "resnet50": "resnet50",
     "resnet20": "resnet20",

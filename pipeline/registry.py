@@ -23,6 +23,7 @@ default_cfgs = generate_default_cfgs(
         "deit_medium": {"input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic"},
         "deit_micro": {"input_size": (3, 48, 48), "crop_pct": 1.0, "interpolation": "bicubic"},
         "lvvit_small": {"input_size": (3, 224, 224), "crop_pct": 0.9, "interpolation": "bicubic"},
+        "lvvit_micro": {"input_size": (3, 48, 48), "crop_pct": 1.0, "interpolation": "bicubic"},
     }
     | {
         f"resnet{depth}": {"input_size": (3, 32, 32), "crop_pct": 1.0, "interpolation": "bicubic", "classifier": "fc"}
@@ -52,6 +53,13 @@ def lvvit_small(pretrained: bool = False, **kwargs) -> LVViT:
     """LV-ViT-S: dim 384, 6 heads, depth 16, 16-pixel patches; 26.15 M parameters at 1,000 classes."""
     args = {"patch_size": 16, "embed_dim": 384, "depth": 16, "num_heads": 6}
     return _build("lvvit_small", LVViT, pretrained, args, kwargs)
+
+
+@register_model
+def lvvit_micro(pretrained: bool = False, **kwargs) -> LVViT:
+    """LV-ViT's stem and heads at the size of deit_micro, for small images: 8-pixel patches at 48 pixels."""
+    args = {"img_size": 48, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3}
+    return _build("lvvit_micro", LVViT, pretrained, args, kwargs)
 
 
 def _cifar_resnet(depth: int) -> Callable[..., CifarResNet]:

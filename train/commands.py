@@ -22,7 +22,7 @@ workers_option = click.option(
 @click.option(
     "--model",
     required=True,
-    help="deit_micro, deit_tiny/small/medium/base, lvvit_small, swin_tiny, resnet50, resnet20 (deit_s ...), or another "
+    help="deit_micro/tiny/small/medium/base, lvvit_micro/small, swin_tiny, resnet50, resnet20 (deit_s ...), or another "
     "classifier of timm.",
 )
 @click.option(

@@ -192,7 +192,7 @@ def recipe_for(
     model = short_name(model)
     if name == SELECTOR.name and source == NAME:
         return replace(DIGITS, **SELECTOR_ON_DIGITS)
-    if name == DIGITS.name and model != "deit_micro":
+    if name == DIGITS.name and not model.endswith("_micro"):
         return replace(DIGITS, **DIGITS_BY_MODEL.get(model, OTHER_ON_DIGITS))
     return RECIPES[name]
 

@@ -105,6 +105,7 @@ def test_families_and_the_embedded_dataset_have_their_own():
     assert recipe_for("image folder", "swin_t") == SWIN
     assert recipe_for("image folder", "resnet50") == RESNET50
     assert recipe_for("digits", "deit_micro") == DIGITS
+    assert recipe_for("digits", "lvvit_micro") == DIGITS
     assert recipe_for("digits", "swin_t").limit == 6000
     assert recipe_for("digits", "lvvit_s").limit == 2000
     assert recipe_for("digits", "resnet20").limit == 6000

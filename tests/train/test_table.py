@@ -71,7 +71,13 @@ def test_the_papers_figures_are_those_of_table_4():
     for row in paper.TABLE_4:
         assert row.sparsity == pytest.approx(100 * (1 - row.keep_rate**3), abs=0.06)
     assert paper.row_of("swin_t", R85) is None
-    assert paper.row_of("resnet50", Budget(sparsity=0.271)) is None
+    assert paper.row_of("resnet50", R8) is None
+
+
+@pytest.mark.parametrize(("sparsity", "keep_rate"), [(0.27, 0.9), (0.271, 0.9), (0.488, 0.8), (0.25, None)])
+def test_a_sparsity_finds_the_papers_figures_as_a_keep_rate_does(sparsity, keep_rate):
+    expected = keep_rate and paper.row_of("swin_t", Budget(keep_rate=keep_rate))
+    assert paper.row_of("swin_t", Budget(sparsity=sparsity)) == expected
 
 
 def test_keep_rates_are_the_papers_or_one():
