@@ -84,7 +84,7 @@ class Pretrained:
     """A network in eval mode and what it expects.
 
     model: timm name without tag. kwargs: how timm builds it. view_record: image size, crop_pct, interpolation, mean,
-    std of its evaluation view. run: the run it is from, None for published weights.
+    std of its evaluation view. run: the run that its weights are from, None for others.
     """
 
     network: nn.Module
@@ -106,15 +106,17 @@ def open_pretrained(
         config = files.read_json(files.join(source, "config.json"))
         kwargs = {"num_classes": config["num_classes"]}
         kwargs |= size_kwargs(config["model"], config["image_size"], config["patch_size"])
-        weights = weights or files.join(source, "final.safetensors")
-        if not files.exists(weights):
-            raise UserError(f"{source} is not finished: expected {weights}")
+        own = files.join(source, "final.safetensors")
+        if weights is None and not files.exists(own):
+            raise UserError(f"{source} is not finished: expected {own}")
+        run = source if weights is None or files.join(source, files.name_of(weights)) == weights else None
+        weights = weights or own
         network = create_model(config["model"], **kwargs)
         if check is not None:
             check(network)
         load_strictly(network, read_weights(weights), weights)
         record = {key: value for key, value in config["eval_view"]["preprocessing"].items() if key != "resize"}
-        return Pretrained(network.eval(), config["model"].split(".")[0], kwargs, record, source)
+        return Pretrained(network.eval(), config["model"].split(".")[0], kwargs, record, run)
     if "/" in source or files.is_dir(source):
         raise UserError(f"expected a model or the folder of a finished run, found no config.json in {source}")
     network = load_pretrained(source, weights, check).eval()

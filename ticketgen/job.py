@@ -7,10 +7,11 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.manifests import CROP_RANKS, FORMAT_VERSION, INDEX, true_of
 from vit_tickets.pipeline.names import manifest_name
 from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.runlog import read_log, training_seconds
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import View
 from vit_tickets.ticketgen.driver import Folder, Job, Summary, check_made
-from vit_tickets.ticketgen.selector import SelectorSpec, training_seconds
+from vit_tickets.ticketgen.selector import SelectorSpec
 from vit_tickets.ticketgen.shard import Output, ShardTask
 from vit_tickets.ticketgen.work import Settings
 
@@ -131,7 +132,7 @@ def _is_done(output: Output) -> bool:
 def run(request: Request, engine_of: Any, progress: bool = True, summary: Summary | None = None) -> Summary:
     """Do what `request` asks for and write each manifest's ticket.json: `Job.run`."""
     run_of = request.selector.run
-    origin = {"selector_run": run_of, "selector_seconds": training_seconds(run_of) if run_of else None}
+    origin = {"selector_run": run_of, "selector_seconds": training_seconds(read_log(run_of)) if run_of else None}
     folders = [
         Folder(
             root=out,

@@ -1,6 +1,5 @@
 """The selector: a pretrained ViT with its evaluation preprocessing, ready to rank batches of patches."""
 
-import json
 import threading
 from dataclasses import dataclass, replace
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline import files, vit
+from vit_tickets.pipeline import vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.pretrained import open_pretrained
 from vit_tickets.pipeline.views import FULL_2, View
@@ -50,14 +49,6 @@ def open_selector(selector: str, weights: str | None = None, stages: tuple[int, 
         num_patches=height * width,
         stages=tuple(chosen),
     )
-
-
-def training_seconds(run: str) -> float | None:
-    """Wall-clock seconds that the run at `run` trained for, by its metrics; None where they are not there."""
-    path = files.join(run, "metrics.jsonl")
-    if not files.exists(path):
-        return None
-    return sum(json.loads(line).get("seconds", 0.0) for line in files.read_bytes(path).splitlines())
 
 
 class Selector(Network):

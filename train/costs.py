@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.runlog import read_log, training_seconds
 from vit_tickets.train.comparison import Group
-from vit_tickets.train.results import RunResult, read_log, training_seconds
+from vit_tickets.train.results import RunResult
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from safetensors.torch import save as save_safetensors
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import difference
+from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train.models import OCCLUSIONS
 from vit_tickets.train.recipe import DEFAULTS
 
-CONFIG, METRICS, FINAL, BEST, LAST = "config.json", "metrics.jsonl", "final.safetensors", "best.safetensors", "last.pt"
+CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
 CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "labels_dir", "root")

@@ -52,8 +52,8 @@ class Preparation:
         """The inputs of `step` on rank `rank`, with `kept` patches where the run's path drops any.
 
         The value of a cell is that of its patch of the image; erased cells come last, and a mixed image's map is mixed
-        like the image. A random counterpart that is drawn on the view's own grid takes no part in that, and an online
-        selector sees what the model sees.
+        like the image. A random counterpart that is drawn on the view's own grid takes no part in that. An online
+        selector sees what the model sees: mixed images, also where the model mixes their tokens.
         """
         on_device = {
             name: value.to(self.device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)
@@ -70,13 +70,16 @@ class Preparation:
             if follows:
                 covered_BN = erased_cells(on_device["erased"], self.run.image_size, self.run.grid)
                 values_BN = values_BN.masked_fill(covered_BN, LAST)
-        mix = self._mix(step, rank)
+        mix, seen = self._mix(step, rank), images
         if mix is not None:
-            images = mix.images(images)
+            if self.online is not None or not mix.of_tokens:
+                seen = mix.images(images)
+            if not mix.of_tokens:
+                images = seen
             if follows:
                 values_BN = mix.maps(values_BN, self.run.image_size)
         if self.online is not None:
-            kept_BK = self.online.choose(images, self.mean / 255, self.std / 255, self.run.grid, kept)
+            kept_BK = self.online.choose(seen, self.mean / 255, self.std / 255, self.run.grid, kept)
         else:
             kept_BK = None if values_BN is None else keep_best(values_BN, kept)
         if self.of_tokens:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train import checkpoint
 from vit_tickets.train.alignment import clumping
 from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
 from vit_tickets.train.evaluate import accuracy, eval_config
-from vit_tickets.train.folder import BEST, FINAL, LAST, METRICS, save_weights
+from vit_tickets.train.folder import BEST, FINAL, LAST, save_weights
 from vit_tickets.train.inputs import Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog

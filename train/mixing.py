@@ -15,8 +15,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Mix:
     """Each image keeps the share `lam`, and its partner, B - 1 - i, gives the rest: blended, or in `box` = (top,
-    bottom, left, right), in pixels, where there is one. of_tokens: MixToken, in which the model mixes its own tokens
-    and images stay as they are; the box then consists of whole cells."""
+    bottom, left, right), in pixels, where there is one. of_tokens: MixToken, in which the model is given images as they
+    are and mixes their tokens; the box then consists of whole cells."""
 
     lam: float
     box: tuple[int, int, int, int] | None = None
@@ -24,8 +24,6 @@ class Mix:
 
     def images(self, images: Tensor) -> Tensor:
         """Mixed images (B, 3, S, S)."""
-        if self.of_tokens:
-            return images
         if self.box is None:
             return images * self.lam + images.flip(0) * (1 - self.lam)
         top, bottom, left, right = self.box

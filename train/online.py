@@ -12,8 +12,8 @@ from vit_tickets.pipeline import vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import open_pretrained, weights_sha256
+from vit_tickets.pipeline.runlog import read_log, training_seconds
 from vit_tickets.train.alignment import keep_best, resample, value_map
-from vit_tickets.train.results import read_log, training_seconds
 
 ONLINE = "online"
 MODES = ("full", "truncated")

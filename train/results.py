@@ -16,6 +16,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import METADATA_KEY
 from vit_tickets.pipeline.names import short_name
 from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.runlog import read_log, training_seconds
 
 FORMAT_VERSION = 1
 PATHS = ("dense", "lt", "rc", "small", "selector", "weights")
@@ -133,33 +134,6 @@ def read_run(folder: str) -> RunResult:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return run
-
-
-def read_log(folder: str) -> list[dict[str, Any]]:
-    """Lines of RUN/metrics.jsonl in order of epochs, the last of each epoch (a resumed run may repeat one).
-
-    Empty without the file. A last line that was cut off is left out; raises UserError for any other malformed one.
-    """
-    path = files.join(folder, "metrics.jsonl")
-    if not files.exists(path):
-        return []
-    *whole, rest = files.read_bytes(path).split(b"\n")
-    lines = {}
-    for number, text in enumerate([*whole, rest], start=1):
-        try:
-            line = json.loads(text) if text.strip() else None
-            if line is not None:
-                lines[int(line["epoch"])] = line
-        except (ValueError, KeyError, TypeError):
-            if number <= len(whole):
-                raise UserError(f"{path}, line {number}: expected a JSON object with an epoch") from None
-    return [lines[epoch] for epoch in sorted(lines)]
-
-
-def training_seconds(epochs_log: list[dict[str, Any]]) -> float | None:
-    """Sum of the epochs' `seconds`; None where an epoch has none, or there are no epochs."""
-    seconds = [line.get("seconds") for line in epochs_log]
-    return float(sum(seconds)) if seconds and all(isinstance(value, int | float) for value in seconds) else None
 
 
 def read_predictions(path: str) -> Predictions:

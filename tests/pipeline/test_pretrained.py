@@ -78,6 +78,12 @@ def test_a_run_is_built_with_the_sizes_that_its_network_knows_of(model, sizes, t
     config = {"model": model, "num_classes": 3, "image_size": 32, "patch_size": 4}
     (tmp_path / "config.json").write_text(json.dumps(config | {"eval_view": {"preprocessing": shown}}))
     opened = pretrained.open_pretrained(str(tmp_path))
+    assert opened.run == str(tmp_path)
+    (tmp_path / "final.safetensors").rename(tmp_path / "best.safetensors")
+    assert pretrained.open_pretrained(str(tmp_path), str(tmp_path / "best.safetensors")).run == str(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "best.safetensors").rename(tmp_path / "elsewhere" / "best.safetensors")
+    assert pretrained.open_pretrained(str(tmp_path), str(moved)).run is None
     assert opened.kwargs == {"num_classes": 3} | sizes
     assert opened.view_record["image_size"] == 32
     assert opened.network(torch.zeros(1, 3, 32, 32)).shape == (1, 3)

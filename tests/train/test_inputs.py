@@ -16,10 +16,15 @@ GRID, SIDE, B, C, P = 4, 32, 4, 6, 3
 VIEW = View("full", SIDE, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def prepared(batch: dict, seed: int = 0, kept: int = 7, **recipe):
+def prepared(batch: dict, seed: int = 0, kept: int = 7, online=None, **recipe):
     recipe = Recipe(epochs=1, batch_size=B, lr=1e-3, smoothing=0.1, **recipe)
     run = SimpleNamespace(
-        online=None, eval_view=VIEW, grid=GRID, image_size=SIDE, recipe=recipe, config={"seed": seed, "num_classes": C}
+        online=online,
+        eval_view=VIEW,
+        grid=GRID,
+        image_size=SIDE,
+        recipe=recipe,
+        config={"seed": seed, "num_classes": C},
     )
     prepare = Preparation(run, "cpu", of_tokens=True)
     return prepare(batch, step=3, rank=0, kept=kept), prepare._mix(3, 0)
@@ -89,6 +94,28 @@ def test_mixtoken_leaves_images_and_keeps_the_best_of_the_mixed_cells():
             mixed = torch.where(inputs.swapped_N, batch["rank"][B - 1 - b], batch["rank"][b]).tolist()
             best = sorted(range(GRID**2), key=lambda cell: (mixed[cell], cell))[:7]
             assert inputs.kept_BK[b].tolist() == sorted(best)
+
+
+class BrightestCells:
+    """An online selector that keeps the brightest cells of the images that it is shown."""
+
+    def to(self, device):
+        return self
+
+    def choose(self, images, mean, std, grid, kept):
+        brightness = torch.nn.functional.avg_pool2d(images.mean(1), SIDE // grid).flatten(1)
+        return brightness.topk(kept).indices.sort().values
+
+
+@pytest.mark.parametrize("mixing", [{"mix_token": 1.0}, {"cutmix": 1.0}], ids=["mix-token", "cutmix"])
+def test_an_online_selector_chooses_by_what_each_token_shows(mixing):
+    batch = a_batch(ranks=False)
+    plain = prepared(batch)[0].images
+    for seed in range(4):
+        inputs, mix = prepared(batch, seed, online=BrightestCells(), **mixing)
+        shown = plain if mix is None else mix.images(plain)
+        assert torch.equal(inputs.kept_BK, BrightestCells().choose(shown, None, None, GRID, 7))
+        assert torch.equal(inputs.images, plain if "mix_token" in mixing else shown)
 
 
 def test_the_loss_is_that_of_the_class_and_of_the_tokens():

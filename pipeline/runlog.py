@@ -1,0 +1,36 @@
+"""The log of a run, one line per epoch in metrics.jsonl, read back."""
+
+import json
+from typing import Any
+
+from vit_tickets.pipeline import files
+from vit_tickets.pipeline.errors import UserError
+
+METRICS = "metrics.jsonl"
+
+
+def read_log(run: str) -> list[dict[str, Any]]:
+    """Lines of RUN/metrics.jsonl in order of epochs, the last of each epoch (a resumed run may repeat one).
+
+    Empty without the file. A last line that was cut off is left out; raises UserError for any other malformed one.
+    """
+    path = files.join(run, METRICS)
+    if not files.exists(path):
+        return []
+    *whole, rest = files.read_bytes(path).split(b"\n")
+    lines = {}
+    for number, text in enumerate([*whole, rest], start=1):
+        try:
+            line = json.loads(text) if text.strip() else None
+            if line is not None:
+                lines[int(line["epoch"])] = line
+        except (ValueError, KeyError, TypeError):
+            if number <= len(whole):
+                raise UserError(f"{path}, line {number}: expected a JSON object with an epoch") from None
+    return [lines[epoch] for epoch in sorted(lines)]
+
+
+def training_seconds(epochs_log: list[dict[str, Any]]) -> float | None:
+    """Sum of the epochs' `seconds`; None where an epoch has none, or there are no epochs."""
+    seconds = [line.get("seconds") for line in epochs_log]
+    return float(sum(seconds)) if seconds and all(isinstance(value, int | float) for value in seconds) else None
