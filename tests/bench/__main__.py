@@ -2,8 +2,8 @@
 
 import argparse
 
-from . import labels, loader, occlusion, online, selection, step
-from .harness import Finding, Options
+from . import labels, loader, occlusion, online, selection, startup, step
+from .harness import Duration, Finding, Options
 from .report import headline, machine, table, write_json
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "occlusion": occlusion.run,
     "loader": loader.run,
     "online": online.run,
+    "startup": startup.run,
 }
 
 
@@ -39,7 +40,7 @@ def main(args: list[str] | None = None) -> None:
         write_json(chosen.json, record, findings)
 
 
-def summarise(findings: dict[str, list[Finding]]) -> None:
+def summarise(findings: dict[str, list[Finding | Duration]]) -> None:
     """How many targets were reached; a missed one is no error, for the machine may have been busy."""
     verdicts = [finding.reached for found in findings.values() for finding in found if finding.reached is not None]
     print(f"\n{sum(verdicts)} of {len(verdicts)} targets reached")

@@ -83,6 +83,15 @@ def selection(shape: Shape, stages: tuple[int, ...], plan: tuple[int, ...]) -> i
     return total + (T + 1) * D * D + T * D
 
 
+def until_identified(shape: Shape, stage: int) -> int:
+    """What every selection begins with, whatever it keeps: up to the identification in block `stage`, its scores
+    included; where that is the last stage, nothing else follows and this is more than what is done."""
+    patches = shape.num_patches
+    scores = (patches + shape.num_prefix) * shape.width
+    before = (stage - 1) * (attention(shape, patches) + mlp(shape, patches))
+    return embedding(shape, patches) + before + attention(shape, patches) + scores
+
+
 def pruned_forward(shape: Shape, stages: tuple[int, ...], plan: tuple[int, ...]) -> int:
     """The authors' selector: token identification on the way, and on to the classifier."""
     total, patches, kept = embedding(shape, shape.num_patches), shape.num_patches, dict(zip(stages, plan, strict=True))

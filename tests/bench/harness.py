@@ -68,6 +68,26 @@ class Finding:
         return None if self.target is None else self.ratio.median >= self.target
 
 
+@dataclass(frozen=True)
+class Duration:
+    """Seconds that something may take: `turns` on the wall, and at most `limit_s`, or None for information.
+
+    The one thing that is not a ratio: on a busy machine it says little.
+    """
+
+    what: str
+    turns: list[float]
+    limit_s: float | None = None
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.turns)
+
+    @property
+    def reached(self) -> bool | None:
+        return None if self.limit_s is None else self.median_s <= self.limit_s
+
+
 def take_turns(
     contestants: dict[str, Callable[[], object]],
     runs: int,

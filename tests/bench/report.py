@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .harness import Finding, Ratio, cores, median_wall_s
+from .harness import Duration, Finding, Ratio, cores, median_wall_s
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow")
 HEADER = ("what", "ours", "baseline", "ratio", "min .. max", "by CPU time", "arithmetic", "of it", "target", "")
@@ -51,35 +51,44 @@ def headline(record: dict[str, Any]) -> str:
     )
 
 
-def table(findings: Iterable[Finding]) -> str:
+def table(findings: Iterable[Finding | Duration]) -> str:
     """One line per finding; times are medians of one turn, ratios medians over the rounds (ours is so much faster)."""
     rows = [HEADER]
     for finding in findings:
-        ratio, limit = finding.ratio, finding.arithmetic
-        rows.append(
-            (
-                finding.what,
-                f"{finding.ours} {_duration(median_wall_s(finding.ours_turns))}",
-                f"{finding.baseline} {_duration(median_wall_s(finding.baseline_turns))}",
-                f"{ratio.median:.3f}",
-                f"{ratio.least:.3f} .. {ratio.most:.3f}",
-                f"{finding.cpu_ratio.median:.3f}",
-                f"{limit:.3f}" if limit else "-",
-                f"{ratio.median / limit:.1%}" if limit else "-",
-                f"{finding.target:.3f}" if finding.target else "-",
-                {True: "reached", False: "MISSED", None: ""}[finding.reached],
-            )
-        )
+        cells = _of_duration(finding) if isinstance(finding, Duration) else _of_ratio(finding)
+        rows.append((finding.what, *cells, {True: "reached", False: "MISSED", None: ""}[finding.reached]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _of_ratio(finding: Finding) -> tuple[str, ...]:
+    ratio, limit = finding.ratio, finding.arithmetic
+    return (
+        f"{finding.ours} {_duration(median_wall_s(finding.ours_turns))}",
+        f"{finding.baseline} {_duration(median_wall_s(finding.baseline_turns))}",
+        f"{ratio.median:.3f}",
+        f"{ratio.least:.3f} .. {ratio.most:.3f}",
+        f"{finding.cpu_ratio.median:.3f}",
+        f"{limit:.3f}" if limit else "-",
+        f"{ratio.median / limit:.1%}" if limit else "-",
+        f"{finding.target:.3f}" if finding.target else "-",
+    )
+
+
+def _of_duration(finding: Duration) -> tuple[str, ...]:
+    spread = f"{_duration(min(finding.turns))} .. {_duration(max(finding.turns))}"
+    limit = "-" if finding.limit_s is None else f"< {_duration(finding.limit_s)}"
+    return _duration(finding.median_s), "-", "-", spread, "-", "-", "-", limit
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
 
 
-def as_record(finding: Finding) -> dict[str, Any]:
+def as_record(finding: Finding | Duration) -> dict[str, Any]:
     """A finding as plain values, every turn included."""
+    if isinstance(finding, Duration):
+        return asdict(finding) | {"median_s": finding.median_s, "reached": finding.reached}
 
     def ratio(values: Ratio) -> dict[str, float]:
         return {name: round(value, 4) for name, value in asdict(values).items()}
@@ -91,7 +100,7 @@ def as_record(finding: Finding) -> dict[str, Any]:
     }
 
 
-def write_json(path: str, record: dict[str, Any], findings: dict[str, list[Finding]]) -> None:
+def write_json(path: str, record: dict[str, Any], findings: dict[str, list[Finding | Duration]]) -> None:
     """The machine's record and all findings, by the name of their benchmark."""
     benchmarks = {name: [as_record(finding) for finding in found] for name, found in findings.items()}
     Path(path).write_text(json.dumps({"machine": record, "benchmarks": benchmarks}, indent=2) + "\n")

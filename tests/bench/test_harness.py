@@ -13,7 +13,7 @@ from vit_tickets.pipeline.patches import Budget
 from vit_tickets.train.models import SparseLVViT, SparseViT
 
 from . import arithmetic
-from .harness import Finding, Ratio, Timing, arithmetic_threads, fastest, pairwise, take_turns
+from .harness import Duration, Finding, Ratio, Timing, arithmetic_threads, fastest, pairwise, take_turns
 from .report import HEADER, headline, machine, table, write_json
 
 DEIT_SMALL = arithmetic.Shape(196, 1, 768, 384, 1536, 12, 1000)
@@ -74,6 +74,13 @@ def test_arithmetic_of_deit_small(sparsity, select, train):
     assert arithmetic.training_step(DEIT_SMALL) / step == pytest.approx(train, abs=2e-3)
 
 
+def test_arithmetic_of_three_sparsities_in_one_pass():
+    plans = [Budget(sparsity).stage_counts(DEIT_SMALL.num_patches, len(STAGES)) for sparsity in (0.27, 0.488, 0.75)]
+    alone = [arithmetic.selection(DEIT_SMALL, STAGES, plan) for plan in plans]
+    together = sum(alone) - 2 * arithmetic.until_identified(DEIT_SMALL, STAGES[0])
+    assert together / alone[0] == pytest.approx(1.83, abs=5e-3)
+
+
 @pytest.fixture(scope="module")
 def network() -> VisionTransformer:
     return registry.create_model("deit_micro").eval()
@@ -88,6 +95,10 @@ def test_operation_counts_are_what_torch_counts(network):
     stages, plan = (2, 4), (20, 9)
     selected = arithmetic.counted(lambda: vit.identify_tokens(network, images, stages, [plan]))
     assert 2 * arithmetic.selection(shape, stages, plan) == selected
+    plans = [plan, (18, 5)]
+    both = arithmetic.counted(lambda: vit.identify_tokens(network, images, stages, plans))
+    alone = sum(arithmetic.selection(shape, stages, plan) for plan in plans)
+    assert both == 2 * (alone - arithmetic.until_identified(shape, stages[0]))
     trained = arithmetic.counted(lambda: SparseViT(network)(images, kept_BK).sum().backward())
     assert 2 * arithmetic.training_step(shape, 9) == trained
 
@@ -131,12 +142,17 @@ def test_table_and_json(tmp_path):
         Finding("select", "rank", "plain", turns_of(0.002, 0.004), turns_of(0.003, 0.006), 1.6, 1.4),
         Finding("select", "rank", "slower", turns_of(2, 4), turns_of(3, 8)),
     ]
+    findings += [Duration("help", [0.3, 0.2, 0.9], 0.4), Duration("fixed", [7.0], 6.0)]
     lines = table(findings).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert all(name in lines[0] for name in HEADER)
     assert "1.500" in lines[1]
     assert "93.8%" in lines[1]
     assert lines[1].rstrip().endswith("reached")
+    assert "300.0 ms" in lines[3]
+    assert "< 400.0 ms" in lines[3]
+    assert lines[3].rstrip().endswith("reached")
+    assert lines[4].rstrip().endswith("MISSED")
 
     record = machine()
     assert record["versions"]["torch"] in headline(record)
@@ -146,3 +162,4 @@ def test_table_and_json(tmp_path):
     assert written["machine"]["cores"] >= 1
     assert written["benchmarks"]["selection"][0]["ratio"] == {"median": 1.5, "least": 1.5, "most": 1.5}
     assert written["benchmarks"]["selection"][1]["ours_turns"][1]["wall_s"] == 4
+    assert written["benchmarks"]["selection"][2]["median_s"] == 0.3
