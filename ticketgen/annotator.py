@@ -84,8 +84,18 @@ class Annotator(Network):
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             logits = cell_logits(self.network, self.normalise(images))
-        classes, values = best(logits.float(), self.spec.places)
+        classes, values = above_the_rest(logits.float(), self.spec.places)
         return classes.cpu().numpy().astype(np.uint16), values.half().cpu().numpy()
+
+
+def above_the_rest(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
+    """`best`, with values less the mean of the classes that are left out, for which 0 then stands: softmax does not
+    change, and a class with a negative logit is not overtaken by one that was left out."""
+    indices, values = best(logits, places)
+    left_out = logits.shape[-1] - places
+    if not left_out:
+        return indices, values
+    return indices, values - (logits.sum(-1, keepdim=True) - values.sum(-1, keepdim=True)) / left_out
 
 
 def best(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps
 from vit_tickets.pipeline.manifests import read_metadata
 from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.ticketgen.annotator import Annotator, best, default_annotator, open_annotator
+from vit_tickets.ticketgen.annotator import Annotator, above_the_rest, best, default_annotator, open_annotator
 from vit_tickets.ticketgen.label_job import label_samples
 from vit_tickets.ticketgen.work import Settings
 
@@ -97,7 +97,8 @@ def test_maps_are_those_of_plain_torch_and_pillow(weights, packed):
                 logits = network.head.fc(features[:, cell // 3, cell % 3]).tolist()
             order = sorted(range(9), key=lambda c: (-logits[c], c))[:5]
             assert row.classes[cell].tolist() == order
-            assert row.logits[cell] == pytest.approx([logits[c] for c in order], rel=2e-3, abs=2e-3)
+            others = sum(logits[c] for c in range(9) if c not in order) / 4
+            assert row.logits[cell] == pytest.approx([logits[c] - others for c in order], rel=2e-3, abs=2e-3)
         assert row.key == sample.key
     assert rows[0].classes.dtype == np.uint16
     assert rows[0].logits.dtype == np.float16
@@ -107,6 +108,22 @@ def test_ties_go_to_the_lower_class():
     indices, values = best(torch.tensor([[[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]]]), 4)
     assert indices.tolist() == [[[1, 2, 4, 3], [0, 1, 2, 3]]]
     assert values.tolist() == [[[3.0, 3.0, 3.0, 2.0], [0.0] * 4]]
+
+
+@pytest.mark.parametrize(("num_classes", "places"), [(10, 5), (5, 5), (2, 2)])
+def test_a_class_that_was_left_out_is_no_better_than_those_that_were_not(num_classes, places):
+    logits = torch.randn(3, 4, num_classes, generator=torch.Generator().manual_seed(0)) - 3  # most of them negative
+    indices, values = above_the_rest(logits, places)
+    assert torch.equal(indices, best(logits, places)[0])
+    restored = torch.zeros_like(logits).scatter_(-1, indices, values)
+    assert torch.equal(restored.argmax(-1), logits.argmax(-1))
+    left_out = torch.ones_like(logits, dtype=torch.bool).scatter_(-1, indices, False)
+    shift = (logits - restored).gather(-1, indices)
+    assert torch.allclose(shift, shift[..., :1].expand_as(shift), atol=1e-5)
+    if places < num_classes:
+        mean = (logits * left_out).sum(-1, keepdim=True) / (num_classes - places)
+        assert torch.allclose(shift[..., :1], mean, atol=1e-5)
+        assert (values > 0)[..., 0].all()
 
 
 @pytest.mark.parametrize(("num_classes", "places", "spread"), [(5, 5, 3), (1000, 5, 300), (40, 3, 1000), (2, 1, 1)])
@@ -122,7 +139,7 @@ def test_the_best_are_the_first_of_a_stable_sort(num_classes, places, spread):
 def test_numbers_beyond_float16_fail_and_name_the_image(weights, packed):
     spec = open_annotator("test_nfnet", weights(9), image_size=64)
     annotator = Annotator(spec)
-    annotator.network.head.fc.bias.data.fill_(1e6)
+    annotator.network.head.fc.weight.data.mul_(1e12)
     dataset = Dataset.open(packed)
     samples = read_shard(dataset.path_of(dataset.shards("val")[0]))
     with pytest.raises(UserError, match="expected finite logits within float16, found inf"):
