@@ -61,7 +61,7 @@ def generate(
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.ticketgen import engines, job
-    from vit_tickets.ticketgen.driver import stoppable
+    from vit_tickets.ticketgen.driver import stoppable_job
     from vit_tickets.ticketgen.selector import open_selector
     from vit_tickets.ticketgen.work import Settings
 
@@ -94,7 +94,7 @@ def generate(
         **given, crop_ranks=crop_ranks,
     )  # fmt: skip
     engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
-    with stoppable(overwrite) as summary:
+    with stoppable_job(overwrite) as summary:
         job.run(request, engine_of, summary=summary)
     shown = request.view_of(chosen[0])
     for budget, folder in zip(budgets, outs, strict=True):

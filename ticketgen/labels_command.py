@@ -46,7 +46,7 @@ def labels(
     from vit_tickets.pipeline.labels import labels_name
     from vit_tickets.ticketgen import engines, label_job
     from vit_tickets.ticketgen.annotator import default_annotator, open_annotator
-    from vit_tickets.ticketgen.driver import stoppable
+    from vit_tickets.ticketgen.driver import stoppable_job
     from vit_tickets.ticketgen.work import Settings
 
     opened = open_or_build(dataset)
@@ -64,7 +64,7 @@ def labels(
     folder = out or labels_name(opened.name, spec.model)
     request = label_job.LabelRequest(opened, spec, folder, chosen, settings, precision, overwrite)
     engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
-    with stoppable(overwrite) as summary:
+    with stoppable_job(overwrite) as summary:
         label_job.run(request, engine_of, summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
     done = f"{summary.images:,} images labelled in {summary.seconds:.0f} s, {summary.errors} with errors"

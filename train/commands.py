@@ -7,6 +7,7 @@ import click
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import MAX_PIXELS
+from vit_tickets.pipeline.stopping import stoppable
 from vit_tickets.train.options import NOT_NEGATIVE, recipe_options
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -258,7 +259,8 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
     """Score RUN on val: with all patches (dense), with tickets (lt), with random subsets (rc).
 
     All three see the manifest's view. Without --tickets a run uses the manifest it was trained with; a dense run that
-    is to be compared needs --tickets too. Instead of a run, plain weights can be scored.
+    is to be compared needs --tickets too. Instead of a run, plain weights can be scored. Predictions are written when
+    all are there: interrupted, it starts anew.
 
     \b
     vit-tickets evaluate runs/imagenet-deit_small-lt-s0.27-seed0
@@ -266,21 +268,22 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
     vit-tickets evaluate --dataset data/imagenet --model deit_small --on dense --out evals/deit_small
     """
     yield_while_waiting()
-    from vit_tickets.train import scoring
-    from vit_tickets.train.distributed import world
-
     if (run is None) == (dataset is None):
         raise UserError("expected either a RUN, or --dataset with --model")
-    with world(device) as here:
-        if run is not None:
-            subject = scoring.open_run(run, tickets, split, out)
-        else:
-            if model is None or out is None:
-                raise UserError("--dataset needs --model, and --out for the predictions")
-            subject = scoring.open_weights(dataset, split, model, weights, tickets, out)
-        wanted = on.split(",") if on else scoring.default_on(subject)
-        workers = default_workers(1) if workers is None else workers
-        top1 = scoring.score(subject, wanted, view, here.device, workers)
+    with stoppable(lambda: "predictions are written at the end, the same command starts anew"):
+        from vit_tickets.train import scoring
+        from vit_tickets.train.distributed import world
+
+        with world(device) as here:
+            if run is not None:
+                subject = scoring.open_run(run, tickets, split, out)
+            else:
+                if model is None or out is None:
+                    raise UserError("--dataset needs --model, and --out for the predictions")
+                subject = scoring.open_weights(dataset, split, model, weights, tickets, out)
+            wanted = on.split(",") if on else scoring.default_on(subject)
+            workers = default_workers(1) if workers is None else workers
+            top1 = scoring.score(subject, wanted, view, here.device, workers)
     for how, percent in top1.items():
         click.echo(f"{subject.folder}: {percent:.2f}% top-1 on {how}, {subject.images:,} images of {split}")
 
