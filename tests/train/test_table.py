@@ -24,6 +24,7 @@ from tests.soak.data import write_dataset
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import state_sha256
 from vit_tickets.train import paper, steps, table_rendering
@@ -446,8 +447,8 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
     assert done.exit_code == 0, done.output
     first, tickets, *others = done.stdout.splitlines()
     assert first == f"{out}: deit_micro, swin_t on data, 2 rows; 0 of 15 steps done already"
-    generate = f"vit-tickets generate {numbered_data} --keep-rate 0.9 --device cpu --out {out}/tickets/r0.9"
-    assert tickets == f"[1/15] tickets keep rate 0.9: {generate}"
+    generate = f"vit-tickets generate {numbered_data} --keep-rate 0.9 --selector {DEFAULT_SELECTOR} --device cpu"
+    assert tickets == f"[1/15] tickets keep rate 0.9: {generate} --out {out}/tickets/r0.9"
     assert others[0].endswith(
         f"--out {out}/runs/data-deit_micro-dense-seed0 --resume --epochs 1 --limit 8 --device cpu"
     )
@@ -468,7 +469,7 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
         (("--models", ","), "expected a comma-separated list of models"),
         (("--labels", "dm_nfnet_f6"), "--labels is for models that classify every token (lvvit_small), found only"),
         (("--keep-rate", ".9", "--sparsity", ".5"), "expected --sparsity or --keep-rate, found both"),
-        (("--selector", "deit_tiny"), 'than was asked for: selector: expected "deit_tiny", found null'),
+        (("--selector", "deit_tiny"), f'selector: expected "deit_tiny", found "{DEFAULT_SELECTOR}"'),
         (("--", "--limit", 9), "than was asked for: train.limit: expected 9, found 8"),
     ],
 )
