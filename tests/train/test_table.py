@@ -413,21 +413,21 @@ def test_a_row_holds_our_figures_and_the_papers(one):
     assert (record["missing"], record["warnings"]) == ([], [])
 
 
-def test_a_model_that_cannot_drop_patches_has_two_verdicts_and_the_papers_dashes(tmp_path):
+def test_a_model_that_cannot_drop_patches_has_two_verdicts_and_figures_that_the_paper_lacks(tmp_path):
     asked = request(tmp_path, budgets={"swin_t": (R9,)}, seeds=2)
     text = table_rendering.write(str(tmp_path), "d", rows(asked, plan(asked), lambda *cell: RIGHT[cell]))
     row = text.splitlines()[1]
-    assert "90.00 ± 0.00 (2) / 81.2  90.50 ± 0.00 (2) / -  80.00 ± 0.00 (2) / 80.95" in row
+    assert "90.00 ± 0.00 (2) / 81.2  90.50 ± 0.00 (2)  80.00 ± 0.00 (2) / 80.95" in row
     assert row.endswith("  LT loses / LT wins")
     assert table_rendering.TWO_VERDICTS in text
     assert "the paper's verdict (tested on whole images): LT loses" in text
     assert "Swin's random runs are trained on occluded images here" in text
 
 
-def test_what_the_paper_lacks_is_a_dash_and_what_is_not_above_chance_is_said(tmp_path):
+def test_what_the_paper_lacks_stands_alone_and_what_is_not_above_chance_is_said(tmp_path):
     asked = request(tmp_path, budgets={"deit_s": (R9,)})
     text = table_rendering.write(str(tmp_path), "d", rows(asked, plan(asked), lambda *_: 50))
-    assert "deit_small  0.9        25.0 / -    27 of 36  25.00 / -  25.00 / -" in text
+    assert "deit_small  0.9        25.0        27 of 36  25.00     25.00      25.00" in text
     assert "dense on dense is not above chance (25%)" in text
 
 
