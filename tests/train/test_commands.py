@@ -226,7 +226,7 @@ def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monke
             "expected a model with logits for tokens for --labels, such as lvvit_small, found deit_micro",
         ),
         (("train", "DATA", "--model", "deit_micro", "--path", "lt"), "path lt needs --tickets MANIFEST"),
-        (("train", "DATA", "--model", "deit_nano", "--path", "dense"), "found 'deit_nano'"),
+        (("train", "DATA", "--model", "deit_smal", "--path", "dense"), "found 'deit_smal'; did you mean deit_small?"),
         (("train", "/nowhere", "--model", "deit_micro", "--path", "dense"), "found no dataset.json in /nowhere"),
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", "--image-size", 25, "--patch-size", 4), "25"),
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", *SMALL, "--batch-size", 999), "found 62 images"),
