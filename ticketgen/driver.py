@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.manifests import PER_SHARD, difference, read_metadata, read_table
 from vit_tickets.pipeline.shards import Dataset
@@ -60,7 +59,7 @@ class Engine(Protocol):
     name: str
     device: str
 
-    def run(self, tasks: list[Task], bar: tqdm) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
         """Every task exactly once, in any order; moves `bar` by images and counts errors in `bar.errors`."""
 
 
@@ -205,7 +204,7 @@ class Job:
         )  # fmt: skip
 
 
-class _ErrorBar(tqdm):
+class _ErrorBar(Bar):
     """A progress bar over images that also shows how many of them have an error."""
 
     errors = 0
