@@ -7,8 +7,9 @@ import click
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import MAX_PIXELS
+from vit_tickets.pipeline.sections import SectionedCommand
 from vit_tickets.pipeline.stopping import stoppable
-from vit_tickets.train.options import NOT_NEGATIVE, recipe_options
+from vit_tickets.train.options import NOT_NEGATIVE, RECIPE_SECTIONS, recipe_options
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 TICKETS_HELP = "The manifest, as written by `vit-tickets generate`."
@@ -17,8 +18,16 @@ workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
 )
 
+# Headings of `train --help`, and the first option below each.
+SECTIONS = {
+    "What to train": "model",
+    "Tickets": "tickets",
+    **RECIPE_SECTIONS,
+    "Run": "out",
+}
 
-@click.command()
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("dataset")
 @click.option(
     "--model",
@@ -33,8 +42,25 @@ workers_option = click.option(
     help="What to train on: tickets, random subsets, everything, or everything at the ticket's number of patches. "
     "selector: fine-tune dense weights (--init) with token pruning on, for `generate --selector RUN`.",
 )
+@click.option("--init", help="Start from these weights (a file or a finished run) instead of random ones.")
+@click.option(
+    "--labels",
+    help="Label maps, as written by `vit-tickets labels`, for models that classify every token (lvvit_small). "
+    "[default: the class label stands for every token]",
+)
 @click.option(
     "--tickets", help=f"{TICKETS_HELP} Or online: --selector runs on every batch, as in the authors' programs."
+)
+@click.option(
+    "--sparsity",
+    type=float,
+    help="Another budget than the manifest's, read off its ranks.  [default: the manifest's, or 0.27]",
+)
+@click.option("--keep-rate", type=float, help="The same as a share kept per stage.")
+@click.option(
+    "--match-patches",
+    is_flag=True,
+    help="Train lt or rc for ceil(E N / k) epochs: as many patches as a dense run of E epochs sees.",
 )
 @click.option("--selector", help="Of --tickets online: a timm ViT or a finished run.")
 @click.option("--weights", help="Of --selector: a file instead of the hub's weights.")
@@ -45,30 +71,6 @@ workers_option = click.option(
     show_default=True,
     help="With --tickets online: run the selector to its end, as the authors do, or only to the last identification "
     "(the same tickets).",
-)
-@click.option(
-    "--labels",
-    help="Label maps, as written by `vit-tickets labels`, for models that classify every token (lvvit_small). "
-    "[default: the class label stands for every token]",
-)
-@click.option(
-    "--sparsity",
-    type=float,
-    help="Another budget than the manifest's, read off its ranks.  [default: the manifest's, or 0.27]",
-)
-@click.option("--keep-rate", type=float, help="The same as a share kept per stage.")
-@click.option("--out", help="The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]")
-@click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
-@overwrite_option
-@click.option("--init", help="Start from these weights (a file or a finished run) instead of random ones.")
-@click.option(
-    "--match-patches",
-    is_flag=True,
-    help="Train lt or rc for ceil(E N / k) epochs: as many patches as a dense run of E epochs sees.",
-)
-@recipe_options
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
 )
 @click.option("--mask-seed", type=int, help="Of the random subsets.  [default: the seed]")
 @click.option(
@@ -96,6 +98,13 @@ workers_option = click.option(
     is_flag=True,
     help="Of lvvit_small: occlude dropped patches before the stem, whose convolutions otherwise let their border into "
     "the patches that are kept.",
+)
+@recipe_options
+@click.option("--out", help="The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
+@overwrite_option
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
 )
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
 @click.option(
