@@ -133,7 +133,9 @@ labels-once: $(READY) $(PACKED) $(DIGITS_SELECTOR)/final.safetensors
 .PHONY: labels-once
 
 model-exists: $(READY)
-	$(if $(filter $(MODEL),$(KNOWN_MODELS)),@:,@$(BIN)/python -c "import sys; import timm; sys.exit(not timm.is_model('$(MODEL)') and 'MODEL: timm has no $(MODEL)')")
+	@$(if $(filter $(MODEL),$(KNOWN_MODELS)),:,$(BIN)/python -c "import sys; \
+	  from vit_tickets.pipeline.registry import model_fault; \
+	  fault = model_fault('$(MODEL)'); sys.exit(fault and 'MODEL: ' + fault)")
 .PHONY: model-exists
 
 recipe-exists: $(READY)

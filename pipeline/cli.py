@@ -7,8 +7,8 @@ import click
 COMMANDS = {
     "pack": ("vit_tickets.pipeline.commands:pack", "Write images as a dataset of WebDataset shards."),
     "generate": ("vit_tickets.ticketgen.commands:generate", "Select every image's ticket, once per dataset."),
-    "labels": ("vit_tickets.ticketgen.labels_command:labels", "Write every image's label map, for token labels."),
-    "inspect": ("vit_tickets.pipeline.commands:inspect", "Summarise a manifest; draw tickets on images."),
+    "labels": ("vit_tickets.ticketgen.labels_command:labels", "Write training images' label maps, for token labels."),
+    "inspect": ("vit_tickets.pipeline.commands:inspect", "Summarise a manifest or label maps; draw tickets on images."),
     "verify": ("vit_tickets.pipeline.commands:verify", "Check a dataset, manifest or label maps against the contract."),
     "train": ("vit_tickets.train.commands:train", "Train on tickets, random subsets or whole images."),
     "evaluate": (

@@ -62,17 +62,18 @@ def pack(source, dataset, split, shard_size, shorter_side, quality, in_place, ov
 @click.option("--gallery", metavar="FILE.png", help="Draw images with their tickets, random counterparts and scores.")
 @click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="How many --gallery shows.")
 def inspect(manifest, split, dataset, gallery, images):
-    """Summarise the tickets in the folder MANIFEST, split by split.
+    """Summarise the tickets, or label maps, in the folder MANIFEST, split by split.
 
     Says how many images have a ticket, which selector chose how many patches, where in the image they lie, and how
     far they overlap their random counterparts. --gallery draws a contact sheet: image, ticket, random counterpart and
-    score, dropped patches faded.
+    score, dropped patches faded. Of label maps: which annotator saw how many cells, and how sure it is of them.
 
     \b
     vit-tickets inspect manifests/digits-deit_micro-s0.75
     vit-tickets inspect manifests/digits-deit_micro-s0.75 --split val --dataset data/digits --gallery val.png
+    vit-tickets inspect manifests/labels/digits-deit_micro
     """
-    from vit_tickets.pipeline import files, labels, summary
+    from vit_tickets.pipeline import files, labels, summary, summary_labels
     from vit_tickets.pipeline.gallery import write_gallery
     from vit_tickets.pipeline.manifests import Manifest
     from vit_tickets.pipeline.shards import Dataset
@@ -80,9 +81,12 @@ def inspect(manifest, split, dataset, gallery, images):
     if gallery and not dataset:
         raise UserError("--gallery draws pixels, which a manifest does not hold: expected --dataset DATASET")
     if files.exists(files.join(manifest, labels.INDEX)):
-        raise UserError(
-            f"expected a manifest of tickets, found label maps in {manifest}; `vit-tickets verify` reads them"
-        )
+        if gallery:
+            raise UserError(f"--gallery draws tickets: expected a manifest, found label maps in {manifest}")
+        maps = labels.LabelMaps.open(manifest)
+        for line in summary_labels.describe(maps, [split] if split else maps.splits):
+            click.echo(line)
+        return
     opened = Manifest.open(manifest)
     shown = [split] if split else opened.splits
     for line in summary.describe_manifest(opened, shown):

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
-from tqdm import tqdm
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import UndecodableImage, shrink
 from vit_tickets.pipeline.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
@@ -70,7 +70,7 @@ def pack(
     unshrunk: list[str] = []
     for split_name, part in chosen.items():
         files.remove_leftovers(files.join(root, split_name))
-        with tqdm(total=len(part), desc=f"pack {split_name}", unit="img", disable=not progress) as bar:
+        with Bar(total=len(part), desc=f"pack {split_name}", unit="img", disable=not progress) as bar:
             samples = _in_order(part, shard_size, root)
             samples = _labelled(samples, part.classes, classes, source)
             if shorter_side:

@@ -1,5 +1,6 @@
 """Networks by name: timm's, and ours, which are registered with timm when this module is imported."""
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import nn
 
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.lvvit import LVViT
-from vit_tickets.pipeline.names import MODELS, timm_name
+from vit_tickets.pipeline.names import ABBREVIATIONS, MODELS, timm_name
 from vit_tickets.pipeline.resnet import CifarResNet
 
 CIFAR_DEPTHS = (20, 32, 44, 56, 110)
@@ -88,11 +89,19 @@ def _build(name: str, network: type[nn.Module], pretrained: bool, args: dict, kw
     return model
 
 
+def model_fault(model: str) -> str | None:
+    """What is wrong with the full or short name `model`, and the most similar one; None where there is one."""
+    if timm.is_model(timm_name(model)):
+        return None
+    fault = f"expected {', '.join(MODELS)} or another model of timm {timm.__version__}, found {model!r}"
+    similar = difflib.get_close_matches(model, [*MODELS, *ABBREVIATIONS, *timm.list_models()], n=1)
+    return f"{fault}; did you mean {similar[0]}?" if similar else fault
+
+
 def check_model(model: str) -> None:
     """Raise UserError where there is no model of that full or short name."""
-    if not timm.is_model(timm_name(model)):
-        short = ", ".join(MODELS)
-        raise UserError(f"expected {short} or another model of timm {timm.__version__}, found {model!r}")
+    if fault := model_fault(model):
+        raise UserError(fault)
 
 
 def create_model(model: str, **kwargs) -> nn.Module:

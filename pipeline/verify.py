@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from vit_tickets.pipeline import files, manifests
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.crops import stored_crops
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import SUFFIXES
@@ -42,9 +42,7 @@ def verify_dataset(root: str, progress: bool = False) -> Iterator[str]:
         if (found := recorded[split].get("samples")) != total:
             yield f"{INDEX}: {split}: expected {total} samples, the sum of its shards, found {found}"
         keys: set[str] = set()
-        for shard in tqdm(
-            shards, desc=f"verify {split}", unit="shard", leave=False, disable=None if progress else True
-        ):
+        for shard in Bar(shards, desc=f"verify {split}", unit="shard", leave=False, disable=None if progress else True):
             yield from _check_shard(dataset, shard, keys)
         for folder in sorted({shard.file.rpartition("/")[0] for shard in shards} or {split}):
             tars = [name for name in visible(files.join(root, folder)) if name.endswith(".tar")]

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from vit_tickets.pipeline import files, manifests
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.shards import Dataset, Shard, parse_label, read_members
 from vit_tickets.pipeline.verify_findings import Tally
@@ -92,7 +92,7 @@ def _check_split(
     entries: set[str] = set()
     samples = errors = 0
     complete = not missing and not surplus
-    for stem in tqdm(stems, desc=f"verify {split}", unit="file", leave=False, disable=None if progress else True):
+    for stem in Bar(stems, desc=f"verify {split}", unit="file", leave=False, disable=None if progress else True):
         tally = Tally(f"{split}/{stem}.parquet ")
         try:
             table, metadata = manifests.read_table(files.join(folder.root, split, f"{stem}.parquet"))

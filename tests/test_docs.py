@@ -164,3 +164,13 @@ def test_help_answers(name):
     done = CliRunner().invoke(main, [name, "--help"])
     assert done.exit_code == 0
     assert "Usage:" in done.output
+    for option in (option for parameter in command(name).params for option in parameter.opts if option[0] == "-"):
+        assert len(re.findall(rf"^  {option}\b(?!-)", done.output, flags=re.M)) == 1, option
+
+
+@pytest.mark.parametrize("name", ["generate", "train"])
+def test_long_help_stands_under_headings(name):
+    lines = CliRunner().invoke(main, [name, "--help"]).output.splitlines()
+    for heading, first in command(name).sections.items():
+        assert lines[lines.index(f"{heading}:") + 1].startswith(f"  --{first.replace('_', '-')}"), heading
+    assert "Options:" not in lines

@@ -4,13 +4,16 @@ import click
 
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.sections import SectionedCommand
 from vit_tickets.ticketgen.options import CPU_BATCH, engine_options
 
 GPU_BATCH = 256
 FORMATS = ("parquet", "webdataset")
+# Headings of `generate --help`, and the first option below each.
+SECTIONS = {"Tickets": "sparsity", "View": "view", "Output": "out", "Engine": "engine"}
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("dataset")
 @click.option("--sparsity", help="Share of patches to drop, or a comma-separated list.  [default: 0.27]")
 @click.option("--keep-rate", help="Instead: the share that each stage keeps, as the paper gives it (0.9); or a list.")
@@ -19,8 +22,8 @@ FORMATS = ("parquet", "webdataset")
     help="A timm ViT with a CLS token, or the folder of a run.  [default: deit_small, on digits its own dense run]",
 )
 @click.option("--weights", help="Weights of the selector: .safetensors or .pth.  [default: the hub's]")
-@click.option("--out", help="The manifest's folder.  [default: manifests/<dataset>-<selector>-s<S>]")
-@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
+@click.option("--stages", help="Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]")
+@click.option("--mask-seed", type=int, default=0, show_default=True, help="Of the random counterpart.")
 @click.option(
     "--view",
     default="auto",
@@ -33,12 +36,12 @@ FORMATS = ("parquet", "webdataset")
 @click.option("--crop-scale", type=float, help="Least share of the image's area in a crop.  [default: 0.08]")
 @click.option("--crop-flip", type=click.FloatRange(0, 1), help="Probability that a crop is mirrored.  [default: 0.5]")
 @click.option("--crop-ranks", is_flag=True, help="With crops:V: also store the rank of every crop's patches.")
+@click.option("--out", help="The manifest's folder.  [default: manifests/<dataset>-<selector>-s<S>]")
+@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
 @click.option("--format", "formats", default="parquet", show_default=True, help="parquet, or parquet,webdataset.")
-@engine_options("selector", GPU_BATCH)
 @click.option("--predictions", is_flag=True, help="Also store the selector's own class and confidence (a full pass).")
-@click.option("--stages", help="Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]")
-@click.option("--mask-seed", type=int, default=0, show_default=True, help="Of the random counterpart.")
 @overwrite_option
+@engine_options("selector", GPU_BATCH)
 def generate(
     dataset, sparsity, keep_rate, selector, weights, out, splits, view, crop_seed, crop_scale, crop_flip, crop_ranks,
     formats,
@@ -61,7 +64,7 @@ def generate(
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.ticketgen import engines, job
-    from vit_tickets.ticketgen.driver import stoppable
+    from vit_tickets.ticketgen.driver import stoppable_job
     from vit_tickets.ticketgen.selector import open_selector
     from vit_tickets.ticketgen.work import Settings
 
@@ -94,7 +97,7 @@ def generate(
         **given, crop_ranks=crop_ranks,
     )  # fmt: skip
     engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
-    with stoppable(overwrite) as summary:
+    with stoppable_job(overwrite) as summary:
         job.run(request, engine_of, summary=summary)
     shown = request.view_of(chosen[0])
     for budget, folder in zip(budgets, outs, strict=True):

@@ -3,20 +3,18 @@
 import contextlib
 import importlib.metadata
 import platform
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.manifests import PER_SHARD, difference, read_metadata, read_table
 from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.stopping import stoppable
 from vit_tickets.ticketgen.work import Progress, Settings
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
@@ -61,7 +59,7 @@ class Engine(Protocol):
     name: str
     device: str
 
-    def run(self, tasks: list[Task], bar: tqdm) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
         """Every task exactly once, in any order; moves `bar` by images and counts errors in `bar.errors`."""
 
 
@@ -206,7 +204,7 @@ class Job:
         )  # fmt: skip
 
 
-class _ErrorBar(tqdm):
+class _ErrorBar(Bar):
     """A progress bar over images that also shows how many of them have an error."""
 
     errors = 0
@@ -219,16 +217,13 @@ class _ErrorBar(tqdm):
 
 
 @contextlib.contextmanager
-def stoppable(overwrite: bool) -> Iterator[Summary]:
-    """A summary for a job to fill in; SIGINT and SIGTERM become WorkFailed, which says in one line how far it is."""
+def stoppable_job(overwrite: bool) -> Iterator[Summary]:
+    """A summary for a job to fill in, from which `stoppable` says how far it is."""
     summary = Summary()
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
+
+    def answer() -> str:
+        done = f"{summary.skipped + summary.images:,} of {summary.total:,} images are done, " if summary.total else ""
+        return f"{done}the same command {'starts anew' if overwrite else 'goes on where it stopped'}"
+
+    with stoppable(answer):
         yield summary
-    except (KeyboardInterrupt, SystemExit) as stop:
-        by = "SIGINT" if isinstance(stop, KeyboardInterrupt) else "SIGTERM"
-        done = f"{summary.skipped + summary.images:,} of {summary.total:,} images are done" if summary.total else ""
-        again = "starts anew" if overwrite else "goes on where it stopped"
-        raise WorkFailed(f"stopped by {by}; {done and done + ', '}the same command {again}") from None
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

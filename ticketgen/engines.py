@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from tqdm import tqdm
 
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.ticketgen.driver import Finished, Task
 from vit_tickets.ticketgen.work import Progress, Settings
@@ -58,7 +58,7 @@ class LocalEngine:
         self.settings = replace(settings, threads=workers or os.cpu_count() or 1)
         self.device = device_name(device)
 
-    def run(self, tasks: list[Task], bar: tqdm) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
         for task in tasks:
             yield Finished(task, attempt(self.network, task, self.settings, bar.count))
 
@@ -133,7 +133,7 @@ class RayEngine:
         actor = self.ray.remote(Worker).options(**self.options)
         return actor.remote(self.spec, self.settings, self.device, self.precision)
 
-    def run(self, tasks: list[Task], bar: tqdm) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
         lost = (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError)
         waiting = list(reversed(tasks))
         attempts = Counter()
@@ -164,7 +164,7 @@ class RayEngine:
                 idle.append(worker)
         self._move(bar, seen)
 
-    def _move(self, bar: tqdm, seen: dict) -> None:
+    def _move(self, bar: Bar, seen: dict) -> None:
         """Bring `bar` up to what the workers have done."""
         asked = {worker: worker.progress.remote() for worker in seen}
         ready, _ = self.ray.wait(list(asked.values()), num_returns=len(asked), timeout=POLL_S)

@@ -17,7 +17,7 @@ GPU_BATCH = 64  # of larger networks and squares than a selector's
 )
 @click.option("--weights", help="Weights of the annotator: .safetensors or .pth.  [default: the hub's]")
 @click.option("--out", help="The folder of label maps.  [default: manifests/labels/<dataset>-<annotator>]")
-@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
+@click.option("--split", "splits", multiple=True, help="Label this split; may be given again.  [default: train]")
 @click.option(
     "--image-size",
     type=click.IntRange(1),
@@ -29,7 +29,7 @@ def labels(
     dataset, annotator, weights, out, splits, image_size, engine, ray_address, workers, batch_size, device, precision,
     max_pixels, overwrite,
 ):  # fmt: skip
-    """Write the label map of every image in DATASET, once, for training with token labels (LV-ViT).
+    """Write the label map of every training image in DATASET, once, for training with token labels (LV-ViT).
 
     An annotator looks at each whole image, resized to a square, and says of every cell of its feature map which five
     classes it finds there and with what logits; training cuts the part that a crop shows. Its classes must be those
@@ -46,11 +46,11 @@ def labels(
     from vit_tickets.pipeline.labels import labels_name
     from vit_tickets.ticketgen import engines, label_job
     from vit_tickets.ticketgen.annotator import default_annotator, open_annotator
-    from vit_tickets.ticketgen.driver import stoppable
+    from vit_tickets.ticketgen.driver import stoppable_job
     from vit_tickets.ticketgen.work import Settings
 
     opened = open_or_build(dataset)
-    chosen = list(splits) or list(opened.splits)
+    chosen = list(splits) or ["train"]
     for split in chosen:
         opened.shards(split)
     name = annotator or default_annotator(opened.source)
@@ -64,7 +64,7 @@ def labels(
     folder = out or labels_name(opened.name, spec.model)
     request = label_job.LabelRequest(opened, spec, folder, chosen, settings, precision, overwrite)
     engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
-    with stoppable(overwrite) as summary:
+    with stoppable_job(overwrite) as summary:
         label_job.run(request, engine_of, summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
     done = f"{summary.images:,} images labelled in {summary.seconds:.0f} s, {summary.errors} with errors"

@@ -7,7 +7,9 @@ import click
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import MAX_PIXELS
-from vit_tickets.train.options import NOT_NEGATIVE, recipe_options
+from vit_tickets.pipeline.sections import SectionedCommand
+from vit_tickets.pipeline.stopping import stoppable
+from vit_tickets.train.options import NOT_NEGATIVE, RECIPE_SECTIONS, recipe_options
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 TICKETS_HELP = "The manifest, as written by `vit-tickets generate`."
@@ -16,8 +18,16 @@ workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
 )
 
+# Headings of `train --help`, and the first option below each.
+SECTIONS = {
+    "What to train": "model",
+    "Tickets": "tickets",
+    **RECIPE_SECTIONS,
+    "Run": "out",
+}
 
-@click.command()
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("dataset")
 @click.option(
     "--model",
@@ -32,8 +42,25 @@ workers_option = click.option(
     help="What to train on: tickets, random subsets, everything, or everything at the ticket's number of patches. "
     "selector: fine-tune dense weights (--init) with token pruning on, for `generate --selector RUN`.",
 )
+@click.option("--init", help="Start from these weights (a file or a finished run) instead of random ones.")
+@click.option(
+    "--labels",
+    help="Label maps, as written by `vit-tickets labels`, for models that classify every token (lvvit_small). "
+    "[default: the class label stands for every token]",
+)
 @click.option(
     "--tickets", help=f"{TICKETS_HELP} Or online: --selector runs on every batch, as in the authors' programs."
+)
+@click.option(
+    "--sparsity",
+    type=float,
+    help="Another budget than the manifest's, read off its ranks.  [default: the manifest's, or 0.27]",
+)
+@click.option("--keep-rate", type=float, help="The same as a share kept per stage.")
+@click.option(
+    "--match-patches",
+    is_flag=True,
+    help="Train lt or rc for ceil(E N / k) epochs: as many patches as a dense run of E epochs sees.",
 )
 @click.option("--selector", help="Of --tickets online: a timm ViT or a finished run.")
 @click.option("--weights", help="Of --selector: a file instead of the hub's weights.")
@@ -44,30 +71,6 @@ workers_option = click.option(
     show_default=True,
     help="With --tickets online: run the selector to its end, as the authors do, or only to the last identification "
     "(the same tickets).",
-)
-@click.option(
-    "--labels",
-    help="Label maps, as written by `vit-tickets labels`, for models that classify every token (lvvit_small). "
-    "[default: the class label stands for every token]",
-)
-@click.option(
-    "--sparsity",
-    type=float,
-    help="Another budget than the manifest's, read off its ranks.  [default: the manifest's, or 0.27]",
-)
-@click.option("--keep-rate", type=float, help="The same as a share kept per stage.")
-@click.option("--out", help="The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]")
-@click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
-@overwrite_option
-@click.option("--init", help="Start from these weights (a file or a finished run) instead of random ones.")
-@click.option(
-    "--match-patches",
-    is_flag=True,
-    help="Train lt or rc for ceil(E N / k) epochs: as many patches as a dense run of E epochs sees.",
-)
-@recipe_options
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
 )
 @click.option("--mask-seed", type=int, help="Of the random subsets.  [default: the seed]")
 @click.option(
@@ -95,6 +98,13 @@ workers_option = click.option(
     is_flag=True,
     help="Of lvvit_small: occlude dropped patches before the stem, whose convolutions otherwise let their border into "
     "the patches that are kept.",
+)
+@recipe_options
+@click.option("--out", help="The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run (start it where there is none).")
+@overwrite_option
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of initial weights, order and crops."
 )
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
 @click.option(
@@ -258,7 +268,8 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
     """Score RUN on val: with all patches (dense), with tickets (lt), with random subsets (rc).
 
     All three see the manifest's view. Without --tickets a run uses the manifest it was trained with; a dense run that
-    is to be compared needs --tickets too. Instead of a run, plain weights can be scored.
+    is to be compared needs --tickets too. Instead of a run, plain weights can be scored. Predictions are written when
+    all are there: interrupted, it starts anew.
 
     \b
     vit-tickets evaluate runs/imagenet-deit_small-lt-s0.27-seed0
@@ -266,21 +277,22 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
     vit-tickets evaluate --dataset data/imagenet --model deit_small --on dense --out evals/deit_small
     """
     yield_while_waiting()
-    from vit_tickets.train import scoring
-    from vit_tickets.train.distributed import world
-
     if (run is None) == (dataset is None):
         raise UserError("expected either a RUN, or --dataset with --model")
-    with world(device) as here:
-        if run is not None:
-            subject = scoring.open_run(run, tickets, split, out)
-        else:
-            if model is None or out is None:
-                raise UserError("--dataset needs --model, and --out for the predictions")
-            subject = scoring.open_weights(dataset, split, model, weights, tickets, out)
-        wanted = on.split(",") if on else scoring.default_on(subject)
-        workers = default_workers(1) if workers is None else workers
-        top1 = scoring.score(subject, wanted, view, here.device, workers)
+    with stoppable(lambda: "predictions are written at the end, the same command starts anew"):
+        from vit_tickets.train import scoring
+        from vit_tickets.train.distributed import world
+
+        with world(device) as here:
+            if run is not None:
+                subject = scoring.open_run(run, tickets, split, out)
+            else:
+                if model is None or out is None:
+                    raise UserError("--dataset needs --model, and --out for the predictions")
+                subject = scoring.open_weights(dataset, split, model, weights, tickets, out)
+            wanted = on.split(",") if on else scoring.default_on(subject)
+            workers = default_workers(1) if workers is None else workers
+            top1 = scoring.score(subject, wanted, view, here.device, workers)
     for how, percent in top1.items():
         click.echo(f"{subject.folder}: {percent:.2f}% top-1 on {how}, {subject.images:,} images of {split}")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-from tqdm import tqdm
 
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.crop_rows import CropRows, read_crop_rows
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps, label_arrays
@@ -77,7 +77,7 @@ class SplitData:
         """Per shard which samples take part, bool (samples,); None for all of them."""
         chosen, before = [], 0
         # without a manifest the keys of a holdout stand in the tars alone: on ImageNet that takes minutes
-        shards = tqdm(self.shards, desc=f"images of {self.split}", unit="shard", delay=1, disable=not is_main_process())
+        shards = Bar(self.shards, desc=f"images of {self.split}", unit="shard", delay=1, disable=not is_main_process())
         for shard in shards:
             mask = np.ones(shard.samples, dtype=bool)
             if self.limit is not None:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import METADATA_KEY, Manifest
 from vit_tickets.train.alignment import aligned_ticket
@@ -138,7 +138,7 @@ def evaluate_to(
     """
     collected: dict[str, list[Prediction]] = {how: [] for how in on}
     total = sum(config.data.counts)
-    with tqdm(total=total * len(on), desc="evaluate", unit="img", disable=not progress) as bar:
+    with Bar(total=total * len(on), desc="evaluate", unit="img", disable=not progress) as bar:
         for p in predictions(model, config, on, device, workers):
             collected[p.on].append(_summarised(p))
             bar.update(len(p.keys))

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train import checkpoint
@@ -142,7 +142,7 @@ class Trainer:
         """
         run, batch_size = self.run, self.run.recipe.batch_size
         stream = replace(self.stream, start=self.position)
-        bar = tqdm(
+        bar = Bar(
             total=batch_size * self.steps * run.recipe.epochs,
             initial=batch_size * self.step,
             desc=run.path,
@@ -167,7 +167,7 @@ class Trainer:
         if self.world.is_main:
             save_weights(self.scored, run.place(FINAL))
 
-    def _train(self, batches, bar: tqdm, log: RunLog) -> None:
+    def _train(self, batches, bar: Bar, log: RunLog) -> None:
         """The remaining steps of the epoch. All ranks agree on each: whether to take it, to save after it, to stop."""
         self.parallel.train(self.run.path != "selector")  # as the authors fine-tune theirs
         while self.position.step < self.steps:

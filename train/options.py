@@ -38,17 +38,33 @@ OPTIONS = (
     ),
     click.option("--epochs", type=COUNT, help="Passes over the training images, the cool-down included."),
     click.option("--batch-size", type=COUNT, help="Global: over all ranks."),
+    click.option("--image-size", type=COUNT, help="Side of the training view.  [default: the manifest's, the model's]"),
+    click.option("--patch-size", type=COUNT, help="Side of a patch, or of an occluded cell."),
+    click.option("--limit", type=COUNT, help="Train on the first so many images only."),
+    click.option(
+        "--repeats",
+        type=COUNT,
+        help="Repeated augmentation: an epoch takes 1/r of the images, r views of each; r epochs take all.",
+    ),
+    click.option(
+        "--views-per-decode",
+        type=COUNT,
+        help="Views cut from one decoded image, for one batch; divides the repeats.  [default: the repeats]",
+    ),
+    click.option(
+        "--keep-warmup",
+        type=Span(),
+        metavar="START:END",
+        help="Keep all patches until epoch START, then fewer (a cosine), the ticket from END on; 0:0: at once.",
+    ),
+    click.option(
+        "--crop-pct", type=WHOLE, help="Side of the centre crop over the resized image's, in the run's own evaluation."
+    ),
     click.option("--opt", type=click.Choice(OPTIMIZERS), help="The optimizer."),
     click.option("--momentum", type=SHARE, help="Of sgd: the share of the last direction that is kept."),
     click.option("--nesterov/--no-nesterov", default=None, help="Of sgd: look ahead along the momentum."),
     click.option("--lr", type=POSITIVE, help="At the recipe's reference batch; scaled linearly with the batch."),
     click.option("--lr-batch", type=COUNT, help="That reference batch; the batch size itself leaves --lr unscaled."),
-    click.option("--min-lr", type=NOT_NEGATIVE, help="Where the cosine ends."),
-    click.option("--warmup-epochs", type=NOT_NEGATIVE, help="Linear warm-up; a tenth of shorter runs at most."),
-    click.option("--warmup-lr", type=NOT_NEGATIVE, help="Where the warm-up begins."),
-    click.option(
-        "--cooldown-epochs", type=NOT_NEGATIVE, help="Of the epochs, the last so many at --min-lr; likewise a tenth."
-    ),
     click.option(
         "--scale-ends/--no-scale-ends", default=None, help="Scale --warmup-lr and --min-lr with the batch, as --lr is."
     ),
@@ -58,15 +74,12 @@ OPTIONS = (
         help="Move the rate with every step, or once per epoch as DeiT does (epochs 1 and 2 at --warmup-lr). A "
         "warm-up of less than an epoch goes per step unless you say otherwise.",
     ),
-    click.option("--weight-decay", type=NOT_NEGATIVE, help="Not on biases, norms, positions, tokens."),
-    click.option("--smoothing", type=SHARE, help="Label smoothing."),
-    click.option("--drop-path", type=SHARE, help="Stochastic depth, linear over the blocks."),
-    click.option("--clip-grad", type=NOT_NEGATIVE, help="Largest norm of the gradient; 0: any."),
+    click.option("--warmup-epochs", type=NOT_NEGATIVE, help="Linear warm-up; a tenth of shorter runs at most."),
+    click.option("--warmup-lr", type=NOT_NEGATIVE, help="Where the warm-up begins."),
     click.option(
-        "--ema",
-        type=SHARE,
-        help="Decay per step of the weights' moving average, which is then what is evaluated and kept; 0: none.",
+        "--cooldown-epochs", type=NOT_NEGATIVE, help="Of the epochs, the last so many at --min-lr; likewise a tenth."
     ),
+    click.option("--min-lr", type=NOT_NEGATIVE, help="Where the cosine ends."),
     click.option("--crop-scale", type=WHOLE, help="Smallest share of the image that a random crop shows."),
     click.option(
         "--interpolation", type=click.Choice(INTERPOLATIONS), help="Of random crops; random: bilinear or bicubic."
@@ -88,31 +101,26 @@ OPTIONS = (
         type=NOT_NEGATIVE,
         help="MixToken of lvvit_small: paste a box of tokens, its area from Beta(a, a), from another image; 0: never.",
     ),
+    click.option("--weight-decay", type=NOT_NEGATIVE, help="Not on biases, norms, positions, tokens."),
+    click.option("--smoothing", type=SHARE, help="Label smoothing."),
+    click.option("--drop-path", type=SHARE, help="Stochastic depth, linear over the blocks."),
+    click.option("--clip-grad", type=NOT_NEGATIVE, help="Largest norm of the gradient; 0: any."),
+    click.option(
+        "--ema",
+        type=SHARE,
+        help="Decay per step of the weights' moving average, which is then what is evaluated and kept; 0: none.",
+    ),
     click.option("--class-weight", type=NOT_NEGATIVE, help="Of lvvit_small: weight of the loss of the image's label."),
     click.option("--token-weight", type=NOT_NEGATIVE, help="Of lvvit_small: weight of the mean loss of token labels."),
-    click.option(
-        "--repeats",
-        type=COUNT,
-        help="Repeated augmentation: an epoch takes 1/r of the images, r views of each; r epochs take all.",
-    ),
-    click.option(
-        "--views-per-decode",
-        type=COUNT,
-        help="Views cut from one decoded image, for one batch; divides the repeats.  [default: the repeats]",
-    ),
-    click.option(
-        "--crop-pct", type=WHOLE, help="Side of the centre crop over the resized image's, in the run's own evaluation."
-    ),
-    click.option(
-        "--keep-warmup",
-        type=Span(),
-        metavar="START:END",
-        help="Keep all patches until epoch START, then fewer (a cosine), the ticket from END on; 0:0: at once.",
-    ),
-    click.option("--image-size", type=COUNT, help="Side of the training view.  [default: the manifest's, the model's]"),
-    click.option("--patch-size", type=COUNT, help="Side of a patch, or of an occluded cell."),
-    click.option("--limit", type=COUNT, help="Train on the first so many images only."),
 )
+
+# Headings of the help, and the first option below each.
+RECIPE_SECTIONS = {
+    "Recipe": "recipe",
+    "Recipe: optimizer and schedule": "opt",
+    "Recipe: augmentation": "crop_scale",
+    "Recipe: regularisation and losses": "weight_decay",
+}
 
 
 def recipe_options(command: Callable) -> Callable:

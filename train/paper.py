@@ -36,8 +36,8 @@ TABLE_4 = (
 )
 
 ON_OTHER_DATA = (
-    f"behind the stroke, the figures of {SOURCE}; on other data, or after fewer epochs, only their pattern can be "
-    "compared"
+    f"behind the stroke, where there is one, the figures of {SOURCE}; on other data, or after fewer epochs, only their "
+    "pattern can be compared"
 )
 # By the family whose figures they concern.
 CAVEATS = {

@@ -37,8 +37,8 @@ class Request:
     name: str
     out: str
     budgets: dict[str, tuple[Budget, ...]]
+    selector: str
     seeds: int = 1
-    selector: str | None = None
     weights: str | None = None
     engine: str | None = None
     annotator: str | None = None
@@ -203,12 +203,16 @@ def _is_reported(out: str, group: list[str]) -> bool:
     return sorted(reported) == sorted(group) and files.modified(path) > max(map(files.modified, predictions))
 
 
-def check_request(out: str, record: dict[str, Any]) -> None:
-    """Raise UserError where OUT holds a table of another request; models, budgets and seeds may differ."""
+def check_request(out: str, record: dict[str, Any], unnamed: str) -> None:
+    """Raise UserError where OUT holds a table of another request; models, budgets and seeds may differ.
+
+    unnamed: the selector of requests that name none, as earlier versions recorded them.
+    """
     path = files.join(out, REQUEST)
     if not files.exists(path):
         return
-    if different := difference(record, files.read_json(path)):
+    found = files.read_json(path)
+    if different := difference(record, found | {"selector": found.get("selector") or unnamed}):
         raise UserError(
             f"{out} holds another table than was asked for: {different}; repeat its settings, or pass another --out"
         )

@@ -57,6 +57,7 @@ def table(
     parsed = parse_train_options(dataset, options)
     from vit_tickets.pipeline import files, registry, shards
     from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.names import default_selector
     from vit_tickets.train import table as tables
     from vit_tickets.train import table_rendering as rendering
     from vit_tickets.train.steps import Runner, typed
@@ -66,9 +67,11 @@ def table(
     for model in budgets:
         registry.check_model(model)
     out = out or f"runs/table-{opened.name}"
+    unnamed = default_selector(opened.source)
+    selector = selector or unnamed
     annotator, labels_dir = labels_from(labels, list(budgets), out)
     request = tables.Request(
-        opened.root, opened.name, out, budgets, seeds, selector, weights, engine, annotator, labels_dir, gpus,
+        opened.root, opened.name, out, budgets, selector, seeds, weights, engine, annotator, labels_dir, gpus,
         tuple(options), parsed.get("device"), parsed.get("workers"),
     )  # fmt: skip
     record = {
@@ -83,7 +86,7 @@ def table(
     steps = tables.plan(request)
     done = [step.is_done() for step in steps]
     if any(done):  # what failed before it made anything binds nobody
-        tables.check_request(out, record)
+        tables.check_request(out, record, unnamed)
     rows = sum(map(len, budgets.values()))
     click.echo(
         f"{out}: {', '.join(budgets)} on {opened.name}, {counted(rows, 'row')}; {sum(done)} of "

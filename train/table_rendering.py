@@ -73,7 +73,7 @@ def write(out: str, dataset: str, rows: list[Row]) -> str:
 
 
 def cells(rows: list[Row]) -> list[list[str]]:
-    """The table with its header; every figure of ours stands before the paper's, a dash where there is none."""
+    """The table with its header; a figure of ours stands before the paper's, or alone where the paper has none."""
     shown = [["model", "keep rate", "sparsity %", "patches", *(figure.heading for figure in FIGURES), "verdict"]]
     for row in rows:
         group, said = row.finding.group, row.paper
@@ -90,7 +90,7 @@ def cells(rows: list[Row]) -> list[list[str]]:
 
 
 def _beside(ours: str, theirs: float | None) -> str:
-    return f"{ours} / {'-' if theirs is None else f'{theirs:g}'}"
+    return ours if theirs is None else f"{ours} / {theirs:g}"
 
 
 def _sparsity(row: Row) -> float:

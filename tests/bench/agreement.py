@@ -13,9 +13,9 @@ import pyarrow as pa
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from vit_tickets.pipeline import images, vit
+from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.crops import Crop, keyed_rng
 from vit_tickets.pipeline.manifests import Manifest, list_matrix
@@ -237,7 +237,7 @@ def measure(
     progress: bool = True,
 ) -> list[Agreement]:
     """All rows of all `kinds` over the pairs of images of `dataset`; an odd one is left out."""
-    with tqdm(total=dataset.samples(SPLIT) // 2 * 2, desc="fidelity", unit="img", disable=not progress) as bar:
+    with Bar(total=dataset.samples(SPLIT) // 2 * 2, desc="fidelity", unit="img", disable=not progress) as bar:
         values = all_values(stored(dataset, manifests), spec, num_views, kinds, bar)
     return [
         agreement(kind, row, s, of_row)
@@ -247,7 +247,7 @@ def measure(
 
 
 def all_values(
-    tickets: Iterator[Ticket], spec: SelectorSpec, num_views: int, kinds: dict[str, Recipe], bar: tqdm
+    tickets: Iterator[Ticket], spec: SelectorSpec, num_views: int, kinds: dict[str, Recipe], bar: Bar
 ) -> dict[tuple[str, str], Tensor]:
     """By kind and row the IoU of every view, (sparsities, pairs, views of both images)."""
     device = resolve_device("auto")

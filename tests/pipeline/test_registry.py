@@ -39,6 +39,18 @@ def test_a_cifar_resnet_halves_its_images_twice():
     assert network.conv1.weight.std().item() == pytest.approx((2 / (9 * 16)) ** 0.5, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("mistyped", "meant"), [("swin_tny", "swin_tiny"), ("resnt50", "resnet50"), ("convnext_tny", "convnext_tiny")]
+)
+def test_a_mistyped_name_is_told_with_the_most_similar_one(mistyped, meant):
+    assert registry.model_fault(mistyped).endswith(f"found {mistyped!r}; did you mean {meant}?")
+    assert registry.model_fault(meant) is None
+
+
+def test_a_name_like_no_other_is_told_alone():
+    assert registry.model_fault("xyzzy").endswith("found 'xyzzy'")
+
+
 def test_a_name_has_one_sketch_without_weights():
     network = registry.sketch("deit_micro")
     assert network is registry.sketch("deit_micro")

@@ -28,6 +28,7 @@ from vit_tickets.ticketgen.annotator import Annotator, above_the_rest, best, def
 from vit_tickets.ticketgen.label_job import label_samples
 from vit_tickets.ticketgen.work import Settings
 
+BOTH = ("--split", "train", "--split", "val")
 VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
 
 
@@ -67,7 +68,7 @@ def labels(*arguments, check=True):
 def local(packed, annotator, tmp_path_factory) -> Path:
     """Undisturbed label maps by the local engine with one worker."""
     out = tmp_path_factory.mktemp("local") / "l"
-    done = labels(packed, *annotator, "--engine", "local", "--workers", 1, "--out", out)
+    done = labels(packed, *annotator, *BOTH, "--engine", "local", "--workers", 1, "--out", out)
     assert done.stdout.startswith("annotator: test_nfnet (2 x 2 cells of 2 classes at 64 px, weights ")
     assert f"{out}: 2 classes per cell\n30 images labelled in " in done.stdout
     assert " s, 1 with errors" in done.stdout
@@ -169,7 +170,7 @@ def test_the_folder_opens_with_pandas_and_passes_verify(local, packed):
 
 
 def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
-    labels(packed, *annotator, "--engine", "local", "--workers", 2, "--out", tmp_path / "l")
+    labels(packed, *annotator, *BOTH, "--engine", "local", "--workers", 2, "--out", tmp_path / "l")
     assert contents(tmp_path / "l") == contents(local)
     assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
 
@@ -177,7 +178,7 @@ def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_writes_the_same_bytes(local, packed, annotator, tmp_path, workers):
-    labels(packed, *annotator, "--engine", "ray", "--workers", workers, "--out", tmp_path / "l")
+    labels(packed, *annotator, *BOTH, "--engine", "ray", "--workers", workers, "--out", tmp_path / "l")
     assert contents(tmp_path / "l") == contents(local)
     assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
 
@@ -189,12 +190,24 @@ def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
         (copy / name).unlink()
     (copy / "train" / ".000001.parquet.dead.part").write_bytes(b"left by a killed writer")
     kept = (copy / "train" / "000000.parquet").stat().st_mtime_ns
-    done = labels(packed, *annotator, "--engine", "local", "--out", copy)
+    done = labels(packed, *annotator, *BOTH, "--engine", "local", "--out", copy)
     assert "15 images labelled" in done.stdout
     assert "15 were there already" in done.stdout
     assert contents(copy) == contents(local)
     assert without_circumstances(copy, "labels.json") == without_circumstances(local, "labels.json")
     assert (copy / "train" / "000000.parquet").stat().st_mtime_ns == kept
+
+
+def test_train_alone_is_labelled_and_another_split_can_follow(local, packed, annotator, tmp_path):
+    out = tmp_path / "l"
+    assert "23 images labelled" in labels(packed, *annotator, "--engine", "local", "--out", out).stdout
+    assert LabelMaps.open(str(out)).splits == ["train"]
+    verified = CliRunner().invoke(main, ["verify", str(out), "--dataset", packed])
+    assert verified.stdout.startswith(f"ok: {out}: train 23 images: ")
+    done = labels(packed, *annotator, "--engine", "local", "--out", out, "--split", "val")
+    assert "7 images labelled" in done.stdout
+    assert contents(out) == contents(local)
+    assert without_circumstances(out, "labels.json") == without_circumstances(local, "labels.json")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +220,7 @@ def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
 )
 def test_another_request_into_the_same_folder_is_refused(local, packed, annotator, tmp_path, options, difference):
     copy = shutil.copytree(local, tmp_path / "l")
-    request = (packed, *annotator, "--engine", "local", *options, "--out", copy)
+    request = (packed, *annotator, *BOTH, "--engine", "local", *options, "--out", copy)
     done = labels(*request, check=False)
     assert done.exit_code == 2
     assert f"{copy} holds another set of label maps: {difference}; pass --overwrite" in done.stderr
@@ -227,14 +240,14 @@ def test_a_failed_shard_is_named_and_the_others_are_done(local, packed, annotato
     record = json.loads((copy / "dataset.json").read_text())
     record["splits"]["val"]["shards"][0]["samples"] = 99
     (copy / "dataset.json").write_text(json.dumps(record))
-    done = labels(copy, *annotator, "--engine", "local", "--out", tmp_path / "l", check=False)
+    done = labels(copy, *annotator, *BOTH, "--engine", "local", "--out", tmp_path / "l", check=False)
     assert done.exit_code == 1
     assert "1 of 4 shards failed: val/000000.tar: " in done.stderr
     assert "expected 99 samples as in dataset.json, found 7" in done.stderr
     assert len(list((tmp_path / "l").rglob("*.parquet"))) == 3
     assert not (tmp_path / "l" / "labels.json").exists()
     remade = shutil.copytree(local, tmp_path / "remade")
-    labels(copy, *annotator, "--engine", "local", "--out", remade, "--overwrite", check=False)
+    labels(copy, *annotator, *BOTH, "--engine", "local", "--out", remade, "--overwrite", check=False)
     assert not (remade / "labels.json").exists(), "what is half remade is not complete"
 
 
@@ -286,7 +299,8 @@ def test_the_default_annotator_is_the_papers_but_on_digits():
 
 def test_the_command_as_a_process(local, packed, annotator, tmp_path):
     (tmp_path / "ray.py").write_text("raise AssertionError('ray was imported')")
-    command = [VIT_TICKETS, "labels", packed, *map(str, annotator), "--engine", "local", "--out", str(tmp_path / "l")]
+    options = (*map(str, annotator), *BOTH, "--engine", "local", "--out", str(tmp_path / "l"))
+    command = [VIT_TICKETS, "labels", packed, *options]
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,9 @@
 """train, evaluate and report as a user types them."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.pretrained import read_weights
 from vit_tickets.pipeline.shards import Dataset, read_shard
+from vit_tickets.train import evaluate
 from vit_tickets.train.models import build_model
 from vit_tickets.train.results import read_run
 
@@ -203,6 +206,18 @@ def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets
     assert scored.predictions["lt"].keys.equals(own.predictions["lt"].keys)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(evaluate, "_summarised", lambda _: os.kill(os.getpid(), number))
+    handler = signal.getsignal(number)
+    done = run("evaluate", runs["lt"], "--workers", 0, "--out", tmp_path, check=False)
+    assert done.exit_code == 1
+    told = f"Error: stopped by {number.name}; predictions are written at the end, the same command starts anew"
+    assert done.stderr.splitlines()[-1] == told
+    assert signal.getsignal(number) == handler
+    assert not list(tmp_path.glob("predictions-*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -211,7 +226,7 @@ def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets
             "expected a model with logits for tokens for --labels, such as lvvit_small, found deit_micro",
         ),
         (("train", "DATA", "--model", "deit_micro", "--path", "lt"), "path lt needs --tickets MANIFEST"),
-        (("train", "DATA", "--model", "deit_nano", "--path", "dense"), "found 'deit_nano'"),
+        (("train", "DATA", "--model", "deit_smal", "--path", "dense"), "found 'deit_smal'; did you mean deit_small?"),
         (("train", "/nowhere", "--model", "deit_micro", "--path", "dense"), "found no dataset.json in /nowhere"),
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", "--image-size", 25, "--patch-size", 4), "25"),
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", *SMALL, "--batch-size", 999), "found 62 images"),

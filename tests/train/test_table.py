@@ -24,6 +24,7 @@ from tests.soak.data import write_dataset
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import state_sha256
 from vit_tickets.train import paper, steps, table_rendering
@@ -412,21 +413,21 @@ def test_a_row_holds_our_figures_and_the_papers(one):
     assert (record["missing"], record["warnings"]) == ([], [])
 
 
-def test_a_model_that_cannot_drop_patches_has_two_verdicts_and_the_papers_dashes(tmp_path):
+def test_a_model_that_cannot_drop_patches_has_two_verdicts_and_figures_that_the_paper_lacks(tmp_path):
     asked = request(tmp_path, budgets={"swin_t": (R9,)}, seeds=2)
     text = table_rendering.write(str(tmp_path), "d", rows(asked, plan(asked), lambda *cell: RIGHT[cell]))
     row = text.splitlines()[1]
-    assert "90.00 ± 0.00 (2) / 81.2  90.50 ± 0.00 (2) / -  80.00 ± 0.00 (2) / 80.95" in row
+    assert "90.00 ± 0.00 (2) / 81.2  90.50 ± 0.00 (2)  80.00 ± 0.00 (2) / 80.95" in row
     assert row.endswith("  LT loses / LT wins")
     assert table_rendering.TWO_VERDICTS in text
     assert "the paper's verdict (tested on whole images): LT loses" in text
     assert "Swin's random runs are trained on occluded images here" in text
 
 
-def test_what_the_paper_lacks_is_a_dash_and_what_is_not_above_chance_is_said(tmp_path):
+def test_what_the_paper_lacks_stands_alone_and_what_is_not_above_chance_is_said(tmp_path):
     asked = request(tmp_path, budgets={"deit_s": (R9,)})
     text = table_rendering.write(str(tmp_path), "d", rows(asked, plan(asked), lambda *_: 50))
-    assert "deit_small  0.9        25.0 / -    27 of 36  25.00 / -  25.00 / -" in text
+    assert "deit_small  0.9        25.0        27 of 36  25.00     25.00      25.00" in text
     assert "dense on dense is not above chance (25%)" in text
 
 
@@ -446,8 +447,8 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
     assert done.exit_code == 0, done.output
     first, tickets, *others = done.stdout.splitlines()
     assert first == f"{out}: deit_micro, swin_t on data, 2 rows; 0 of 15 steps done already"
-    generate = f"vit-tickets generate {numbered_data} --keep-rate 0.9 --device cpu --out {out}/tickets/r0.9"
-    assert tickets == f"[1/15] tickets keep rate 0.9: {generate}"
+    generate = f"vit-tickets generate {numbered_data} --keep-rate 0.9 --selector {DEFAULT_SELECTOR} --device cpu"
+    assert tickets == f"[1/15] tickets keep rate 0.9: {generate} --out {out}/tickets/r0.9"
     assert others[0].endswith(
         f"--out {out}/runs/data-deit_micro-dense-seed0 --resume --epochs 1 --limit 8 --device cpu"
     )
@@ -468,7 +469,7 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
         (("--models", ","), "expected a comma-separated list of models"),
         (("--labels", "dm_nfnet_f6"), "--labels is for models that classify every token (lvvit_small), found only"),
         (("--keep-rate", ".9", "--sparsity", ".5"), "expected --sparsity or --keep-rate, found both"),
-        (("--selector", "deit_tiny"), 'than was asked for: selector: expected "deit_tiny", found null'),
+        (("--selector", "deit_tiny"), f'selector: expected "deit_tiny", found "{DEFAULT_SELECTOR}"'),
         (("--", "--limit", 9), "than was asked for: train.limit: expected 9, found 8"),
     ],
 )
