@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -31,8 +31,8 @@ from vit_tickets.train.pruning import PrunedViT
 from vit_tickets.train.run import Run
 from vit_tickets.train.schedule import kept_at, learning_rate
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.sums import Sums, forget_peak, peak_memory_mib
 
-NOTHING = {"loss": 0.0, "clumping": 0.0, "skipped": 0, "seconds": 0.0}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -101,7 +101,7 @@ class Trainer:
         self.prepare = Preparation(run, world.device, self.model.has_token_outputs)
         self.val_sets = self._val_sets()
         self.position, self.best = Position(), -math.inf
-        self.sums = dict(NOTHING)  # over the steps of the unfinished epoch
+        self.sums = Sums()  # over the steps of the unfinished epoch
         self.val_top1: float | None = None
         self.interrupts = Interrupts(insistent=world.size == 1)
         self.saved_at, self.saved_when = Position(), time.monotonic()
@@ -162,7 +162,7 @@ class Trainer:
                     save_weights(self.scored, run.place(BEST))
                 log.after_epoch(metrics)
                 self.val_top1 = metrics.get("val_top1")
-                self.position, self.sums = self.position.after_epoch(), dict(NOTHING)
+                self.position, self.sums = self.position.after_epoch(), Sums()
                 self.save()
         if self.world.is_main:
             save_weights(self.scored, run.place(FINAL))
@@ -170,18 +170,20 @@ class Trainer:
     def _train(self, batches, bar: tqdm, log: RunLog) -> None:
         """The remaining steps of the epoch. All ranks agree on each: whether to take it, to save after it, to stop."""
         self.parallel.train(self.run.path != "selector")  # as the authors fine-tune theirs
+        forget_peak(self.world.device)
         while self.position.step < self.steps:
             started = time.monotonic()
-            failure, loss, measured, skipped = None, None, (0.0, 0.0), 0
+            failure, loss, measured, skipped, waited = None, None, (0.0, 0.0), 0, 0.0
             try:
                 batch = next(batches)
+                waited = time.monotonic() - started
                 loss, clumped = self.batch_loss(batch)
                 measured, skipped = torch.stack([loss.detach(), clumped]).tolist(), batch["skipped"]
             except Exception as error:
                 failure = error
             due = time.monotonic() - self.saved_when >= 60 * self.options.checkpoint_minutes
-            mean_loss, clumped, failed, skipped, stop, save = self.world.sum(
-                *(value / self.world.size for value in measured),
+            mean_loss, clumped, waited, failed, skipped, stop, save = self.world.sum(
+                *(value / self.world.size for value in (*measured, waited)),
                 failure is not None,
                 skipped,
                 self.interrupts.stop is not None,
@@ -195,15 +197,12 @@ class Trainer:
                 self._diverged("loss", mean_loss)
             self.update(loss)
             self.position = self.position.after_step(self.world.size, self.stream.lanes)
-            self.sums |= {
-                "loss": self.sums["loss"] + mean_loss,
-                "clumping": self.sums["clumping"] + clumped,
-                "skipped": self.sums["skipped"] + int(skipped),
-                "seconds": self.sums["seconds"] + time.monotonic() - started,
-            }
+            seconds, memory_mib = time.monotonic() - started, peak_memory_mib(self.world.device)
+            self.sums.add(mean_loss, clumped, int(skipped), seconds, waited, memory_mib)
             log.after_step(self.step, loss=mean_loss, lr=self.lr)
             bar.update(self.run.recipe.batch_size)
-            bar.set_postfix(epoch=self.position.epoch + 1, loss=f"{mean_loss:.3f}", refresh=False)
+            shown = {"loss": f"{mean_loss:.3f}", "wait": f"{self.sums.data_wait:.0%}"}
+            bar.set_postfix(epoch=self.position.epoch + 1, **shown, refresh=False)
             if save or stop:
                 self.save()
             if stop:
@@ -243,11 +242,11 @@ class Trainer:
         metrics = {
             "epoch": self.position.epoch + 1,
             "step": self.step,
-            "loss": self.sums["loss"] / self.steps,
+            "loss": self.sums.loss / self.steps,
             "lr": self.lr,
         }
         if self.run.path in ("lt", "rc"):
-            metrics["clumping"] = self.sums["clumping"] / self.steps
+            metrics["clumping"] = self.sums.clumping / self.steps
         self.world.share(self.scored.buffers())
         for name, data in self.val_sets.items():
             on = self.run.path if self.run.path in ("lt", "rc") and data.manifest is not None else "dense"
@@ -263,10 +262,10 @@ class Trainer:
             if stop:  # `last.pt` was saved before; what was scored is scored again
                 self._stop()
             metrics[f"{name}_top1"] = 100 * hits / seen
-        metrics["images_per_s"] = self.run.recipe.batch_size * self.steps / self.sums["seconds"]
-        metrics["seconds"] = self.sums["seconds"] + time.monotonic() - started
-        if self.sums["skipped"]:
-            metrics["skipped"] = self.sums["skipped"]
+        metrics |= self.sums.speed(self.steps, self.run.recipe.batch_size)
+        metrics["seconds"] = self.sums.seconds + time.monotonic() - started
+        if self.sums.skipped:
+            metrics["skipped"] = self.sums.skipped
         return metrics
 
     def _diverged(self, what: str, value: float) -> None:
@@ -298,7 +297,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "position": checkpoint.pack_position(self.position),
-            "sums": self.sums,
+            "sums": asdict(self.sums),
             "val_top1": self.val_top1,
             "best": self.best,
         }
@@ -313,7 +312,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.position = checkpoint.unpack_position(state["position"])
-        self.saved_at, self.sums = self.position, state["sums"]
+        self.saved_at, self.sums = self.position, Sums(**state["sums"])
         self.val_top1, self.best = state["val_top1"], state["best"]
 
 
