@@ -105,6 +105,14 @@ workers_option = click.option(
     help="Of the forward pass; auto is bf16 on a GPU.",
 )
 @click.option(
+    "--grad-accum",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Pass a step's batch in so many parts, to save memory: the same loss and gradient, but batch norm's "
+    "statistics and drop path's draws are each part's.",
+)
+@click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
 )
 @click.option(
@@ -119,8 +127,8 @@ workers_option = click.option(
 @device_option
 def train(
     dataset, model, path, tickets, selector, weights, online, labels, sparsity, keep_rate, out, resume, overwrite, init,
-    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, max_pixels,
-    checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
+    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, grad_accum,
+    max_pixels, checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
@@ -169,7 +177,8 @@ def train(
                 click.echo(f"{run.root}: finished already, {run.recipe.epochs} epochs")
             return
         workers = here.least(default_workers(here.size) if workers is None else workers)
-        trainer = Trainer(run, here, Options(workers, skip_errors, max_pixels, checkpoint_minutes))
+        how = {"grad_accum": grad_accum}
+        trainer = Trainer(run, here, Options(workers, skip_errors, max_pixels, checkpoint_minutes, **how))
         if todo == "resume":
             trainer.restore()
             if not here.agrees(trainer.step):
@@ -178,7 +187,7 @@ def train(
                 files.remove_leftovers(run.root)
         elif here.is_main:
             folder.clear(run.root)
-            where = folder.circumstances(here.device, here.size, workers)
+            where = folder.circumstances(here.device, here.size, workers, **how)
             files.write_json(run.place(folder.CONFIG), run.config | where)
         if here.is_main:
             click.echo(describe(run, trainer, todo))

@@ -12,20 +12,21 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.errors import WorkFailed
 from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train import checkpoint
 from vit_tickets.train.alignment import clumping
 from vit_tickets.train.augment import Augment
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
-from vit_tickets.train.evaluate import accuracy, eval_config
+from vit_tickets.train.evaluate import accuracy, eval_config, val_sets
 from vit_tickets.train.folder import BEST, FINAL, LAST, save_weights
-from vit_tickets.train.inputs import Preparation
+from vit_tickets.train.inputs import Inputs, Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
 from vit_tickets.train.losses import loss_of
 from vit_tickets.train.optim import build_optimizer, set_learning_rate
+from vit_tickets.train.parts import check_parts, parts_of
 from vit_tickets.train.plan import Position
 from vit_tickets.train.pruning import PrunedViT
 from vit_tickets.train.run import Run
@@ -38,13 +39,15 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is carried out, as opposed to what it is. checkpoint_minutes: 0 saves after every step."""
+    """How a run is carried out, as opposed to what it is. checkpoint_minutes: 0 saves after every step. grad_accum:
+    parts in which a step's batch is passed."""
 
     workers: int
     skip_errors: bool = False
     max_pixels: int = 100_000_000
     checkpoint_minutes: float = 10.0
     progress: bool = True
+    grad_accum: int = 1
 
 
 class Trainer:
@@ -97,29 +100,15 @@ class Trainer:
             rank=world.rank,
             num_ranks=world.size,
         ).with_workers(options.workers)
+        check_parts(options.grad_accum, self.stream.batch_of_rank, bool(recipe.mix_token))
         self.steps = self.stream.plan.steps
         self.prepare = Preparation(run, world.device, self.model.has_token_outputs)
-        self.val_sets = self._val_sets()
+        self.val_sets = val_sets(run)
         self.position, self.best = Position(), -math.inf
         self.sums = Sums()  # over the steps of the unfinished epoch
         self.val_top1: float | None = None
         self.interrupts = Interrupts(insistent=world.size == 1)
         self.saved_at, self.saved_when = Position(), time.monotonic()
-
-    def _val_sets(self) -> dict[str, SplitData]:
-        """What is scored after every epoch: val, and the part of train that is held out."""
-        run, sets = self.run, {}
-        manifest = run.manifest
-        has_tickets = manifest is None or "val" in manifest.splits
-        if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small", "selector")):
-            sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
-        if run.config["holdout"]:
-            held_out = (run.config["holdout"], True)
-            sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
-        for name, data in sets.items():  # counted here, once, and not in every worker
-            if not sum(data.counts):
-                raise UserError(f"expected images of {run.dataset.name} to score ({name}), found none")
-        return sets
 
     @property
     def scored(self) -> nn.Module:
@@ -210,22 +199,39 @@ class Trainer:
 
     def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The rank's loss on `batch`, at the learning rate and with the random draws of the current step, and how
-        clumped the patches are that it drops (0 where it drops none)."""
+        clumped the patches are that it drops (0 where it drops none).
+
+        The gradient of all parts but the last is taken here, by this rank alone: a rank may fail in any of them before
+        the others wait for it. `update` takes that of the last.
+        """
         set_learning_rate(self.optimizer, learning_rate(self.run.recipe, self.step, self.steps))
         torch.manual_seed(step_seed(self.run.config["seed"], self.step, self.world.rank))
         kept = kept_at(self.run.recipe.keep_warmup, self.run.kept, self.run.grid**2, self.step / self.steps)
         inputs = self.prepare(batch, self.step, self.world.rank, kept)
-        with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
-            more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
-            output = self.parallel(inputs.images, inputs.kept_BK, **more)
-        loss = loss_of(output, inputs, self.run.recipe)
+        self.optimizer.zero_grad(set_to_none=True)
+        *earlier, (last, share) = parts_of(inputs, self.options.grad_accum)
+        loss = 0.0
+        for part, its_share in earlier:
+            with self.world.alone(self.parallel):
+                of_part = its_share * self._loss(part)
+                self.scaler.scale(of_part).backward()
+            loss += of_part.detach()
+        loss = loss + share * self._loss(last)
         if inputs.kept_BK is None:
             return loss, torch.zeros_like(loss)
         return loss, clumping(inputs.kept_BK, self.run.grid)
 
+    def _loss(self, inputs: Inputs) -> Tensor:
+        with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
+            more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
+            output = self.parallel(inputs.images, inputs.kept_BK, **more)
+        return loss_of(output, inputs, self.run.recipe)
+
     def update(self, loss: Tensor) -> None:
-        """Move the weights by the gradient of `loss`, averaged over the ranks, and their moving average after them."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Move the weights by the gradient of `loss`, averaged over the ranks, and their moving average after them.
+
+        loss: as `batch_loss` returns it, with the gradients of its earlier parts taken.
+        """
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.run.recipe.clip_grad or math.inf).item()

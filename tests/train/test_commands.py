@@ -48,8 +48,18 @@ def test_a_run_says_what_it_is(runs):
     assert config["path"] == "lt"
     assert (config["kept"], config["num_patches"], config["sparsity"]) == (18, 36, 0.5)
     assert config["recipe"]["lr"] == 0.01
+    assert config["grad_accum"] == 1
     assert json.loads((runs["small"] / "config.json").read_text())["image_size"] == 16
     assert json.loads((runs["dense"] / "config.json").read_text())["sparsity"] is None
+
+
+def test_a_run_may_go_on_in_other_circumstances(runs, numbered_data, numbered_tickets, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(runs["lt"], out)
+    (out / "final.safetensors").unlink()
+    train = ("train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets)
+    run(*train, "--lr", 0.01, *SMALL, "--out", out, "--resume", "--grad-accum", 8)
+    assert (out / "final.safetensors").read_bytes() == (runs["lt"] / "final.safetensors").read_bytes()
 
 
 def test_predictions_are_in_the_datasets_order(runs, numbered_data):
@@ -223,6 +233,10 @@ def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets
         (
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--sparsity", 0, "--keep-rate", 1),
             "expected --sparsity or --keep-rate, found both",
+        ),
+        (
+            ("train", "DATA", "--model", "deit_micro", "--path", "dense", *SMALL, "--grad-accum", 9),
+            "expected --grad-accum of at most 8 (8 images per rank), found 9",
         ),
         (("evaluate", "/nowhere"), "found no config.json in /nowhere"),
         (("evaluate",), "expected either a RUN, or --dataset with --model"),

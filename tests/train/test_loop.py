@@ -176,7 +176,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, number
         numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets, "--epochs", 2,
         "--batch-size", 8, "--lr", 0.01, "--drop-path", 0, "--warmup-epochs", 0.5, "--device", "cpu", *PLAIN,
     ]  # fmt: skip
-    torchrun(2, *options, "--workers", 1, "--out", tmp_path / "two")
+    torchrun(2, *options, "--workers", 1, "--grad-accum", 3, "--out", tmp_path / "two")
     torchrun(1, *options, "--workers", 2, "--out", tmp_path / "one")
     two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
     assert [line["step"] for line in two] == [7, 14]

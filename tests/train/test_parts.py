@@ -1,0 +1,110 @@
+"""A batch in parts: the same losses, gradients and weights as in one piece."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from tests.helpers import write_labels
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.train.distributed import World
+from vit_tickets.train.inputs import Inputs
+from vit_tickets.train.loop import Options, Trainer
+from vit_tickets.train.parts import check_parts, parts_of
+from vit_tickets.train.recipe import Recipe
+from vit_tickets.train.run import resolve
+from vit_tickets.train.stream import train_batches
+
+RECIPE = Recipe(
+    epochs=1, batch_size=8, opt="sgd", lr=0.1, lr_batch=8, warmup_epochs=0.0, image_size=24, patch_size=4,
+    drop_path=0.0, crop_scale=0.5,
+)  # fmt: skip
+
+
+def trainer(model, data, tickets, out, count=1, recipe=RECIPE, **options):
+    run = resolve(Dataset.open(data), model, "lt", recipe, tickets=tickets, out=str(out), **options)
+    return Trainer(run, World(0, 1, "cpu"), Options(0, progress=False, grad_accum=count))
+
+
+def first_steps(trainer, steps=4):
+    """Losses of the first steps, and the weights after them; batch norms keep their first statistics."""
+    losses = []
+    trainer.model.train()
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    for batch in islice(train_batches(trainer.stream, 0), steps):
+        loss, _ = trainer.batch_loss(batch)
+        trainer.update(loss)
+        trainer.position = trainer.position.after_step(1, 1)
+        losses.append(loss.item())
+    return losses, trainer.model.network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("model", "count", "changed"),
+    [
+        ("deit_micro", 3, {"mixup": 0.8, "cutmix": 1.0}),
+        ("lvvit_micro", 3, {"mix_token": 1.0}),
+        ("lvvit_micro", 4, {"mix_token": 1.0}),
+    ],
+    ids=["deit-3", "lvvit-3", "lvvit-4"],
+)
+def test_parts_learn_what_the_whole_batch_does(numbered_data, numbered_tickets, tmp_path, model, count, changed):
+    options = {"recipe": RECIPE.override(**changed)}
+    if model == "lvvit_micro":
+        options["labels"] = write_labels(Dataset.open(numbered_data), str(tmp_path / "labels"))
+    start = trainer(model, numbered_data, numbered_tickets, tmp_path, **options).model.network.state_dict()
+    whole, weights = first_steps(trainer(model, numbered_data, numbered_tickets, tmp_path, **options))
+    in_parts, found = first_steps(trainer(model, numbered_data, numbered_tickets, tmp_path, count, **options))
+    assert in_parts == pytest.approx(whole, rel=1e-5)
+    assert not torch.equal(weights["head.weight"], start["head.weight"])
+    for name, value in weights.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("in_pairs", [False, True])
+def test_every_image_is_in_one_part_beside_its_partner(in_pairs):
+    swapped = torch.ones(1, dtype=torch.bool) if in_pairs else None
+    for B in range(1, 12):
+        images = torch.arange(B)
+        batch = Inputs(images, images.unsqueeze(1) + 100, images + 200, swapped_N=swapped)
+        for count in range(1, B + 1):
+            parts = parts_of(batch, count)
+            assert len(parts) == min(count, (B + 1) // 2 if in_pairs else B)
+            assert torch.cat([part.images for part, _ in parts]).sort().values.tolist() == list(range(B))
+            for part, share in parts:
+                assert share == len(part.images) / B
+                assert torch.equal(part.kept_BK.flatten(), part.images + 100)
+                assert torch.equal(part.target, part.images + 200)
+                assert part.token_target is None
+                if in_pairs:
+                    assert torch.equal(part.images.flip(0), B - 1 - part.images)
+
+
+def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, numbered_tickets, tmp_path):
+    run = trainer("deit_micro", numbered_data, numbered_tickets, tmp_path, count=4)
+    before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
+    passed, forward = [], run.parallel.forward
+
+    def fail_in_the_third(*arguments):
+        passed.append(1)
+        if len(passed) == 3:
+            raise ValueError("out of memory")
+        return forward(*arguments)
+
+    run.parallel.forward = fail_in_the_third
+    with pytest.raises(ValueError, match="out of memory"):
+        run.fit()
+    after = run.model.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_more_parts_than_images_or_pairs_are_refused():
+    check_parts(8, 8, in_pairs=False)
+    check_parts(4, 7, in_pairs=True)
+    with pytest.raises(UserError, match=r"at most 8 \(8 images per rank\), found 9"):
+        check_parts(9, 8, in_pairs=False)
+    with pytest.raises(UserError, match=r"at most 4 \(8 images per rank, in pairs for --mix-token\), found 5"):
+        check_parts(5, 8, in_pairs=True)
