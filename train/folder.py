@@ -19,7 +19,9 @@ from vit_tickets.train.recipe import DEFAULTS
 CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
-CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "grad_accum", "tickets_dir", "labels_dir", "root")
+CIRCUMSTANCES = (
+    "versions", "hardware", "ranks", "workers", "grad_accum", "channels_last", "tickets_dir", "labels_dir", "root",
+)  # fmt: skip
 # Not in the config.json of older runs, which were made like this.
 LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None}
 # The part of a manifest's record that two runs on the same tickets share.

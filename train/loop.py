@@ -40,7 +40,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 @dataclass(frozen=True)
 class Options:
     """How a run is carried out, as opposed to what it is. checkpoint_minutes: 0 saves after every step. grad_accum:
-    parts in which a step's batch is passed."""
+    parts in which a step's batch is passed. channels_last: memory format of the network and its images."""
 
     workers: int
     skip_errors: bool = False
@@ -48,6 +48,7 @@ class Options:
     checkpoint_minutes: float = 10.0
     progress: bool = True
     grad_accum: int = 1
+    channels_last: bool = False
 
 
 class Trainer:
@@ -56,7 +57,8 @@ class Trainer:
     def __init__(self, run: Run, world: World, options: Options):
         self.run, self.world, self.options = run, world, options
         recipe = run.recipe
-        self.model = run.build_model().to(world.device)
+        self.layout = torch.channels_last if options.channels_last else torch.preserve_format
+        self.model = run.build_model().to(world.device, memory_format=self.layout)
         if run.path == "selector":
             self.model = PrunedViT(self.model.network, run.config["stages"], run.config["counts"])
         self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
@@ -224,7 +226,7 @@ class Trainer:
     def _loss(self, inputs: Inputs) -> Tensor:
         with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
             more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
-            output = self.parallel(inputs.images, inputs.kept_BK, **more)
+            output = self.parallel(inputs.images.to(memory_format=self.layout), inputs.kept_BK, **more)
         return loss_of(output, inputs, self.run.recipe)
 
     def update(self, loss: Tensor) -> None:

@@ -48,7 +48,7 @@ def test_a_run_says_what_it_is(runs):
     assert config["path"] == "lt"
     assert (config["kept"], config["num_patches"], config["sparsity"]) == (18, 36, 0.5)
     assert config["recipe"]["lr"] == 0.01
-    assert config["grad_accum"] == 1
+    assert (config["grad_accum"], config["channels_last"]) == (1, False)
     assert json.loads((runs["small"] / "config.json").read_text())["image_size"] == 16
     assert json.loads((runs["dense"] / "config.json").read_text())["sparsity"] is None
 
@@ -58,7 +58,7 @@ def test_a_run_may_go_on_in_other_circumstances(runs, numbered_data, numbered_ti
     shutil.copytree(runs["lt"], out)
     (out / "final.safetensors").unlink()
     train = ("train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets)
-    run(*train, "--lr", 0.01, *SMALL, "--out", out, "--resume", "--grad-accum", 8)
+    run(*train, "--lr", 0.01, *SMALL, "--out", out, "--resume", "--grad-accum", 8, "--channels-last")
     assert (out / "final.safetensors").read_bytes() == (runs["lt"] / "final.safetensors").read_bytes()
 
 
