@@ -20,7 +20,8 @@ CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensor
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
 CIRCUMSTANCES = (
-    "versions", "hardware", "ranks", "workers", "grad_accum", "channels_last", "tickets_dir", "labels_dir", "root",
+    "versions", "hardware", "ranks", "workers", "grad_accum", "channels_last", "compile", "tickets_dir",
+    "labels_dir", "root",
 )  # fmt: skip
 # Not in the config.json of older runs, which were made like this.
 LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None}

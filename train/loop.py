@@ -17,6 +17,7 @@ from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train import checkpoint
 from vit_tickets.train.alignment import clumping
 from vit_tickets.train.augment import Augment
+from vit_tickets.train.compiled import compiled
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
 from vit_tickets.train.evaluate import accuracy, eval_config, val_sets
@@ -40,7 +41,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 @dataclass(frozen=True)
 class Options:
     """How a run is carried out, as opposed to what it is. checkpoint_minutes: 0 saves after every step. grad_accum:
-    parts in which a step's batch is passed. channels_last: memory format of the network and its images."""
+    parts in which a step's batch is passed. channels_last: memory format of the network and its images. compile: the
+    training pass."""
 
     workers: int
     skip_errors: bool = False
@@ -49,6 +51,7 @@ class Options:
     progress: bool = True
     grad_accum: int = 1
     channels_last: bool = False
+    compile: bool = False
 
 
 class Trainer:
@@ -63,6 +66,8 @@ class Trainer:
             self.model = PrunedViT(self.model.network, run.config["stages"], run.config["counts"])
         self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
         self.parallel = world.parallel(self.model, run.image_size)
+        if options.compile:
+            self.parallel = compiled(self.parallel, world.device)
         self.optimizer = build_optimizer(self.model.network, recipe)
         self.autocast = DTYPES.get(run.precision)
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")

@@ -11,7 +11,9 @@ from vit_tickets.train.paper import MODELS
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")
 OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
 # Settings that may differ when a table goes on, as they may when a run does.
-CIRCUMSTANCES = ("device", "workers", "checkpoint_minutes", "skip_errors", "max_pixels", "grad_accum", "channels_last")
+CIRCUMSTANCES = (
+    "device", "workers", "checkpoint_minutes", "skip_errors", "max_pixels", "grad_accum", "channels_last", "compile",
+)  # fmt: skip
 
 
 @click.command()

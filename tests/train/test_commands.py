@@ -48,7 +48,7 @@ def test_a_run_says_what_it_is(runs):
     assert config["path"] == "lt"
     assert (config["kept"], config["num_patches"], config["sparsity"]) == (18, 36, 0.5)
     assert config["recipe"]["lr"] == 0.01
-    assert (config["grad_accum"], config["channels_last"]) == (1, False)
+    assert (config["grad_accum"], config["channels_last"], config["compile"]) == (1, False, False)
     assert json.loads((runs["small"] / "config.json").read_text())["image_size"] == 16
     assert json.loads((runs["dense"] / "config.json").read_text())["sparsity"] is None
 
