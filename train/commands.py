@@ -104,6 +104,7 @@ workers_option = click.option(
     show_default=True,
     help="Of the forward pass; auto is bf16 on a GPU.",
 )
+@click.option("--amp", is_flag=True, help="The same as --precision bf16, on any device.")
 @click.option(
     "--grad-accum",
     type=click.IntRange(1),
@@ -131,7 +132,7 @@ workers_option = click.option(
 @device_option
 def train(
     dataset, model, path, tickets, selector, weights, online, labels, sparsity, keep_rate, out, resume, overwrite, init,
-    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, grad_accum,
+    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, amp, grad_accum,
     channels_last, compile, max_pixels, checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
@@ -151,6 +152,8 @@ def train(
     yield_while_waiting()
     if resume and overwrite:
         raise UserError("expected --resume or --overwrite, found both")
+    if amp and precision not in ("auto", "bf16"):
+        raise UserError(f"--amp is --precision bf16; found --precision {precision} beside it")
     from vit_tickets.pipeline import files
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.train import folder
@@ -166,7 +169,7 @@ def train(
         if recipe.batch_size % here.size:
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
         if precision == "auto":
-            precision = "bf16" if here.device.startswith("cuda") else "fp32"
+            precision = "bf16" if amp or here.device.startswith("cuda") else "fp32"
         run = runs.resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
             mask_seed=mask_seed, holdout=holdout, init=init, precision=precision, rc=rc, align=align,

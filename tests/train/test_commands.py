@@ -163,6 +163,7 @@ def test_other_settings_are_refused_with_the_difference(runs, numbered_data, num
         (("--repeats", 2), "recipe.repeats: expected 2, found 1"),
         (("--ema", 0.9), "recipe.ema: expected 0.9, found null"),
         (("--precision", "bf16"), 'precision: expected "bf16", found "fp32"'),
+        (("--amp",), 'precision: expected "bf16", found "fp32"'),
         (("--limit", 40), "limit: expected 40, found null"),
     ],
 )
@@ -237,6 +238,10 @@ def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets
         (
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", *SMALL, "--grad-accum", 9),
             "expected --grad-accum of at most 8 (8 images per rank), found 9",
+        ),
+        (
+            ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--amp", "--precision", "fp32"),
+            "--amp is --precision bf16; found --precision fp32 beside it",
         ),
         (("evaluate", "/nowhere"), "found no config.json in /nowhere"),
         (("evaluate",), "expected either a RUN, or --dataset with --model"),
