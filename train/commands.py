@@ -114,6 +114,19 @@ SECTIONS = {
     show_default=True,
     help="Of the forward pass; auto is bf16 on a GPU.",
 )
+@click.option("--amp", is_flag=True, help="The same as --precision bf16, on any device.")
+@click.option(
+    "--grad-accum",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Pass a step's batch in so many parts, to save memory: the same loss and gradient, but batch norm's "
+    "statistics and drop path's draws are each part's.",
+)
+@click.option(
+    "--channels-last", is_flag=True, help="Keep network and images in this memory format: faster convolutions on GPUs."
+)
+@click.option("--compile", is_flag=True, help="torch.compile the training pass: minutes at the start for faster steps.")
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Larger images are errors."
 )
@@ -129,8 +142,8 @@ SECTIONS = {
 @device_option
 def train(
     dataset, model, path, tickets, selector, weights, online, labels, sparsity, keep_rate, out, resume, overwrite, init,
-    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, max_pixels,
-    checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
+    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, amp, grad_accum,
+    channels_last, compile, max_pixels, checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
@@ -149,6 +162,8 @@ def train(
     yield_while_waiting()
     if resume and overwrite:
         raise UserError("expected --resume or --overwrite, found both")
+    if amp and precision not in ("auto", "bf16"):
+        raise UserError(f"--amp is --precision bf16; found --precision {precision} beside it")
     from vit_tickets.pipeline import files
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.train import folder
@@ -164,7 +179,7 @@ def train(
         if recipe.batch_size % here.size:
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
         if precision == "auto":
-            precision = "bf16" if here.device.startswith("cuda") else "fp32"
+            precision = "bf16" if amp or here.device.startswith("cuda") else "fp32"
         run = runs.resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
             mask_seed=mask_seed, holdout=holdout, init=init, precision=precision, rc=rc, align=align,
@@ -179,7 +194,8 @@ def train(
                 click.echo(f"{run.root}: finished already, {run.recipe.epochs} epochs")
             return
         workers = here.least(default_workers(here.size) if workers is None else workers)
-        trainer = Trainer(run, here, Options(workers, skip_errors, max_pixels, checkpoint_minutes))
+        how = {"grad_accum": grad_accum, "channels_last": channels_last, "compile": compile}
+        trainer = Trainer(run, here, Options(workers, skip_errors, max_pixels, checkpoint_minutes, **how))
         if todo == "resume":
             trainer.restore()
             if not here.agrees(trainer.step):
@@ -188,7 +204,7 @@ def train(
                 files.remove_leftovers(run.root)
         elif here.is_main:
             folder.clear(run.root)
-            where = folder.circumstances(here.device, here.size, workers)
+            where = folder.circumstances(here.device, here.size, workers, **how)
             files.write_json(run.place(folder.CONFIG), run.config | where)
         if here.is_main:
             click.echo(describe(run, trainer, todo))

@@ -73,6 +73,11 @@ class World:
             parallel.zero_grad(set_to_none=True)
         return parallel
 
+    def alone(self, parallel: nn.Module) -> contextlib.AbstractContextManager:
+        """In it, passes through `parallel` (as `parallel` returns it) leave the gradients each rank's own; they are
+        averaged with those of the next pass outside."""
+        return contextlib.nullcontext() if self.size == 1 else parallel.no_sync()
+
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite `tensors` by those of rank 0."""
         if self.size > 1:

@@ -47,6 +47,24 @@ class Prediction:
     logits_BC: Tensor
 
 
+def val_sets(run: Run) -> dict[str, SplitData]:
+    """What is scored after every epoch, by name: val, and the part of train that is held out.
+
+    Raises UserError where one of them is empty.
+    """
+    sets, manifest = {}, run.manifest
+    has_tickets = manifest is None or "val" in manifest.splits
+    if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small", "selector")):
+        sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
+    if run.config["holdout"]:
+        held_out = (run.config["holdout"], True)
+        sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
+    for name, data in sets.items():  # counted here, once, and not in every worker
+        if not sum(data.counts):
+            raise UserError(f"expected images of {run.dataset.name} to score ({name}), found none")
+    return sets
+
+
 def eval_config(
     run: Run, data: SplitData, rank: int = 0, num_ranks: int = 1, view: str = "manifest", **options: Any
 ) -> EvalStreamConfig:

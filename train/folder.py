@@ -19,18 +19,21 @@ from vit_tickets.train.recipe import DEFAULTS
 CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
-CIRCUMSTANCES = ("versions", "hardware", "ranks", "workers", "tickets_dir", "labels_dir", "root")
+CIRCUMSTANCES = (
+    "versions", "hardware", "ranks", "workers", "grad_accum", "channels_last", "compile", "tickets_dir",
+    "labels_dir", "root",
+)  # fmt: skip
 # Not in the config.json of older runs, which were made like this.
 LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None}
 # The part of a manifest's record that two runs on the same tickets share.
 TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 
 
-def circumstances(device: str, ranks: int, workers: int) -> dict[str, Any]:
-    """Where and with what a run is made."""
+def circumstances(device: str, ranks: int, workers: int, **how: Any) -> dict[str, Any]:
+    """Where and with what a run is made; `how`: other options of that kind."""
     hardware = torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
     versions = {name: importlib.metadata.version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    return {"hardware": hardware, "ranks": ranks, "workers": workers, "versions": versions}
+    return {"hardware": hardware, "ranks": ranks, "workers": workers, **how, "versions": versions}
 
 
 def claim(root: str, config: dict[str, Any], resume: bool, overwrite: bool) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,39 +12,46 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.bars import Bar
-from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.errors import WorkFailed
 from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train import checkpoint
 from vit_tickets.train.alignment import clumping
 from vit_tickets.train.augment import Augment
+from vit_tickets.train.compiled import compiled
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
-from vit_tickets.train.evaluate import accuracy, eval_config
+from vit_tickets.train.evaluate import accuracy, eval_config, val_sets
 from vit_tickets.train.folder import BEST, FINAL, LAST, save_weights
-from vit_tickets.train.inputs import Preparation
+from vit_tickets.train.inputs import Inputs, Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
 from vit_tickets.train.losses import loss_of
 from vit_tickets.train.optim import build_optimizer, set_learning_rate
+from vit_tickets.train.parts import check_parts, parts_of
 from vit_tickets.train.plan import Position
 from vit_tickets.train.pruning import PrunedViT
 from vit_tickets.train.run import Run
 from vit_tickets.train.schedule import kept_at, learning_rate
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.sums import Sums, forget_peak, peak_memory_mib
 
-NOTHING = {"loss": 0.0, "clumping": 0.0, "skipped": 0, "seconds": 0.0}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is carried out, as opposed to what it is. checkpoint_minutes: 0 saves after every step."""
+    """How a run is carried out, as opposed to what it is. checkpoint_minutes: 0 saves after every step. grad_accum:
+    parts in which a step's batch is passed. channels_last: memory format of the network and its images. compile: the
+    training pass."""
 
     workers: int
     skip_errors: bool = False
     max_pixels: int = 100_000_000
     checkpoint_minutes: float = 10.0
     progress: bool = True
+    grad_accum: int = 1
+    channels_last: bool = False
+    compile: bool = False
 
 
 class Trainer:
@@ -53,11 +60,14 @@ class Trainer:
     def __init__(self, run: Run, world: World, options: Options):
         self.run, self.world, self.options = run, world, options
         recipe = run.recipe
-        self.model = run.build_model().to(world.device)
+        self.layout = torch.channels_last if options.channels_last else torch.preserve_format
+        self.model = run.build_model().to(world.device, memory_format=self.layout)
         if run.path == "selector":
             self.model = PrunedViT(self.model.network, run.config["stages"], run.config["counts"])
         self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
         self.parallel = world.parallel(self.model, run.image_size)
+        if options.compile:
+            self.parallel = compiled(self.parallel, world.device)
         self.optimizer = build_optimizer(self.model.network, recipe)
         self.autocast = DTYPES.get(run.precision)
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
@@ -97,29 +107,15 @@ class Trainer:
             rank=world.rank,
             num_ranks=world.size,
         ).with_workers(options.workers)
+        check_parts(options.grad_accum, self.stream.batch_of_rank, bool(recipe.mix_token))
         self.steps = self.stream.plan.steps
         self.prepare = Preparation(run, world.device, self.model.has_token_outputs)
-        self.val_sets = self._val_sets()
+        self.val_sets = val_sets(run)
         self.position, self.best = Position(), -math.inf
-        self.sums = dict(NOTHING)  # over the steps of the unfinished epoch
+        self.sums = Sums()  # over the steps of the unfinished epoch
         self.val_top1: float | None = None
         self.interrupts = Interrupts(insistent=world.size == 1)
         self.saved_at, self.saved_when = Position(), time.monotonic()
-
-    def _val_sets(self) -> dict[str, SplitData]:
-        """What is scored after every epoch: val, and the part of train that is held out."""
-        run, sets = self.run, {}
-        manifest = run.manifest
-        has_tickets = manifest is None or "val" in manifest.splits
-        if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small", "selector")):
-            sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
-        if run.config["holdout"]:
-            held_out = (run.config["holdout"], True)
-            sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
-        for name, data in sets.items():  # counted here, once, and not in every worker
-            if not sum(data.counts):
-                raise UserError(f"expected images of {run.dataset.name} to score ({name}), found none")
-        return sets
 
     @property
     def scored(self) -> nn.Module:
@@ -162,7 +158,7 @@ class Trainer:
                     save_weights(self.scored, run.place(BEST))
                 log.after_epoch(metrics)
                 self.val_top1 = metrics.get("val_top1")
-                self.position, self.sums = self.position.after_epoch(), dict(NOTHING)
+                self.position, self.sums = self.position.after_epoch(), Sums()
                 self.save()
         if self.world.is_main:
             save_weights(self.scored, run.place(FINAL))
@@ -170,18 +166,20 @@ class Trainer:
     def _train(self, batches, bar: Bar, log: RunLog) -> None:
         """The remaining steps of the epoch. All ranks agree on each: whether to take it, to save after it, to stop."""
         self.parallel.train(self.run.path != "selector")  # as the authors fine-tune theirs
+        forget_peak(self.world.device)
         while self.position.step < self.steps:
             started = time.monotonic()
-            failure, loss, measured, skipped = None, None, (0.0, 0.0), 0
+            failure, loss, measured, skipped, waited = None, None, (0.0, 0.0), 0, 0.0
             try:
                 batch = next(batches)
+                waited = time.monotonic() - started
                 loss, clumped = self.batch_loss(batch)
                 measured, skipped = torch.stack([loss.detach(), clumped]).tolist(), batch["skipped"]
             except Exception as error:
                 failure = error
             due = time.monotonic() - self.saved_when >= 60 * self.options.checkpoint_minutes
-            mean_loss, clumped, failed, skipped, stop, save = self.world.sum(
-                *(value / self.world.size for value in measured),
+            mean_loss, clumped, waited, failed, skipped, stop, save = self.world.sum(
+                *(value / self.world.size for value in (*measured, waited)),
                 failure is not None,
                 skipped,
                 self.interrupts.stop is not None,
@@ -195,15 +193,12 @@ class Trainer:
                 self._diverged("loss", mean_loss)
             self.update(loss)
             self.position = self.position.after_step(self.world.size, self.stream.lanes)
-            self.sums |= {
-                "loss": self.sums["loss"] + mean_loss,
-                "clumping": self.sums["clumping"] + clumped,
-                "skipped": self.sums["skipped"] + int(skipped),
-                "seconds": self.sums["seconds"] + time.monotonic() - started,
-            }
+            seconds, memory_mib = time.monotonic() - started, peak_memory_mib(self.world.device)
+            self.sums.add(mean_loss, clumped, int(skipped), seconds, waited, memory_mib)
             log.after_step(self.step, loss=mean_loss, lr=self.lr)
             bar.update(self.run.recipe.batch_size)
-            bar.set_postfix(epoch=self.position.epoch + 1, loss=f"{mean_loss:.3f}", refresh=False)
+            shown = {"loss": f"{mean_loss:.3f}", "wait": f"{self.sums.data_wait:.0%}"}
+            bar.set_postfix(epoch=self.position.epoch + 1, **shown, refresh=False)
             if save or stop:
                 self.save()
             if stop:
@@ -211,22 +206,39 @@ class Trainer:
 
     def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The rank's loss on `batch`, at the learning rate and with the random draws of the current step, and how
-        clumped the patches are that it drops (0 where it drops none)."""
+        clumped the patches are that it drops (0 where it drops none).
+
+        The gradient of all parts but the last is taken here, by this rank alone: a rank may fail in any of them before
+        the others wait for it. `update` takes that of the last.
+        """
         set_learning_rate(self.optimizer, learning_rate(self.run.recipe, self.step, self.steps))
         torch.manual_seed(step_seed(self.run.config["seed"], self.step, self.world.rank))
         kept = kept_at(self.run.recipe.keep_warmup, self.run.kept, self.run.grid**2, self.step / self.steps)
         inputs = self.prepare(batch, self.step, self.world.rank, kept)
-        with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
-            more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
-            output = self.parallel(inputs.images, inputs.kept_BK, **more)
-        loss = loss_of(output, inputs, self.run.recipe)
+        self.optimizer.zero_grad(set_to_none=True)
+        *earlier, (last, share) = parts_of(inputs, self.options.grad_accum)
+        loss = 0.0
+        for part, its_share in earlier:
+            with self.world.alone(self.parallel):
+                of_part = its_share * self._loss(part)
+                self.scaler.scale(of_part).backward()
+            loss += of_part.detach()
+        loss = loss + share * self._loss(last)
         if inputs.kept_BK is None:
             return loss, torch.zeros_like(loss)
         return loss, clumping(inputs.kept_BK, self.run.grid)
 
+    def _loss(self, inputs: Inputs) -> Tensor:
+        with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
+            more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
+            output = self.parallel(inputs.images.to(memory_format=self.layout), inputs.kept_BK, **more)
+        return loss_of(output, inputs, self.run.recipe)
+
     def update(self, loss: Tensor) -> None:
-        """Move the weights by the gradient of `loss`, averaged over the ranks, and their moving average after them."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Move the weights by the gradient of `loss`, averaged over the ranks, and their moving average after them.
+
+        loss: as `batch_loss` returns it, with the gradients of its earlier parts taken.
+        """
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.run.recipe.clip_grad or math.inf).item()
@@ -243,11 +255,11 @@ class Trainer:
         metrics = {
             "epoch": self.position.epoch + 1,
             "step": self.step,
-            "loss": self.sums["loss"] / self.steps,
+            "loss": self.sums.loss / self.steps,
             "lr": self.lr,
         }
         if self.run.path in ("lt", "rc"):
-            metrics["clumping"] = self.sums["clumping"] / self.steps
+            metrics["clumping"] = self.sums.clumping / self.steps
         self.world.share(self.scored.buffers())
         for name, data in self.val_sets.items():
             on = self.run.path if self.run.path in ("lt", "rc") and data.manifest is not None else "dense"
@@ -263,10 +275,10 @@ class Trainer:
             if stop:  # `last.pt` was saved before; what was scored is scored again
                 self._stop()
             metrics[f"{name}_top1"] = 100 * hits / seen
-        metrics["images_per_s"] = self.run.recipe.batch_size * self.steps / self.sums["seconds"]
-        metrics["seconds"] = self.sums["seconds"] + time.monotonic() - started
-        if self.sums["skipped"]:
-            metrics["skipped"] = self.sums["skipped"]
+        metrics |= self.sums.speed(self.steps, self.run.recipe.batch_size)
+        metrics["seconds"] = self.sums.seconds + time.monotonic() - started
+        if self.sums.skipped:
+            metrics["skipped"] = self.sums.skipped
         return metrics
 
     def _diverged(self, what: str, value: float) -> None:
@@ -298,7 +310,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "position": checkpoint.pack_position(self.position),
-            "sums": self.sums,
+            "sums": asdict(self.sums),
             "val_top1": self.val_top1,
             "best": self.best,
         }
@@ -313,7 +325,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.position = checkpoint.unpack_position(state["position"])
-        self.saved_at, self.sums = self.position, state["sums"]
+        self.saved_at, self.sums = self.position, Sums(**state["sums"])
         self.val_top1, self.best = state["val_top1"], state["best"]
 
 

@@ -10,8 +10,10 @@ from vit_tickets.train.paper import MODELS
 # Settings of `train` that the table makes itself, and those that not every path takes.
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")
 OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
-# Settings that may differ when a table goes on: they change nothing that is made.
-CIRCUMSTANCES = ("device", "workers", "checkpoint_minutes", "skip_errors", "max_pixels")
+# Settings that may differ when a table goes on, as they may when a run does.
+CIRCUMSTANCES = (
+    "device", "workers", "checkpoint_minutes", "skip_errors", "max_pixels", "grad_accum", "channels_last", "compile",
+)  # fmt: skip
 
 
 @click.command()

@@ -20,7 +20,7 @@ OPTIONS = (
     "--model", "deit_micro", "--path", "dense", "--image-size", SIDE, "--patch-size", 4, "--batch-size", 24,
     "--drop-path", 0.2, "--ema", 0.99, "--clip-grad", 1.0, "--device", "cpu", "--checkpoint-minutes", 0.002,
 )  # fmt: skip
-CLOCKS = ("seconds", "images_per_s")
+CLOCKS = ("seconds", "images_per_s", "step_ms", "data_wait", "peak_memory_mib")
 
 
 @dataclass

@@ -51,8 +51,18 @@ def test_a_run_says_what_it_is(runs):
     assert config["path"] == "lt"
     assert (config["kept"], config["num_patches"], config["sparsity"]) == (18, 36, 0.5)
     assert config["recipe"]["lr"] == 0.01
+    assert (config["grad_accum"], config["channels_last"], config["compile"]) == (1, False, False)
     assert json.loads((runs["small"] / "config.json").read_text())["image_size"] == 16
     assert json.loads((runs["dense"] / "config.json").read_text())["sparsity"] is None
+
+
+def test_a_run_may_go_on_in_other_circumstances(runs, numbered_data, numbered_tickets, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(runs["lt"], out)
+    (out / "final.safetensors").unlink()
+    train = ("train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets)
+    run(*train, "--lr", 0.01, *SMALL, "--out", out, "--resume", "--grad-accum", 8, "--channels-last")
+    assert (out / "final.safetensors").read_bytes() == (runs["lt"] / "final.safetensors").read_bytes()
 
 
 def test_predictions_are_in_the_datasets_order(runs, numbered_data):
@@ -156,6 +166,7 @@ def test_other_settings_are_refused_with_the_difference(runs, numbered_data, num
         (("--repeats", 2), "recipe.repeats: expected 2, found 1"),
         (("--ema", 0.9), "recipe.ema: expected 0.9, found null"),
         (("--precision", "bf16"), 'precision: expected "bf16", found "fp32"'),
+        (("--amp",), 'precision: expected "bf16", found "fp32"'),
         (("--limit", 40), "limit: expected 40, found null"),
     ],
 )
@@ -238,6 +249,14 @@ def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monke
         (
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--sparsity", 0, "--keep-rate", 1),
             "expected --sparsity or --keep-rate, found both",
+        ),
+        (
+            ("train", "DATA", "--model", "deit_micro", "--path", "dense", *SMALL, "--grad-accum", 9),
+            "expected --grad-accum of at most 8 (8 images per rank), found 9",
+        ),
+        (
+            ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--amp", "--precision", "fp32"),
+            "--amp is --precision bf16; found --precision fp32 beside it",
         ),
         (("evaluate", "/nowhere"), "found no config.json in /nowhere"),
         (("evaluate",), "expected either a RUN, or --dataset with --model"),

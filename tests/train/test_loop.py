@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.soak import kills
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.shards import Dataset
@@ -52,6 +53,11 @@ def test_every_path_trains_and_leaves_its_files(numbered_data, numbered_tickets,
     assert [line["epoch"] for line in log] == [1, 2, 3]
     assert [line["step"] for line in log] == [7, 14, 21]
     assert all(math.isfinite(line["loss"]) and line["images_per_s"] > 0 for line in log)
+    for line in log:
+        assert line["step_ms"] == pytest.approx(1000 * RECIPE.batch_size / line["images_per_s"])
+        assert 7 * line["step_ms"] < 1000 * line["seconds"]
+        assert 0 < line["data_wait"] < 1
+        assert line["peak_memory_mib"] > 50
     assert 0 <= log[-1]["val_top1"] <= 100
     assert (tmp_path / "last.pt").exists()
     side = 4 if path == "small" else 6  # 18 of 36 patches: 16 = 4 x 4 is the nearest square
@@ -106,7 +112,7 @@ def test_going_on_after_an_epoch_ends_with_the_same_weights(numbered_data, numbe
     resumed.fit()
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     without_time = [
-        [{k: v for k, v in line.items() if k not in ("seconds", "images_per_s")} for line in metrics(tmp_path / name)]
+        [{k: v for k, v in line.items() if k not in kills.CLOCKS} for line in metrics(tmp_path / name)]
         for name in ("whole", "broken")
     ]
     assert without_time[0] == without_time[1]
@@ -170,7 +176,7 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, number
         numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets, "--epochs", 2,
         "--batch-size", 8, "--lr", 0.01, "--drop-path", 0, "--warmup-epochs", 0.5, "--device", "cpu", *PLAIN,
     ]  # fmt: skip
-    torchrun(2, *options, "--workers", 1, "--out", tmp_path / "two")
+    torchrun(2, *options, "--workers", 1, "--grad-accum", 3, "--out", tmp_path / "two")
     torchrun(1, *options, "--workers", 2, "--out", tmp_path / "one")
     two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
     assert [line["step"] for line in two] == [7, 14]

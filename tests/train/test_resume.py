@@ -1,6 +1,7 @@
 """Going on within an epoch: with the very next batch, with the same weights at the end, on any ranks and workers."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.train.conftest import numbers_of
 from vit_tickets.pipeline import images
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train import checkpoint, log, stream
+from vit_tickets.train import checkpoint, log, loop, stream
 from vit_tickets.train.distributed import World
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.plan import Position, Segment
@@ -80,7 +81,7 @@ def equal(a, b):
 
 def without_clocks(out):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_s")} for line in lines]
+    return [{k: v for k, v in line.items() if k not in kills.CLOCKS} for line in lines]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -93,6 +94,36 @@ def test_unplugged_after_every_step_it_ends_with_the_same_weights(numbered_data,
     states = [checkpoint.load(str(tmp_path / name / "last.pt")) for name in ("whole", "broken")]
     assert kills.same(states[0], states[1])
     assert bool(states[0]["scaler"]) == (precision == "fp16")
+
+
+def test_the_time_of_all_pieces_is_counted(numbered_data, tmp_path, monkeypatch):
+    """Also after a checkpoint of before the waiting was counted: then that of the later pieces."""
+
+    def late(*arguments, **options):
+        for batch in train_batches(*arguments, **options):
+            time.sleep(0.05)
+            yield batch
+
+    train_batches = loop.train_batches
+    monkeypatch.setattr(loop, "train_batches", late)
+    for out, forgotten in (("new", ()), ("old", ("waited", "peak_memory_mib"))):
+        first = trainer(numbered_data, tmp_path / out)
+        unplug_after(first, 4)
+        with pytest.raises(Unplugged):
+            first.fit()
+        state = checkpoint.load(first.run.place("last.pt"))
+        for name in forgotten:
+            del state["sums"][name]
+        checkpoint.save(first.run.place("last.pt"), state)
+        second = trainer(numbered_data, tmp_path / out)
+        second.restore()
+        unplug_after(second, 4)  # the the last three steps, and the epoch
+        with pytest.raises(Unplugged):
+            second.fit()
+        line = json.loads((tmp_path / out / "metrics.jsonl").read_text())
+        assert line["step_ms"] > 50
+        waited_s = line["data_wait"] * line["step_ms"] * 7 / 1000
+        assert waited_s > 0.05 * (3 if forgotten else 7)
 
 
 def test_what_is_kept_is_the_moving_average(numbered_data, tmp_path):
