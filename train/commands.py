@@ -45,7 +45,7 @@ SECTIONS = {
 @click.option("--init", help="Start from these weights (a file or a finished run) instead of random ones.")
 @click.option(
     "--labels",
-    help="Label maps, as written by `vit-tickets labels`, for models that classify every token (lvvit_small). "
+    help="Label maps, as written by `vit-tickets labels`, for models that classify every token (LV-ViT). "
     "[default: the class label stands for every token]",
 )
 @click.option(
@@ -96,7 +96,7 @@ SECTIONS = {
 @click.option(
     "--stem-occlusion",
     is_flag=True,
-    help="Of lvvit_small: occlude dropped patches before the stem, whose convolutions otherwise let their border into "
+    help="Of LV-ViT: occlude dropped patches before the stem, whose convolutions otherwise let their border into "
     "the patches that are kept.",
 )
 @recipe_options

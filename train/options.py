@@ -99,7 +99,7 @@ OPTIONS = (
     click.option(
         "--mix-token",
         type=NOT_NEGATIVE,
-        help="MixToken of lvvit_small: paste a box of tokens, its area from Beta(a, a), from another image; 0: never.",
+        help="MixToken of LV-ViT: paste a box of tokens, its area from Beta(a, a), from another image; 0: never.",
     ),
     click.option("--weight-decay", type=NOT_NEGATIVE, help="Not on biases, norms, positions, tokens."),
     click.option("--smoothing", type=SHARE, help="Label smoothing."),
@@ -110,8 +110,8 @@ OPTIONS = (
         type=SHARE,
         help="Decay per step of the weights' moving average, which is then what is evaluated and kept; 0: none.",
     ),
-    click.option("--class-weight", type=NOT_NEGATIVE, help="Of lvvit_small: weight of the loss of the image's label."),
-    click.option("--token-weight", type=NOT_NEGATIVE, help="Of lvvit_small: weight of the mean loss of token labels."),
+    click.option("--class-weight", type=NOT_NEGATIVE, help="Of LV-ViT: weight of the loss of the image's label."),
+    click.option("--token-weight", type=NOT_NEGATIVE, help="Of LV-ViT: weight of the mean loss of token labels."),
 )
 
 # Headings of the help, and the first option below each.

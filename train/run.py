@@ -236,7 +236,7 @@ def _check_model(
     if recipe.mix_token and (recipe.mixup or recipe.cutmix):
         raise UserError("expected --mix-token, or --mixup and --cutmix, found both")
     if stem_occlusion and not probe.has_token_outputs:
-        raise UserError(f"--stem-occlusion is for lvvit_small, whose stem sees dropped patches; found {model}")
+        raise UserError(f"--stem-occlusion is for LV-ViT, whose stem sees dropped patches; found {model}")
     if occlude and probe.can_drop_patches and not stem_occlusion:
         with_stem = " without --stem-occlusion" if probe.has_token_outputs else ""
         raise UserError(f"--occlude is for models that cannot drop patches, found {model}{with_stem}")

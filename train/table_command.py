@@ -29,7 +29,7 @@ CIRCUMSTANCES = (
 @click.option("--weights", help="Of the selector: a file instead of the hub's weights.")
 @click.option(
     "--labels",
-    help="For models that classify every token (lvvit_small): who makes label maps, as `labels --annotator` has it, or "
+    help="For models that classify every token (LV-ViT): who makes label maps, as `labels --annotator` has it, or "
     "a folder of finished ones.  [default: none; the class label stands for every token]",
 )
 @click.option("--epochs", type=COUNT, help="Of every run.  [default: the recipe's]")
@@ -139,9 +139,7 @@ def labels_from(labels: str | None, models: list[str], out: str) -> tuple[str | 
     if labels is None:
         return None, None
     if not any(map(takes_labels, models)):
-        raise UserError(
-            f"--labels is for models that classify every token (lvvit_small), found only {', '.join(models)}"
-        )
+        raise UserError(f"--labels is for models that classify every token (LV-ViT), found only {', '.join(models)}")
     if files.exists(files.join(labels, INDEX)):
         return None, labels
     return labels, files.join(out, "labels")

@@ -106,8 +106,8 @@ def test_lv_vit_has_its_stem_occluded_where_asked(numbered_data, numbered_ticket
     [
         ("deit_micro", {"occlude": "black"}, "--occlude is for models that cannot drop patches, found deit_micro$"),
         ("lvvit_s", {"occlude": "mean"}, "cannot drop patches, found lvvit_s without --stem-occlusion$"),
-        ("deit_micro", {"stem_occlusion": True}, "--stem-occlusion is for lvvit_small, .*; found deit_micro"),
-        ("resnet20", {"stem_occlusion": True}, "--stem-occlusion is for lvvit_small, .*; found resnet20"),
+        ("deit_micro", {"stem_occlusion": True}, "--stem-occlusion is for LV-ViT, .*; found deit_micro"),
+        ("resnet20", {"stem_occlusion": True}, "--stem-occlusion is for LV-ViT, .*; found resnet20"),
         ("deit_micro", {"recipe": LVVIT}, "logits for tokens for --mix-token, such as lvvit_small, found deit_micro"),
     ],
 )
