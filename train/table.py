@@ -203,16 +203,12 @@ def _is_reported(out: str, group: list[str]) -> bool:
     return sorted(reported) == sorted(group) and files.modified(path) > max(map(files.modified, predictions))
 
 
-def check_request(out: str, record: dict[str, Any], unnamed: str) -> None:
-    """Raise UserError where OUT holds a table of another request; models, budgets and seeds may differ.
-
-    unnamed: the selector of requests that name none, as earlier versions recorded them.
-    """
+def check_request(out: str, record: dict[str, Any]) -> None:
+    """Raise UserError where OUT holds a table of another request; models, budgets and seeds may differ."""
     path = files.join(out, REQUEST)
     if not files.exists(path):
         return
-    found = files.read_json(path)
-    if different := difference(record, found | {"selector": found.get("selector") or unnamed}):
+    if different := difference(record, files.read_json(path)):
         raise UserError(
             f"{out} holds another table than was asked for: {different}; repeat its settings, or pass another --out"
         )

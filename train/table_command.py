@@ -69,8 +69,7 @@ def table(
     for model in budgets:
         registry.check_model(model)
     out = out or f"runs/table-{opened.name}"
-    unnamed = default_selector(opened.source)
-    selector = selector or unnamed
+    selector = selector or default_selector(opened.source)
     annotator, labels_dir = labels_from(labels, list(budgets), out)
     request = tables.Request(
         opened.root, opened.name, out, budgets, selector, seeds, weights, engine, annotator, labels_dir, gpus,
@@ -88,7 +87,7 @@ def table(
     steps = tables.plan(request)
     done = [step.is_done() for step in steps]
     if any(done):  # what failed before it made anything binds nobody
-        tables.check_request(out, record, unnamed)
+        tables.check_request(out, record)
     rows = sum(map(len, budgets.values()))
     click.echo(
         f"{out}: {', '.join(budgets)} on {opened.name}, {counted(rows, 'row')}; {sum(done)} of "

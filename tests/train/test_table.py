@@ -477,7 +477,7 @@ def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, sai
     from vit_tickets.pipeline.shards import sha256_of
 
     record = {"format_version": 1, "dataset": "data", "dataset_sha256": sha256_of(f"{numbered_data}/dataset.json")}
-    record |= {"selector": None, "weights": None, "labels": None, "train": {"limit": 8}}
+    record |= {"selector": DEFAULT_SELECTOR, "weights": None, "labels": None, "train": {"limit": 8}}
     (tmp_path / "request.json").write_text(json.dumps(record))
     trained = tmp_path / "runs" / "data-deit_micro-dense-seed0"
     trained.mkdir(parents=True)
