@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import labels, loader, occlusion, online, selection, startup, step
+from . import epoch, labels, loader, occlusion, online, selection, startup, step
 from .harness import Duration, Finding, Options
 from .report import headline, machine, table, write_json
 
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "step": step.run,
     "occlusion": occlusion.run,
     "loader": loader.run,
+    "epoch": epoch.run,
     "online": online.run,
     "startup": startup.run,
 }

@@ -5,6 +5,7 @@ stands for the run.
 """
 
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Timing:
-    """One turn: seconds on the wall, and seconds of CPU time over all threads of the process."""
+    """One turn: seconds on the wall, and seconds of CPU time over all threads of the process, and of the processes that
+    it started and that have ended."""
 
     wall_s: float
     cpu_s: float
@@ -114,7 +116,8 @@ def _now() -> Timing:
     """The clocks, once the device has done all that was asked of it."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return Timing(time.perf_counter(), time.process_time())
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Timing(time.perf_counter(), time.process_time() + ended.ru_utime + ended.ru_stime)
 
 
 def pairwise(numerators: list[float], denominators: list[float]) -> Ratio:

@@ -13,6 +13,7 @@ from vit_tickets.pipeline.patches import Budget
 from vit_tickets.train.models import SparseLVViT, SparseViT
 
 from . import arithmetic
+from .epoch import limit
 from .harness import Duration, Finding, Ratio, Timing, arithmetic_threads, fastest, pairwise, take_turns
 from .report import HEADER, headline, machine, table, write_json
 
@@ -63,6 +64,13 @@ def test_a_finding_says_how_much_faster_ours_is(target, reached):
     finding = Finding("select", "rank", "plain", turns_of(2, 4), turns_of(3, 6), 1.75, target)
     assert finding.ratio == Ratio(1.5, 1.5, 1.5)
     assert finding.reached is reached
+
+
+def test_limits_of_an_epoch():
+    loader, steps = Timing(2, 4), Timing(3, 6)
+    assert limit(loader, steps) == Timing(3, 10)
+    assert limit(loader, steps, shared_cores=2) == Timing(5, 10)
+    assert limit(loader, steps, shared_cores=8) == Timing(3, 10)
 
 
 @pytest.mark.parametrize(("sparsity", "select", "train"), [(0.27, 1.448, 1.387), (0.488, 1.598, 2.007)])
