@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import epoch, labels, loader, occlusion, online, selection, startup, step
+from . import decode, epoch, labels, loader, occlusion, online, selection, startup, step
 from .harness import Duration, Finding, Options
 from .report import headline, machine, table, write_json
 
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "labels": labels.run,
     "step": step.run,
     "occlusion": occlusion.run,
+    "decode": decode.run,
     "loader": loader.run,
     "epoch": epoch.run,
     "online": online.run,
