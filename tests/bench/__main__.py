@@ -2,9 +2,9 @@
 
 import argparse
 
-from . import decode, epoch, labels, loader, occlusion, online, selection, startup, step
-from .harness import Duration, Finding, Options
-from .report import headline, machine, table, write_json
+from . import decode, epoch, labels, loader, occlusion, online, profile, selection, startup, step
+from .harness import Options
+from .report import AnyFinding, headline, machine, table, write_json
 
 BENCHMARKS = {
     "selection": selection.run,
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "epoch": epoch.run,
     "online": online.run,
     "startup": startup.run,
+    "profile": profile.run,
 }
 
 
@@ -42,7 +43,7 @@ def main(args: list[str] | None = None) -> None:
         write_json(chosen.json, record, findings)
 
 
-def summarise(findings: dict[str, list[Finding | Duration]]) -> None:
+def summarise(findings: dict[str, list[AnyFinding]]) -> None:
     """How many targets were reached; a missed one is no error, for the machine may have been busy."""
     verdicts = [finding.reached for found in findings.values() for finding in found if finding.reached is not None]
     print(f"\n{sum(verdicts)} of {len(verdicts)} targets reached")

@@ -90,6 +90,22 @@ class Duration:
         return None if self.limit_s is None else self.median_s <= self.limit_s
 
 
+@dataclass(frozen=True)
+class Share:
+    """What `part` takes of a loop: its seconds, and those of the whole loop, in each turn. For information."""
+
+    what: str
+    part: str
+    part_s: list[float]
+    whole_s: list[float]
+
+    reached = None
+
+    @property
+    def ratio(self) -> Ratio:
+        return pairwise(self.part_s, self.whole_s)
+
+
 def take_turns(
     contestants: dict[str, Callable[[], object]],
     runs: int,

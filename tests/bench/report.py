@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import torch
 
-from .harness import Duration, Finding, Ratio, cores, median_wall_s
+from .harness import Duration, Finding, Ratio, Share, cores, median_wall_s
+
+AnyFinding = Finding | Duration | Share
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow")
 HEADER = ("what", "ours", "baseline", "ratio", "min .. max", "by CPU time", "arithmetic", "of it", "target", "")
@@ -51,12 +54,18 @@ def headline(record: dict[str, Any]) -> str:
     )
 
 
-def table(findings: Iterable[Finding | Duration]) -> str:
-    """One line per finding; times are medians of one turn, ratios medians over the rounds (ours is so much faster)."""
+def table(findings: Iterable[AnyFinding]) -> str:
+    """One line per finding; times are medians of one turn, ratios medians over the rounds (ours is so much faster, or
+    takes so much of the whole)."""
     rows = [HEADER]
     for finding in findings:
-        cells = _of_duration(finding) if isinstance(finding, Duration) else _of_ratio(finding)
-        rows.append((finding.what, *cells, {True: "reached", False: "MISSED", None: ""}[finding.reached]))
+        rows.append(
+            (
+                finding.what,
+                *CELLS[type(finding)](finding),
+                {True: "reached", False: "MISSED", None: ""}[finding.reached],
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
@@ -81,26 +90,34 @@ def _of_duration(finding: Duration) -> tuple[str, ...]:
     return _duration(finding.median_s), "-", "-", spread, "-", "-", "-", limit
 
 
+def _of_share(finding: Share) -> tuple[str, ...]:
+    ratio = finding.ratio
+    part, whole = (_duration(statistics.median(turns)) for turns in (finding.part_s, finding.whole_s))
+    spread = f"{ratio.least:.1%} .. {ratio.most:.1%}"
+    return f"{finding.part} {part}", f"whole {whole}", f"{ratio.median:.1%}", spread, "-", "-", "-", "-"
+
+
+CELLS = {Finding: _of_ratio, Duration: _of_duration, Share: _of_share}
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
 
 
-def as_record(finding: Finding | Duration) -> dict[str, Any]:
+def as_record(finding: AnyFinding) -> dict[str, Any]:
     """A finding as plain values, every turn included."""
+    record = asdict(finding) | {"reached": finding.reached}
     if isinstance(finding, Duration):
-        return asdict(finding) | {"median_s": finding.median_s, "reached": finding.reached}
-
-    def ratio(values: Ratio) -> dict[str, float]:
-        return {name: round(value, 4) for name, value in asdict(values).items()}
-
-    return asdict(finding) | {
-        "ratio": ratio(finding.ratio),
-        "cpu_ratio": ratio(finding.cpu_ratio),
-        "reached": finding.reached,
-    }
+        return record | {"median_s": finding.median_s}
+    record["ratio"] = _rounded(finding.ratio)
+    return record if isinstance(finding, Share) else record | {"cpu_ratio": _rounded(finding.cpu_ratio)}
 
 
-def write_json(path: str, record: dict[str, Any], findings: dict[str, list[Finding | Duration]]) -> None:
+def _rounded(ratio: Ratio) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(ratio).items()}
+
+
+def write_json(path: str, record: dict[str, Any], findings: dict[str, list[AnyFinding]]) -> None:
     """The machine's record and all findings, by the name of their benchmark."""
     benchmarks = {name: [as_record(finding) for finding in found] for name, found in findings.items()}
     Path(path).write_text(json.dumps({"machine": record, "benchmarks": benchmarks}, indent=2) + "\n")

@@ -14,7 +14,7 @@ from vit_tickets.train.models import SparseLVViT, SparseViT
 
 from . import arithmetic
 from .epoch import limit
-from .harness import Duration, Finding, Ratio, Timing, arithmetic_threads, fastest, pairwise, take_turns
+from .harness import Duration, Finding, Ratio, Share, Timing, arithmetic_threads, fastest, pairwise, take_turns
 from .report import HEADER, headline, machine, table, write_json
 
 DEIT_SMALL = arithmetic.Shape(196, 1, 768, 384, 1536, 12, 1000)
@@ -151,8 +151,9 @@ def test_table_and_json(tmp_path):
         Finding("select", "rank", "slower", turns_of(2, 4), turns_of(3, 8)),
     ]
     findings += [Duration("help", [0.3, 0.2, 0.9], 0.4), Duration("fixed", [7.0], 6.0)]
+    findings.append(Share("loop", "decode", [1.0, 2.0, 6.0], [4.0, 4.0, 8.0]))
     lines = table(findings).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert all(name in lines[0] for name in HEADER)
     assert "1.500" in lines[1]
     assert "93.8%" in lines[1]
@@ -161,6 +162,8 @@ def test_table_and_json(tmp_path):
     assert "< 400.0 ms" in lines[3]
     assert lines[3].rstrip().endswith("reached")
     assert lines[4].rstrip().endswith("MISSED")
+    assert "decode 2.00 s" in lines[5]
+    assert "50.0%" in lines[5]
 
     record = machine()
     assert record["versions"]["torch"] in headline(record)
@@ -171,3 +174,4 @@ def test_table_and_json(tmp_path):
     assert written["benchmarks"]["selection"][0]["ratio"] == {"median": 1.5, "least": 1.5, "most": 1.5}
     assert written["benchmarks"]["selection"][1]["ours_turns"][1]["wall_s"] == 4
     assert written["benchmarks"]["selection"][2]["median_s"] == 0.3
+    assert written["benchmarks"]["selection"][4]["ratio"] == {"median": 0.5, "least": 0.25, "most": 0.75}
