@@ -8,6 +8,8 @@ from vit_tickets.pipeline.runlog import read_log, training_seconds
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.results import RunResult
 
+MADE_WITH = ("hardware", "ranks", "grad_accum", "channels_last", "compile")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -16,8 +18,8 @@ class Cost:
     selector: training the selector; published: whether it is published weights, which are not counted. saving: dense
     minus lt, per run. runs_for_selection, runs_for_all: how many lt runs must share the manifest until their savings
     pay for the selection, and for selection and selector; None where unknown or never. never: lt runs save nothing.
-    comparable: whether all dense and lt runs were on the same hardware. online: the tickets were chosen in every step,
-    so that the selection has no cost but what is in `lt`.
+    comparable: whether all dense and lt runs were on the same hardware, with the same options of speed. online: the
+    tickets were chosen in every step, so that the selection has no cost but what is in `lt`.
     """
 
     dense: float | None
@@ -34,13 +36,12 @@ class Cost:
 
 
 def cost(group: Group) -> Cost:
-    """The costs of one group. Savings are counted only between runs on the same hardware."""
+    """The costs of one group. Savings are counted only between runs that are comparable."""
     dense, lt = (_mean_seconds(group.of(path)) for path in ("dense", "lt"))
     tickets = next((run.tickets for run in group.of("lt") if run.tickets), {})
     online, selection, selector = bool(tickets.get("online")), tickets.get("wall_time_s"), _selector_seconds(tickets)
     trained = [*group.of("dense"), *group.of("lt")]
-    hardware = {(run.config.get("hardware"), run.config.get("ranks")) for run in trained}
-    comparable = len(hardware) <= 1
+    comparable = len({tuple(run.config.get(name) for name in MADE_WITH) for run in trained}) <= 1
     saving = dense - lt if comparable and dense is not None and lt is not None else None
     pays = saving is not None and saving > 0
     spent = (selector,) if online else (selection, selector)
@@ -76,7 +77,8 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
         ("training the selector", selector),
     ]
     if not cost.comparable:
-        return [*rows, ("saved per lt run", "not comparable: the dense and lt runs were on different hardware")]
+        why = "the dense and lt runs were on different hardware, or made with other options of speed"
+        return [*rows, ("saved per lt run", f"not comparable: {why}")]
     if cost.saving is None:
         return [*rows, ("saved per lt run", "-")]
     if cost.never:

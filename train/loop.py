@@ -137,17 +137,20 @@ class Trainer:
         Raises WorkFailed where a loss is not finite, or after a signal asked to stop and `last.pt` is saved.
         """
         run, batch_size = self.run, self.run.recipe.batch_size
-        stream = replace(self.stream, start=self.position)
-        bar = Bar(
-            total=batch_size * self.steps * run.recipe.epochs,
-            initial=batch_size * self.step,
-            desc=run.path,
-            unit="img",
-            disable=not (self.options.progress and self.world.is_main),
-        )
-        batches = train_batches(stream, self.options.workers, pin_memory=self.world.device.startswith("cuda"))
-        log = RunLog(run.root, METRICS, self.step, enabled=self.world.is_main)
-        with self.interrupts, contextlib.closing(batches), bar, log:
+        stream, is_main = replace(self.stream, start=self.position), self.world.is_main
+        pinned = self.world.device.startswith("cuda")
+        with (
+            self.interrupts,  # first: the log alone takes seconds to open
+            contextlib.closing(train_batches(stream, self.options.workers, pin_memory=pinned)) as batches,
+            Bar(
+                total=batch_size * self.steps * run.recipe.epochs,
+                initial=batch_size * self.step,
+                desc=run.path,
+                unit="img",
+                disable=not (self.options.progress and is_main),
+            ) as bar,
+            RunLog(run.root, METRICS, self.step, enabled=is_main) as log,
+        ):
             while self.position.epoch < run.recipe.epochs:
                 self._train(batches, bar, log)
                 if self.saved_at != self.position:

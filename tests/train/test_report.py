@@ -231,9 +231,10 @@ def test_cost_never_pays_back_when_lt_is_not_faster(tmp_path):
     assert "never" in made.text
 
 
-def test_published_selector_and_other_hardware_in_the_cost(tmp_path):
+@pytest.mark.parametrize("other", [{"hardware": "a GPU"}, {"compile": True}, {"grad_accum": 2}])
+def test_published_selector_and_other_hardware_in_the_cost(tmp_path, other):
     published = TICKETS | {"selector_run": None, "selector_seconds": None, "wall_time_s": 20.0}
-    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", tickets=published, hardware="a GPU")]
+    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", tickets=published, **other)]
     made = report(runs)
     assert "published weights, not counted" in made.text
     assert "not comparable" in made.text
