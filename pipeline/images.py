@@ -43,7 +43,8 @@ def decode(data: bytes | None, max_pixels: int = MAX_PIXELS) -> Image.Image:
             if width * height > max_pixels:
                 raise UndecodableImage(f"{width} x {height} is over the limit of {max_pixels} pixels")
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # the other way copies upright images too
+            return _to_rgb(image)
     except UndecodableImage:
         raise
     except MemoryError:
