@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.train.conftest import TRAIN, VAL, numbers_of
+from vit_tickets.pipeline import bars
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import random_rank, random_subset
@@ -199,6 +200,7 @@ def test_both_parts_of_a_holdout_read_each_tar_once(numbered_data, monkeypatch):
 
 def test_reading_keys_shows_how_far_it_is_when_it_takes_long(numbered_data, monkeypatch, capfd):
     shards = Dataset.open(numbered_data).shards("train")
+    monkeypatch.setattr(bars, "IN_A_FILE_S", 0.1)
     for pause, shown in ((0.0, False), (1.5 / len(shards), True)):
         monkeypatch.setattr(data, "read_keys", lambda path, pause=pause: time.sleep(pause) or read_keys(path))
         replace(SplitData(Dataset.open(numbered_data), "train"), holdout=(0.23 + pause, True)).counts  # noqa: B018
