@@ -90,7 +90,7 @@ def with_a_broken_image(root, at=30):
     return root
 
 
-@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_failure_of_one_rank_ends_all_with_one_line_and_a_checkpoint(tmp_path, ranks):
     root, log, out = with_a_broken_image(tmp_path / "data"), tmp_path / "log", tmp_path / "run"
     arguments = kills.command(root, out, ranks, "--epochs", 3, "--repeats", 1, "--checkpoint-minutes", 10)
