@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import functional
 
-from vit_tickets.pipeline import images
 from vit_tickets.pipeline.crops import Crop, random_resized_crop
 from vit_tickets.train.erasing import draw_box
 from vit_tickets.train.randaugment import RandAugment, apply, padded, trace_back
@@ -58,24 +59,40 @@ class Augment:
         return 0 if self._operations is None else self._operations.num_layers
 
     def view(self, image: Image.Image, rng: np.random.Generator, crop: Crop | None = None) -> AugmentedView:
-        """The view of `image` that `rng` draws; of `crop` where there is one."""
+        """The view of `image` that `rng` draws; of `crop` where there is one, with the pixels that stage 1 saw."""
         width, height = image.size
         drawn_crop = random_resized_crop(rng, height, width, self.min_scale, self.hflip)
-        crop = crop or drawn_crop
         interpolation = self.interpolation
         if interpolation == "random":
             interpolation = ("bilinear", "bicubic")[rng.integers(2)]
-        shown = crop.render(image, self.image_size, interpolation)
+        if crop is None:
+            crop, shown = drawn_crop, resized(image, drawn_crop, self.image_size, interpolation)
+        else:
+            shown = np.asarray(crop.render(image, self.image_size, interpolation))
         affine, through = crop.affine(), NOWHERE
         if self._operations is not None:
             drawn = self._operations.draw(rng)
-            shown = apply(drawn, shown, rng)
+            shown = np.asarray(apply(drawn, Image.fromarray(shown), rng))
             before, passed = trace_back(drawn, self.image_size)
             affine, through = affine @ before, padded(passed, self.num_layers).astype(np.float32)
         elif self.color_jitter:
-            shown = jitter(shown, self.color_jitter, rng)
+            shown = np.asarray(jitter(Image.fromarray(shown), self.color_jitter, rng))
         erased = draw_box(rng, self.erasing, self.image_size)
-        return AugmentedView(images.to_array(shown), affine, through, np.array(erased, np.int32))
+        pixels = np.ascontiguousarray(shown.transpose(2, 0, 1))
+        return AugmentedView(pixels, affine, through, np.array(erased, np.int32))
+
+
+def resized(image: Image.Image, crop: Crop, side: int, interpolation: str) -> np.ndarray:
+    """The view that `crop` shows of `image`, uint8 (side, side, 3): cut out, then resampled with antialiasing, the
+    order of torchvision's RandomResizedCrop.
+
+    Bilinear and bicubic by torch, in a third of Pillow's time, for pixels that differ by rounding.
+    """
+    if interpolation not in ("bilinear", "bicubic"):
+        return np.asarray(crop.render(image, side, interpolation))
+    part = torch.from_numpy(np.array(image.crop(tuple(map(round, crop.box))))).permute(2, 0, 1)
+    shown = F.interpolate(part[None], (side, side), mode=interpolation, antialias=True)[0].permute(1, 2, 0).numpy()
+    return shown[:, ::-1] if crop.flip else shown
 
 
 def jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:

@@ -77,7 +77,7 @@ def test_channels_last_learns_the_same(numbered_data, numbered_tickets, tmp_path
     first.register_forward_pre_hook(lambda _, inputs: received.append((inputs[0].stride(), first.weight.stride())))
     losses, found = first_steps(run, frozen=False)
     assert received == [((24 * 24 * 3, 1, 24 * 3, 3), (3 * 3 * 3, 1, 3 * 3, 3))] * 3
-    assert losses == pytest.approx(usual, rel=1e-4)
+    assert losses == pytest.approx(usual, rel=1e-3)
     for name, value in weights.items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
