@@ -26,7 +26,7 @@ from vit_tickets.train.inputs import Inputs, Preparation
 from vit_tickets.train.interrupts import Interrupts
 from vit_tickets.train.log import RunLog
 from vit_tickets.train.losses import loss_of
-from vit_tickets.train.optim import build_optimizer, set_learning_rate
+from vit_tickets.train.optim import build_optimizer, load_state, set_learning_rate
 from vit_tickets.train.parts import check_parts, parts_of
 from vit_tickets.train.plan import Position
 from vit_tickets.train.pruning import PrunedViT
@@ -325,7 +325,7 @@ class Trainer:
         self.model.network.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.module.network.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.position = checkpoint.unpack_position(state["position"])
         self.saved_at, self.sums = self.position, Sums(**state["sums"])

@@ -117,7 +117,7 @@ def step_of(
     model: nn.Module, forward: Callable[[], Any], loss_of_output: Callable[[Any], Tensor], device: torch.device
 ) -> Callable[[], None]:
     """What train/loop.py does with a batch, at a learning rate that leaves the weights about as they are."""
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-6, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-6, weight_decay=0.05, fused=True)
 
     def one_step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):

@@ -5,7 +5,7 @@ import torch
 
 from tests.reference import small_lvvit
 from vit_tickets.train.models import build_model
-from vit_tickets.train.optim import build_optimizer, set_learning_rate
+from vit_tickets.train.optim import build_optimizer, load_state, set_learning_rate
 from vit_tickets.train.recipes import CIFAR_RESNET, DEIT, LVVIT, RESNET50, SWIN
 
 
@@ -73,3 +73,39 @@ def test_the_rate_is_set_on_all_groups(vit):
     assert [group["lr"] for group in optimizer.param_groups] == [DEIT.peak_lr] * 2
     set_learning_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25] * 2
+
+
+def two_convolutions() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 5, 3))
+
+
+def move(network, optimizer, steps: int) -> None:
+    for step in range(steps):
+        set_learning_rate(optimizer, 0.1 / (1 + step))
+        optimizer.zero_grad()
+        network(torch.randn(2, 3, 8, 8)).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("recipe", [DEIT, RESNET50], ids=["adamw", "sgd"])
+@pytest.mark.parametrize("before", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "last"])
+@pytest.mark.parametrize("after", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "last"])
+def test_weights_move_as_by_the_plain_loop_also_after_a_stop(recipe, before, after):
+    ours, theirs = (two_convolutions().to(memory_format=layout) for layout in (before, torch.contiguous_format))
+    optimizer, plain = (build_optimizer(network, recipe) for network in (ours, theirs))
+    for group in plain.param_groups:
+        group["fused"], group["foreach"] = False, False
+    for network, moves in ((ours, optimizer), (theirs, plain)):
+        torch.manual_seed(1)
+        move(network, moves, 3)
+    resumed = two_convolutions().to(memory_format=after)
+    resumed.load_state_dict(ours.state_dict())
+    goes_on = build_optimizer(resumed, recipe)
+    load_state(goes_on, optimizer.state_dict())
+    assert goes_on.param_groups[0]["fused"] == (after == torch.contiguous_format)
+    for network, moves in ((resumed, goes_on), (theirs, plain)):
+        torch.manual_seed(2)
+        move(network, moves, 3)
+    for mine, other in zip(resumed.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
