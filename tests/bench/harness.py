@@ -31,6 +31,12 @@ class Timing:
     wall_s: float
     cpu_s: float
 
+    def since(self, earlier: "Timing") -> "Timing":
+        return Timing(self.wall_s - earlier.wall_s, self.cpu_s - earlier.cpu_s)
+
+    def times(self, factor: float) -> "Timing":
+        return Timing(self.wall_s * factor, self.cpu_s * factor)
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -114,21 +120,22 @@ def take_turns(
 ) -> dict[str, list[Timing]]:
     """Time each of `contestants` once per round, in the given order (A B A B ...): `runs` turns per name.
 
-    The first `warmup` rounds are not counted.
+    The first `warmup` rounds are not counted. A contestant that returns a Timing has timed itself: part of what it did
+    does not count.
     """
-    clock = clock or _now
+    clock = clock or now
     turns: dict[str, list[Timing]] = {name: [] for name in contestants}
     for number in range(warmup + runs):
         for name, contestant in contestants.items():
             before = clock()
-            contestant()
-            after = clock()
+            result = contestant()
+            timing = result if isinstance(result, Timing) else clock().since(before)
             if number >= warmup:
-                turns[name].append(Timing(after.wall_s - before.wall_s, after.cpu_s - before.cpu_s))
+                turns[name].append(timing)
     return turns
 
 
-def _now() -> Timing:
+def now() -> Timing:
     """The clocks, once the device has done all that was asked of it."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
