@@ -1,5 +1,7 @@
 """The command line: names of commands and where they live, imported only when called."""
 
+import atexit
+import gc
 import importlib
 
 import click
@@ -51,6 +53,9 @@ def main() -> None:
     vit-tickets generate data/imagenet --sparsity 0.27
     vit-tickets train data/imagenet --model deit_small --path lt --tickets manifests/imagenet-deit_small-s0.27
     """
+    # Importing torch and timm makes a million objects and no garbage: looking for it took 0.4 s, and 0.8 s at the end.
+    gc.set_threshold(50_000, 20)
+    atexit.register(gc.freeze)
 
 
 if __name__ == "__main__":
