@@ -40,7 +40,8 @@ def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
 
 
 def check_selector(vit: nn.Module, stages: tuple[int, ...], needs_cls: bool = True) -> None:
-    """Raise UserError unless `vit` is a timm ViT whose (CLS) attention can be read in the blocks `stages`."""
+    """Raise UserError unless `vit` is a timm ViT, with a CLS token where that is needed, whose attention can be read in
+    the blocks `stages`."""
     check_is_vit(vit, needs_cls)
     name = type(vit).__name__
     plain = all(type(block) is Block and type(block.attn) is Attention for block in vit.blocks)

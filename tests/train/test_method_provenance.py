@@ -25,7 +25,7 @@ def resolved(data, tickets, path):
     return resolve(Dataset.open(data), "deit_micro", path, RECIPES["digits"], tickets=tickets)
 
 
-@pytest.mark.parametrize("path", ["lt", "rc", "small"])
+@pytest.mark.parametrize("path", ["lt", "rc"])
 def test_a_run_is_named_after_the_method_and_records_it(numbered_data, numbered_tickets, of_one_block, path):
     staged, other = (resolved(numbered_data, tickets, path) for tickets in (numbered_tickets, of_one_block))
     assert staged.root == f"runs/{Dataset.open(numbered_data).name}-deit_micro-{path}-s0.5-seed0"
