@@ -28,6 +28,7 @@ SECTIONS = {"Tickets": "sparsity", "Method": "method", "View": "view", "Output":
 @click.option(
     "--method",
     type=click.Choice(METHODS),
+    metavar="NAME",
     default=STAGED,
     show_default=True,
     help="What makes a patch informative: staged = the paper's, CLS attention in three blocks, of what the one before "
@@ -65,8 +66,9 @@ def generate(
     """Select the ticket of every image in DATASET, once, and write the manifest.
 
     A pretrained selector runs over each shard; the patches that its CLS token attends to in three blocks are the
-    ticket, a random subset of the same size is stored beside it. Interrupted, it goes on where it stopped: finished
-    shards are skipped. Images that cannot be decoded keep a row with their error.
+    ticket, a random subset of the same size is stored beside it (--method chooses otherwise, for comparison).
+    Interrupted, it goes on where it stopped: finished shards are skipped. Images that cannot be decoded keep a row with
+    their error.
 
     \b
     vit-tickets generate data/imagenet --sparsity 0.27
