@@ -163,10 +163,12 @@ def dim(pixels: np.ndarray, kept_k: np.ndarray, side: int) -> np.ndarray:
 def heat(pixels: np.ndarray, score_N: np.ndarray) -> np.ndarray:
     """Scores as colours, dark to light, over the grey image; same shape and type as `pixels`.
 
-    Scores are shown by their square root between the image's least and greatest: attention is heavy-tailed.
+    Scores are shown by their square root between the image's least and greatest: attention is heavy-tailed. Negative
+    ones are first shifted to 0.
     """
     side = grid_side(len(score_N))
-    values = np.sqrt(np.clip(score_N.astype(np.float64), 0, None))
+    values = score_N.astype(np.float64)
+    values = np.sqrt(values - min(values.min(), 0))
     span = values.max() - values.min()
     values = (values - values.min()) / span if span > 0 else np.zeros_like(values)
     grid = Image.fromarray(values.reshape(side, side).astype(np.float32))

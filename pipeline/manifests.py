@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.patches import Budget, grid_side
 from vit_tickets.pipeline.shards import Shard
 from vit_tickets.pipeline.views import View
@@ -30,6 +31,8 @@ PER_SHARD = ("shard_sha256", "batch_size")
 PER_SPLIT = ("view", "preprocessing")
 # And what only a split of view crops:V has: whether its rows hold ranks.
 CROP_RANKS = "crop_ranks"
+# What an entry that is missing stands for.
+UNSAID = {"method": STAGED}
 
 
 @dataclass(frozen=True)
@@ -161,10 +164,10 @@ def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
 def difference(expected: dict[str, Any], found: dict[str, Any], ignore: tuple[str, ...] = ()) -> str | None:
     """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree.
 
-    In the order of `expected`; an entry of an entry is named as `name.name`.
+    In the order of `expected`, but what may be left unsaid first; an entry of an entry is named as `name.name`.
     """
-    for name in [*expected, *(name for name in found if name not in expected)]:
-        ours, theirs = expected.get(name), found.get(name)
+    for name in [*UNSAID, *expected, *(name for name in found if name not in expected)]:
+        ours, theirs = (record.get(name, UNSAID.get(name)) for record in (expected, found))
         if name in ignore or ours == theirs:
             continue
         if isinstance(ours, dict) and isinstance(theirs, dict):

@@ -2,6 +2,7 @@
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.digits import NAME as DIGITS
+from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.patches import Budget
 
 DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
@@ -47,9 +48,10 @@ def selector_name(selector: str) -> str:
     return short_name(files.read_json(config)["model"] if files.exists(config) else selector)
 
 
-def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto") -> str:
-    """`<dataset>-<selector>-s<S>`, with `-<view>` where that is not the default."""
+def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto", method: str = STAGED) -> str:
+    """`<dataset>-<selector>-s<S>`, with `-<view>` and `-<method>` where they are not the default."""
     suffix = "" if view == "auto" else f"-{view.replace(':', '')}"
+    suffix += "" if method == STAGED else f"-{method}"
     return f"manifests/{dataset}-{short_name(selector)}-{budget.label}{suffix}"
 
 

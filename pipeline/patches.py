@@ -113,8 +113,12 @@ def random_subset(mask_seed: int, key: str, num_patches: int, kept: int, view: i
 
 def _random_order(mask_seed: int, key: str, num_patches: int, view: int) -> np.ndarray:
     text = f"{mask_seed}:{key}:{view}" if view else f"{mask_seed}:{key}"
-    words = np.frombuffer(hashlib.shake_128(text.encode()).digest(8 * num_patches), "<u8")
-    return np.argsort(words, kind="stable")
+    return np.argsort(hash_words(text, num_patches), kind="stable")
+
+
+def hash_words(text: str, count: int) -> np.ndarray:
+    """`count` little-endian 64-bit words of SHAKE-128 over `text`, uint64 (count,)."""
+    return np.frombuffer(hashlib.shake_128(text.encode()).digest(8 * count), "<u8")
 
 
 def pack_mask(mask_N: np.ndarray) -> bytes:

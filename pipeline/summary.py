@@ -15,6 +15,7 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table
+from vit_tickets.pipeline.methods import STAGED, method_name
 from vit_tickets.pipeline.patches import grid_side, random_subset
 from vit_tickets.pipeline.views import View
 
@@ -162,7 +163,11 @@ def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
     kept = ", ".join(str(count) for count in record["counts"])
     budget = manifest.budget
     asked = f"sparsity {budget.sparsity:g}" if budget.keep_rate is None else f"keep rate {budget.keep_rate:g} per stage"
-    yield f"budget     {asked}: {k} of {N} patches ({k / N:.1%}); blocks {stages} keep {kept}"
+    staged = f"; blocks {stages} keep {kept}" if method_name(record) == STAGED else ""
+    if not staged:
+        block = f" of block {record['block']}" if "block" in record else ""
+        yield f"method     {method_name(record)}{block}"
+    yield f"budget     {asked}: {k} of {N} patches ({k / N:.1%}){staged}"
     grid = f"{grid_side(N)} x {grid_side(N)}"
     yield f"grid       {grid} at {record['image_size']} px; mask seed {manifest.mask_seed}"
     for split in splits:

@@ -17,6 +17,8 @@ from vit_tickets.pipeline.crops import stored_crops
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import SUFFIXES
 from vit_tickets.pipeline.manifests import CROP_RANKS, PER_SHARD, PER_SPLIT, Manifest, difference
+from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
+from vit_tickets.pipeline.methods import Method, method_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import INDEX, Dataset, Shard, parse_label, read_members, sha256_of
 from vit_tickets.pipeline.verify_files import check_splits, is_count, schema_fault, sums_fault, visible
@@ -125,10 +127,12 @@ class _Tickets:
 
     def metadata_faults(self, split: str, metadata: dict[str, Any]) -> Iterator[str]:
         shared = {name for name in metadata if name not in (*PER_SHARD, *PER_SPLIT, CROP_RANKS)}
-        shared |= {"format_version", "num_patches", "counts", "image_size", "mask_seed", "dataset"}
+        shared |= {"format_version", "num_patches", "counts", "image_size", "mask_seed", "dataset", *METHOD_ENTRIES}
         own = (*PER_SPLIT, CROP_RANKS)
         for record, names in ((self.manifest.record_of(split), shared), (self.manifest.split_record(split), own)):
-            expected, found = ({name: entries.get(name) for name in names} for entries in (record, metadata))
+            expected, found = (
+                {name: entries[name] for name in names if name in entries} for entries in (record, metadata)
+            )
             if differs := difference(expected, found):
                 yield differs
 
@@ -149,6 +153,10 @@ def _record_fault(manifest: Manifest) -> str | None:
         return f"counts: expected at most {N}, not increasing, found {counts}"
     if not isinstance(record["mask_seed"], int):
         return f"mask_seed: expected an integer, found {record['mask_seed']!r}"
+    try:
+        Method(method_name(record), record.get("block"))
+    except UserError as error:
+        return f"method: {error}"
     if fault := sums_fault(record["splits"], PER_SPLIT):
         return fault
     for split, entry in record["splits"].items():

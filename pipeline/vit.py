@@ -39,9 +39,10 @@ def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
     return larger
 
 
-def check_selector(vit: nn.Module, stages: tuple[int, ...]) -> None:
-    """Raise UserError unless `vit` is a timm ViT whose CLS attention can be read in the blocks `stages`."""
-    check_is_vit(vit)
+def check_selector(vit: nn.Module, stages: tuple[int, ...], needs_cls: bool = True) -> None:
+    """Raise UserError unless `vit` is a timm ViT, with a CLS token where that is needed, whose attention can be read in
+    the blocks `stages`."""
+    check_is_vit(vit, needs_cls)
     name = type(vit).__name__
     plain = all(type(block) is Block and type(block.attn) is Attention for block in vit.blocks)
     if not plain:
@@ -51,11 +52,11 @@ def check_selector(vit: nn.Module, stages: tuple[int, ...]) -> None:
         raise UserError(f"expected ascending stages between 1 and {len(vit.blocks)}, found {stages}")
 
 
-def check_is_vit(vit: nn.Module) -> None:
-    """Raise UserError unless `vit` is a timm vision transformer with a CLS token."""
-    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
-        name = type(vit).__name__
-        raise UserError(f"expected a timm vision transformer with a CLS token as selector, found {name}")
+def check_is_vit(vit: nn.Module, needs_cls: bool = True) -> None:
+    """Raise UserError unless `vit` is a timm vision transformer, with a CLS token where that is needed."""
+    if not isinstance(vit, VisionTransformer) or (needs_cls and not vit.has_class_token):
+        name, such = type(vit).__name__, " with a CLS token" if needs_cls else ""
+        raise UserError(f"expected a timm vision transformer{such} as selector, found {name}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,18 @@ def cls_attention(attn: Attention, x_BTD: Tensor, num_prefix: int) -> Tensor:
     k = F.linear(x_BTD, attn.qkv.weight[dim : 2 * dim], None if bias is None else bias[dim : 2 * dim])
     q, k = (attn_norm(_heads(attn, part)) for attn_norm, part in ((attn.q_norm, q), (attn.k_norm, k)))
     return _cls_row(attn, q, k, num_prefix)
+
+
+def attention_map(attn: Attention, x_BTD: Tensor) -> Tensor:
+    """Head-mean softmax attention of every token (rows) to every token, float32 (B, T, T); one head at a time."""
+    dim, bias = attn.attn_dim, attn.qkv.bias
+    qk = F.linear(x_BTD, attn.qkv.weight[: 2 * dim], None if bias is None else bias[: 2 * dim])
+    q, k = (_heads(attn, part) for part in qk.chunk(2, dim=-1))
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    with torch.autocast(q.device.type, enabled=False):
+        per_head = zip(q.float().unbind(1), k.float().unbind(1), strict=True)
+        maps = ((q_BTd * attn.scale @ k_BTd.transpose(-2, -1)).softmax(dim=-1) for q_BTd, k_BTd in per_head)
+        return sum(maps) / attn.num_heads
 
 
 def attend_and_score(attn: Attention, x_BTD: Tensor, num_prefix: int) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.cli import COMMANDS, main
 from vit_tickets.pipeline.labels import SCHEMA as LABEL_SCHEMA
 from vit_tickets.pipeline.manifests import read_metadata, schema
+from vit_tickets.pipeline.methods import METHODS
 from vit_tickets.pipeline.names import default_selector, manifest_name, run_name
 from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.pipeline.shards import Dataset
@@ -115,6 +116,11 @@ def test_the_readme_documents_every_column():
     table = README.split("| column | meaning |")[1].split("\n\n")[0]
     for name in schema(36, predictions=True).names:
         assert f"`{name}`" in table, name
+
+
+def test_the_readme_tells_the_source_of_every_method():
+    for name in METHODS:
+        assert f"| `{name}` |" in README, name
 
 
 def test_the_pandas_lines_of_the_readme_run_as_printed(tickets):

@@ -4,13 +4,14 @@ import click
 
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.methods import METHODS, ONE_BLOCK, STAGED
 from vit_tickets.pipeline.sections import SectionedCommand
 from vit_tickets.ticketgen.options import CPU_BATCH, engine_options
 
 GPU_BATCH = 256
 FORMATS = ("parquet", "webdataset")
 # Headings of `generate --help`, and the first option below each.
-SECTIONS = {"Tickets": "sparsity", "View": "view", "Output": "out", "Engine": "engine"}
+SECTIONS = {"Tickets": "sparsity", "Method": "method", "View": "view", "Output": "out", "Engine": "engine"}
 
 
 @click.command(cls=SectionedCommand, sections=SECTIONS)
@@ -24,6 +25,21 @@ SECTIONS = {"Tickets": "sparsity", "View": "view", "Output": "out", "Engine": "e
 @click.option("--weights", help="Weights of the selector: .safetensors or .pth.  [default: the hub's]")
 @click.option("--stages", help="Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]")
 @click.option("--mask-seed", type=int, default=0, show_default=True, help="Of the random counterpart.")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    metavar="NAME",
+    default=STAGED,
+    show_default=True,
+    help="What makes a patch informative: staged = the paper's, CLS attention in three blocks, of what the one before "
+    "has kept; cls-attention = in one block, of all patches; lotus = that, the first patch set to the mean; column-sum "
+    "= attention that a patch receives from all; rollout = attention multiplied through all blocks; gradient-input = "
+    "|gradient x input| of the predicted class; and without a network: entropy = of its grey levels, centre = nearness "
+    "to it, random. All keep equally many.",
+)
+@click.option(
+    "--block", type=click.IntRange(1), help=f"Of {', '.join(ONE_BLOCK)}, counted from 1.  [default: the last]"
+)
 @click.option(
     "--view",
     default="auto",
@@ -43,24 +59,27 @@ SECTIONS = {"Tickets": "sparsity", "View": "view", "Output": "out", "Engine": "e
 @overwrite_option
 @engine_options("selector", GPU_BATCH)
 def generate(
-    dataset, sparsity, keep_rate, selector, weights, out, splits, view, crop_seed, crop_scale, crop_flip, crop_ranks,
-    formats,
+    dataset, sparsity, keep_rate, selector, weights, method, block, out, splits, view, crop_seed, crop_scale, crop_flip,
+    crop_ranks, formats,
     engine, ray_address, workers, batch_size, device, precision, predictions, stages, mask_seed, max_pixels, overwrite,
 ):  # fmt: skip
     """Select the ticket of every image in DATASET, once, and write the manifest.
 
     A pretrained selector runs over each shard; the patches that its CLS token attends to in three blocks are the
-    ticket, a random subset of the same size is stored beside it. Interrupted, it goes on where it stopped: finished
-    shards are skipped. Images that cannot be decoded keep a row with their error.
+    ticket, a random subset of the same size is stored beside it (--method chooses otherwise, for comparison).
+    Interrupted, it goes on where it stopped: finished shards are skipped. Images that cannot be decoded keep a row with
+    their error.
 
     \b
     vit-tickets generate data/imagenet --sparsity 0.27
     vit-tickets generate data/imagenet --sparsity 0.27,0.488 --out manifests/imagenet
     vit-tickets generate data/imagenet --view crops:8
+    vit-tickets generate data/imagenet --method cls-attention --block 10
     vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0 --engine local
     """
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.pipeline.manifests import true_of
+    from vit_tickets.pipeline.methods import Method
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.ticketgen import engines, job
@@ -75,11 +94,15 @@ def generate(
     draw = {"crop_seed": crop_seed, "crop_scale": crop_scale, "crop_flip": crop_flip}
     given = {name: value for name, value in draw.items() if value is not None}
     check_view(view, [*given, *(["crop_ranks"] if crop_ranks else [])], wanted, predictions)
+    scoring = Method(method, block)
+    scoring.check_view(view)
     opened = open_or_build(dataset)
     name = selector or default_selector(opened.source)
-    spec = open_selector(name, weights, parse_stages(stages))
+    spec = open_selector(name, weights, parse_stages(stages), scoring)
+    chosen_by = f", method {spec.method}" if method != STAGED else ""
     click.echo(
         f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]})"
+        f"{chosen_by}"
     )
     resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
     settings = Settings(

@@ -42,6 +42,12 @@ class _Pass:
     number: int = 0
     pixels: np.ndarray | None = None
 
+    @property
+    def name(self) -> str:
+        """What the crop is hashed by, as in `random_rank`."""
+        key = self.opened.sample.key
+        return f"{key}:{self.number}" if self.number else key
+
 
 class _Collector(Protocol):
     """What becomes of one image's rankings under one plan."""
@@ -139,7 +145,7 @@ def rank_crops(
         )
         results = map_ordered(
             pool.computers,
-            lambda group: _rank_group(selector, group, plans),
+            lambda group: _rank_group(selector, group, plans, settings),
             groups(rendered, settings.batch_size),
             ahead=pool.computing + 1,
         )
@@ -190,10 +196,13 @@ def _render(item: _Pass, view: View) -> _Pass:
 
 
 def _rank_group(
-    selector: Selector, group: list[_Pass], plans: list[tuple[int, ...]]
+    selector: Selector, group: list[_Pass], plans: list[tuple[int, ...]], settings: Settings
 ) -> list[tuple[_Pass, list[np.ndarray] | None]]:
     """Every pass without its pixels, with its rank (N,) per plan; None where there are no pixels."""
-    alive = [item.pixels for item in group if item.pixels is not None]
-    rankings = selector.rank(np.stack(alive), plans, predictions=False) if alive else []
+    alive = [item for item in group if item.pixels is not None]
+    rankings = []
+    if alive:
+        pixels, names = np.stack([item.pixels for item in alive]), [item.name for item in alive]
+        rankings = selector.rank(pixels, plans, False, names, settings.mask_seed)
     rows = iter(zip(*(ranking.rank_BN.numpy() for ranking in rankings), strict=True))
     return [(replace(item, pixels=None), None if item.pixels is None else list(next(rows))) for item in group]

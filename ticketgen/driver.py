@@ -68,7 +68,8 @@ class Folder:
     """What a job fills: one Parquet file per shard, and an index that says that they are complete.
 
     holds: what the index stands for, in messages. shared: what every file says of its origin, whatever its split.
-    entries: what each split has of its own. origin: what the index alone says. subfolders: where splits have files.
+    entries: what each split has of its own. origin: what the index alone says. optional: what an index shares with its
+    files in some folders only. subfolders: where splits have files.
     """
 
     root: str
@@ -77,6 +78,7 @@ class Folder:
     shared: dict[str, Any]
     entries: dict[str, dict[str, Any]]
     origin: dict[str, Any]
+    optional: tuple[str, ...] = ()
     subfolders: tuple[str, ...] = ("",)
 
     @property
@@ -87,7 +89,8 @@ class Folder:
         """Raise UserError where there is an index that speaks of something else."""
         if not files.exists(self.index_path):
             return
-        found = {name: value for name, value in files.read_json(self.index_path).items() if name in self.shared}
+        compared = {*self.shared, *self.optional}
+        found = {name: value for name, value in files.read_json(self.index_path).items() if name in compared}
         if different := difference(self.shared, found):
             raise UserError(f"{self.root} holds another {self.holds}: {different}; pass --overwrite or another --out")
 

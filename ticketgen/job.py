@@ -5,6 +5,7 @@ from typing import Any
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.manifests import CROP_RANKS, FORMAT_VERSION, INDEX, true_of
+from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.names import manifest_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.runlog import read_log, training_seconds
@@ -45,7 +46,7 @@ def default_outs(
 ) -> list[str]:
     """The manifests' folders: `--out` itself, below it with several budgets, or the default name."""
     if out is None:
-        return [manifest_name(dataset.name, selector.model, budget, view) for budget in budgets]
+        return [manifest_name(dataset.name, selector.model, budget, view, selector.method.name) for budget in budgets]
     return [out] if len(budgets) == 1 else [files.join(out, budget.label) for budget in budgets]
 
 
@@ -76,6 +77,7 @@ def shared_metadata(request: Request, budget: Budget) -> dict[str, Any]:
         "dataset": request.dataset.name,
         "selector": selector.model,
         "weights_sha256": selector.weights_sha256,
+        **selector.method.record(),
         **chosen,
         "stages": list(selector.stages),
         "counts": list(budget.stage_counts(selector.num_patches, len(selector.stages))),
@@ -141,6 +143,7 @@ def run(request: Request, engine_of: Any, progress: bool = True, summary: Summar
             shared=shared_metadata(request, budget),
             entries={split: split_entries(request, split) for split in request.splits},
             origin=origin,
+            optional=METHOD_ENTRIES,
             subfolders=("", "webdataset"),
         )
         for budget, out in zip(request.budgets, request.outs, strict=True)

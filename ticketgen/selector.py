@@ -1,7 +1,9 @@
 """The selector: a pretrained ViT with its evaluation preprocessing, ready to rank batches of patches."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,18 +11,25 @@ from torch import Tensor
 
 from vit_tickets.pipeline import vit
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.methods import DEFAULT_METHOD, STAGED, Method
 from vit_tickets.pipeline.pretrained import open_pretrained
 from vit_tickets.pipeline.views import FULL_2, View
+from vit_tickets.ticketgen import methods
 from vit_tickets.ticketgen.networks import Network, NetworkSpec, plain_values
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectorSpec(NetworkSpec):
-    """A selector as plain values and bytes. stages: the blocks, counted from 1, in which it identifies tokens."""
+    """A selector as plain values and bytes.
+
+    stages: the blocks, counted from 1, in which it identifies tokens; with them k follows from a budget, whatever the
+    method. method: how it scores patches.
+    """
 
     patch_size: int
     num_patches: int
     stages: tuple[int, ...]
+    method: Method = DEFAULT_METHOD
 
     def build(self, device: str, precision: str) -> "Selector":
         return Selector(self, device, precision)
@@ -31,15 +40,21 @@ class SelectorSpec(NetworkSpec):
         return replace(own, image_size=2 * own.image_size) if kind == FULL_2 else own
 
 
-def open_selector(selector: str, weights: str | None = None, stages: tuple[int, ...] | None = None) -> SelectorSpec:
+def open_selector(
+    selector: str,
+    weights: str | None = None,
+    stages: tuple[int, ...] | None = None,
+    method: Method = DEFAULT_METHOD,
+) -> SelectorSpec:
     """A selector by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
 
-    Raises UserError where there is no such model or run, its weights do not fit, or it has no readable CLS attention.
+    Raises UserError where there is no such model or run, its weights do not fit, or it has no readable attention, of a
+    CLS token where `method` reads that.
     """
-    opened = open_pretrained(selector, weights, vit.check_is_vit)
+    opened = open_pretrained(selector, weights, partial(vit.check_is_vit, needs_cls=method.reads_cls))
     network = opened.network
     chosen = stages or vit.default_stages(opened.model, len(getattr(network, "blocks", ())))
-    vit.check_selector(network, chosen)
+    vit.check_selector(network, chosen, method.reads_cls)
     height, width = network.patch_embed.grid_size
     if height != width:
         raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
@@ -48,6 +63,7 @@ def open_selector(selector: str, weights: str | None = None, stages: tuple[int, 
         patch_size=network.patch_embed.patch_size[0],
         num_patches=height * width,
         stages=tuple(chosen),
+        method=method.at_depth(len(network.blocks)),
     )
 
 
@@ -59,15 +75,28 @@ class Selector(Network):
         self._larger: dict[int, vit.VisionTransformer] = {}
         self._lock = threading.Lock()
 
-    def rank(self, pixels: np.ndarray, plans: list[tuple[int, ...]], predictions: bool) -> list[vit.Ranking]:
+    def rank(
+        self,
+        pixels: np.ndarray,
+        plans: list[tuple[int, ...]],
+        predictions: bool,
+        names: Sequence[str] = (),
+        mask_seed: int = 0,
+    ) -> list[vit.Ranking]:
         """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB.
 
         Where `side` is not the selector's image size, its position embeddings are resampled to the grid of that side.
+        Method `random` draws by `mask_seed` and the B `names`. Predictions are of the pruned pass if staged, otherwise
+        of the whole view.
         """
         network = self._network_at(pixels.shape[-1])
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            rankings = vit.identify_tokens(network, self.normalise(images), self.spec.stages, plans, predictions)
+            if self.spec.method.name == STAGED:
+                rankings = vit.identify_tokens(network, self.normalise(images), self.spec.stages, plans, predictions)
+            else:
+                batch = methods.Batch(images, self.normalise(images), names, mask_seed)
+                rankings = [methods.rank_patches(self.spec.method, network, batch, predictions)] * len(plans)
         return [
             replace(r, rank_BN=r.rank_BN.cpu(), score_BN=r.score_BN.cpu(), logits_BC=_to_cpu(r.logits_BC))
             for r in rankings

@@ -122,7 +122,10 @@ def _rank_group(
     selector: Selector, group: list[Decoded], plans: list[tuple[int, ...]], settings: Settings
 ) -> list[list[Row]]:
     alive = [item for item in group if item.error is None]
-    rankings = selector.rank(np.stack([item.pixels for item in alive]), plans, settings.predictions) if alive else plans
+    rankings = plans
+    if alive:
+        pixels, names = np.stack([item.pixels for item in alive]), [item.sample.key for item in alive]
+        rankings = selector.rank(pixels, plans, settings.predictions, names, settings.mask_seed)
     return [_rows(group, ranking, plan[-1], settings) for ranking, plan in zip(rankings, plans, strict=True)]
 
 

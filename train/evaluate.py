@@ -16,6 +16,7 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import METADATA_KEY, Manifest
+from vit_tickets.pipeline.methods import method_entries
 from vit_tickets.train.alignment import aligned_ticket
 from vit_tickets.train.data import SplitData
 from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
@@ -192,8 +193,9 @@ def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
 
 
 def ticket_provenance(manifest: Manifest) -> dict[str, Any]:
-    """What a predictions file says of the manifest that it was made with."""
-    return {name: manifest.record.get(name) for name in TICKET_FIELDS if name not in TICKET_COSTS}
+    """What a predictions file says of the manifest that it was made with; of its method where that is not staged."""
+    record = {name: manifest.record.get(name) for name in TICKET_FIELDS if name not in TICKET_COSTS}
+    return record | method_entries(manifest.record)
 
 
 def _summarised(p: Prediction) -> Prediction:

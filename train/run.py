@@ -10,6 +10,7 @@ from vit_tickets.pipeline import files, pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps
 from vit_tickets.pipeline.manifests import Manifest
+from vit_tickets.pipeline.methods import STAGED, method_entries, method_name
 from vit_tickets.pipeline.names import run_name, timm_name
 from vit_tickets.pipeline.patches import Budget, ceil_count, scaled_count, small_grid_side
 from vit_tickets.pipeline.shards import Dataset, Shard
@@ -173,8 +174,10 @@ def resolve(
     )  # fmt: skip
     drops = manifest is not None and path in ("lt", "rc", "small")
     seen = manifest.view(split).kind if drops else AUTO_VIEW
+    method = method_name(manifest.record) if drops else STAGED
     chosen = {
         seen.replace(":", ""): seen != AUTO_VIEW,
+        method: method != STAGED,
         "online": tickets == ONLINE,
         f"rc-{rc}": rc != "fixed",
         "no-align": not align,
@@ -254,11 +257,12 @@ def _label_maps(root: str, dataset: Dataset, split: str, model: str, probe: Mode
 
 
 def _ticket_record(manifest: Manifest | None, split: str) -> dict[str, Any] | None:
-    """What a run's config says of its manifest; the view that its tickets of `split` belong to among it."""
+    """What a run's config says of its manifest; the view that its tickets of `split` belong to among it, and the method
+    where that is not staged."""
     if manifest is None:
         return None
     view = manifest.view(split)
-    record = {name: manifest.record.get(name) for name in TICKET_FIELDS}
+    record = {name: manifest.record.get(name) for name in TICKET_FIELDS} | method_entries(manifest.record)
     return record | {"view": view.kind, "preprocessing": view.preprocessing()}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from vit_tickets.pipeline import files, labels, manifests
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, difference, read_metadata
+from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.names import run_name, short_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import read_weights, state_sha256
@@ -189,7 +190,8 @@ def _is_scored(run: str, scored: str, tickets: str) -> bool:
     for path in _predictions(scored):
         found = read_metadata(path)
         on = found.get("tickets") or {}
-        if found.get("weights_sha256") != sha256 or {name: on.get(name) for name in provenance} != provenance:
+        same = all(on.get(name) == provenance.get(name) for name in (*provenance, *METHOD_ENTRIES))
+        if found.get("weights_sha256") != sha256 or not same:
             return False
     return True
 
