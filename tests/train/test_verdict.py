@@ -14,7 +14,16 @@ from vit_tickets.train.bootstrap import (
     lower_bound,
     upper_bound,
 )
-from vit_tickets.train.verdict import MIN_IMAGES, Needed, judge, needed, null_hypothesis, scope
+from vit_tickets.train.verdict import (
+    BARELY,
+    MIN_IMAGES,
+    Needed,
+    judge,
+    learnt_too_little,
+    needed,
+    null_hypothesis,
+    scope,
+)
 
 
 def simulate(rng, rates, seeds, images, seed_sd=0.0, image_sd=1.0):
@@ -242,12 +251,16 @@ def test_scope_says_which_runs_the_bounds_speak_of():
 
 
 def test_null_hypothesis():
-    assert null_hypothesis(gap(1.0, 0.5, 1.5))[0] == "beats"
-    label, sentence = null_hypothesis(gap(0.1, -0.4, 0.6))
-    assert label == "ties"
-    assert "a ticket that it ties is no ticket" in sentence
-    assert null_hypothesis(gap(-1.0, -1.5, -0.5))[0] == "trails"
-    label, sentence = null_hypothesis(gap(5, 5, 5, images=1))
+    words = "the low resolution", "a ticket that does no better is no ticket"
+    label, sentence = null_hypothesis(gap(1.0, 0.5, 1.5), *words)
+    assert (label, sentence.endswith("the ticket beats the low resolution")) == ("beats", True)
+    label, sentence = null_hypothesis(gap(0.1, -0.4, 0.6), *words)
+    assert (label, sentence.endswith("for now they tie, and a ticket that does no better is no ticket")) == (
+        "ties",
+        True,
+    )
+    assert null_hypothesis(gap(-1.0, -1.5, -0.5), *words)[0] == "trails"
+    label, sentence = null_hypothesis(gap(5, 5, 5, images=1), *words)
     assert (label, "1 images are too few" in sentence) == ("inconclusive", True)
 
 
@@ -255,4 +268,24 @@ def test_runs_that_have_learnt_nothing_are_not_compared():
     verdict = judge(GOOD_MATCH, GOOD_GAP, 15, 15, untaught="dense on dense is not above chance")
     assert verdict.label == "inconclusive"
     assert verdict.reasons == ("dense on dense is not above chance",)
-    assert null_hypothesis(GOOD_GAP, "dense on dense is not above chance") == ("inconclusive", verdict.reasons[0])
+    assert null_hypothesis(GOOD_GAP, "it", "", verdict.reasons[0]) == ("inconclusive", verdict.reasons[0])
+
+
+@pytest.mark.parametrize(
+    ("low", "chance", "share", "said"),
+    [
+        (8.0, 10.0, 0.0, "is not above chance (10%) by its lower bound 8.00"),
+        (10.0, 10.0, BARELY, "is not above chance (10%) by its lower bound 10.00"),
+        (10.1, 10.0, 0.0, None),
+        (18.0, 10.0, BARELY, "is not above 28%, 20% of the way from chance (10%) to all, by its lower bound 18.00"),
+        (28.1, 10.0, BARELY, None),
+        (20.0, 0.1, BARELY, "is not above 20.1%"),
+        (20.1, 0.1, BARELY, None),
+        (71.0, 70.0, BARELY, "is not above 76%"),
+        (100.0, 100.0, 0.0, "is not above chance (100%)"),
+    ],
+)
+def test_what_has_learnt_too_little(low, chance, share, said):
+    """A fifth of the way from naming the most frequent class to naming all: Cohen's kappa of 0.2."""
+    found = learnt_too_little("dense on dense", low, chance, share)
+    assert found is None if said is None else found.startswith(f"dense on dense {said}")
