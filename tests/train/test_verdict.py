@@ -77,6 +77,24 @@ def test_bounds_agree_with_the_normal_approximation_of_paired_differences():
     assert found.image_error == pytest.approx(found.standard_error)
 
 
+def test_one_seed_is_scipys_paired_percentile_bootstrap():
+    stats = pytest.importorskip("scipy.stats", reason="scipy, which comes with scikit-learn, is not installed")
+    correct = simulate(np.random.default_rng(14), {"lt": 0.8, "rc": 0.78}, 1, 300)
+
+    def difference(lt_n, rc_n, axis):
+        return 100 * (lt_n.mean(axis) - rc_n.mean(axis))
+
+    expected = stats.bootstrap(
+        (correct["lt"][0], correct["rc"][0]), difference, paired=True, method="percentile", confidence_level=0.9,
+        n_resamples=5000, rng=np.random.default_rng(15),
+    )  # fmt: skip
+    found = contrast("LT", correct["lt"], "RC", correct["rc"])
+    spread = expected.standard_error
+    assert found.standard_error == pytest.approx(spread, rel=0.05)
+    assert found.lower == pytest.approx(expected.confidence_interval.low, abs=0.12 * spread)
+    assert found.upper == pytest.approx(expected.confidence_interval.high, abs=0.12 * spread)
+
+
 def test_seed_variance_has_the_textbook_size():
     """With images that all tell the same story per run, only the seeds vary: s^2/S, not (S - 1)/S of it."""
     share_right = np.array([0.2, 0.5])
