@@ -114,19 +114,15 @@ def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None
 
 def _nulls(group: Group) -> list[NullHypothesis]:
     """The ticket against what does not need it: a low resolution, and patches that other methods choose."""
-    rivals = {
-        "small": ("dense", "the low resolution with as many patches", "a ticket that does no better is no ticket")
-    }
+    low, no_ticket = "the low resolution with as many patches", "a ticket that does no better is no ticket"
+    rivals = [(("small", "dense"), low, no_ticket)]
     for row in group.rows:
-        path, _, method = row.partition(":")
-        if path == "lt" and method:
-            rivals[row] = (
-                "lt",
-                f"the tickets of method {method}",
-                "a ticket that does no better needs no staged selection",
-            )
-    compared = {row: rival for row, rival in rivals.items() if {("lt", "lt"), (row, rival[0])} <= group.matrix.keys()}
-    return [_null(group, (row, on), rival, moral) for row, (on, rival, moral) in compared.items()]
+        if row.startswith("lt:"):
+            moral = "a ticket that does no better needs no staged selection"
+            rivals.append(((row, "lt"), f"the tickets of method {row.removeprefix('lt:')}", moral))
+    if ("lt", "lt") not in group.matrix:
+        return []
+    return [_null(group, cell, rival, moral) for cell, rival, moral in rivals if cell in group.matrix]
 
 
 def _null(group: Group, cell: Cell, rival: str, moral: str) -> NullHypothesis:

@@ -1,6 +1,7 @@
 """What a verdict is worth: weak baselines, runs that have barely learnt, pairs of runs of one seed."""
 
 import dataclasses
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -63,7 +64,8 @@ def test_a_strong_baseline_is_not_called_weak(tmp_path):
     assert "weak" not in rendering.text([made], [])
 
 
-def test_the_option_reaches_the_report(tmp_path):
+def test_the_option_reaches_the_report(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)  # no picture: it takes longest
     folders = write(tmp_path, dense=0.95, ticket=0.96)
     result = CliRunner().invoke(main, ["report", "--weak-baseline", "99", "--out", str(tmp_path / "r"), *folders])
     assert "verdict: LT wins, weak baseline" in result.output

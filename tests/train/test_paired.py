@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_tickets.train.paired import mcnemar, paired
@@ -27,6 +27,7 @@ def test_every_outcome_counted(only_first, only_second):
     assert mcnemar(only_first, only_second) == pytest.approx(by_enumeration(only_first, only_second), rel=1e-12)
 
 
+@settings(max_examples=50)
 @given(only_first=st.integers(0, 300), only_second=st.integers(0, 300))
 def test_agrees_with_scipy(stats, only_first, only_second):
     if only_first + only_second:

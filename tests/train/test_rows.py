@@ -6,7 +6,6 @@ from tests.runs import COSTS, TICKETS, write_predictions, write_run
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train import rendering
 from vit_tickets.train.comparison import group_runs
-from vit_tickets.train.figure import draw
 from vit_tickets.train.findings import find
 from vit_tickets.train.report import report
 from vit_tickets.train.results import read_run
@@ -97,7 +96,7 @@ def test_a_ticket_of_another_method_is_a_null_hypothesis(three, tmp_path, share,
 
 def test_the_files_of_the_report_hold_them(three, tmp_path):
     folders = [*three, write_run(tmp_path, "small"), write_centre(tmp_path)]
-    (group,) = report(folders).data["groups"]
+    (group,) = report(folders).data["groups"]  # the picture included
     assert [null["name"] for null in group["nulls"]] == ["small", "lt:centre"]
     assert group["small"] == group["nulls"][0]
     assert set(group["nulls"][1]["needed"]) == {"images", "seeds"}
@@ -175,11 +174,3 @@ def test_one_method_means_one_manifest_and_one_run_per_seed(three, tmp_path):
     )
     with pytest.raises(UserError, match="tickets of both methods have to be of the same images"):
         found([*three, fewer])
-
-
-def test_the_picture_has_room_for_many_rows(three, tmp_path):
-    others = [
-        write_centre(tmp_path, name=name, tickets=CENTRE | {"method": name}) for name in ("cls-attention", "b", "c")
-    ]
-    draw([found([*three, *others]).group], str(tmp_path / "wide.png"))
-    assert (tmp_path / "wide.png").read_bytes().startswith(b"\x89PNG")
