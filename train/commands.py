@@ -316,7 +316,13 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--out", help="Folder for report.md, report.json and report.png.")
-def report(runs, out):
+@click.option(
+    "--weak-baseline",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Dense accuracy below which a verdict is labelled `weak baseline`.  [default: 90 for cifar10 and digits]",
+)
+def report(runs, out, weak_baseline):
     """Compare RUNS: accuracy trained on {dense, lt, rc, small} x tested on {dense, lt, rc}, cost, and the verdict.
 
     A RUN is the folder of a run that `vit-tickets evaluate` has scored, or a folder that `evaluate --out` wrote.
@@ -326,4 +332,4 @@ def report(runs, out):
     """
     from vit_tickets.train.report import report as compare
 
-    click.echo(compare(list(runs), out).text)
+    click.echo(compare(list(runs), out, weak_baseline).text)

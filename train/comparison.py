@@ -11,9 +11,12 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import difference
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.train.bootstrap import Accuracy, accuracy
-from vit_tickets.train.results import ON, PATHS, Predictions, RunResult
+from vit_tickets.train.results import ON, PATHS, STAGED, Predictions, RunResult
 
 BASELINES = ("dense", "weights")  # plain weights stand in where there is no dense run
+SPARSE = ("lt", "rc")
+# What tickets of two methods have to share, for only the choice of patches to differ.
+SHARED = ("dataset", "num_patches", "sparsity", "keep_rate", "mask_seed", "view", "kept")
 NEEDED_ON = {"dense": ON, "lt": ON, "rc": ON, "small": ("dense",), "weights": ("dense",)}
 
 
@@ -21,33 +24,48 @@ NEEDED_ON = {"dense": ON, "lt": ON, "rc": ON, "small": ("dense",), "weights": ("
 class Group:
     """Runs of one dataset, model and budget, evaluated on the same images.
 
-    matrix: by (trained on, tested on) the correctness of each run with such predictions, bool (S, n), images in the
-    order of their keys. reference: the predictions that all others were checked against; None where there are none.
-    tickets: provenance of the tickets tested on. missing, warnings: sentences.
+    Rows are what runs were trained on: a path, or one with what sets it apart (`lt:centre`, `rc:fresh`; see
+    `RunResult.row`). Columns are what they were tested on; tickets and random subsets are those of the method that a
+    run was trained with, of runs without any those of `method`. scored: by (row, column) the runs with such
+    predictions, in the order of `runs`. reference: the predictions that all others were checked against; None where
+    there are none. method: the group's own, `staged` unless no run is of it. tickets: provenance of the tickets tested
+    on, by method. missing, warnings: sentences.
     """
 
     dataset: str
     model: str
     budget: Budget | None
     runs: list[RunResult]
-    matrix: dict[tuple[str, str], np.ndarray]
+    scored: dict[tuple[str, str], list[RunResult]]
     reference: Predictions | None
-    tickets: dict[str, Any] | None
+    method: str
+    tickets: dict[str, dict[str, Any]]
     missing: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def of(self, path: str) -> list[RunResult]:
-        return [run for run in self.runs if run.path == path]
+    def of(self, row: str) -> list[RunResult]:
+        return [run for run in self.runs if run.row == row]
 
     @property
     def rows(self) -> list[str]:
-        """The paths that there are runs of, in the order of the table."""
-        return [path for path in PATHS if self.of(path)]
+        """What there are runs of, in the order of the table."""
+        return list(dict.fromkeys(run.row for run in self.runs))
+
+    @cached_property
+    def matrix(self) -> dict[tuple[str, str], np.ndarray]:
+        """By (row, column) the correctness of each run of `scored`, bool (S, n), images in the order of their keys."""
+        return {cell: np.stack([run.predictions[cell[1]].correct for run in runs])
+                for cell, runs in self.scored.items()}  # fmt: skip
 
     @property
     def baseline(self) -> str:
         """The path that the ticket has to match: dense, or plain weights where there is no dense run."""
         return next((path for path in BASELINES if self.of(path)), "dense")
+
+    @property
+    def random(self) -> str:
+        """The row that the ticket has to beat: rc, or where it is lacking a random subset of another kind."""
+        return next((run.row for run in self.runs if run.path == "rc" and run.method == self.method), "rc")
 
     @property
     def can_drop_patches(self) -> bool:
@@ -72,7 +90,7 @@ class Group:
     @property
     def kept(self) -> tuple[int, int] | None:
         """(patches kept, patches of an image) of the first run with a budget; None where none says."""
-        budgeted = [run.config for run in self.runs if run.path in ("lt", "rc") and run.config.get("num_patches")]
+        budgeted = [run.config for run in self.runs if run.path in SPARSE and run.config.get("num_patches")]
         return (budgeted[0]["kept"], budgeted[0]["num_patches"]) if budgeted else None
 
     @cached_property
@@ -85,7 +103,8 @@ def group_runs(runs: list[RunResult]) -> list[Group]:
     """One group per dataset, model and budget; runs without a budget join every budget of their model. Selectors (path
     `selector`) are no competitors: they are not expected here.
 
-    Raises UserError where runs of a group cannot be compared: other images, labels, view or tickets, or one seed twice.
+    Raises UserError where runs of a group cannot be compared: other images, labels, view or tickets, or one seed twice
+    in a row.
     """
     groups = []
     for dataset, model in dict.fromkeys((run.config["dataset"], run.model) for run in runs):
@@ -98,73 +117,95 @@ def group_runs(runs: list[RunResult]) -> list[Group]:
 
 
 def _group(dataset: str, model: str, budget: Budget | None, runs: list[RunResult]) -> Group:
-    runs = sorted(runs, key=lambda run: (PATHS.index(run.path), run.seed or 0, run.folder))
+    runs = sorted(runs, key=lambda run: (PATHS.index(run.path), run.row, run.seed or 0, run.folder))
     _check_seeds(runs)
+    methods = [run.method for run in runs if run.path in SPARSE]
+    method = STAGED if STAGED in methods else next(iter(methods), STAGED)
     evaluated = [(run, on, p) for run in runs for on, p in run.predictions.items()]
-    tickets = _reference_tickets(evaluated, budget)
-    rows: dict[tuple[str, str], list[np.ndarray]] = {}
-    manifest = next((run.config["tickets_dir"] for run in runs if _knows_manifest(run)), "MANIFEST")
+    tickets = _reference_tickets(evaluated, budget, method)
+    scored: dict[tuple[str, str], list[RunResult]] = {}
+    own = [run for run in runs if run.path not in SPARSE or run.method == method]
+    manifest = next((run.config["tickets_dir"] for run in own if _knows_manifest(run)), "MANIFEST")
     missing = [sentence for run in runs for sentence in _missing(run, manifest)]
     reference = None
-    of_another_budget: dict[str, list[str]] = {}
+    on_others: dict[tuple[str, str], list[str]] = {}  # by folder and what is other about the tickets
     for run, on, predictions in evaluated:
-        if on != "dense" and not _has_tickets_of_group(run, predictions, tickets, budget):
-            of_another_budget.setdefault(run.folder, []).append(on)
+        if on != "dense" and (other := _other_tickets(run, predictions, tickets, budget, method)):
+            on_others.setdefault((run.folder, other), []).append(on)
             continue
         if reference is None:
             reference = predictions
         _check_same_images(reference, predictions, same_size=run.path != "small")
-        rows.setdefault((run.path, on), []).append(predictions.correct)
-    for run in runs:
-        if on := of_another_budget.get(run.folder):
-            said = f"{run.folder} was tested on {' and '.join(on)} with tickets of another budget"
-            missing.append(f"{said}; {_evaluate(run, on, manifest)}")
-    matrix = {cell: np.stack(correct) for cell, correct in rows.items()}
-    record = tickets.tickets if tickets else None
-    return Group(dataset, model, budget, runs, matrix, reference, record, missing, _warnings(runs, record))
+        scored.setdefault((run.row, on), []).append(run)
+    by_folder = {run.folder: run for run in runs}
+    for (folder, other), on in on_others.items():
+        said = f"{folder} was tested on {' and '.join(on)} with tickets of another {other}"
+        missing.append(f"{said}; {_evaluate(by_folder[folder], on, manifest)}")
+    records = {name: predictions.tickets for name, predictions in tickets.items()}
+    return Group(
+        dataset, model, budget, runs, scored, reference, method, records, missing, _warnings(runs, records)
+    )  # fmt: skip
 
 
 def _check_seeds(runs: list[RunResult]) -> None:
     seen: dict[tuple, RunResult] = {}
     for run in runs:
-        identity = (run.path, run.seed, run.config.get("mask_seed"))
+        identity = (run.row, run.seed, run.config.get("mask_seed"))
         if identity in seen:
             raise UserError(
-                f"expected one {run.path} run per seed, found {seen[identity].folder} and {run.folder}, "
+                f"expected one {run.row} run per seed, found {seen[identity].folder} and {run.folder}, "
                 f"both with seed {run.seed}"
             )
         seen[identity] = run
 
 
 def _reference_tickets(
-    evaluated: list[tuple[RunResult, str, Predictions]], budget: Budget | None
-) -> Predictions | None:
-    """Predictions on the group's tickets: those of a run that has the budget, else those on a manifest of it."""
+    evaluated: list[tuple[RunResult, str, Predictions]], budget: Budget | None, method: str
+) -> dict[str, Predictions]:
+    """Predictions on the tickets of each method: those of a run trained with them, else, for `method`, of any.
+
+    Raises UserError where tickets of two methods differ in more than the method chooses.
+    """
     on_tickets = [(run, p) for run, on, p in evaluated if on != "dense" and p.tickets]
+    found: dict[str, Predictions] = {}
     for run, predictions in on_tickets:
-        if run.path in ("lt", "rc"):
-            return predictions
-    return next((p for _, p in on_tickets if _is_of_budget(p.tickets, budget)), None)
+        if run.path in SPARSE and run.method == predictions.method:
+            found.setdefault(run.method, predictions)
+    for _, predictions in on_tickets:
+        if predictions.method == method and _is_of_budget(predictions.tickets, budget):
+            found.setdefault(method, predictions)
+    if method in found:
+        expected = found[method]
+        for predictions in found.values():
+            records = ({name: p.tickets.get(name) for name in SHARED} for p in (expected, predictions))
+            if different := difference(*records):
+                raise UserError(f"{predictions.path}: expected tickets that differ from those that {expected.path} "
+                                f"is on in their method alone; they differ in {different}")  # fmt: skip
+    return found
 
 
 def _is_of_budget(tickets: dict[str, Any], budget: Budget | None) -> bool:
     return budget is None or (tickets.get("sparsity"), tickets.get("keep_rate")) == (budget.sparsity, budget.keep_rate)
 
 
-def _has_tickets_of_group(
-    run: RunResult, predictions: Predictions, expected: Predictions | None, budget: Budget | None
-) -> bool:
-    """Whether `predictions` are on the group's tickets. A run without budget may hold those of another group's: False.
+def _other_tickets(
+    run: RunResult, predictions: Predictions, tickets: dict[str, Predictions], budget: Budget | None, method: str
+) -> str | None:
+    """In what `predictions` are not on the tickets that `run` is to be tested on: budget or method; None if they are.
 
-    Raises UserError where the tickets differ in anything but the budget.
+    Raises UserError where the tickets differ in anything else.
     """
     found = predictions.tickets or {}
     if run.budget is None and not _is_of_budget(found, budget):
-        return False
+        return "budget"
+    wanted = run.method if run.path in SPARSE else method
+    if predictions.method != wanted:
+        return "method"
+    expected = tickets.get(wanted)
     if different := difference(expected.tickets if expected else {}, found):
         where = f"the tickets that {expected.path} is on" if expected else "tickets"
         raise UserError(f"{predictions.path}: expected {where}; they differ in {different}")
-    return True
+    return None
 
 
 def _check_same_images(expected: Predictions, found: Predictions, same_size: bool) -> None:
@@ -174,15 +215,18 @@ def _check_same_images(expected: Predictions, found: Predictions, same_size: boo
     """
     names = ("dataset", "split", "view", *(("preprocessing",) if same_size else ()))
     records = ({name: p.metadata.get(name) for name in names} for p in (expected, found))
+    todo = "evaluate both with the same --tickets"
+    if expected.method != found.method:
+        todo = "tickets of both methods have to be of the same images"
     where = f"{found.path}: expected the images that {expected.path} is of"
     if different := difference(*records):
-        raise UserError(f"{where}; they differ in {different}; evaluate both with the same --tickets")
+        raise UserError(f"{where}; they differ in {different}; {todo}")
     if not expected.keys.equals(found.keys):
         ours, theirs = set(expected.keys.to_pylist()), set(found.keys.to_pylist())
         lacking, extra = sorted(ours - theirs), sorted(theirs - ours)
         shown = [f"{len(part)} images are {word} (such as {part[0]!r})"
                  for part, word in ((lacking, "missing"), (extra, "new")) if part]  # fmt: skip
-        raise UserError(f"{where}; {' and '.join(shown)}; evaluate both with the same --tickets")
+        raise UserError(f"{where}; {' and '.join(shown)}; {todo}")
     if (other := np.flatnonzero(expected.labels != found.labels)).size:
         first = int(other[0])
         raise UserError(
@@ -213,10 +257,10 @@ def _knows_manifest(run: RunResult) -> bool:
     return run.budget is not None and bool(run.config.get("tickets_dir"))
 
 
-def _warnings(runs: list[RunResult], tickets: dict[str, Any] | None) -> list[str]:
+def _warnings(runs: list[RunResult], tickets: dict[str, dict[str, Any]]) -> list[str]:
     trained = [run for run in runs if run.path != "weights"]
     warnings = []
-    for name in dict.fromkeys(name for run in trained for name in run.settings):
+    for name in dict.fromkeys(name for run in trained for name in run.settings if name != "rc"):  # the row says rc
         compared = [run for run in trained if not (run.path == "small" and name == "image_size")]
         values: dict[str, list[str]] = {}
         for run in compared:
@@ -226,15 +270,19 @@ def _warnings(runs: list[RunResult], tickets: dict[str, Any] | None) -> list[str
             warnings.append(f"the runs differ in {name}: {shown}")
     for run in trained:
         trained_on = run.tickets.get("weights_sha256") if run.path == "lt" else None
-        if trained_on and tickets and trained_on != tickets.get("weights_sha256"):
-            selectors = run.tickets.get("selector"), tickets.get("selector")
+        tested_on = tickets.get(run.method)
+        if trained_on and tested_on and trained_on != tested_on.get("weights_sha256"):
+            selectors = run.tickets.get("selector"), tested_on.get("selector")
             warnings.append(f"{run.name} was trained on the tickets of another selector ({selectors[0]}) than "
                             f"it was tested on ({selectors[1]})")  # fmt: skip
         if run.predictions and not run.finished:
             warnings.append(f"{run.name} has predictions but has not finished: they may be of an earlier run")
-    seeds = {path: Counter(run.seed for run in trained if run.path == path) for path in ("dense", "lt", "rc")}
-    if len({tuple(sorted(count, key=str)) for count in seeds.values() if count}) > 1:
-        shown = ", ".join(f"{path} {', '.join(map(str, count))}" for path, count in seeds.items() if count)
+    seeds: dict[str, Counter] = {}
+    for run in trained:
+        if run.path in ("dense", *SPARSE):
+            seeds.setdefault(run.row, Counter())[run.seed] += 1
+    if len({tuple(sorted(count, key=str)) for count in seeds.values()}) > 1:
+        shown = ", ".join(f"{row} {', '.join(map(str, count))}" for row, count in seeds.items())
         warnings.append(f"the paths were trained with different seeds: {shown}")
     return warnings
 

@@ -11,7 +11,8 @@ STYLES = {"dense": ("#0072B2", "o"), "lt": ("#D55E00", "s"), "rc": ("#009E73", "
 TESTED = {"dense": "all patches", "lt": "the ticket", "rc": "a random subset"}
 TRAINED = {"lt": "lt\n(ticket)", "rc": "rc\n(random)", "small": "small\n(low res.)", "weights": "published\nweights"}
 LINE = "dense less 0.5 points"
-SPACING = 0.22  # between the markers of one path; paths are 1 apart
+INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)
+SPACING = 0.22  # between the markers of one row; rows are 1 apart
 
 
 def draw(groups: list[Group], path: str) -> None:
@@ -23,7 +24,8 @@ def draw(groups: list[Group], path: str) -> None:
         raise UserError("report.png needs matplotlib: pip install 'vit-tickets[report]'") from None
     columns = min(2, len(groups))
     rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(1 + 5.5 * columns, 0.7 + 4.2 * rows), layout="constrained", dpi=150)
+    width = max(5.5, INCHES_PER_ROW * max(len(group.rows) for group in groups))
+    figure = Figure(figsize=(1 + width * columns, 0.7 + 4.2 * rows), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     handles = {}
@@ -43,10 +45,10 @@ def draw(groups: list[Group], path: str) -> None:
 def _panel(panel, group: Group) -> dict:
     """Draw one group into a matplotlib Axes; returns what the legend explains."""
     handles = {}
-    paths = [path for path in group.rows if any(trained == path for trained, _ in group.accuracies)]
-    for (path, on), accuracy in group.accuracies.items():
-        beside = [other for other in ON if (path, other) in group.accuracies]
-        place = paths.index(path) + (beside.index(on) - (len(beside) - 1) / 2) * SPACING
+    rows = [row for row in group.rows if any(trained == row for trained, _ in group.accuracies)]
+    for (row, on), accuracy in group.accuracies.items():
+        beside = [other for other in ON if (row, other) in group.accuracies]
+        place = rows.index(row) + (beside.index(on) - (len(beside) - 1) / 2) * SPACING
         colour, marker = STYLES[on]
         # A skewed resampled distribution may leave the mean outside its quantiles by a hair.
         reach = [[max(0.0, accuracy.mean - accuracy.low)], [max(0.0, accuracy.high - accuracy.mean)]]
@@ -60,8 +62,8 @@ def _panel(panel, group: Group) -> dict:
     baseline = group.accuracies.get((group.baseline, "dense"))
     if baseline:
         handles[LINE] = panel.axhline(baseline.mean + MATCH, color="#666666", linewidth=0.8, linestyle="--", zorder=0)
-    panel.set_xticks(range(len(paths)), [TRAINED.get(path, path) for path in paths])
-    panel.set_xlim(-0.6, max(len(paths), 1) - 0.4)
+    panel.set_xticks(range(len(rows)), [_label(row) for row in rows])
+    panel.set_xlim(-0.6, max(len(rows), 1) - 0.4)
     panel.margins(y=0.12)
     panel.set_xlabel("trained on")
     panel.set_ylabel("top-1 (%), 95% interval")
@@ -71,3 +73,8 @@ def _panel(panel, group: Group) -> dict:
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
     return handles
+
+
+def _label(row: str) -> str:
+    path, _, variant = row.partition(":")
+    return f"{path}\n({variant})" if variant else TRAINED.get(row, row)

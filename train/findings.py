@@ -1,29 +1,41 @@
-"""What the report says of one group of runs: its verdicts, the null hypothesis, the cost."""
+"""What the report says of one group of runs: its verdicts, the null hypotheses, pairs of runs, the cost."""
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from vit_tickets.train.bootstrap import Contrast, bootstrap_means, contrast, lower_bound
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.costs import Cost, cost
+from vit_tickets.train.paired import Paired, paired
 from vit_tickets.train.results import RunResult
-from vit_tickets.train.verdict import Verdict, judge, null_hypothesis
+from vit_tickets.train.verdict import BARELY, Verdict, judge, learnt_too_little, null_hypothesis
 
 SHOWN = {"lt": "LT", "rc": "RC", "weights": "the published weights"}
+# Dense accuracy, in percent, below which a baseline is weak: what a small network reaches with a full schedule.
+WEAK_BELOW = {"cifar10": 90.0, "digits": 90.0}
+
+Cell = tuple[str, str]  # trained on, tested on
 
 
 @dataclass(frozen=True)
 class NamedVerdict:
-    """name: which of a group's verdicts. verdict: None where results are lacking; `lacking` then says which."""
+    """name: which of a group's verdicts. verdict: None where results are lacking; `lacking` then says which.
+
+    weak_baseline: a sentence, where the dense accuracy that was to be matched is one that is easily reached.
+    """
 
     name: str
     verdict: Verdict | None
     lacking: str | None = None
+    weak_baseline: str | None = None
 
 
 @dataclass(frozen=True)
 class NullHypothesis:
-    """Ticket minus `small`: label beats, ties, trails or inconclusive."""
+    """Ticket minus what does not need it. name: that one's row. label: beats, ties, trails or inconclusive."""
 
+    name: str
     label: str
     sentence: str
     contrast: Contrast
@@ -31,74 +43,121 @@ class NullHypothesis:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the report says of one group. small: None where there is nothing to compare with."""
+    """What the report says of one group. paired: ticket and dense, ticket and random subset, of each common seed.
+
+    weak_below: dense accuracy in percent below which the baseline is weak; None where that is not known.
+    """
 
     group: Group
     verdicts: list[NamedVerdict]
-    small: NullHypothesis | None
+    nulls: list[NullHypothesis]
+    paired: list[Paired]
     cost: Cost
+    weak_below: float | None
 
 
-def find(group: Group) -> Finding:
-    """Compare the paths of `group`, as far as there are results."""
-    small = None
-    if {("lt", "lt"), ("small", "dense")} <= group.matrix.keys():
-        compared = _contrast(group, ("lt", "lt"), ("small", "dense"))
-        taught_on = [cell for cell in ((group.baseline, "dense"), ("small", "dense")) if cell in group.matrix]
-        untaught = next(filter(None, (_untaught(group, cell) for cell in taught_on)), None)
-        small = NullHypothesis(*null_hypothesis(compared, untaught), compared)
-    return Finding(group, _verdicts(group), small, cost(group))
+def find(group: Group, weak_below: float | None = None) -> Finding:
+    """Compare the rows of `group`, as far as there are results.
+
+    weak_below: dense accuracy in percent below which the baseline is weak; by default 90 for CIFAR-10 and digits (and
+    their subsets, `cifar10-10000`), not known for others.
+    """
+    if weak_below is None:
+        weak_below = WEAK_BELOW.get(group.dataset.split("-")[0])
+    verdicts = [_verdict(group, name, tested_on, weak_below) for name, tested_on in _tests(group)]
+    pairs = [pair for _, tested_on in _tests(group) for pair in _pairs(group, tested_on)]
+    return Finding(group, verdicts, _nulls(group), pairs, cost(group), weak_below)
 
 
-def _verdicts(group: Group) -> list[NamedVerdict]:
-    """One verdict; two for models that cannot drop patches; none for a group without a ticket to judge."""
-    if group.budget is None or not (group.of("lt") or group.of("rc")):
+def _tests(group: Group) -> list[tuple[str, str]]:
+    """(name, tested on) of each verdict: two for models that cannot drop patches; none without a ticket to judge."""
+    if group.budget is None or not any(run.path in ("lt", "rc") for run in group.runs):
         return []
     if group.can_drop_patches:
-        return [_verdict(group, "verdict", tested_on="lt")]
+        return [("verdict", "lt")]
     return [
-        _verdict(group, "the paper's verdict (tested on whole images)", tested_on="dense"),
-        _verdict(group, "the sparse verdict (tested on tickets)", tested_on="lt"),
+        ("the paper's verdict (tested on whole images)", "dense"),
+        ("the sparse verdict (tested on tickets)", "lt"),
     ]
 
 
-def _verdict(group: Group, name: str, tested_on: str) -> NamedVerdict:
-    ticket, dense, random = ("lt", tested_on), (group.baseline, "dense"), ("rc", tested_on)
+def _cells(group: Group, tested_on: str) -> tuple[Cell, Cell, Cell]:
+    """What a verdict compares: the ticket, dense, the random subset."""
+    return ("lt", tested_on), (group.baseline, "dense"), (group.random, tested_on)
+
+
+def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) -> NamedVerdict:
+    ticket, dense, random = _cells(group, tested_on)
     lacking = [cell for cell in (ticket, dense, random) if cell not in group.matrix]
     if lacking:
-        absent = [path for path, _ in lacking if not group.of(path)]
+        absent = [row for row, _ in lacking if not group.of(row)]
         found = f"; found no {' and no '.join(absent)} run" if absent else ""
         expected = ", ".join(_cell_name(*cell) for cell in lacking)
         return NamedVerdict(name, None, f"expected results of {expected}{found}")
     match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
-    epochs = {path: [run.epochs for run in _evaluated(group, path, on)] for path, on in (ticket, dense)}
+    epochs = {cell: [run.epochs for run in group.scored[cell]] for cell in (ticket, dense)}
     longest, shortest = (
         None if None in values else pick(values) for values, pick in zip(epochs.values(), (max, min), strict=True)
     )
-    untaught = _untaught(group, dense)
-    return NamedVerdict(name, judge(match, gap, lt_epochs=longest, dense_epochs=shortest, untaught=untaught))
+    judged = judge(match, gap, lt_epochs=longest, dense_epochs=shortest, untaught=_untaught(group, dense, BARELY))
+    return NamedVerdict(name, judged, weak_baseline=_weak_baseline(group, dense, weak_below))
 
 
-def _untaught(group: Group, cell: tuple[str, str]) -> str | None:
-    """Why the runs of `cell` have learnt too little to compare anything with; None where they are above chance."""
-    num_classes = next((run.config.get("num_classes") for run in group.of(cell[0])), None)
-    if not num_classes:
-        return None
-    low, chance = lower_bound(bootstrap_means({"": group.matrix[cell]})[""]), 100 / num_classes
-    if low > chance:
+def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None:
+    found = group.accuracies[dense].mean
+    if below is None or found >= below:
         return None
     return (
-        f"{_cell_name(*cell)} is not above chance ({chance:.3g}%) by its lower bound {low:.2f}: too little was learnt"
+        f"weak baseline: {_cell_name(*dense)} is {found:.2f}%, under {below:g}%; stronger training may not be matched"
     )
 
 
-def _evaluated(group: Group, path: str, on: str) -> list[RunResult]:
-    return [run for run in group.of(path) if on in run.predictions]
+def _nulls(group: Group) -> list[NullHypothesis]:
+    """The ticket against what does not need it: a low resolution, and patches that other methods choose."""
+    low, no_ticket = "the low resolution with as many patches", "a ticket that does no better is no ticket"
+    rivals = [(("small", "dense"), low, no_ticket)]
+    for row in group.rows:
+        if row.startswith("lt:"):
+            moral = "a ticket that does no better needs no staged selection"
+            rivals.append(((row, "lt"), f"the tickets of method {row.removeprefix('lt:')}", moral))
+    if ("lt", "lt") not in group.matrix:
+        return []
+    return [_null(group, cell, rival, moral) for cell, rival, moral in rivals if cell in group.matrix]
 
 
-def _contrast(group: Group, minuend: tuple[str, str], subtrahend: tuple[str, str]) -> Contrast:
+def _null(group: Group, cell: Cell, rival: str, moral: str) -> NullHypothesis:
+    compared, dense = _contrast(group, ("lt", "lt"), cell), (group.baseline, "dense")
+    unlearnt = _untaught(group, dense, BARELY) if dense in group.matrix else None
+    label, sentence = null_hypothesis(compared, rival, moral, unlearnt or _untaught(group, cell))
+    return NullHypothesis(cell[0], label, sentence, compared)
+
+
+def _untaught(group: Group, cell: Cell, share: float = 0.0) -> str | None:
+    low = lower_bound(bootstrap_means({"": group.matrix[cell]})[""])
+    chance = 100 * np.unique(group.reference.labels, return_counts=True)[1].max() / group.images
+    return learnt_too_little(_cell_name(*cell), low, chance, share)
+
+
+def _pairs(group: Group, tested_on: str) -> list[Paired]:
+    """The runs of one seed, side by side; none for plain weights, which have no seed."""
+    ticket, *others = _cells(group, tested_on)
+    return [
+        paired(_cell_name(*ticket), lt_n, _cell_name(*other), other_n, lt.seed)
+        for other in others
+        for lt, lt_n in _by_run(group, ticket)
+        for run, other_n in _by_run(group, other)
+        if lt.seed is not None and lt.seed == run.seed
+    ]
+
+
+def _by_run(group: Group, cell: Cell) -> list[tuple[RunResult, np.ndarray]]:
+    return list(zip(group.scored[cell], group.matrix[cell], strict=True)) if cell in group.scored else []
+
+
+def _contrast(group: Group, minuend: Cell, subtrahend: Cell) -> Contrast:
     return contrast(_cell_name(*minuend), group.matrix[minuend], _cell_name(*subtrahend), group.matrix[subtrahend])
 
 
-def _cell_name(path: str, on: str) -> str:
-    return f"{SHOWN.get(path, path)} on {on}"
+def _cell_name(row: str, on: str) -> str:
+    path, colon, variant = row.partition(":")
+    return f"{SHOWN.get(path, path)}{colon}{variant} on {on}"

@@ -1,14 +1,22 @@
 """The report as Markdown and as text for the terminal: the same findings, the same words."""
 
+from typing import Any
+
 from vit_tickets.train.bootstrap import Accuracy
-from vit_tickets.train.comparison import Group
+from vit_tickets.train.comparison import SPARSE, Group
 from vit_tickets.train.costs import cost_rows
 from vit_tickets.train.findings import Finding, NamedVerdict, NullHypothesis
-from vit_tickets.train.results import ON
+from vit_tickets.train.results import ON, STAGED
 
+# How random subsets were drawn that are not fixed per image, as `train --rc` has it.
+SUBSETS = {
+    "fresh": "its random subsets were drawn anew in every step",
+    "aligned": "its random subsets went through every crop like a ticket",
+}
 Rows = list[list[str]]
 
 LEGEND = "top-1 %, mean ± standard deviation (seeds)"
+PAIRED = "the same seed of both, McNemar's exact test; it describes two runs and says nothing about other seeds"
 COST = "measured wall-clock seconds on the runs' own hardware"
 
 
@@ -17,14 +25,17 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
     parts = []
     for finding in findings:
         group = finding.group
-        lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({LEGEND})", ""]
+        lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({LEGEND})"]
+        lines += [*(f"({sentence})" for sentence in footnotes(group)), ""]
         for verdict in finding.verdicts:
             lines += [
                 f"{verdict.name}: {verdict_label(verdict)}",
                 *(f"  - {line}" for line in verdict_reasons(verdict)),
             ]
-        if finding.small:
-            lines += [f"null hypothesis small: {_against(finding.small)}", f"  - {finding.small.sentence}"]
+        for null in finding.nulls:
+            lines += [f"null hypothesis {null.name}: {_against(null)}", f"  - {null.sentence}"]
+        if finding.paired:
+            lines += [f"paired, {PAIRED}:", *(f"  {line}" for line in aligned(paired_rows(finding)))]
         if costs := cost_rows(group, finding.cost):
             lines += [f"cost, {COST}:", *(f"  {line}" for line in aligned([list(row) for row in costs]))]
         lines += [f"missing: {sentence}" for sentence in group.missing]
@@ -51,13 +62,18 @@ def _section(finding: Finding) -> list[str]:
     group = finding.group
     lines = [f"## {title(group)}", "", f"{LEGEND} [two-sided 95% interval]. Rows: trained on; columns: tested on.", ""]
     lines += [*table(matrix_rows(group, intervals=True)), ""]
-    if group.tickets:
-        lines += [f"Tickets of {group.tickets.get('selector')}, {_digest(group.tickets.get('weights_sha256'))}.", ""]
+    if notes := footnotes(group):
+        lines += [*(f"- {sentence}" for sentence in notes), ""]
+    for method, tickets in group.tickets.items():
+        lines += [f"Tickets of {_provenance(method, tickets)}.", ""]
     for verdict in finding.verdicts:
         name = verdict.name[0].upper() + verdict.name[1:]
         lines += [f"### {name}: {verdict_label(verdict)}", "", *(f"- {line}" for line in verdict_reasons(verdict)), ""]
-    if finding.small:
-        lines += [f"### Null hypothesis `small`: {_against(finding.small)}", "", f"{finding.small.sentence}.", ""]
+    for null in finding.nulls:
+        lines += [f"### Null hypothesis `{null.name}`: {_against(null)}", "", f"{null.sentence}.", ""]
+    if finding.paired:
+        lines += ["### Paired", "", f"Images that one run alone classifies right: {PAIRED}.", ""]
+        lines += [*table(paired_rows(finding)), ""]
     if costs := cost_rows(group, finding.cost):
         lines += ["### Cost", "", f"As {COST}, validation included.", ""]
         lines += [*table([["what", "how much"], *(list(row) for row in costs)]), ""]
@@ -89,22 +105,42 @@ def title(group: Group) -> str:
 def matrix_rows(group: Group, intervals: bool) -> Rows:
     """Trained on (rows) x tested on (columns), with a header; a dash where there are no predictions."""
     rows = [["trained on", *(f"on {on}" for on in ON), "runs", "epochs"]]
-    for path in group.rows:
-        runs = group.of(path)
-        cells = (group.accuracies.get((path, on)) for on in ON)
+    for row in group.rows:
+        runs = group.of(row)
+        cells = (group.accuracies.get((row, on)) for on in ON)
         epochs = "/".join(dict.fromkeys("?" if run.epochs is None else str(run.epochs) for run in runs))
-        rows.append([path, *(accuracy_text(cell, intervals) for cell in cells), str(len(runs)), epochs])
+        rows.append([row, *(accuracy_text(cell, intervals) for cell in cells), str(len(runs)), epochs])
+    return rows
+
+
+def footnotes(group: Group) -> list[str]:
+    """What sets the rows apart that are named after more than their path."""
+    others = {run.row: run.method for run in group.runs if run.path in SPARSE and run.method != group.method}
+    notes = [
+        f"{row}: tickets that method {method} found, other than those of the other rows; on lt means these"
+        for row, method in others.items()
+    ]
+    modes = {run.row: run.config.get("rc") for run in group.runs if run.path == "rc"}
+    return notes + [f"{row}: {SUBSETS[mode]}" for row, mode in modes.items() if mode in SUBSETS]
+
+
+def paired_rows(finding: Finding) -> Rows:
+    """McNemar's test of each pair of runs, with a header."""
+    rows = [["seed", "first", "second", "right only in the first", "only in the second", "p"]]
+    for pair in finding.paired:
+        counts = f"{pair.only_first:,}", f"{pair.only_second:,}"
+        rows.append([str(pair.seed), pair.first, pair.second, *counts, f"{pair.p:.2g}"])
     return rows
 
 
 def run_rows(group: Group) -> Rows:
     """What each run was, with a header."""
-    rows = [["run", "path", "seed", "mask seed", "epochs", "settings", "seconds", "hardware"]]
+    rows = [["run", "trained on", "seed", "mask seed", "epochs", "settings", "seconds", "hardware"]]
     for run in group.runs:
         values = (run.seed, run.config.get("mask_seed"), run.epochs, run.recipe_hash)
         seconds = "-" if run.seconds is None else f"{run.seconds:,.1f}"
         shown = ("-" if value is None else str(value) for value in values)
-        rows.append([run.folder, run.path, *shown, seconds, str(run.config.get("hardware") or "-")])
+        rows.append([run.folder, run.row, *shown, seconds, str(run.config.get("hardware") or "-")])
     return rows
 
 
@@ -129,19 +165,30 @@ def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
 
 
 def verdict_label(verdict: NamedVerdict) -> str:
-    """`LT wins`, `LT loses`, `inconclusive` or `none yet`."""
+    """`LT wins`, `LT loses`, `inconclusive` or `none yet`; with `, weak baseline` where it is."""
     if verdict.verdict is None:
         return "none yet"
-    return verdict.verdict.label if verdict.verdict.label == "inconclusive" else f"LT {verdict.verdict.label}"
+    label = verdict.verdict.label
+    return (label if label == "inconclusive" else f"LT {label}") + (", weak baseline" if verdict.weak_baseline else "")
 
 
-def _against(small: NullHypothesis) -> str:
-    return small.label if small.label == "inconclusive" else f"LT {small.label} it"
+def _against(null: NullHypothesis) -> str:
+    return null.label if null.label == "inconclusive" else f"LT {null.label} it"
 
 
 def verdict_reasons(verdict: NamedVerdict) -> list[str]:
     """Sentences: why the verdict is what it is and what it speaks of, or what is lacking."""
-    return [verdict.lacking] if verdict.verdict is None else [*verdict.verdict.reasons, verdict.verdict.scope]
+    if verdict.verdict is None:
+        return [verdict.lacking]
+    weak = [verdict.weak_baseline] if verdict.weak_baseline else []
+    return [*verdict.verdict.reasons, *weak, verdict.verdict.scope]
+
+
+def _provenance(method: str, tickets: dict[str, Any]) -> str:
+    selector = tickets.get("selector")
+    named = [] if method == STAGED else [f"method {method}"]
+    seen = [] if named and not selector else [str(selector), _digest(tickets.get("weights_sha256"))]
+    return ", ".join([*named, *seen])
 
 
 def _digest(weights_sha256: str | None) -> str:

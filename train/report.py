@@ -25,11 +25,12 @@ class Report:
     folder: str
 
 
-def report(run_folders: list[str], out: str | None = None) -> Report:
+def report(run_folders: list[str], out: str | None = None, weak_baseline: float | None = None) -> Report:
     """Compare runs and write report.md, report.json and report.png into `out` (default: `report` beside the first run).
 
     Without matplotlib there is no report.png, and the text says how to get it. A folder among `run_folders` that holds
     an earlier report is left out, so that `runs/*` works twice; so are runs on path `selector`, which the report names.
+    weak_baseline: dense accuracy in percent below which a baseline is weak, of every dataset; default: see `find`.
     Raises UserError where a folder is no run, or where runs of a group were not evaluated on the same images, labels,
     view and tickets.
     """
@@ -41,7 +42,7 @@ def report(run_folders: list[str], out: str | None = None) -> Report:
     competitors = [run for run in runs if run.path != "selector"]
     if not competitors:
         raise UserError(f"expected at least one run to compare, found none; left out: {'; '.join(left_out)}")
-    findings = [find(group) for group in group_runs(competitors)]
+    findings = [find(group, weak_baseline) for group in group_runs(competitors)]
     out = out or files.join(posixpath.dirname(folders[0]), "report")
     notes = []
     try:
@@ -73,7 +74,9 @@ def _record(finding: Finding) -> dict[str, Any]:
     """All numbers of a group, for report.json; percent, points and seconds."""
     group = finding.group
     shared = group.reference.metadata if group.reference else {}
-    small = finding.small
+    nulls = [
+        dataclasses.asdict(null) | {"needed": dataclasses.asdict(needed(null.contrast, 0.0))} for null in finding.nulls
+    ]
     return {
         "dataset": group.dataset,
         "model": group.model,
@@ -86,18 +89,23 @@ def _record(finding: Finding) -> dict[str, Any]:
         "preprocessing": shared.get("preprocessing"),
         "images": group.images,
         "errors": group.errors,
-        "tickets": group.tickets,
+        "tickets": group.tickets.get(group.method),
+        "methods": group.tickets,
         "matrix": {
-            path: {on: dataclasses.asdict(a) for (trained, on), a in group.accuracies.items() if trained == path}
-            for path in group.rows
+            row: {on: dataclasses.asdict(a) for (trained, on), a in group.accuracies.items() if trained == row}
+            for row in group.rows
         },
         "verdicts": [dataclasses.asdict(verdict) for verdict in finding.verdicts],
-        "small": small and dataclasses.asdict(small) | {"needed": dataclasses.asdict(needed(small.contrast, 0.0))},
+        "weak_below": finding.weak_below,
+        "nulls": nulls,
+        "small": next((null for null in nulls if null["name"] == "small"), None),
+        "paired": [dataclasses.asdict(pair) for pair in finding.paired],
         "cost": dataclasses.asdict(finding.cost),
         "runs": [
             {
                 "folder": run.folder,
                 "path": run.path,
+                "row": run.row,
                 "seed": run.seed,
                 "mask_seed": run.config.get("mask_seed"),
                 "epochs": run.epochs,

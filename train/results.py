@@ -21,6 +21,7 @@ from vit_tickets.pipeline.runlog import read_log, training_seconds
 FORMAT_VERSION = 1
 PATHS = ("dense", "lt", "rc", "small", "selector", "weights")
 ON = ("dense", "lt", "rc")
+STAGED = "staged"  # the paper's way to find tickets; records of it may name no method
 WITHOUT_BUDGET = ("dense", "weights")  # the same run for every budget
 COLUMNS = ("key", "label", "prediction")
 
@@ -43,6 +44,11 @@ class Predictions:
         """Provenance of the tickets it was evaluated with or on; None where there were none."""
         return self.metadata.get("tickets")
 
+    @property
+    def method(self) -> str:
+        """How those tickets were found; `staged` where nothing is said."""
+        return _method(self.tickets)
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -64,6 +70,19 @@ class RunResult:
     @property
     def path(self) -> str:
         return self.config["path"]
+
+    @property
+    def method(self) -> str:
+        """How the tickets that it was trained with were found; `staged` where nothing is said."""
+        return _method(self.tickets)
+
+    @property
+    def row(self) -> str:
+        """Its row in the report: the path, with what sets its patches apart: `lt:centre`, `rc:fresh`."""
+        if self.path not in ("lt", "rc"):
+            return self.path
+        mode = self.config.get("rc") if self.path == "rc" else None
+        return ":".join([self.path, *(name for name in (self.method, mode) if name not in (STAGED, "fixed", None))])
 
     @property
     def seed(self) -> int | None:
@@ -163,6 +182,10 @@ def read_predictions(path: str) -> Predictions:
     return Predictions(path, metadata, keys, labels, table["prediction"].to_numpy() == labels)
 
 
+def _method(tickets: dict[str, Any] | None) -> str:
+    return (tickets or {}).get("method") or STAGED
+
+
 def _check_config(path: str, config: Any) -> None:
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected the settings of a run, found a {type(config).__name__}")
@@ -181,6 +204,9 @@ def _check_config(path: str, config: Any) -> None:
     for name in ("recipe", "tickets"):
         if not isinstance(config.get(name), dict | None):
             raise UserError(f"{path}: {name}: expected an object, found {config[name]!r}")
+    for name, value in (("rc", config.get("rc")), ("tickets.method", (config.get("tickets") or {}).get("method"))):
+        if not isinstance(value, str | None):
+            raise UserError(f"{path}: {name}: expected a text, found {value!r}")
 
 
 def _check_same_weights(predictions: list[Predictions]) -> None:

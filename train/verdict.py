@@ -8,6 +8,9 @@ from vit_tickets.train.bootstrap import Contrast, Z
 MATCH = -0.5  # a ticket matches dense training when it loses less than this (Shen et al. 2023, footnote 1)
 FLOOR = 0.5  # and has to beat the random subset by at least this: "a clear accuracy gap" (section 3.2)
 MIN_IMAGES = 30  # below this, quantiles of resampled means are no bounds: one image would decide with certainty
+BARELY = (
+    0.2  # of the way from chance to perfect; agreement is "slight" up to there (Landis and Koch 1977, Biometrics 33)
+)
 BEYOND_REACH = 100  # times as many images or seeds as there are: no plan to make, the estimate is at the threshold
 
 
@@ -45,8 +48,8 @@ def judge(
     wins: `match` is above -0.5 by its lower bound, `gap` is above 0 by its lower bound and at least 0.5, and the ticket
     was trained for no more epochs than dense. loses: `match` is below -0.5 by its upper bound, or `gap` is not above 0
     by its upper bound. Otherwise, and with fewer than 30 images, inconclusive. Epochs are None where unknown; that
-    condition then counts as not met. untaught: why the runs have learnt too little to be compared, if so; the verdict
-    is then inconclusive.
+    condition then counts as not met. untaught: what `learnt_too_little` says of dense, where a match with it would mean
+    nothing; the verdict is then inconclusive.
     """
     if untaught is not None:
         return Verdict("inconclusive", (untaught,), scope(match, gap), match, gap, Needed())
@@ -72,8 +75,33 @@ def judge(
     return Verdict(label, tuple(reasons), scope(match, gap), match, gap, wanted)
 
 
+def learnt_too_little(name: str, low: float, chance: float, share: float = 0.0) -> str | None:
+    """Why `name` has learnt too little to be compared with; None where it has learnt enough.
+
+    low: its accuracy's one-sided 95% lower bound, chance: the share of the most frequent class, both in percent. It has
+    to be above chance + share * (100 - chance). Of dense, `share` is 0.2 (BARELY): a comparison without a difference
+    tells something only where the training that is matched has worked ("assay sensitivity", ICH E10, section 1.5);
+    between runs that hardly do better than chance, both wins and losses are of the first steps of training. With ten
+    equal classes that asks for 28%. (accuracy - chance) / (100 - chance) is Cohen's kappa for equal classes. Of what
+    the ticket is to beat, `share` is 0: a control that has learnt nothing may be a broken one.
+    """
+    least = chance + share * (100 - chance)
+    if low > least:
+        return None
+    if low <= chance:
+        return f"{name} is not above chance ({chance:.3g}%) by its lower bound {low:.2f}: too little was learnt"
+    return (
+        f"{name} is not above {least:.3g}%, {share:.0%} of the way from chance ({chance:.3g}%) to all, by its lower "
+        f"bound {low:.2f}: too little was learnt"
+    )
+
+
 def needed(contrast: Contrast, threshold: float) -> Needed:
     """How many images or seeds would bring the bound to `threshold`, by normal approximation.
+
+    Enough for even odds, no more: if the estimate is the true difference, a repeat with that many has its bound beyond
+    the threshold in about half of all cases, because its own estimate is as often below the true one as above. Four in
+    five take ((1.645 + 0.842) / 1.645)^2 = 2.3 times as many.
 
     With standard error e and distance d to the threshold, n images decide when z * e <= d, z = 1.645. As e shrinks with
     the root of their number, that takes n * (z * e / d)^2 images. Where there are seeds to resample,
@@ -94,10 +122,12 @@ def needed(contrast: Contrast, threshold: float) -> Needed:
     return Needed(images=_more(contrast.images, factor), seeds=_more(seeds, factor))
 
 
-def null_hypothesis(contrast: Contrast, untaught: str | None = None) -> tuple[str, str]:
-    """(label, sentence) on ticket minus `small`, dense training at the resolution with as many patches.
+def null_hypothesis(contrast: Contrast, rival: str, moral: str, untaught: str | None = None) -> tuple[str, str]:
+    """(label, sentence) on ticket minus what does not need it.
 
-    label: beats, ties or trails; inconclusive with fewer than 30 images, or where runs are `untaught`, as in `judge`.
+    rival: what that is, moral: what follows where the ticket does no better. label: beats, ties or trails; inconclusive
+    with fewer than 30 images, or where runs are `untaught`, as in `judge`. A ticket that is said to beat each of
+    several beats all of them with the same confidence: nothing is to be corrected for their number.
     """
     if untaught is not None:
         return "inconclusive", untaught
@@ -106,10 +136,10 @@ def null_hypothesis(contrast: Contrast, untaught: str | None = None) -> tuple[st
     beats, trails = contrast.lower > 0, contrast.upper <= 0
     sentence = _sentence(contrast, 0.0, beats, trails)
     if beats:
-        return "beats", f"{sentence}: the ticket beats the low resolution with as many patches"
+        return "beats", f"{sentence}: the ticket beats {rival}"
     if trails:
-        return "trails", f"{sentence}: the low resolution with as many patches does as well, so this is no ticket"
-    return "ties", f"{sentence}; for now they tie, and a ticket that it ties is no ticket"
+        return "trails", f"{sentence}: it does no better than {rival}, and {moral}"
+    return "ties", f"{sentence}; for now they tie, and {moral}"
 
 
 def scope(*contrasts: Contrast) -> str:
@@ -173,7 +203,7 @@ def _needed_words(contrast: Contrast, threshold: float) -> str:
         return f"and it is so close to {threshold:g} that no practical number of images or seeds would tell"
     images = wanted.images and f"about {wanted.images:,} images (there are {contrast.images:,})"
     seeds = wanted.seeds and f"about {wanted.seeds:,} seeds per path (there are {max(contrast.seeds)})"
-    return f"and {' and '.join(filter(None, (images, seeds)))} would tell if the estimate stayed"
+    return f"and {' and '.join(filter(None, (images, seeds)))} would tell, at even odds, if that is the true difference"
 
 
 def _epochs_sentence(lt_epochs: int | None, dense_epochs: int | None) -> str:

@@ -4,78 +4,13 @@ import json
 import sys
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.runs import IMAGES, RIGHT, TICKETS, write_predictions, write_run
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.report import report
-
-IMAGES = 400
-TICKETS = {
-    "dataset": "digits", "selector": "deit_micro", "weights_sha256": "5e" * 32, "sparsity": 0.75, "keep_rate": None,
-    "counts": [9], "num_patches": 36, "mask_seed": 0,
-}  # fmt: skip
-COSTS = {"selector_run": "runs/selector", "selector_seconds": 300.0, "wall_time_s": 20.0}
-# share of images that is classified right, by (trained on, tested on)
-RIGHT = {
-    "dense": {"dense": 0.90, "lt": 0.60, "rc": 0.40},
-    "lt": {"dense": 0.70, "lt": 0.92, "rc": 0.50},
-    "rc": {"dense": 0.75, "lt": 0.70, "rc": 0.80},
-    "small": {"dense": 0.80},
-}
-SECONDS = {"dense": 20.0, "lt": 8.0, "rc": 8.0, "small": 8.0}
-
-
-def write_run(root, path, seed=0, finished=True, on=None, metadata=None, **changes):
-    """A run folder as `train` and `evaluate` write it; `changes` go into config.json, `metadata` into predictions."""
-    budget = 0.75 if path in ("lt", "rc", "small") else None
-    folder = root / changes.pop("name", f"{path}-seed{seed}")
-    folder.mkdir(parents=True)
-    config = {
-        "format_version": 1, "dataset": "digits", "split": "train", "model": "deit_micro", "path": path,
-        "sparsity": budget, "keep_rate": None, "kept": 9 if path in ("lt", "rc") else 36, "num_patches": 36,
-        "can_drop_patches": True, "seed": seed, "mask_seed": seed, "epochs": 3, "batch_size": 128,
-        "image_size": 24 if path == "small" else 48, "patch_size": 8, "num_classes": 10, "holdout": 0.0, "limit": None,
-        "tickets_dir": "manifests/t" if budget else None, "tickets": TICKETS | COSTS if budget else None,
-        "recipe": {"lr": 1e-3, "epochs": 3, "image_size": None}, "versions": {}, "hardware": "2 CPU cores", "ranks": 1,
-    } | changes  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    if path != "weights":
-        lines = [{"epoch": e, "step": e, "loss": 1.0, "seconds": SECONDS.get(path, 1.0)} for e in range(1, 4)]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if finished and path != "weights":
-        (folder / "final.safetensors").write_bytes(b"")
-    for how in RIGHT.get(path, RIGHT["dense"]) if on is None else on:
-        share = RIGHT.get(path, RIGHT["dense"])[how]
-        write_predictions(folder, how, share, seed, **{"size": config["image_size"], **(metadata or {})})
-    return str(folder)
-
-
-def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_labels=0, **changes):
-    """Right on about the easiest `share` of the images, plus some luck; rows in an order of their own."""
-    rng = np.random.default_rng([seed, round(1000 * share)])
-    difficulty = np.random.default_rng(0).permutation(IMAGES) / IMAGES
-    keys = [f"class{i % 10}/{i:05d}" for i in range(IMAGES)] if keys is None else keys
-    label = (np.arange(len(keys)) + shift_labels) % 10
-    prediction = np.where(difficulty[: len(keys)] + rng.normal(0, 0.01, len(keys)) < share, label, (label + 1) % 10)
-    order = rng.permutation(len(keys))
-    metadata = {
-        "format_version": 1, "dataset": "digits", "split": "val", "on": on, "view": "center",
-        "preprocessing": {"image_size": size, "crop_pct": 1.0}, "model": "deit_micro", "weights_sha256": str(folder),
-        "samples": len(keys), "errors": 2, "tickets": TICKETS | {"view": "center"},
-    } | changes  # fmt: skip
-    table = pa.table({
-        "key": [keys[i] for i in order],
-        "label": pa.array(label[order], pa.int32()),
-        "prediction": pa.array(prediction[order], pa.int32()),
-        "top5": [[int(prediction[i])] for i in order],
-        "confidence": pa.array(np.full(len(keys), 0.5), pa.float32()),
-    })  # fmt: skip
-    table = table.replace_schema_metadata({b"vit_tickets": json.dumps(metadata).encode()})
-    pq.write_table(table, folder / f"predictions-{on}.parquet")
 
 
 @pytest.fixture

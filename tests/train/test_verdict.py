@@ -14,7 +14,16 @@ from vit_tickets.train.bootstrap import (
     lower_bound,
     upper_bound,
 )
-from vit_tickets.train.verdict import MIN_IMAGES, Needed, judge, needed, null_hypothesis, scope
+from vit_tickets.train.verdict import (
+    BARELY,
+    MIN_IMAGES,
+    Needed,
+    judge,
+    learnt_too_little,
+    needed,
+    null_hypothesis,
+    scope,
+)
 
 
 def simulate(rng, rates, seeds, images, seed_sd=0.0, image_sd=1.0):
@@ -66,6 +75,24 @@ def test_bounds_agree_with_the_normal_approximation_of_paired_differences():
     assert found.upper == pytest.approx(expected.ppf(0.95), abs=0.06 * expected.std())
     assert found.seed_error == 0
     assert found.image_error == pytest.approx(found.standard_error)
+
+
+def test_one_seed_is_scipys_paired_percentile_bootstrap():
+    stats = pytest.importorskip("scipy.stats", reason="scipy, which comes with scikit-learn, is not installed")
+    correct = simulate(np.random.default_rng(14), {"lt": 0.8, "rc": 0.78}, 1, 300)
+
+    def difference(lt_n, rc_n, axis):
+        return 100 * (lt_n.mean(axis) - rc_n.mean(axis))
+
+    expected = stats.bootstrap(
+        (correct["lt"][0], correct["rc"][0]), difference, paired=True, method="percentile", confidence_level=0.9,
+        n_resamples=5000, rng=np.random.default_rng(15),
+    )  # fmt: skip
+    found = contrast("LT", correct["lt"], "RC", correct["rc"])
+    spread = expected.standard_error
+    assert found.standard_error == pytest.approx(spread, rel=0.05)
+    assert found.lower == pytest.approx(expected.confidence_interval.low, abs=0.12 * spread)
+    assert found.upper == pytest.approx(expected.confidence_interval.high, abs=0.12 * spread)
 
 
 def test_seed_variance_has_the_textbook_size():
@@ -242,12 +269,16 @@ def test_scope_says_which_runs_the_bounds_speak_of():
 
 
 def test_null_hypothesis():
-    assert null_hypothesis(gap(1.0, 0.5, 1.5))[0] == "beats"
-    label, sentence = null_hypothesis(gap(0.1, -0.4, 0.6))
-    assert label == "ties"
-    assert "a ticket that it ties is no ticket" in sentence
-    assert null_hypothesis(gap(-1.0, -1.5, -0.5))[0] == "trails"
-    label, sentence = null_hypothesis(gap(5, 5, 5, images=1))
+    words = "the low resolution", "a ticket that does no better is no ticket"
+    label, sentence = null_hypothesis(gap(1.0, 0.5, 1.5), *words)
+    assert (label, sentence.endswith("the ticket beats the low resolution")) == ("beats", True)
+    label, sentence = null_hypothesis(gap(0.1, -0.4, 0.6), *words)
+    assert (label, sentence.endswith("for now they tie, and a ticket that does no better is no ticket")) == (
+        "ties",
+        True,
+    )
+    assert null_hypothesis(gap(-1.0, -1.5, -0.5), *words)[0] == "trails"
+    label, sentence = null_hypothesis(gap(5, 5, 5, images=1), *words)
     assert (label, "1 images are too few" in sentence) == ("inconclusive", True)
 
 
@@ -255,4 +286,24 @@ def test_runs_that_have_learnt_nothing_are_not_compared():
     verdict = judge(GOOD_MATCH, GOOD_GAP, 15, 15, untaught="dense on dense is not above chance")
     assert verdict.label == "inconclusive"
     assert verdict.reasons == ("dense on dense is not above chance",)
-    assert null_hypothesis(GOOD_GAP, "dense on dense is not above chance") == ("inconclusive", verdict.reasons[0])
+    assert null_hypothesis(GOOD_GAP, "it", "", verdict.reasons[0]) == ("inconclusive", verdict.reasons[0])
+
+
+@pytest.mark.parametrize(
+    ("low", "chance", "share", "said"),
+    [
+        (8.0, 10.0, 0.0, "is not above chance (10%) by its lower bound 8.00"),
+        (10.0, 10.0, BARELY, "is not above chance (10%) by its lower bound 10.00"),
+        (10.1, 10.0, 0.0, None),
+        (18.0, 10.0, BARELY, "is not above 28%, 20% of the way from chance (10%) to all, by its lower bound 18.00"),
+        (28.1, 10.0, BARELY, None),
+        (20.0, 0.1, BARELY, "is not above 20.1%"),
+        (20.1, 0.1, BARELY, None),
+        (71.0, 70.0, BARELY, "is not above 76%"),
+        (100.0, 100.0, 0.0, "is not above chance (100%)"),
+    ],
+)
+def test_what_has_learnt_too_little(low, chance, share, said):
+    """A fifth of the way from naming the most frequent class to naming all: Cohen's kappa of 0.2."""
+    found = learnt_too_little("dense on dense", low, chance, share)
+    assert found is None if said is None else found.startswith(f"dense on dense {said}")
