@@ -30,6 +30,11 @@ def read_log(run: str) -> list[dict[str, Any]]:
     return [lines[epoch] for epoch in sorted(lines)]
 
 
+def seconds_of(run: str | None) -> float | None:
+    """`training_seconds` of the run in the folder `run`; None where there is no run, or no log of it."""
+    return training_seconds(read_log(run)) if run else None
+
+
 def training_seconds(epochs_log: list[dict[str, Any]]) -> float | None:
     """Sum of the epochs' `seconds`; None where an epoch has none, or there are no epochs."""
     seconds = [line.get("seconds") for line in epochs_log]

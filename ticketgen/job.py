@@ -8,7 +8,7 @@ from vit_tickets.pipeline.manifests import CROP_RANKS, FORMAT_VERSION, INDEX, tr
 from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.names import manifest_name
 from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.runlog import read_log, training_seconds
+from vit_tickets.pipeline.runlog import seconds_of
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import View
 from vit_tickets.ticketgen.driver import Folder, Job, Summary, check_made
@@ -133,8 +133,7 @@ def _is_done(output: Output) -> bool:
 
 def run(request: Request, engine_of: Any, progress: bool = True, summary: Summary | None = None) -> Summary:
     """Do what `request` asks for and write each manifest's ticket.json: `Job.run`."""
-    run_of = request.selector.run
-    origin = {"selector_run": run_of, "selector_seconds": training_seconds(read_log(run_of)) if run_of else None}
+    origin = {"selector_run": request.selector.run, "selector_seconds": seconds_of(request.selector.run)}
     folders = [
         Folder(
             root=out,

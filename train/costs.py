@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.runlog import read_log, training_seconds
+from vit_tickets.pipeline.runlog import seconds_of
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.results import RunResult
 
@@ -99,8 +98,7 @@ def _selector_seconds(tickets: dict) -> float | None:
     """As the manifest recorded it, else from the log of the selector's run if that folder is there."""
     if tickets.get("selector_seconds") is not None:
         return float(tickets["selector_seconds"])
-    run = tickets.get("selector_run")
-    return training_seconds(read_log(run)) if run and files.is_dir(run) else None
+    return seconds_of(tickets.get("selector_run"))
 
 
 def _mean_seconds(runs: list[RunResult]) -> float | None:

@@ -12,7 +12,7 @@ from vit_tickets.pipeline import vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import open_pretrained, weights_sha256
-from vit_tickets.pipeline.runlog import read_log, training_seconds
+from vit_tickets.pipeline.runlog import seconds_of
 from vit_tickets.train.alignment import keep_best, resample, value_map
 
 ONLINE = "online"
@@ -54,7 +54,7 @@ class OnlineSelector:
             "counts": list(self.counts),
             "num_patches": self.grid**2,
             "selector_run": self.run,
-            "selector_seconds": training_seconds(read_log(self.run)) if self.run else None,
+            "selector_seconds": seconds_of(self.run),
         }
 
     def choose(self, images: Tensor, mean: Tensor, std: Tensor, grid: int, kept: int) -> Tensor:
