@@ -15,10 +15,10 @@ from vit_tickets.pipeline.errors import UserError
 
 @contextlib.contextmanager
 def ray_session(address: str | None, object_store_memory: int) -> Iterator[ModuleType]:
-    """The module `ray`, connected: to a Ray on loopback with a temporary session folder, or to the cluster at `address`.
+    """The module `ray`, joined to the cluster at `address`, or to one on loopback with a temporary session folder.
 
-    object_store_memory: bytes, of a Ray that is started here. Raises UserError where Ray is not installed or the cluster
-    cannot be joined.
+    object_store_memory: bytes, of a Ray that is started here. Raises UserError where Ray is not installed or the
+    cluster cannot be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
