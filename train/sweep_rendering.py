@@ -36,8 +36,9 @@ def write(out: str, dataset: str, findings: list[Finding], lacking: list[str], t
     """
     notes, picture = [], None
     try:
-        figure.draw([finding.group for finding in findings], files.join(out, PICTURE))
-        picture = PICTURE
+        if findings:
+            figure.draw([finding.group for finding in findings], files.join(out, PICTURE))
+            picture = PICTURE
     except UserError as error:
         notes.append(str(error))
     state = f"{done} of {total} trainings done"
@@ -52,7 +53,7 @@ def write(out: str, dataset: str, findings: list[Finding], lacking: list[str], t
         "notes": notes,
     }
     files.write_json(files.join(out, RECORD), record)
-    lines = [*aligned(rows(findings)), f"({LEGEND})", ""]
+    lines = [*aligned(rows(findings)), f"({LEGEND})", ""] if findings else []
     for finding in findings:
         for verdict in finding.verdicts:
             lines += [_verdict_line(finding, verdict), *(f"  - {reason}" for reason in verdict_reasons(verdict))]
