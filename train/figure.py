@@ -90,7 +90,7 @@ def _curves_panel(panel, groups: list[Group]) -> None:
     panel.set_xlabel("patches dropped (%)")
     panel.set_ylabel("top-1 (%), 95% band")
     panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)
-    panel.legend(fontsize=7, frameon=False)
+    panel.legend(fontsize=7, frameon=False, handlelength=3.5)
     _tidy(panel)
 
 

@@ -92,6 +92,7 @@ def sweep(
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
+    from vit_tickets.pipeline.stopping import stoppable
     from vit_tickets.train import sweep as sweeps
     from vit_tickets.train.steps import FORMAT_VERSION, REQUEST, check_request, typed
 
@@ -132,7 +133,7 @@ def sweep(
         for number, step in enumerate(steps, start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
         return
-    with alone_in(out):
+    with alone_in(out), stoppable(lambda: "the same command goes on"):
         files.write_json(files.join(out, REQUEST), record)
         engine_of = make_engine_of(engine, jobs_per_gpu, jobs, gpus, request.device, f"{out}/logs", ray_address)
         failed = execute(steps, done, engine_of, f"{out}/logs")
@@ -166,25 +167,22 @@ def make_engine_of(engine, per_gpu, jobs, gpus, device, logs, address):
 
 def execute(steps, done: list[str], engine_of, logs: str) -> list[str]:
     """Run what is not `done`; a sentence for every step that failed or was left out."""
-    from vit_tickets.pipeline.stopping import stoppable
     from vit_tickets.train import sweeping
     from vit_tickets.train.board import Board
     from vit_tickets.train.scheduler import Scheduler
 
     scheduler = Scheduler(steps, done)
     if len(done) < len(steps):
-        with stoppable(lambda: "the same command goes on"), engine_of() as engine:
+        with engine_of() as engine:
             sweeping.run(scheduler, engine, Board(scheduler, engine.slots), logs)
     return sweeping.failures(scheduler)
 
 
 def report(request, lacking: list[str]) -> str:
     """Write the report on the runs that are scored; returns the text for the terminal."""
-    from vit_tickets.pipeline.stopping import stoppable
     from vit_tickets.train import sweep_rendering as rendering
     from vit_tickets.train.sweep import evaluated, trained
 
-    with stoppable(lambda: "all steps are done, the same command writes the report"):
-        findings, refused = rendering.compare(evaluated(request))
-        total = len(request.trials())
-        return rendering.write(request.out, request.name, findings, [*lacking, *refused], total, trained(request))
+    findings, refused = rendering.compare(evaluated(request))
+    total = len(request.trials())
+    return rendering.write(request.out, request.name, findings, [*lacking, *refused], total, trained(request))
