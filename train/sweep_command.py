@@ -137,9 +137,12 @@ def sweep(
         files.write_json(files.join(out, REQUEST), record)
         engine_of = make_engine_of(engine, jobs_per_gpu, jobs, gpus, request.device, f"{out}/logs", ray_address)
         failed = execute(steps, done, engine_of, f"{out}/logs")
-        click.echo("\n" + report(request, failed))
+        text, refused = report(request, failed)
+        click.echo("\n" + text)
     if failed:
         raise WorkFailed(f"{counted(len(failed), 'step')} failed or left out: {'; '.join(failed)}")
+    if refused:
+        raise WorkFailed("; ".join(refused))
 
 
 @contextlib.contextmanager
@@ -178,11 +181,12 @@ def execute(steps, done: list[str], engine_of, logs: str) -> list[str]:
     return sweeping.failures(scheduler)
 
 
-def report(request, lacking: list[str]) -> str:
-    """Write the report on the runs that are scored; returns the text for the terminal."""
+def report(request, lacking: list[str]) -> tuple[str, list[str]]:
+    """Write the report on the runs that are scored; the text for the terminal, and why some could not be compared."""
     from vit_tickets.train import sweep_rendering as rendering
     from vit_tickets.train.sweep import evaluated, trained
 
     findings, refused = rendering.compare(evaluated(request))
     total = len(request.trials())
-    return rendering.write(request.out, request.name, findings, [*lacking, *refused], total, trained(request))
+    text = rendering.write(request.out, request.name, findings, [*lacking, *refused], total, trained(request))
+    return text, refused
