@@ -19,6 +19,7 @@ from vit_tickets.train.folder import FINAL
 
 REQUEST = "request.json"
 FORMAT_VERSION = 1
+METHOD_ENTRIES = ("method", "block")  # of tickets, which name them where they are not the paper's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,8 @@ def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool
     for path in predictions(scored, on):
         found = read_metadata(path)
         told = found.get("tickets") or {}
-        if found.get("weights_sha256") != sha256 or {name: told.get(name) for name in provenance} != provenance:
+        same = all(told.get(name) == provenance.get(name) for name in (*provenance, *METHOD_ENTRIES))
+        if found.get("weights_sha256") != sha256 or not same:
             return False
     return True
 
