@@ -3,7 +3,8 @@
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.comparison import Group
-from vit_tickets.train.results import ON, WITHOUT_BUDGET
+from vit_tickets.train.curves import by_model, draw_curves, tidy
+from vit_tickets.train.results import ON
 from vit_tickets.train.verdict import MATCH
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; the markers differ too.
@@ -12,10 +13,6 @@ TESTED = {"dense": "all patches", "lt": "the ticket", "rc": "a random subset"}
 TRAINED = {"lt": "lt\n(ticket)", "rc": "rc\n(random)", "small": "small\n(low res.)", "weights": "published\nweights"}
 LINE = "dense less 0.5 points"
 SPACING = 0.22  # between the markers of one path; paths are 1 apart
-# Of curves: a colour for each path that models are trained on, a line for each way of testing them.
-COLOURS = {"dense": "#666666", "weights": "#666666", "lt": "#D55E00", "rc": "#009E73", "small": "#CC79A7"}
-FURTHER = ("#0072B2", "#E69F00", "#56B4E9", "#8C510A", "#7B3294", "#B2182B")
-LINES = {"dense": (0, (4, 2)), "lt": "solid"}
 
 
 def draw(groups: list[Group], path: str) -> None:
@@ -26,7 +23,7 @@ def draw(groups: list[Group], path: str) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("report.png needs matplotlib: pip install 'vit-tickets[report]'") from None
-    series = curves(groups)
+    series = by_model(groups)
     count = len(series) + len(groups)
     columns = min(2, count)
     rows = -(-count // columns)
@@ -35,7 +32,7 @@ def draw(groups: list[Group], path: str) -> None:
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     handles = {}
     for panel, of_model in zip(panels, series, strict=False):
-        _curves_panel(panel, of_model)
+        draw_curves(panel, of_model)
     for panel, group in zip(panels[len(series) :], groups, strict=False):
         handles |= _panel(panel, group)
     for panel in panels[count:]:
@@ -47,57 +44,6 @@ def draw(groups: list[Group], path: str) -> None:
         figure.legend(marks, labels, loc="outside lower center", ncols=2, frameon=False)
     with files.atomic_write(path) as stream:
         figure.savefig(stream, format="png", metadata={"Software": None})
-
-
-def curves(groups: list[Group]) -> list[list[Group]]:
-    """The groups of each dataset and model that has several budgets, by the share of patches that they drop."""
-    by_model: dict[tuple[str, str], dict[float, Group]] = {}
-    for group in groups:
-        if group.kept and group.budget:
-            by_model.setdefault((group.dataset, group.model), {})[_sparsity(group)] = group
-    return [[found[key] for key in sorted(found)] for found in by_model.values() if len(found) > 1]
-
-
-def _sparsity(group: Group) -> float:
-    """Share of patches that are dropped, percent."""
-    kept, num_patches = group.kept
-    return 100 * (1 - kept / num_patches)
-
-
-def _curves_panel(panel, groups: list[Group]) -> None:
-    """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing; a
-    level one for dense, which no sparsity changes."""
-    trained = list(dict.fromkeys(path for group in groups for path, _ in group.accuracies))
-    others = iter(FURTHER * len(trained))
-    for path in trained:
-        colour = COLOURS.get(path) or next(others)
-        on_all = path in WITHOUT_BUDGET or path == "small"
-        for on in ("dense",) if on_all else LINES:
-            points = [
-                (_sparsity(group), group.accuracies[path, on]) for group in groups if (path, on) in group.accuracies
-            ]
-            if not points:
-                continue
-            x, found = zip(*points, strict=True)
-            line = "solid" if on_all else LINES[on]
-            panel.fill_between(
-                x, [a.low for a in found], [a.high for a in found], color=colour, alpha=0.15, linewidth=0
-            )
-            panel.plot(
-                x, [a.mean for a in found], color=colour, linestyle=line, marker=STYLES[on][1], markersize=4,
-                linewidth=1.4, label=f"{path} on {TESTED[on]}",
-            )  # fmt: skip
-    panel.set_xlabel("patches dropped (%)")
-    panel.set_ylabel("top-1 (%), 95% band")
-    panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)
-    panel.legend(fontsize=7, frameon=False, handlelength=3.5)
-    _tidy(panel)
-
-
-def _tidy(panel) -> None:
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(axis="y", color="#dddddd", linewidth=0.6)
-    panel.set_axisbelow(True)
 
 
 def _panel(panel, group: Group) -> dict:
@@ -127,5 +73,5 @@ def _panel(panel, group: Group) -> dict:
     panel.set_ylabel("top-1 (%), 95% interval")
     budget = f", {group.budget.label}" if group.budget else ""
     panel.set_title(f"{group.dataset}, {group.model}{budget}: {group.images:,} images", fontsize=10)
-    _tidy(panel)
+    tidy(panel)
     return handles

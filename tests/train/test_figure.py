@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vit_tickets.pipeline.patches import Budget
-from vit_tickets.train import figure
+from vit_tickets.train import curves, figure
 from vit_tickets.train.bootstrap import Accuracy
 
 
@@ -24,10 +24,10 @@ def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt
 
 def test_a_model_with_several_budgets_has_a_curve_by_the_share_that_is_dropped():
     many = [group(0.75), group(0.27), group(0.5), group(0.5, "swin_tiny"), group(0.5, "other", kept=False)]
-    (found,) = figure.curves(many)
+    (found,) = curves.by_model(many)
     assert [g.budget.sparsity for g in found] == [0.27, 0.5, 0.75]
     assert {g.model for g in found} == {"deit_small"}
-    assert figure.curves([group(0.5)]) == []
+    assert curves.by_model([group(0.5)]) == []
 
 
 def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
@@ -36,7 +36,7 @@ def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
 
     panel = Figure().subplots()
     groups = [group(0.27), group(0.5), group(0.75, paths=("dense", "lt"))]
-    figure._curves_panel(panel, groups)
+    curves.draw_curves(panel, groups)
     drawn = {line.get_label(): line for line in panel.lines}
     assert list(drawn) == [
         "dense on all patches", "lt on all patches", "lt on the ticket", "rc on all patches", "rc on the ticket",
