@@ -85,17 +85,18 @@ class Board:
         counts = self._scheduler.counts
         parts = [f"{counts[DONE]} of {counts.total()} done"]
         parts += [f"{counts[state]} {state}" for state in (RUNNING, WAITING, FAILED, LEFT_OUT) if counts[state]]
-        left = self.seconds_left()
-        return ", ".join(parts + ([f"about {span(left)} left"] if left else []))
+        left, is_all = self.seconds_left()
+        return ", ".join(parts + ([f"{'about' if is_all else 'over'} {span(left)} left"] if left else []))
 
-    def seconds_left(self) -> float | None:
-        """Of the whole plan, by what steps of the same kind took; None where nothing tells yet."""
+    def seconds_left(self) -> tuple[float, bool]:
+        """What is left to do, by what steps of the same kind took, and whether that is all: there may be steps of
+        which nothing tells yet."""
         found = {step.title: progress_of(step.run) for step in self._scheduler.of(RUNNING)}
         trained = [p.epochs * p.epoch_s for p in found.values() if p]
         expected = {kind: sum(spent) / len(spent) for kind, spent in self._spent.items()}
         if trained:
             expected.setdefault("train", sum(trained) / len(trained))
-        total = longest = 0.0
+        total, longest, is_all = 0.0, 0.0, True
         for step in self._scheduler.of(RUNNING, WAITING):
             left, told = expected.get(step.command[0]), found.get(step.title)
             if told:
@@ -103,9 +104,10 @@ class Board:
             elif left is not None and step.title in self._began:
                 left = max(0.0, left - (self._clock() - self._began[step.title]))
             if left is None:
-                return None
+                is_all = False
+                continue
             total, longest = total + left, max(longest, left)
-        return max(longest, total / self._slots)
+        return max(longest, total / self._slots), is_all
 
     def refresh(self, now: bool = False) -> None:
         """On a terminal, draw what runs anew, once a second or `now`."""

@@ -90,12 +90,13 @@ class LocalEngine:
 
     def start(self, step: Step) -> None:
         with open_log(log_of(self._logs, step)) as log:
-            gpu = self._free.pop()
+            gpu = self._free[-1]
             environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
             if gpu is None and self.slots > 1:
                 threads = max(1, len(os.sched_getaffinity(0)) // self.slots)
                 environment = {"OMP_NUM_THREADS": str(threads)} | environment
             process = start(argv(step), stdout=log, stderr=log, env=environment)
+        self._free.pop()
         self._running[step.title] = step, process, gpu
 
     def wait(self, timeout_s: float) -> list[Ended]:

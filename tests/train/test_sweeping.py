@@ -162,13 +162,21 @@ def test_the_time_left_follows_the_epochs_that_were_made(tmp_path):
     board.started(scheduler.next())
     assert progress_of(run) == (2, 10, 4.0, 42.0)
     # 8 epochs of 4 s are left of a, and b and c are trainings of 40 s as it is, on two slots
-    assert board.seconds_left() == pytest.approx((32 + 40 + 40) / 2)
+    assert board.seconds_left() == (pytest.approx((32 + 40 + 40) / 2), True)
     assert board.summary() == "0 of 3 done, 1 running, 2 waiting, about 56 s left"
 
 
 def test_what_nothing_tells_of_has_no_time_left(tmp_path):
-    scheduler = Scheduler([Step("a", ("train",), lambda: True, run=str(tmp_path / "none"))])
-    assert Board(scheduler, 1, io.StringIO()).seconds_left() is None
+    run = write_run(tmp_path / "b", 3, [5.0])
+    steps = [Step("a", ("evaluate",), lambda: True), Step("b", ("train",), lambda: True, run=run)]
+    board = Board(Scheduler(steps), 1, io.StringIO())
+    assert board.seconds_left() == (0.0, False)
+    scheduler = Scheduler(steps)
+    board = Board(scheduler, 1, io.StringIO())
+    for _ in steps:
+        board.started(scheduler.next())
+    assert board.summary() == "0 of 2 done, 2 running, over 10 s left"
+    assert progress_of(None) is None
     assert progress_of(str(tmp_path / "none")) is None
 
 
@@ -187,7 +195,7 @@ def test_a_terminal_shows_a_line_for_each_step_that_runs_and_keeps_those_that_en
     now[0] = 7.0
     board.refresh()
     assert stream.getvalue().splitlines() == [
-        "0 of 2 done, 2 running", "  train a  7 s  epoch 2 of 10  top-1 42.00", "  evaluate b  7 s"
+        "0 of 2 done, 2 running, over 32 s left", "  train a  7 s  epoch 2 of 10  top-1 42.00", "  evaluate b  7 s"
     ]  # fmt: skip
     scheduler.finished(steps[0])
     board.ended(steps[0])
