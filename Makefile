@@ -13,6 +13,9 @@ export PATH
 
 SHELL := /bin/sh
 PYTHON ?= python3
+ifneq ($(filter command,$(firstword $(origin DATASET))),)
+  DATA := $(DATASET)
+endif
 DATA ?= digits
 MODEL ?= $(if $(ON_DIGITS),deit_micro,deit_small)
 SPARSITY ?= 0.27
@@ -26,6 +29,10 @@ GPUS ?= 1
 SEED ?= 0
 MODELS ?= deit_s deit_m lvvit_s swin_t resnet50
 KEEP_RATE ?=
+SEEDS ?= 1
+METHODS ?= staged
+JOBS ?=
+ENGINE ?= local
 
 HERE := $(CURDIR)
 BIN := $(HERE)/.venv/bin
@@ -35,7 +42,7 @@ READY := .venv/ready
 # DATA is the embedded dataset, a dataset, or a source that is packed to data/<name> first.
 ON_DIGITS := $(filter digits data/digits,$(DATA:/=))
 NAME := $(notdir $(DATA:/=))
-DATASET := $(if $(wildcard $(DATA)/dataset.json),$(DATA:/=),data/$(NAME))
+override DATASET := $(if $(wildcard $(DATA)/dataset.json),$(DATA:/=),data/$(NAME))
 PACKED := $(DATASET)/dataset.json
 
 DIGITS_SELECTOR := runs/digits-deit_micro-dense-seed0
@@ -75,18 +82,26 @@ TABLE_BUDGET := $(if $(KEEP_RATE),--keep-rate $(KEEP_RATE)) \
   $(if $(filter command,$(firstword $(origin SPARSITY))),--sparsity $(SPARSITY))
 TABLE_LABELS := $(if $(findstring lvvit,$(MODELS)),$(or $(LABELS),$(if $(ON_DIGITS),$(DIGITS_SELECTOR))))
 GPUS_OPTION := $(if $(filter-out 1,$(GPUS)),--gpus $(GPUS))
+# The paper's figure 3 has four sparsities, of keep rates 0.9, 0.85, 0.8 and 0.75 in three stages.
+FIGURE3_SPARSITY := 0.271,0.386,0.488,0.578
+IS_GIVEN = $(filter command,$(firstword $(origin $(1))))
+SWEEP = $(VT) sweep $(DATASET) --models $(if $(call IS_GIVEN,MODELS),$(TABLE_MODELS),$(1)) --seeds $(SEEDS) \
+  --methods $(METHODS) $(if $(KEEP_RATE),--keep-rate $(KEEP_RATE),--sparsity $(if $(call IS_GIVEN,SPARSITY),$(SPARSITY),$(2))) \
+  $(if $(SELECTOR),--selector $(SELECTOR)) $(WEIGHTS_OPTION) $(RECIPE_OPTION) $(EPOCHS_OPTION) \
+  --engine $(ENGINE) $(if $(JOBS),--jobs $(JOBS)) $(if $(call IS_GIVEN,GPUS),--gpus $(GPUS))
 RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)$(call VIEW_SUFFIX,auto full)-seed*)
 
 DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
 DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 
-.PHONY: help setup demo test test-all lint tickets train evaluate report table bench soak clean
+.PHONY: help setup demo test test-all lint tickets train evaluate report table sweep figure3 bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@echo "make TARGET [DATA=digits] [SPARSITY=0.27] [SELECTOR=...] [WEIGHTS=...] [VIEW=...]"
 	@echo "            [MODEL=...] [PATH=lt] [RECIPE=...] [LABELS=...] [EPOCHS=...] [GPUS=1] [MODELS=...] [KEEP_RATE=...]"
-	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo "            [SEEDS=1] [METHODS=staged] [JOBS=...] [ENGINE=local]"
+	@sed -n 's/^\([a-z0-9-]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo
 	@echo "DATA       a dataset, a source to be packed first, or digits (embedded; the default)"
 	@echo "SPARSITY   share of patches to drop ($(SPARSITY); make demo uses 0.75)"
@@ -98,9 +113,11 @@ help:  ## this list
 	@echo "RECIPE     of the run, as train --help lists them (default: by dataset and model)"
 	@echo "LABELS     folder of label maps for lvvit_s (on digits those of its own model are made);"
 	@echo "           of make table also an annotator"
-	@echo "EPOCHS     of the run (default: the recipe's)            GPUS   processes of torchrun"
-	@echo "MODELS     of make table ($(MODELS))"
-	@echo "KEEP_RATE  of make table, a list (default: the paper's; or give SPARSITY)"
+	@echo "EPOCHS     of the run (default: the recipe's)            GPUS   processes of torchrun;"
+	@echo "           of make sweep and figure3 GPUs to share out (default: all)"
+	@echo "MODELS     of make table ($(MODELS)), sweep and figure3"
+	@echo "KEEP_RATE  of make table, sweep and figure3, a list (default: the paper's; or give SPARSITY, a list)"
+	@echo "SEEDS, METHODS, JOBS, ENGINE  of make sweep and figure3, as vit-tickets sweep --help has them"
 
 setup: $(READY)  ## .venv with everything, at the versions of constraints.txt
 
@@ -161,6 +178,13 @@ report: $(READY)  ## table and verdict over those runs
 table: $(READY) $(PACKED) $(NEEDS_PRETRAINING) $(if $(filter $(DIGITS_SELECTOR),$(TABLE_LABELS)),$(DIGITS_SELECTOR)/final.safetensors)  ## the paper's table on DATA: MODELS on tickets and random subsets (resumes)
 	$(VT) table $(DATASET) --models $(TABLE_MODELS) --selector $(SELECTOR_USED) $(WEIGHTS_OPTION) $(TABLE_BUDGET) \
 	  $(if $(TABLE_LABELS),--labels $(TABLE_LABELS)) $(RECIPE_OPTION) $(EPOCHS_OPTION) $(GPUS_OPTION)
+
+sweep: $(READY) $(PACKED)  ## MODELS x sparsities x SEEDS on all paths, with tickets of METHODS, to one report (resumes)
+	$(call SWEEP,$(MODEL),0.27$(comma)0.5$(comma)0.75) --paths dense,lt,rc,small
+
+figure3: $(READY) $(PACKED)  ## the paper's figure 3 on DATA: accuracy against sparsity for dense, lt and rc (resumes)
+	$(call SWEEP,$(if $(ON_DIGITS),deit_micro,deit_t$(comma)deit_s),$(FIGURE3_SPARSITY)) --paths dense,lt,rc \
+	  --out runs/figure3-$(NAME)
 
 demo: $(READY) data/digits/dataset.json $(DIGITS_SELECTOR)/final.safetensors  ## the whole path on digits, to the verdict: 8 minutes on 2 cores
 	$(VT) generate data/digits --sparsity $(DEMO_SPARSITY)

@@ -99,7 +99,7 @@ def test_nothing_is_left_to_be_filled_in():
 
 
 def test_every_make_target_of_the_readme_exists():
-    targets = set(re.findall(r"^make ([a-z-]+)", README, flags=re.M)) | set(re.findall(r"`make ([a-z-]+)", README))
+    targets = set(re.findall(r"^make ([a-z\d-]+)", README, flags=re.M)) | set(re.findall(r"`make ([a-z\d-]+)", README))
     assert targets >= {"demo", "test", "tickets", "train"}
     for target in targets:
         assert re.search(rf"^{target}:", MAKEFILE, flags=re.M), target
@@ -174,7 +174,7 @@ def test_help_answers(name):
         assert len(re.findall(rf"^  {option}\b(?!-)", done.output, flags=re.M)) == 1, option
 
 
-@pytest.mark.parametrize("name", ["generate", "train"])
+@pytest.mark.parametrize("name", ["generate", "train", "sweep"])
 def test_long_help_stands_under_headings(name):
     lines = CliRunner().invoke(main, [name, "--help"]).output.splitlines()
     for heading, first in command(name).sections.items():

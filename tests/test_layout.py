@@ -39,14 +39,14 @@ NETWORKS = ("registry", "pretrained", "vit", "lvvit", "resnet")
 
 def test_the_contract_needs_no_torch_but_for_networks():
     for path in FILES["pipeline"]:
-        for package in ("torch", "timm", "ray", "torchvision", *(f"vit_tickets.pipeline.{name}" for name in NETWORKS)):
+        for package in ("torch", "timm", "torchvision", *(f"vit_tickets.pipeline.{name}" for name in NETWORKS)):
             assert path.stem in NETWORKS or not uses(path, package), path
 
 
-def test_ray_is_imported_by_the_engines_alone():
+def test_ray_is_imported_in_one_place_alone():
     for paths in FILES.values():
         for path in paths:
-            assert path.name == "engines.py" or not uses(path, "ray"), path
+            assert path == ROOT / "pipeline" / "cluster.py" or not uses(path, "ray"), path
 
 
 def test_no_file_is_too_long_for_one_sitting():

@@ -13,6 +13,7 @@ from vit_tickets.pipeline.names import manifest_name, run_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.views import KINDS
 from vit_tickets.train.paper import MODELS
+from vit_tickets.train.sweep_command import sweep
 from vit_tickets.train.table_command import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,6 +186,40 @@ def test_the_table_takes_its_variables(checkout):
     assert "--labels resnet50 --recipe deit" in line
 
 
+def swept(line):
+    """What a call of `vit-tickets sweep` asks for."""
+    return sweep.make_context("sweep", line.removeprefix("vit-tickets sweep ").split()).params
+
+
+def test_a_sweep_takes_its_variables(checkout):
+    pack, line = make(checkout, "sweep")
+    assert pack == "vit-tickets pack digits data/digits"
+    expected = {"dataset": "data/digits", "models": "deit_micro", "sparsity": "0.27,0.5,0.75", "seeds": 1, "gpus": None}
+    expected |= {"paths": "dense,lt,rc,small", "methods": "staged", "selector": None, "engine": "local", "out": None}
+    assert {name: swept(line)[name] for name in expected} == expected
+    (checkout / "mine").mkdir()
+    (checkout / "mine" / "dataset.json").write_text("{}")
+    settings = ("METHODS=staged,centre", "SEEDS=3", "EPOCHS=2", "MODELS=deit_t deit_s", "JOBS=4", "GPUS=1")
+    for data in ("DATASET=mine", "DATA=mine"):
+        (line,) = make(checkout, "sweep", data, "SPARSITY=0.5,0.6", "ENGINE=ray", "SELECTOR=deit_tiny", *settings)
+        expected = {"dataset": "mine", "models": "deit_t,deit_s", "sparsity": "0.5,0.6", "seeds": 3, "epochs": 2}
+        expected |= {"methods": "staged,centre", "engine": "ray", "jobs": 4, "gpus": 1, "selector": "deit_tiny"}
+        assert {name: swept(line)[name] for name in expected} == expected
+    (line,) = make(checkout, "sweep", "DATA=mine", "KEEP_RATE=.9,.8")
+    assert (swept(line)["keep_rate"], swept(line)["sparsity"]) == (".9,.8", None)
+
+
+def test_figure_3_is_the_papers_but_for_the_data(checkout):
+    *_, line = make(checkout, "figure3")
+    assert (swept(line)["models"], swept(line)["paths"]) == ("deit_micro", "dense,lt,rc")
+    assert swept(line)["sparsity"] == "0.271,0.386,0.488,0.578"
+    assert swept(line)["out"] == "runs/figure3-digits"
+    (checkout / "mine").mkdir()
+    (checkout / "mine" / "dataset.json").write_text("{}")
+    (line,) = make(checkout, "figure3", "DATA=mine")
+    assert swept(line)["models"] == "deit_t,deit_s"
+
+
 def test_the_demo_ends_in_a_report(checkout):
     lines = make(checkout, "demo")
     assert "--sparsity 0.75" in next(line for line in lines if "generate" in line)
@@ -194,7 +229,7 @@ def test_the_demo_ends_in_a_report(checkout):
 
 def test_help_lists_every_target_that_has_a_description(checkout):
     shown = "\n".join(make(checkout, "help"))
-    targets = "help setup demo test test-all lint tickets train evaluate report table bench clean"
+    targets = "help setup demo test test-all lint tickets train evaluate report table sweep figure3 bench clean"
     for target in targets.split():
         assert f"  {target} " in shown
     for variable in [

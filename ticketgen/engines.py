@@ -1,12 +1,7 @@
 """Where shards are worked on: in this process, or by the actors of a Ray cluster. The tasks are the same."""
 
 import contextlib
-import logging
 import os
-import shutil
-import signal
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from vit_tickets.pipeline.bars import Bar
+from vit_tickets.pipeline.cluster import ray_session
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.ticketgen.driver import Finished, Task
 from vit_tickets.ticketgen.work import Progress, Settings
@@ -180,34 +176,9 @@ class RayEngine:
 def ray_engine(
     spec: Spec, settings: Settings, device: str, precision: str, workers: int | None, address: str | None
 ) -> Iterator[RayEngine]:
-    """A local Ray on loopback with a temporary session folder, or the cluster at `address`."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address is None:
-        # the only switch that keeps Ray's listeners on loopback; read when ray is imported
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    try:
-        import ray
-    except ImportError:
-        raise UserError("ray is not installed: pip install ray, or pass --engine local") from None
-    session = tempfile.mkdtemp(prefix="vit-tickets-ray-") if address is None else None
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address is None:
-            store = max(512 << 20, 3 * len(spec.state))
-            ray.init("local", include_dashboard=False, _temp_dir=session, object_store_memory=store, **quiet)
-        else:
-            try:
-                ray.init(address, **quiet)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise UserError(f"cannot join the Ray cluster at {address}: {_one_line(error)}") from None
-        # Ray sets a handler of its own; with this one its processes and its session folder go, too
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    """The actors of `ray_session`."""
+    with ray_session(address, object_store_memory=max(512 << 20, 3 * len(spec.state))) as ray:
         yield RayEngine(ray, spec, settings, device, precision, workers)
-    finally:
-        ray.shutdown()
-        if session:
-            shutil.rmtree(session, ignore_errors=True)
 
 
 def engine_of(

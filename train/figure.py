@@ -1,8 +1,9 @@
-"""report.png: accuracy of each path, tested each way, with 95% intervals."""
+"""report.png: accuracy of each path, tested each way, with 95% intervals; against sparsity where there are several."""
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.comparison import Group
+from vit_tickets.train.curves import by_model, draw_curves, tidy
 from vit_tickets.train.results import ON
 from vit_tickets.train.verdict import MATCH
 
@@ -16,22 +17,27 @@ SPACING = 0.22  # between the markers of one row; rows are 1 apart
 
 
 def draw(groups: list[Group], path: str) -> None:
-    """Write the picture, one panel per group; raises UserError without matplotlib."""
+    """Write the picture: for each model with several budgets a panel of accuracy against sparsity, as in the paper's
+    figure 3, and one panel per group; raises UserError without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("report.png needs matplotlib: pip install 'vit-tickets[report]'") from None
-    columns = min(2, len(groups))
-    rows = -(-len(groups) // columns)
+    series = by_model(groups)
+    count = len(series) + len(groups)
+    columns = min(2, count)
+    rows = -(-count // columns)
     width = max(5.5, INCHES_PER_ROW * max(len(group.rows) for group in groups))
     figure = Figure(figsize=(1 + width * columns, 0.7 + 4.2 * rows), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     handles = {}
-    for panel, group in zip(panels, groups, strict=False):
+    for panel, of_model in zip(panels, series, strict=False):
+        draw_curves(panel, of_model)
+    for panel, group in zip(panels[len(series) :], groups, strict=False):
         handles |= _panel(panel, group)
-    for panel in panels[len(groups) :]:
+    for panel in panels[count:]:
         panel.remove()
     shown = [what for what in (*TESTED, LINE) if what in handles]
     if shown:
@@ -69,9 +75,7 @@ def _panel(panel, group: Group) -> dict:
     panel.set_ylabel("top-1 (%), 95% interval")
     budget = f", {group.budget.label}" if group.budget else ""
     panel.set_title(f"{group.dataset}, {group.model}{budget}: {group.images:,} images", fontsize=10)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(axis="y", color="#dddddd", linewidth=0.6)
-    panel.set_axisbelow(True)
+    tidy(panel)
     return handles
 
 

@@ -33,7 +33,7 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
                 *(f"  - {line}" for line in verdict_reasons(verdict)),
             ]
         for null in finding.nulls:
-            lines += [f"null hypothesis {null.name}: {_against(null)}", f"  - {null.sentence}"]
+            lines += [f"null hypothesis {null.name}: {against(null)}", f"  - {null.sentence}"]
         if finding.paired:
             lines += [f"paired, {PAIRED}:", *(f"  {line}" for line in aligned(paired_rows(finding)))]
         if costs := cost_rows(group, finding.cost):
@@ -70,7 +70,7 @@ def _section(finding: Finding) -> list[str]:
         name = verdict.name[0].upper() + verdict.name[1:]
         lines += [f"### {name}: {verdict_label(verdict)}", "", *(f"- {line}" for line in verdict_reasons(verdict)), ""]
     for null in finding.nulls:
-        lines += [f"### Null hypothesis `{null.name}`: {_against(null)}", "", f"{null.sentence}.", ""]
+        lines += [f"### Null hypothesis `{null.name}`: {against(null)}", "", f"{null.sentence}.", ""]
     if finding.paired:
         lines += ["### Paired", "", f"Images that one run alone classifies right: {PAIRED}.", ""]
         lines += [*table(paired_rows(finding)), ""]
@@ -172,7 +172,7 @@ def verdict_label(verdict: NamedVerdict) -> str:
     return (label if label == "inconclusive" else f"LT {label}") + (", weak baseline" if verdict.weak_baseline else "")
 
 
-def _against(null: NullHypothesis) -> str:
+def against(null: NullHypothesis) -> str:
     return null.label if null.label == "inconclusive" else f"LT {null.label} it"
 
 

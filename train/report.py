@@ -53,7 +53,7 @@ def report(run_folders: list[str], out: str | None = None, weak_baseline: float 
         "format_version": FORMAT_VERSION,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
-        "groups": [_record(finding) for finding in findings],
+        "groups": [record(finding) for finding in findings],
         "left_out": left_out,
         "notes": notes,
     }
@@ -70,8 +70,8 @@ def _is_report(folder: str) -> bool:
     return has["report.json"] and not has["config.json"]
 
 
-def _record(finding: Finding) -> dict[str, Any]:
-    """All numbers of a group, for report.json; percent, points and seconds."""
+def record(finding: Finding) -> dict[str, Any]:
+    """All numbers of a group, as report.json holds them; percent, points and seconds."""
     group = finding.group
     shared = group.reference.metadata if group.reference else {}
     nulls = [

@@ -1,20 +1,66 @@
-"""Running our own commands one after another: what is done is left out, signals reach the one that runs."""
+"""Steps: our own commands that a plan is made of, what each needs, and whether what it makes is on disk."""
 
-import contextlib
-import ctypes
-import os
+import re
 import shlex
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from vit_tickets.pipeline.errors import UserError, WorkFailed
-from vit_tickets.train.table import Step
+from vit_tickets.pipeline import files, labels, manifests, methods
+from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.manifests import Manifest, difference, read_metadata
+from vit_tickets.pipeline.names import short_name
+from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.pretrained import read_weights, state_sha256
+from vit_tickets.train.evaluate import ON, ticket_provenance
+from vit_tickets.train.folder import FINAL
 
-LISTENED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+REQUEST = "request.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What all steps of a plan have in common.
+
+    dataset: its folder; name: its name. annotator: makes the label maps at `labels_dir`; None where they are there
+    already, or are not asked for. train_options: for every training, as typed. device, workers: those among them that
+    the other commands follow.
+    """
+
+    dataset: str
+    name: str
+    out: str
+    selector: str
+    weights: str | None = None
+    engine: str | None = None
+    annotator: str | None = None
+    labels_dir: str | None = None
+    train_options: tuple[str, ...] = ()
+    device: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of our commands.
+
+    command: what follows `vit-tickets`. is_done: whether what it makes is on disk. needs: titles of the steps that come
+    before it. run: the folder of the run that it trains.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    is_done: Callable[[], bool]
+    needs: tuple[str, ...] = ()
+    run: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The title as a file's name."""
+        return re.sub(r"[^\w.-]+", "-", self.title)
 
 
 def typed(step: Step) -> str:
@@ -31,73 +77,102 @@ def argv(step: Step, gpus: int = 1) -> list[str]:
     return [sys.executable, "-m", "vit_tickets.pipeline.cli", *step.command]
 
 
-class Runner:
-    """Runs steps, each as a process that writes to our own stdout and stderr.
+def select(
+    shared: Shared, budgets: Iterable[Budget], root: str, method: str | None = None, needs: tuple[str, ...] = ()
+) -> Step:
+    """Tickets of all budgets, in ROOT/<budget>, by one call, which decodes the images, and passes their first blocks,
+    once for all. method: as `generate --method` has it; None for its default."""
+    budgets = list(budgets)
+    by_rate = budgets[0].keep_rate is not None
+    values = ",".join(f"{budget.keep_rate if by_rate else budget.sparsity:g}" for budget in budgets)
+    command = _command(
+        "generate", shared.dataset, ("--keep-rate" if by_rate else "--sparsity", values), ("--method", method),
+        ("--selector", shared.selector), ("--weights", shared.weights), ("--engine", shared.engine),
+        ("--device", shared.device), ("--out", files.join(root, budgets[0].label) if len(budgets) == 1 else root),
+    )  # fmt: skip
+    made = [files.join(root, budget.label, manifests.INDEX) for budget in budgets]
+    title = " ".join(["tickets", *([method] if method else []), "keep rate" if by_rate else "sparsity", values])
+    return Step(title, command, partial(all_there, made), needs)
 
-    SIGINT, SIGTERM and SIGHUP end the step that runs by SIGTERM, so that it saves and stops, and even while it starts
-    there is no traceback; those that follow are passed on as they are. A step is in a process group of its own, where
-    Ctrl-C does not reach it a second time. Killed outright, we take the step with us.
-    """
 
-    def __init__(self, gpus: int, echo: Callable[[str], None]):
-        self._gpus, self._echo = gpus, echo
-        self._process: subprocess.Popen | None = None
-        self._signal: str | None = None
+def map_labels(shared: Shared) -> list[Step]:
+    """The label maps, where somebody is to make them."""
+    if shared.annotator is None:
+        return []
+    command = _command(
+        "labels", shared.dataset, ("--annotator", shared.annotator), ("--engine", shared.engine),
+        ("--device", shared.device), ("--out", shared.labels_dir),
+    )  # fmt: skip
+    made = [files.join(shared.labels_dir, labels.INDEX)]
+    return [Step(f"label maps {shared.annotator}", command, partial(all_there, made))]
 
-    def run(self, steps: list[Step], done: list[bool]) -> None:
-        """Run those of `steps` that are not `done`, in order.
 
-        Raises WorkFailed where we are told to stop, and it, or UserError, where a step fails: those after it are not
-        begun.
-        """
-        with self._listening():
-            for number, step in enumerate(steps, start=1):
-                if done[number - 1]:
-                    continue
-                place = f"[{number}/{len(steps)}]"
-                if self._signal is None:
-                    self._echo(f"{place} {step.title}")
-                    code = self._wait(step)
-                if self._signal is not None:
-                    said = f"stopped by {self._signal} at {place} {step.title}; the same command goes on"
-                    raise WorkFailed(said)
-                if code:
-                    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit status {code}"
-                    raise (UserError if code == 2 else WorkFailed)(f"{place} {step.title} {how}: {typed(step)}")
-                if not step.is_done():
-                    raise WorkFailed(f"{place} {step.title} ended without what it should have made: {typed(step)}")
+def train(
+    shared: Shared, what: str, model: str, path: str, tickets: str | None, seed: int, out: str, rc: str | None = None,
+    needs: tuple[str, ...] = (),
+) -> Step:  # fmt: skip
+    """The training of the run OUT, which goes on where it stopped. what: the run, in the step's title."""
+    command = _command(
+        "train", shared.dataset, ("--model", model), ("--path", path), ("--tickets", tickets), ("--rc", rc),
+        ("--labels", shared.labels_dir if takes_labels(model) else None), ("--seed", seed), ("--out", out),
+    )  # fmt: skip
+    done = partial(all_there, [files.join(out, FINAL)])
+    return Step(f"train {what}", (*command, "--resume", *shared.train_options), done, needs, out)
 
-    def _wait(self, step: Step) -> int:
-        before = os.getpid()
-        self._process = subprocess.Popen(  # noqa: S603 (our own commands)
-            argv(step, self._gpus), stdin=subprocess.DEVNULL, process_group=0, preexec_fn=lambda: _end_with(before)
+
+def evaluate(
+    shared: Shared, what: str, run: str, scored: str, tickets: str, on: tuple[str, ...] = ON,
+    needs: tuple[str, ...] = (),
+) -> Step:  # fmt: skip
+    """Predictions of `run` in the folder `scored`, with the manifest `tickets`."""
+    command = _command(
+        "evaluate", run, ("--on", ",".join(on)), ("--tickets", tickets), ("--out", None if scored == run else scored),
+        ("--workers", shared.workers), ("--device", shared.device),
+    )  # fmt: skip
+    return Step(f"evaluate {what}", command, partial(_is_scored, run, scored, tickets, on), needs)
+
+
+def _command(name: str, subject: str, *options: tuple[str, Any]) -> tuple[str, ...]:
+    """The command with those options that are not None."""
+    given = [(option, str(value)) for option, value in options if value is not None]
+    return name, subject, *(word for pair in given for word in pair)
+
+
+def takes_labels(model: str) -> bool:
+    """Whether `model` classifies every token, so that `train` takes label maps for it."""
+    return short_name(model).startswith("lvvit")
+
+
+def all_there(made: Iterable[str]) -> bool:
+    return all(files.exists(path) for path in made)
+
+
+def predictions(folder: str, on: tuple[str, ...] = ON) -> list[str]:
+    """The files that `evaluate` writes into `folder`."""
+    return [files.join(folder, f"predictions-{how}.parquet") for how in on]
+
+
+def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool:
+    """Whether `scored` has predictions of the weights of `run`, all on the manifest `tickets`."""
+    weights = files.join(run, FINAL)
+    if not all_there([weights, files.join(tickets, manifests.INDEX), *predictions(scored, on)]):
+        return False
+    sha256, provenance = state_sha256(read_weights(weights)), ticket_provenance(Manifest.open(tickets))
+    for path in predictions(scored, on):
+        found = read_metadata(path)
+        told = found.get("tickets") or {}
+        same = all(told.get(name) == provenance.get(name) for name in (*provenance, *methods.ENTRIES))
+        if found.get("weights_sha256") != sha256 or not same:
+            return False
+    return True
+
+
+def check_request(out: str, record: dict[str, Any], holds: str) -> None:
+    """Raise UserError where OUT is of another request; what `record` leaves out may differ. holds: what OUT is."""
+    path = files.join(out, REQUEST)
+    if not files.exists(path):
+        return
+    if different := difference(record, files.read_json(path)):
+        raise UserError(
+            f"{out} holds another {holds} than was asked for: {different}; repeat its settings, or pass another --out"
         )
-        if self._signal is not None:  # while it was started
-            self._process.terminate()
-        try:
-            return self._process.wait()
-        finally:
-            self._process = None
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._pass_on) for number in LISTENED}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler or signal.SIG_DFL)
-
-    def _pass_on(self, number: int, _) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM if self._signal is None else number)
-        self._signal = self._signal or signal.Signals(number).name
-
-
-def _end_with(parent: int) -> None:
-    """In a new process: SIGTERM when `parent` ends (on Linux), so that no step goes on beside the one that takes its
-    place."""
-    if LIBC is not None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)

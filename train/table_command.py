@@ -1,19 +1,10 @@
 """The command that makes the paper's table: table."""
 
 import click
-from click.core import ParameterSource
 
-from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.options import COUNT
 from vit_tickets.train.paper import MODELS
-
-# Settings of `train` that the table makes itself, and those that not every path takes.
-OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")
-OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
-# Settings that may differ when a table goes on, as they may when a run does.
-CIRCUMSTANCES = (
-    "device", "workers", "checkpoint_minutes", "skip_errors", "max_pixels", "grad_accum", "channels_last", "compile",
-)  # fmt: skip
+from vit_tickets.train.plan_options import CIRCUMSTANCES, counted, labels_from, models_of, parse_train_options
 
 
 @click.command()
@@ -60,9 +51,10 @@ def table(
     from vit_tickets.pipeline import files, registry, shards
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.pipeline.names import default_selector
+    from vit_tickets.train import steps as planned
     from vit_tickets.train import table as tables
     from vit_tickets.train import table_rendering as rendering
-    from vit_tickets.train.steps import Runner, typed
+    from vit_tickets.train.runner import Runner
 
     opened = open_or_build(dataset)
     budgets = budgets_of(models, keep_rate, sparsity)
@@ -72,11 +64,12 @@ def table(
     selector = selector or default_selector(opened.source)
     annotator, labels_dir = labels_from(labels, list(budgets), out)
     request = tables.Request(
-        opened.root, opened.name, out, budgets, selector, seeds, weights, engine, annotator, labels_dir, gpus,
-        tuple(options), parsed.get("device"), parsed.get("workers"),
+        dataset=opened.root, name=opened.name, out=out, budgets=budgets, selector=selector, seeds=seeds,
+        weights=weights, engine=engine, annotator=annotator, labels_dir=labels_dir, gpus=gpus,
+        train_options=tuple(options), device=parsed.get("device"), workers=parsed.get("workers"),
     )  # fmt: skip
     record = {
-        "format_version": tables.FORMAT_VERSION,
+        "format_version": planned.FORMAT_VERSION,
         "dataset": opened.name,
         "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
         "selector": selector,
@@ -87,7 +80,7 @@ def table(
     steps = tables.plan(request)
     done = [step.is_done() for step in steps]
     if any(done):  # what failed before it made anything binds nobody
-        tables.check_request(out, record)
+        planned.check_request(out, record, "table")
     rows = sum(map(len, budgets.values()))
     click.echo(
         f"{out}: {', '.join(budgets)} on {opened.name}, {counted(rows, 'row')}; {sum(done)} of "
@@ -95,9 +88,9 @@ def table(
     )
     if dry_run:
         for number, (step, is_done) in enumerate(zip(steps, done, strict=True), start=1):
-            click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if is_done else typed(step)}")
+            click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if is_done else planned.typed(step)}")
         return
-    files.write_json(files.join(out, tables.REQUEST), record)
+    files.write_json(files.join(out, planned.REQUEST), record)
     Runner(gpus, click.echo).run(steps, done)
     made = [
         rendering.make_row(model, budget, request.group(model, budget), request.report(model, budget))
@@ -107,57 +100,13 @@ def table(
     click.echo("\n" + rendering.write(out, opened.name, made))
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def budgets_of(models: str, keep_rate: str | None, sparsity: str | None) -> dict:
-    """The budgets of every model of the list `models`; raises UserError where there is none, or one twice."""
-    from vit_tickets.pipeline.names import short_name
+    """The budgets of every model of the list `models`: those that are given, or the paper's."""
     from vit_tickets.pipeline.patches import Budget, check_one, parse_budgets
     from vit_tickets.train.paper import keep_rates
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names:
-        raise UserError(f"--models: expected a comma-separated list of models, found {models!r}")
-    for place, name in enumerate(names):
-        if same := next((other for other in names[:place] if short_name(other) == short_name(name)), None):
-            raise UserError(f"--models: expected every model once, found {same} and {name}")
+    names = models_of(models)
     check_one(sparsity, keep_rate)
     if sparsity or keep_rate:
         return dict.fromkeys(names, tuple(parse_budgets(sparsity, keep_rate)))
     return {name: tuple(Budget(keep_rate=rate) for rate in keep_rates(name)) for name in names}
-
-
-def labels_from(labels: str | None, models: list[str], out: str) -> tuple[str | None, str | None]:
-    """(annotator, folder) of the label maps that `--labels` asks for; no annotator where the folder is finished."""
-    from vit_tickets.pipeline import files
-    from vit_tickets.pipeline.labels import INDEX
-    from vit_tickets.train.table import takes_labels
-
-    if labels is None:
-        return None, None
-    if not any(map(takes_labels, models)):
-        raise UserError(f"--labels is for models that classify every token (LV-ViT), found only {', '.join(models)}")
-    if files.exists(files.join(labels, INDEX)):
-        return None, labels
-    return labels, files.join(out, "labels")
-
-
-def parse_train_options(dataset: str, options: list[str]) -> dict:
-    """The settings of `train` that `options` give, by name; raises UserError where `train` does not take them, or the
-    table sets them itself."""
-    from vit_tickets.train.commands import train
-
-    try:
-        values = train.make_context("train", [dataset, "--model", "any", "--path", "dense", *options]).params
-    except click.UsageError as error:
-        raise UserError(f"options of train: {error.format_message()}") from None
-    alone = train.make_context("train", list(options), resilient_parsing=True)
-    given = [name for name in values if alone.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    for name in given:
-        if name in OWN:
-            raise UserError(f"options of train: the table sets --{name.replace('_', '-')} itself")
-        if name in OF_ONE_PATH:
-            raise UserError(f"options of train: --{name.replace('_', '-')} is not for every path")
-    return {name: values[name] for name in given}

@@ -27,9 +27,10 @@ from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import state_sha256
-from vit_tickets.train import paper, steps, table_rendering
-from vit_tickets.train.steps import Runner, argv, typed
-from vit_tickets.train.table import Request, Step, plan
+from vit_tickets.train import paper, runner, table_rendering
+from vit_tickets.train.runner import Runner
+from vit_tickets.train.steps import Step, argv, typed
+from vit_tickets.train.table import Request, plan
 
 R9, R8, R85 = (Budget(keep_rate=rate) for rate in (0.9, 0.8, 0.85))
 WEIGHTS = {"w": torch.arange(3.0)}
@@ -305,7 +306,7 @@ def test_a_report_of_fewer_seeds_is_made_again(one):
 @pytest.fixture
 def shell(monkeypatch, tmp_path):
     """Steps that are lines for the shell; what they and the runner say is in `said`."""
-    monkeypatch.setattr(steps, "argv", lambda step, gpus: ["sh", "-c", step.command[0]])
+    monkeypatch.setattr(runner, "argv", lambda step, gpus: ["sh", "-c", step.command[0]])
     monkeypatch.chdir(tmp_path)
     said = []
     return lambda: Runner(1, said.append), said
@@ -316,8 +317,8 @@ def lines(*commands):
 
 
 def test_steps_that_are_done_are_not_run_again(shell, tmp_path):
-    runner, said = shell
-    runner().run(lines("touch a", "touch b", "touch c"), [True, False, False])
+    started, said = shell
+    started().run(lines("touch a", "touch b", "touch c"), [True, False, False])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
     assert said == ["[2/3] step touch b", "[3/3] step touch c"]
 
@@ -331,22 +332,22 @@ def test_steps_that_are_done_are_not_run_again(shell, tmp_path):
     ],
 )
 def test_a_step_that_fails_stops_the_table_with_one_line(shell, tmp_path, command, kind, how):
-    runner, _ = shell
+    started, _ = shell
     with pytest.raises(kind) as failure:
-        runner().run(lines("touch a", command, "touch b"), [False] * 3)
+        started().run(lines("touch a", command, "touch b"), [False] * 3)
     assert str(failure.value) == f"[2/3] step {command} {how}: vit-tickets '{command}'"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_step_that_makes_nothing_has_failed(shell):
-    runner, _ = shell
+    started, _ = shell
     with pytest.raises(WorkFailed, match="ended without what it should have made: vit-tickets true"):
-        runner().run([Step("idle", ("true",), lambda: False)], [False])
+        started().run([Step("idle", ("true",), lambda: False)], [False])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_reaches_the_step_that_runs_and_the_same_command_goes_on(shell, tmp_path, number):
-    runner, said = shell
+    started, said = shell
     waits = "trap 'touch saved; exit 1' TERM; touch begun; while true; do sleep 0.05; done"
 
     def interrupt():
@@ -358,7 +359,7 @@ def test_a_signal_reaches_the_step_that_runs_and_the_same_command_goes_on(shell,
     sender = threading.Thread(target=interrupt)
     sender.start()
     with pytest.raises(WorkFailed, match=rf"stopped by {number.name} at \[1/2\] .*; the same command goes on"):
-        runner().run(lines(waits, "touch after"), [False, False])
+        started().run(lines(waits, "touch after"), [False, False])
     sender.join()
     assert signal.getsignal(number) == before
     assert (tmp_path / "saved").exists()
