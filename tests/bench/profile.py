@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vit_tickets.pipeline import crops, images, registry, shards, vit
+from vit_tickets.pipeline import images, registry, shards, vit
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.ticketgen import job, shard
@@ -183,14 +183,12 @@ def of_loader() -> list[Place]:
         Place("draw", augment, "random_resized_crop"),
         Place("draw", randaugment.RandAugment, "draw"),
         Place("draw", augment, "draw_box"),
-        Place("crop and resize", crops, "crop_resize"),
-        Place("flip", crops.Crop, "render"),
+        Place("crop and resize", augment, "resized"),
         Place("RandAugment", augment, "apply"),
         Place("follow the pixels", stream.TrainStream, "_view"),
         Place("follow the pixels", augment.Augment, "view"),
         Place("follow the pixels", augment, "trace_back"),
         Place("follow the pixels", augment, "padded"),
-        Place("to array", images, "to_array"),
         Place("collate", stream, "collate"),
         Place("collate", stream, "join"),
     ]
