@@ -145,7 +145,8 @@ def _open(path: str, rows: bool = False, columns: list[str] | None = None) -> tu
     with files.open_read(path) as stream:
         try:
             file = pq.ParquetFile(stream)
-            return file.schema_arrow, file.read(columns) if rows else None
+            # Arrow's threads may drop their part of the stream after Python has ended, which aborts the process
+            return file.schema_arrow, file.read(columns, use_threads=False) if rows else None
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name is not UTF-8
             raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 

@@ -194,7 +194,7 @@ class ParquetSplit:
         labels = set()
         for name in self.names:
             with files.open_read(files.join(self.root, name) if name else self.root) as stream:
-                labels.update(pq.read_table(stream, columns=["label"])["label"].unique().to_pylist())
+                labels.update(pq.read_table(stream, columns=["label"], use_threads=False)["label"].unique().to_pylist())
         return [str(label) for label in range(max(labels - {None}, default=-1) + 1)]
 
     def __len__(self) -> int:
@@ -204,7 +204,9 @@ class ParquetSplit:
         row = 0
         for name in self.names:
             with files.open_read(files.join(self.root, name) if name else self.root) as stream:
-                for batch in pq.ParquetFile(stream).iter_batches(PARQUET_BATCH, columns=["image", "label"]):
+                for batch in pq.ParquetFile(stream).iter_batches(
+                    PARQUET_BATCH, columns=["image", "label"], use_threads=False
+                ):
                     for image, label in zip(batch["image"], batch["label"], strict=True):
                         if not label.is_valid:
                             raise UserError(f"{self.root}: expected a label in every row, found none in row {row}")

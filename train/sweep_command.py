@@ -47,7 +47,7 @@ KINDS_OF_RC = ("fixed", "fresh", "aligned")
 @click.option("--epochs", type=COUNT, help="Of every run.  [default: the recipe's]")
 @click.option("--recipe", help="Of every run.  [default: by dataset and model]")
 @click.option("--selector", help="Of the tickets: a timm ViT or a finished run.  [default: as `generate`; that of "
-              "digits is trained first]")  # fmt: skip
+              "digits is trained first, by its own recipe, in runs/digits-deit_micro-dense-seed0]")  # fmt: skip
 @click.option("--weights", help="Of the selector: a file instead of the hub's weights.")
 @click.option("--labels", help="For LV-ViT: an annotator, as `labels --annotator` has it, or finished label maps.")
 @click.option(
@@ -90,6 +90,7 @@ def sweep(
         raise UserError(f"--ray-address is for --engine ray, found {engine}")
     from vit_tickets.pipeline import files, registry, shards
     from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.methods import METHODS
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.pipeline.stopping import stoppable
@@ -109,7 +110,7 @@ def sweep(
         dataset=opened.root, name=opened.name, out=out, selector=chosen, weights=weights, engine="local",
         annotator=annotator, labels_dir=labels_dir, train_options=tuple(options), device=parsed.get("device"),
         workers=parsed.get("workers"), models=tuple(names), budgets=tuple(parse_budgets(sparsity, keep_rate)),
-        paths=listed("--paths", paths, PATHS), methods=listed("--methods", methods),
+        paths=listed("--paths", paths, PATHS), methods=listed("--methods", methods, METHODS),
         rc=listed("--rc", rc, KINDS_OF_RC), seeds=seeds,
         pretrain=selector is None and chosen == default_selector("digits"),
     )  # fmt: skip

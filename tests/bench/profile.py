@@ -186,7 +186,7 @@ def of_loader() -> list[Place]:
         Place("crop and resize", augment, "resized"),
         Place("RandAugment", augment, "apply"),
         Place("follow the pixels", stream.TrainStream, "_view"),
-        Place("follow the pixels", augment.Augment, "view"),
+        Place("convert, transpose", augment.Augment, "view"),
         Place("follow the pixels", augment, "trace_back"),
         Place("follow the pixels", augment, "padded"),
         Place("collate", stream, "collate"),
