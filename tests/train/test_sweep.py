@@ -163,7 +163,7 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
     [
         (("--paths", "dense,tl"), "--paths: expected some of dense, lt, rc, small, found tl"),
         (("--rc", "fixed,fixed"), "--rc: expected everything once, found fixed,fixed"),
-        (("--methods", ","), "--methods: expected a comma-separated list"),
+        (("--methods", ","), "--methods: expected some of staged, cls-attention"),
         (("--models", "deit_nano"), "found 'deit_nano'"),
         (("--ray-address", "auto"), "--ray-address is for --engine ray, found local"),
         (("--out", "memory://x"), "--out: expected a folder of this machine"),
