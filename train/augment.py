@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import functional
 
+from vit_tickets.pipeline import images
 from vit_tickets.pipeline.crops import Crop, random_resized_crop
 from vit_tickets.train.erasing import draw_box
 from vit_tickets.train.randaugment import RandAugment, apply, padded, trace_back
@@ -66,33 +67,37 @@ class Augment:
         if interpolation == "random":
             interpolation = ("bilinear", "bicubic")[rng.integers(2)]
         if crop is None:
-            crop, shown = drawn_crop, resized(image, drawn_crop, self.image_size, interpolation)
+            crop, pixels = drawn_crop, resized(image, drawn_crop, self.image_size, interpolation)
         else:
-            shown = np.asarray(crop.render(image, self.image_size, interpolation))
+            pixels = images.to_array(crop.render(image, self.image_size, interpolation))
         affine, through = crop.affine(), NOWHERE
         if self._operations is not None:
             drawn = self._operations.draw(rng)
-            shown = np.asarray(apply(drawn, Image.fromarray(shown), rng))
+            pixels = images.to_array(apply(drawn, as_image(pixels), rng))
             before, passed = trace_back(drawn, self.image_size)
             affine, through = affine @ before, padded(passed, self.num_layers).astype(np.float32)
         elif self.color_jitter:
-            shown = np.asarray(jitter(Image.fromarray(shown), self.color_jitter, rng))
+            pixels = images.to_array(jitter(as_image(pixels), self.color_jitter, rng))
         erased = draw_box(rng, self.erasing, self.image_size)
-        pixels = np.ascontiguousarray(shown.transpose(2, 0, 1))
         return AugmentedView(pixels, affine, through, np.array(erased, np.int32))
 
 
 def resized(image: Image.Image, crop: Crop, side: int, interpolation: str) -> np.ndarray:
-    """The view that `crop` shows of `image`, uint8 (side, side, 3): cut out, then resampled with antialiasing, the
+    """The view that `crop` shows of `image`, uint8 (3, side, side): cut out, then resampled with antialiasing, the
     order of torchvision's RandomResizedCrop.
 
     Bilinear and bicubic by torch, in a third of Pillow's time, for pixels that differ by rounding.
     """
     if interpolation not in ("bilinear", "bicubic"):
-        return np.asarray(crop.render(image, side, interpolation))
+        return images.to_array(crop.render(image, side, interpolation))
     part = torch.from_numpy(np.array(image.crop(tuple(map(round, crop.box))))).permute(2, 0, 1)
-    shown = F.interpolate(part[None], (side, side), mode=interpolation, antialias=True)[0].permute(1, 2, 0).numpy()
-    return shown[:, ::-1] if crop.flip else shown
+    shown = F.interpolate(part[None], (side, side), mode=interpolation, antialias=True)[0]
+    return (shown.flip(2) if crop.flip else shown.contiguous()).numpy()
+
+
+def as_image(pixels: np.ndarray) -> Image.Image:
+    """uint8 (3, height, width) as an image, channel by channel: in a third of the time of a transposed copy."""
+    return Image.merge("RGB", [Image.fromarray(channel) for channel in pixels])
 
 
 def jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:

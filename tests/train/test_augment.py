@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_tickets.pipeline.crops import Crop
-from vit_tickets.pipeline.images import FILTERS
-from vit_tickets.train.augment import resized
+from vit_tickets.pipeline.images import FILTERS, to_array
+from vit_tickets.train.augment import as_image, resized
 
 
 def picture(height: int, width: int) -> Image.Image:
@@ -31,11 +31,12 @@ def test_a_crop_is_what_pillow_cuts_and_resizes(height, width, top, left, side, 
     crop = Crop((float(left), float(top), float(left + width), float(top + height)), flip)
     image = picture(top + height + 5, left + width + 7)
     ours = resized(image, crop, side, interpolation)
-    assert ours.shape == (side, side, 3)
+    assert ours.shape == (3, side, side)
     assert ours.dtype == np.uint8
     if interpolation in ("nearest", "lanczos"):
-        np.testing.assert_array_equal(ours, np.asarray(crop.render(image, side, interpolation)))
+        np.testing.assert_array_equal(ours.transpose(1, 2, 0), np.asarray(crop.render(image, side, interpolation)))
     else:
+        ours = ours.transpose(1, 2, 0)
         differences = np.abs(ours.astype(int) - by_pillow(image, crop, side, interpolation))
         assert differences.max() <= 3
         assert differences.mean() <= (0.3 if side >= 16 else 1)
@@ -45,4 +46,9 @@ def test_a_crop_is_what_pillow_cuts_and_resizes(height, width, top, left, side, 
 def test_a_crop_of_the_right_size_is_only_cut(interpolation):
     image = picture(40, 50)
     ours = resized(image, Crop((7.0, 5.0, 31.0, 29.0)), 24, interpolation)
-    np.testing.assert_array_equal(ours, np.asarray(image)[5:29, 7:31])
+    np.testing.assert_array_equal(ours.transpose(1, 2, 0), np.asarray(image)[5:29, 7:31])
+
+
+def test_pixels_become_an_image_and_pixels_again():
+    image = picture(21, 34)
+    assert np.array_equal(to_array(as_image(to_array(image))), to_array(image))
