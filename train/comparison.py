@@ -9,9 +9,10 @@ import numpy as np
 
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import difference
+from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.train.bootstrap import Accuracy, accuracy
-from vit_tickets.train.results import ON, PATHS, STAGED, Predictions, RunResult
+from vit_tickets.train.results import ON, PATHS, Predictions, RunResult
 
 BASELINES = ("dense", "weights")  # plain weights stand in where there is no dense run
 SPARSE = ("lt", "rc")

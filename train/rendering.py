@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.train.bootstrap import Accuracy
 from vit_tickets.train.comparison import SPARSE, Group
 from vit_tickets.train.costs import cost_rows
 from vit_tickets.train.findings import Finding, NamedVerdict, NullHypothesis
-from vit_tickets.train.results import ON, STAGED
+from vit_tickets.train.results import ON
 
 # How random subsets were drawn that are not fixed per image, as `train --rc` has it.
 SUBSETS = {

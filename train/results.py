@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import METADATA_KEY
+from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.names import short_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.runlog import read_log, training_seconds
@@ -21,7 +22,6 @@ from vit_tickets.pipeline.runlog import read_log, training_seconds
 FORMAT_VERSION = 1
 PATHS = ("dense", "lt", "rc", "small", "selector", "weights")
 ON = ("dense", "lt", "rc")
-STAGED = "staged"  # the paper's way to find tickets; records of it may name no method
 WITHOUT_BUDGET = ("dense", "weights")  # the same run for every budget
 COLUMNS = ("key", "label", "prediction")
 

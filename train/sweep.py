@@ -9,6 +9,7 @@ OUT/sweep.md, .json, .png       the report
 from dataclasses import dataclass
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.names import run_name, short_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.train import steps
@@ -17,7 +18,7 @@ from vit_tickets.train.steps import Shared, Step
 
 PATHS = ("dense", "lt", "rc", "small")
 PRETRAINING = "train selector"
-STAGED, FIXED = "staged", "fixed"  # what `generate --method` and `train --rc` do without being asked
+FIXED = "fixed"  # what `train --rc` does without being asked
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,16 @@ def start(arguments: list[str], log: Path, **options) -> subprocess.Popen:
         )
 
 
+def start_until(text: str, arguments: list[str], log: Path) -> subprocess.Popen:
+    """`start`, and return when `text` is in the log."""
+    process, limit = start(arguments, log), time.monotonic() + 600
+    while text not in log.read_text():
+        assert process.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return process
+
+
 def wait_for_training(process: subprocess.Popen, log: Path, starts: int) -> None:
     """Return when the `starts`th start of the run has begun to train; raise where it ends or takes too long."""
     limit = time.monotonic() + START_LIMIT_S

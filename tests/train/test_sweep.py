@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -231,16 +230,6 @@ def typed(small, out, *more):
     return [*small, "--out", str(out), *map(str, more), "--", *map(str, SHAPE)]
 
 
-def until(words, log, text):
-    process = kills.start(words, log)
-    limit = time.monotonic() + 600
-    while text not in log.read_text():
-        assert process.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    return process
-
-
 def complete(out):
     record = json.loads((out / "sweep.json").read_text())
     assert record["trainings"] == {"done": 3, "total": 3}
@@ -261,13 +250,13 @@ def test_a_sweep_that_is_killed_twice_and_stopped_goes_on_to_its_report(small, t
     words = typed(small, out, "--jobs", 2, "--engine", engine)
     for text in ("tickets sparsity 0.5,0.75: done", "train deit_micro lt sparsity 0.5 seed 0: done"):
         log.unlink(missing_ok=True)
-        process = until(words, log, text)
+        process = kills.start_until(text, words, log)
         kills.kill(process, kills.tree(process.pid))
     finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/final.safetensors")}
     assert finished
     log.unlink()
     grown = typed(small, out, "--jobs", 2, "--engine", engine, "--seeds", 2)
-    process = until(grown, log, "train deit_micro dense seed 1: done")
+    process = kills.start_until("train deit_micro dense seed 1: done", grown, log)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=120) == 1
     assert "stopped by SIGTERM; " in log.read_text()

@@ -530,19 +530,10 @@ def test_a_table_that_is_killed_and_stopped_goes_on_when_typed_again(tmp_path):
     typed_again = [*cli, "table", str(data), *map(str, (*options, "--selector", tmp_path / "selector", "--out", out))]
     typed_again += ["--", *map(str, shape)]
 
-    def until(text):
-        process = kills.start(typed_again, log)
-        limit = time.monotonic() + 600
-        while text not in log.read_text():
-            assert process.poll() is None, log.read_text()[-2000:]
-            assert time.monotonic() < limit
-            time.sleep(0.05)
-        return process
-
-    kills.kill(until("[3/15]"), [kills.children(os.getpid())[-1]])
+    kills.kill(kills.start_until("[3/15]", typed_again, log), [kills.children(os.getpid())[-1]])
     assert not (out / "runs/data-test_resnet-dense-seed0").exists()
     log.unlink()
-    process = until("[5/15]")
+    process = kills.start_until("[5/15]", typed_again, log)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=120) == 1
     assert "[1/15]" not in log.read_text()
