@@ -6,15 +6,18 @@ from typing import Any
 from vit_tickets.pipeline.errors import UserError
 
 STAGED = "staged"
+CROSS_FITTED = "cross-fit"  # tickets of several selectors, each marking what it was trained without
 METHODS = (
     STAGED, "cls-attention", "lotus", "column-sum", "rollout", "gradient-input", "entropy", "centre", "random",
 )  # fmt: skip
 ONE_BLOCK = ("cls-attention", "lotus", "column-sum")  # read the attention of one block
 FROM_CLS = (STAGED, "cls-attention", "lotus")  # read the attention of the CLS token
 BLIND = ("centre", "random")  # look at no pixels
+WITHOUT_SELECTOR = ("entropy", *BLIND)
 
-# A manifest without them is of method `staged`.
-ENTRIES = ("method", "block")
+# A manifest without them is of method `staged`. `cross_fit` holds the SHA-256 of the weights that marked each fold.
+CROSS_FIT = "cross_fit"
+ENTRIES = ("method", "block", CROSS_FIT)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,14 @@ def method_entries(record: dict[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in ENTRIES if name in record}
 
 
-def method_name(record: dict[str, Any]) -> str:
+def scored_by(record: dict[str, Any]) -> str:
     """The method that `record` is of."""
-    return record.get("method", STAGED)
+    return record.get("method") or STAGED
+
+
+def method_name(record: dict[str, Any]) -> str:
+    """What sets the tickets of `record` apart: `staged`, `rollout`, `cross-fit`, `rollout-cross-fit`."""
+    name = scored_by(record)
+    if not record.get(CROSS_FIT):
+        return name
+    return CROSS_FITTED if name == STAGED else f"{name}-{CROSS_FITTED}"

@@ -2,6 +2,7 @@
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.digits import NAME as DIGITS
+from vit_tickets.pipeline.folds import Fold
 from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.patches import Budget
 
@@ -59,6 +60,14 @@ def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int, var
     """`runs/<dataset>-<model>-<path>-s<S>-seed<n>`; dense runs have no budget, a `variant` stands before the seed."""
     middle = path if path == "dense" else f"{path}-{budget.label}"
     return f"runs/{dataset}-{short_name(model)}-{middle}{variant and f'-{variant}'}-seed{seed}"
+
+
+def default_runs_of_folds(source: str, count: int) -> list[str]:
+    """The selectors of `generate --cross-fit` when none are named: for the embedded dataset its own dense runs."""
+    if source != DIGITS:
+        return []
+    folds = (Fold(number, count) for number in range(1, count + 1))
+    return [run_name(DIGITS, "deit_micro", "dense", Budget(sparsity=0.0), 0, fold.variant) for fold in folds]
 
 
 def default_selector(source: str) -> str:

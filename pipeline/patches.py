@@ -112,8 +112,13 @@ def random_subset(mask_seed: int, key: str, num_patches: int, kept: int, view: i
 
 
 def _random_order(mask_seed: int, key: str, num_patches: int, view: int) -> np.ndarray:
-    text = f"{mask_seed}:{key}:{view}" if view else f"{mask_seed}:{key}"
-    return np.argsort(hash_words(text, num_patches), kind="stable")
+    words = hash_words(f"{mask_seed}:{view_name(key, view)}", num_patches)
+    return np.argsort(words, kind="stable")
+
+
+def view_name(key: str, view: int) -> str:
+    """What a view of the image `key` is hashed by: the key, for stored view v > 0 with `:v`."""
+    return f"{key}:{view}" if view else key
 
 
 def hash_words(text: str, count: int) -> np.ndarray:

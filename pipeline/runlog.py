@@ -30,9 +30,10 @@ def read_log(run: str) -> list[dict[str, Any]]:
     return [lines[epoch] for epoch in sorted(lines)]
 
 
-def seconds_of(run: str | None) -> float | None:
-    """`training_seconds` of the run in the folder `run`; None where there is no run, or no log of it."""
-    return training_seconds(read_log(run)) if run else None
+def seconds_of(runs: list[str]) -> float | None:
+    """Sum of the `training_seconds` of runs, by their folders; None where there is no run, or no log of one."""
+    seconds = [training_seconds(read_log(run)) for run in runs]
+    return sum(seconds) if seconds and None not in seconds else None
 
 
 def training_seconds(epochs_log: list[dict[str, Any]]) -> float | None:

@@ -15,7 +15,7 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table
-from vit_tickets.pipeline.methods import STAGED, method_name
+from vit_tickets.pipeline.methods import CROSS_FIT, STAGED, scored_by
 from vit_tickets.pipeline.patches import grid_side, random_subset
 from vit_tickets.pipeline.views import View
 
@@ -110,12 +110,14 @@ def _mask(patches_Rk: np.ndarray, num_patches: int) -> np.ndarray:
     return mask_RN
 
 
-def chance_iou(num_patches: int, kept: int) -> float:
-    """Expected intersection over union of two independent random subsets of `kept` of `num_patches` patches."""
-    ways = math.comb(num_patches, kept)
-    shared = range(max(0, 2 * kept - num_patches), kept + 1)
+def chance_iou(num_patches: int, kept: int, other_kept: int | None = None) -> float:
+    """Expected intersection over union of two independent random subsets of `kept` and `other_kept` (by default as
+    many) of `num_patches` patches."""
+    others = kept if other_kept is None else other_kept
+    ways = math.comb(num_patches, others)
+    shared = range(max(0, kept + others - num_patches), min(kept, others) + 1)
     return sum(
-        math.comb(kept, both) * math.comb(num_patches - kept, kept - both) / ways * both / (2 * kept - both)
+        math.comb(kept, both) * math.comb(num_patches - kept, others - both) / ways * both / (kept + others - both)
         for both in shared
     )
 
@@ -163,10 +165,12 @@ def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
     kept = ", ".join(str(count) for count in record["counts"])
     budget = manifest.budget
     asked = f"sparsity {budget.sparsity:g}" if budget.keep_rate is None else f"keep rate {budget.keep_rate:g} per stage"
-    staged = f"; blocks {stages} keep {kept}" if method_name(record) == STAGED else ""
+    staged = f"; blocks {stages} keep {kept}" if scored_by(record) == STAGED else ""
     if not staged:
         block = f" of block {record['block']}" if "block" in record else ""
-        yield f"method     {method_name(record)}{block}"
+        yield f"method     {scored_by(record)}{block}"
+    if folds := record.get(CROSS_FIT):
+        yield f"cross-fit  {len(folds)} selectors, each marking the fold of the images that it was trained without"
     yield f"budget     {asked}: {k} of {N} patches ({k / N:.1%}){staged}"
     grid = f"{grid_side(N)} x {grid_side(N)}"
     yield f"grid       {grid} at {record['image_size']} px; mask seed {manifest.mask_seed}"

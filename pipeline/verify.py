@@ -18,7 +18,7 @@ from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import SUFFIXES
 from vit_tickets.pipeline.manifests import CROP_RANKS, PER_SHARD, PER_SPLIT, Manifest, difference
 from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
-from vit_tickets.pipeline.methods import Method, method_name
+from vit_tickets.pipeline.methods import Method, scored_by
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.shards import INDEX, Dataset, Shard, parse_label, read_members, sha256_of
 from vit_tickets.pipeline.verify_files import check_splits, is_count, schema_fault, sums_fault, visible
@@ -154,7 +154,7 @@ def _record_fault(manifest: Manifest) -> str | None:
     if not isinstance(record["mask_seed"], int):
         return f"mask_seed: expected an integer, found {record['mask_seed']!r}"
     try:
-        Method(method_name(record), record.get("block"))
+        Method(scored_by(record), record.get("block"))
     except UserError as error:
         return f"method: {error}"
     if fault := sums_fault(record["splits"], PER_SPLIT):

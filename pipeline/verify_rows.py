@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from vit_tickets.pipeline import manifests
 from vit_tickets.pipeline.manifests import CROP_RANKS, Manifest
-from vit_tickets.pipeline.methods import STAGED, method_name
+from vit_tickets.pipeline.methods import STAGED, scored_by
 from vit_tickets.pipeline.patches import random_subset
 from vit_tickets.pipeline.verify_crops import check_crops
 from vit_tickets.pipeline.verify_findings import Rows, Tally, check_keys, check_nulls
@@ -37,7 +37,7 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
     rank_RN = _check_rank(rows, *lists["rank"], N)
     _check_ticket(rows, *lists["lt"], rank_RN, k)
     _check_random(rows, *lists["rc"], manifest.mask_seed, N, k)
-    one_scale = view.num_crops or method_name(manifest.record) != STAGED  # as the scores of stages are not
+    one_scale = view.num_crops or scored_by(manifest.record) != STAGED  # as the scores of stages are not
     counts = [k] if one_scale else manifest.record_of(split)["counts"]
     _check_score(rows, *lists["score"], rank_RN, counts)
 

@@ -4,7 +4,7 @@ import click
 
 from vit_tickets.pipeline.commands import overwrite_option
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.methods import METHODS, ONE_BLOCK, STAGED
+from vit_tickets.pipeline.methods import METHODS, ONE_BLOCK, STAGED, WITHOUT_SELECTOR
 from vit_tickets.pipeline.sections import SectionedCommand
 from vit_tickets.ticketgen.options import CPU_BATCH, engine_options
 
@@ -20,7 +20,8 @@ SECTIONS = {"Tickets": "sparsity", "Method": "method", "View": "view", "Output":
 @click.option("--keep-rate", help="Instead: the share that each stage keeps, as the paper gives it (0.9); or a list.")
 @click.option(
     "--selector",
-    help="A timm ViT with a CLS token, or the folder of a run.  [default: deit_small, on digits its own dense run]",
+    help="A timm ViT with a CLS token, or the folder of a run; with --cross-fit K runs, separated by commas.  "
+    "[default: deit_small, on digits its own dense run]",
 )
 @click.option("--weights", help="Weights of the selector: .safetensors or .pth.  [default: the hub's]")
 @click.option("--stages", help="Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]")
@@ -41,6 +42,13 @@ SECTIONS = {"Tickets": "sparsity", "Method": "method", "View": "view", "Output":
     "--block", type=click.IntRange(1), help=f"Of {', '.join(ONE_BLOCK)}, counted from 1.  [default: the last]"
 )
 @click.option(
+    "--cross-fit",
+    type=click.IntRange(2),
+    metavar="K",
+    help="Of every image by a selector that was trained without it: --selector names K runs, each trained "
+    "--without-fold 1/K, 2/K, ...; val is shared out alike.",
+)
+@click.option(
     "--view",
     default="auto",
     show_default=True,
@@ -59,9 +67,9 @@ SECTIONS = {"Tickets": "sparsity", "Method": "method", "View": "view", "Output":
 @overwrite_option
 @engine_options("selector", GPU_BATCH)
 def generate(
-    dataset, sparsity, keep_rate, selector, weights, method, block, out, splits, view, crop_seed, crop_scale, crop_flip,
-    crop_ranks, formats,
-    engine, ray_address, workers, batch_size, device, precision, predictions, stages, mask_seed, max_pixels, overwrite,
+    dataset, sparsity, keep_rate, selector, weights, method, block, cross_fit, out, splits, view, crop_seed, crop_scale,
+    crop_flip, crop_ranks, formats, engine, ray_address, workers, batch_size, device, precision, predictions, stages,
+    mask_seed, max_pixels, overwrite,
 ):  # fmt: skip
     """Select the ticket of every image in DATASET, once, and write the manifest.
 
@@ -76,13 +84,15 @@ def generate(
     vit-tickets generate data/imagenet --view crops:8
     vit-tickets generate data/imagenet --method cls-attention --block 10
     vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0 --engine local
+    vit-tickets generate data/cifar10 --cross-fit 2 --selector runs/without-1of2,runs/without-2of2
     """
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.pipeline.manifests import true_of
     from vit_tickets.pipeline.methods import Method
-    from vit_tickets.pipeline.names import default_selector
+    from vit_tickets.pipeline.names import default_runs_of_folds, default_selector
     from vit_tickets.pipeline.patches import parse_budgets
     from vit_tickets.ticketgen import engines, job
+    from vit_tickets.ticketgen.crossfit import open_cross_fit
     from vit_tickets.ticketgen.driver import stoppable_job
     from vit_tickets.ticketgen.selector import open_selector
     from vit_tickets.ticketgen.work import Settings
@@ -97,12 +107,19 @@ def generate(
     scoring = Method(method, block)
     scoring.check_view(view)
     opened = open_or_build(dataset)
-    name = selector or default_selector(opened.source)
-    spec = open_selector(name, weights, parse_stages(stages), scoring)
+    if cross_fit:
+        check_cross_fit(method, weights)
+        runs = selector.split(",") if selector else default_runs_of_folds(opened.source, cross_fit)
+        name = ", ".join(runs)
+        spec = open_cross_fit(runs, cross_fit, opened.name, parse_stages(stages), scoring)
+    else:
+        name = selector or default_selector(opened.source)
+        spec = open_selector(name, weights, parse_stages(stages), scoring)
     chosen_by = f", method {spec.method}" if method != STAGED else ""
+    fitted = f", each of {cross_fit} for the images that it was trained without" if cross_fit else ""
     click.echo(
         f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]})"
-        f"{chosen_by}"
+        f"{chosen_by}{fitted}"
     )
     resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
     settings = Settings(
@@ -146,6 +163,14 @@ def check_view(view: str, crop_options: list[str], formats: list[str], predictio
         raise UserError(f"--predictions: expected a view that shows each image once, found {view}")
     if "webdataset" in formats and view.startswith("crops:"):
         raise UserError(f"--format webdataset holds one ticket per image: expected another view, found {view}")
+
+
+def check_cross_fit(method: str, weights: str | None) -> None:
+    """Raise UserError for options that do not go together with `--cross-fit`."""
+    if weights is not None:
+        raise UserError("--cross-fit takes the weights of its runs; found --weights")
+    if method in WITHOUT_SELECTOR:
+        raise UserError(f"--cross-fit: expected a method that asks the selector, found {method}")
 
 
 def parse_stages(text: str | None) -> tuple[int, ...] | None:

@@ -42,12 +42,6 @@ class _Pass:
     number: int = 0
     pixels: np.ndarray | None = None
 
-    @property
-    def name(self) -> str:
-        """What the crop is hashed by, as in `random_rank`."""
-        key = self.opened.sample.key
-        return f"{key}:{self.number}" if self.number else key
-
 
 class _Collector(Protocol):
     """What becomes of one image's rankings under one plan."""
@@ -202,7 +196,8 @@ def _rank_group(
     alive = [item for item in group if item.pixels is not None]
     rankings = []
     if alive:
-        pixels, names = np.stack([item.pixels for item in alive]), [item.name for item in alive]
-        rankings = selector.rank(pixels, plans, False, names, settings.mask_seed)
+        pixels = np.stack([item.pixels for item in alive])
+        which = [(item.opened.sample.key, item.number) for item in alive]
+        rankings = selector.rank(pixels, plans, False, which, settings.mask_seed)
     rows = iter(zip(*(ranking.rank_BN.numpy() for ranking in rankings), strict=True))
     return [(replace(item, pixels=None), None if item.pixels is None else list(next(rows))) for item in group]

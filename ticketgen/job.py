@@ -6,6 +6,7 @@ from typing import Any
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.manifests import CROP_RANKS, FORMAT_VERSION, INDEX, true_of
 from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
+from vit_tickets.pipeline.methods import method_name
 from vit_tickets.pipeline.names import manifest_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.runlog import seconds_of
@@ -46,7 +47,10 @@ def default_outs(
 ) -> list[str]:
     """The manifests' folders: `--out` itself, below it with several budgets, or the default name."""
     if out is None:
-        return [manifest_name(dataset.name, selector.model, budget, view, selector.method.name) for budget in budgets]
+        return [
+            manifest_name(dataset.name, selector.model, budget, view, method_name(selector.entries))
+            for budget in budgets
+        ]
     return [out] if len(budgets) == 1 else [files.join(out, budget.label) for budget in budgets]
 
 
@@ -77,7 +81,7 @@ def shared_metadata(request: Request, budget: Budget) -> dict[str, Any]:
         "dataset": request.dataset.name,
         "selector": selector.model,
         "weights_sha256": selector.weights_sha256,
-        **selector.method.record(),
+        **selector.entries,
         **chosen,
         "stages": list(selector.stages),
         "counts": list(budget.stage_counts(selector.num_patches, len(selector.stages))),
@@ -133,7 +137,8 @@ def _is_done(output: Output) -> bool:
 
 def run(request: Request, engine_of: Any, progress: bool = True, summary: Summary | None = None) -> Summary:
     """Do what `request` asks for and write each manifest's ticket.json: `Job.run`."""
-    origin = {"selector_run": request.selector.run, "selector_seconds": seconds_of(request.selector.run)}
+    runs = request.selector.runs
+    origin = {"selector_run": runs[0] if len(runs) == 1 else runs or None, "selector_seconds": seconds_of(runs)}
     folders = [
         Folder(
             root=out,

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from vit_tickets.pipeline import vit
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.methods import DEFAULT_METHOD, STAGED, Method
+from vit_tickets.pipeline.patches import view_name
 from vit_tickets.pipeline.pretrained import open_pretrained
 from vit_tickets.pipeline.views import FULL_2, View
 from vit_tickets.ticketgen import methods
@@ -33,6 +35,16 @@ class SelectorSpec(NetworkSpec):
 
     def build(self, device: str, precision: str) -> "Selector":
         return Selector(self, device, precision)
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """What metadata and ticket.json say of how it scores: nothing of what is staged."""
+        return self.method.record()
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that its weights are from; empty of published ones."""
+        return [] if self.run is None else [self.run]
 
     def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08, crop_flip: float = 0.5) -> View:
         """The view `kind` as this selector sees it: full@2 at twice its image size, all else at its own."""
@@ -80,14 +92,14 @@ class Selector(Network):
         pixels: np.ndarray,
         plans: list[tuple[int, ...]],
         predictions: bool,
-        names: Sequence[str] = (),
+        which: Sequence[tuple[str, int]] = (),
         mask_seed: int = 0,
     ) -> list[vit.Ranking]:
         """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB.
 
         Where `side` is not the selector's image size, its position embeddings are resampled to the grid of that side.
-        Method `random` draws by `mask_seed` and the B `names`. Predictions are of the pruned pass if staged, otherwise
-        of the whole view.
+        which: key and number of the view of each image, by which, and `mask_seed`, method `random` draws. Predictions
+        are of the pruned pass if staged, otherwise of the whole view.
         """
         network = self._network_at(pixels.shape[-1])
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
@@ -95,6 +107,7 @@ class Selector(Network):
             if self.spec.method.name == STAGED:
                 rankings = vit.identify_tokens(network, self.normalise(images), self.spec.stages, plans, predictions)
             else:
+                names = [view_name(*view) for view in which]
                 batch = methods.Batch(images, self.normalise(images), names, mask_seed)
                 rankings = [methods.rank_patches(self.spec.method, network, batch, predictions)] * len(plans)
         return [

@@ -124,8 +124,8 @@ def _rank_group(
     alive = [item for item in group if item.error is None]
     rankings = plans
     if alive:
-        pixels, names = np.stack([item.pixels for item in alive]), [item.sample.key for item in alive]
-        rankings = selector.rank(pixels, plans, settings.predictions, names, settings.mask_seed)
+        pixels, which = np.stack([item.pixels for item in alive]), [(item.sample.key, 0) for item in alive]
+        rankings = selector.rank(pixels, plans, settings.predictions, which, settings.mask_seed)
     return [_rows(group, ranking, plan[-1], settings) for ranking, plan in zip(rankings, plans, strict=True)]
 
 

@@ -108,6 +108,12 @@ SECTIONS = {
 )
 @click.option("--holdout", type=float, default=0.0, help="Share of train to hold out, to pick `best` by.")
 @click.option(
+    "--without-fold",
+    metavar="I/K",
+    help="Leave fold I of K out of train, by hash of the key: 1/2 and 2/2 train the selectors of `generate "
+    "--cross-fit 2`.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
@@ -142,8 +148,9 @@ SECTIONS = {
 @device_option
 def train(
     dataset, model, path, tickets, selector, weights, online, labels, sparsity, keep_rate, out, resume, overwrite, init,
-    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, precision, amp, grad_accum,
-    channels_last, compile, max_pixels, checkpoint_minutes, skip_errors, workers, device, recipe, **overrides,
+    match_patches, seed, mask_seed, rc, align, occlude, stem_occlusion, holdout, without_fold, precision, amp,
+    grad_accum, channels_last, compile, max_pixels, checkpoint_minutes, skip_errors, workers, device, recipe,
+    **overrides,
 ):  # fmt: skip
     """Train MODEL on DATASET: on tickets (lt), random subsets (rc), everything (dense) or small images (small).
 
@@ -182,8 +189,8 @@ def train(
             precision = "bf16" if amp or here.device.startswith("cuda") else "fp32"
         run = runs.resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
-            mask_seed=mask_seed, holdout=holdout, init=init, precision=precision, rc=rc, align=align,
-            selector=selector, weights=weights, online=online, match_patches=match_patches,
+            mask_seed=mask_seed, holdout=holdout, without_fold=without_fold, init=init, precision=precision, rc=rc,
+            align=align, selector=selector, weights=weights, online=online, match_patches=match_patches,
             labels=labels, occlude=occlude, stem_occlusion=stem_occlusion,
         )  # fmt: skip
         todo = folder.claim(run.root, run.config, resume, overwrite)

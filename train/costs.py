@@ -98,7 +98,8 @@ def _selector_seconds(tickets: dict) -> float | None:
     """As the manifest recorded it, else from the log of the selector's run if that folder is there."""
     if tickets.get("selector_seconds") is not None:
         return float(tickets["selector_seconds"])
-    return seconds_of(tickets.get("selector_run"))
+    runs = tickets.get("selector_run") or []
+    return seconds_of([runs] if isinstance(runs, str) else runs)
 
 
 def _mean_seconds(runs: list[RunResult]) -> float | None:

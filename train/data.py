@@ -1,6 +1,5 @@
 """What a run reads: the shards of a split, the tickets that belong to them, and which samples take part."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -10,6 +9,7 @@ import numpy as np
 from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.crop_rows import CropRows, read_crop_rows
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.folds import Fold, hash_word
 from vit_tickets.pipeline.labels import LabelMaps, label_arrays
 from vit_tickets.pipeline.manifests import Manifest, list_matrix
 from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_keys, read_shard
@@ -57,14 +57,14 @@ def read_labels(labels: LabelMaps, split: str, shard: Shard) -> ShardRows:
 class SplitData:
     """One split, with or without a manifest and label maps. Images that one of them has an error for take no part.
 
-    holdout: None, or (fraction, which): `which` False leaves the held-out images out, True takes only them. The choice
-    is by hash of the key. limit: only the first so many samples of the split.
+    holdout: None, or (part, which): `which` False leaves the images of the part out, True takes only them. limit: only
+    the first so many samples of the split.
     """
 
     dataset: Dataset
     split: str
     manifest: Manifest | None = None
-    holdout: tuple[float, bool] | None = None
+    holdout: tuple["Holdout | Fold", bool] | None = None
     limit: int | None = None
     labels: LabelMaps | None = None
 
@@ -97,11 +97,11 @@ class SplitData:
                 keys = table["key"].to_pylist()
                 mask &= np.asarray(table["error"].is_null())
         if self.holdout is not None:
-            fraction, wanted = self.holdout
+            part, wanted = self.holdout
             if keys is not None:
-                held_out = _held_out(keys, fraction)
+                held_out = _held_out(keys, part)
             else:
-                held_out = _held_out_of(self.dataset.path_of(shard), shard, fraction)
+                held_out = _held_out_of(self.dataset.path_of(shard), shard, part)
             mask &= held_out == wanted
         return mask
 
@@ -171,23 +171,27 @@ class SplitData:
             )
 
 
-def is_held_out(key: str, fraction: float) -> bool:
-    """Whether the image `key` is among the `fraction` of train that is held out: by hash, the same for every run."""
-    word = int.from_bytes(hashlib.blake2b(f"holdout:{key}".encode(), digest_size=8).digest(), "little")
-    return word < fraction * 2**64
+@dataclass(frozen=True)
+class Holdout:
+    """The images whose key hashes to the `fraction` of train that is held out, the same for every run."""
+
+    fraction: float
+
+    def __contains__(self, key: str) -> bool:
+        return hash_word(f"holdout:{key}") < self.fraction * 2**64
 
 
-def _held_out(keys: list[str], fraction: float) -> np.ndarray:
-    return np.array([is_held_out(key, fraction) for key in keys], dtype=bool)
+def _held_out(keys: list[str], part: Holdout | Fold) -> np.ndarray:
+    return np.array([key in part for key in keys], dtype=bool)
 
 
 @lru_cache(maxsize=1 << 16)
-def _held_out_of(path: str, shard: Shard, fraction: float) -> np.ndarray:
+def _held_out_of(path: str, shard: Shard, part: Holdout | Fold) -> np.ndarray:
     """Which samples of the tar at `path` are held out, bool (samples,). Remembered: a run asks for both parts."""
     keys = read_keys(path)
     if len(keys) != shard.samples:
         raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {len(keys)}")
-    return _held_out(keys, fraction)
+    return _held_out(keys, part)
 
 
 def check_belongs(manifest: Manifest | LabelMaps, dataset: Dataset, splits: list[str]) -> None:

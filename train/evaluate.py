@@ -58,7 +58,7 @@ def val_sets(run: Run) -> dict[str, SplitData]:
     if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small", "selector")):
         sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
     if run.config["holdout"]:
-        held_out = (run.config["holdout"], True)
+        held_out = (run.left_out, True)
         sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
     for name, data in sets.items():  # counted here, once, and not in every worker
         if not sum(data.counts):

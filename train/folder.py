@@ -24,7 +24,7 @@ CIRCUMSTANCES = (
     "labels_dir", "root",
 )  # fmt: skip
 # Not in the config.json of older runs, which were made like this.
-LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None}
+LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None, "without_fold": None}
 # The part of a manifest's record that two runs on the same tickets share.
 TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 

@@ -71,12 +71,11 @@ class Trainer:
         self.optimizer = build_optimizer(self.model.network, recipe)
         self.autocast = DTYPES.get(run.precision)
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
-        held_out = run.config["holdout"]
         self.data = SplitData(
             run.dataset,
             run.config["split"],
             run.manifest,
-            holdout=(held_out, False) if held_out else None,
+            holdout=None if run.left_out is None else (run.left_out, False),
             limit=run.config["limit"],
             labels=run.labels,
         )

@@ -54,7 +54,7 @@ class OnlineSelector:
             "counts": list(self.counts),
             "num_patches": self.grid**2,
             "selector_run": self.run,
-            "selector_seconds": seconds_of(self.run),
+            "selector_seconds": seconds_of([self.run] if self.run else []),
         }
 
     def choose(self, images: Tensor, mean: Tensor, std: Tensor, grid: int, kept: int) -> Tensor:

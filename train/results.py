@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import METADATA_KEY
-from vit_tickets.pipeline.methods import STAGED
+from vit_tickets.pipeline.methods import STAGED, method_name
 from vit_tickets.pipeline.names import short_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.runlog import read_log, training_seconds
@@ -47,7 +47,7 @@ class Predictions:
     @property
     def method(self) -> str:
         """How those tickets were found; `staged` where nothing is said."""
-        return _method(self.tickets)
+        return method_name(self.tickets or {})
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class RunResult:
     @property
     def method(self) -> str:
         """How the tickets that it was trained with were found; `staged` where nothing is said."""
-        return _method(self.tickets)
+        return method_name(self.tickets)
 
     @property
     def row(self) -> str:
@@ -120,7 +120,7 @@ class RunResult:
     def settings(self) -> dict[str, Any]:
         """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
         names = ("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit")
-        names += ("rc", "align", "precision", "occlude", "stem_occlusion")
+        names += ("rc", "align", "precision", "occlude", "stem_occlusion", "without_fold")
         own = {name: self.config[name] for name in names if name in self.config}
         if "labels" in self.config:
             own["labels"] = (self.config["labels"] or {}).get("annotator")
@@ -180,10 +180,6 @@ def read_predictions(path: str) -> Predictions:
         raise UserError(f"{path}: expected every key once, found {keys[int(repeated[0])].as_py()!r} twice")
     labels = table["label"].to_numpy()
     return Predictions(path, metadata, keys, labels, table["prediction"].to_numpy() == labels)
-
-
-def _method(tickets: dict[str, Any] | None) -> str:
-    return (tickets or {}).get("method") or STAGED
 
 
 def _check_config(path: str, config: Any) -> None:

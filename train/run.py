@@ -8,6 +8,7 @@ import torch
 
 from vit_tickets.pipeline import files, pretrained, registry, vit
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.folds import Fold
 from vit_tickets.pipeline.labels import LabelMaps
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.methods import STAGED, method_entries, method_name
@@ -15,7 +16,7 @@ from vit_tickets.pipeline.names import run_name, timm_name
 from vit_tickets.pipeline.patches import Budget, ceil_count, scaled_count, small_grid_side
 from vit_tickets.pipeline.shards import Dataset, Shard
 from vit_tickets.pipeline.views import View
-from vit_tickets.train.data import check_belongs
+from vit_tickets.train.data import Holdout, check_belongs
 from vit_tickets.train.folder import CONFIG, FINAL
 from vit_tickets.train.models import OCCLUSIONS, Model, build_model, check_runs
 from vit_tickets.train.online import ONLINE, OnlineSelector
@@ -59,6 +60,13 @@ class Run:
     def image_size(self) -> int:
         return self.config["image_size"]
 
+    @property
+    def left_out(self) -> Holdout | Fold | None:
+        """The images of its split that it is not trained on."""
+        if fold := self.config.get("without_fold"):
+            return Fold.parse(fold)
+        return Holdout(self.config["holdout"]) if self.config["holdout"] else None
+
     def place(self, name: str) -> str:
         return files.join(self.root, name)
 
@@ -87,6 +95,7 @@ def resolve(
     seed: int = 0,
     mask_seed: int | None = None,
     holdout: float = 0.0,
+    without_fold: str | None = None,
     init: str | None = None,
     precision: str = "fp32",
     rc: str = "fixed",
@@ -106,7 +115,7 @@ def resolve(
     labels: label maps, as `vit-tickets labels` writes them, for models that classify every token.
     match_patches: lengthen the recipe so that the run sees as many patches as a dense one of the recipe's epochs.
     occlude: what dropped patches show, one of OCCLUSIONS, where the model is shown any; None for the mean colour.
-    stem_occlusion: show a convolutional stem no dropped patch.
+    stem_occlusion: show a convolutional stem no dropped patch. without_fold: a fold such as 1/2 to train without.
     """
     if path not in PATHS:
         raise UserError(f"expected a path among {', '.join(PATHS)}, found {path!r}")
@@ -127,6 +136,9 @@ def resolve(
         raise UserError(f"--match-patches is for paths that drop patches, lt and rc; found path {path}")
     if not 0 <= holdout < 1:
         raise UserError(f"expected a holdout in [0, 1), found {holdout:g}")
+    if without_fold is not None and holdout:
+        raise UserError("expected --holdout or --without-fold, found both")
+    fold = None if without_fold is None else Fold.parse(without_fold)
     dataset.shards(split)
     manifest = None if tickets in (None, ONLINE) else Manifest.open(tickets)
     if manifest is not None:
@@ -184,6 +196,7 @@ def resolve(
         "black": occlude == "black",
         "stem-occlusion": stem_occlusion,
     }
+    chosen |= {} if fold is None else {fold.variant: True}
     variant = "-".join(name for name, is_so in chosen.items() if is_so)
     root = out or run_name(dataset.name, model, path, budget, seed, variant)
     config = {
@@ -216,6 +229,7 @@ def resolve(
         "precision": precision,
         "num_classes": len(dataset.classes),
         "holdout": holdout,
+        "without_fold": without_fold,
         "limit": recipe.limit,
         "init": init,
         "tickets_dir": None if manifest is None else absolute(tickets),

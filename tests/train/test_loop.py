@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,8 +15,11 @@ from safetensors.torch import load_file
 from tests.soak import kills
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.folds import fold_of
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.train import checkpoint
+from vit_tickets.train.data import SplitData
 from vit_tickets.train.distributed import World
 from vit_tickets.train.loop import Options, Trainer
 from vit_tickets.train.plan import Position
@@ -32,6 +36,11 @@ RECIPE = Recipe(
 def trainer(data, out, path="lt", tickets=None, workers=1, recipe=RECIPE, **options):
     run = resolve(Dataset.open(data), "deit_micro", path, recipe, tickets=tickets, out=str(out), **options)
     return Trainer(run, World(0, 1, "cpu"), Options(workers, progress=False))
+
+
+def samples_of(split):
+    for number, count in enumerate(split.counts):
+        yield from (sample for _, sample, _ in split.read(number, np.arange(count)))
 
 
 def metrics(out):
@@ -143,6 +152,30 @@ def test_a_holdout_yields_best(numbered_data, tmp_path):
     log = metrics(tmp_path)
     assert all("holdout_top1" in line for line in log)
     assert (tmp_path / "best.safetensors").exists()
+
+
+def test_a_fold_is_left_out(numbered_data, numbered_tickets, tmp_path):
+    for tickets in (None, numbered_tickets):  # keys from the tars, and from the manifest
+        manifest = None if tickets is None else Manifest.open(tickets)
+        whole = {sample.key for sample in samples_of(SplitData(Dataset.open(numbered_data), "train", manifest))}
+        for number in (1, 2):
+            run = trainer(numbered_data, tmp_path / "run", "dense", tickets, without_fold=f"{number}/2")
+            kept = {sample.key for sample in samples_of(run.data)}
+            assert kept == {key for key in whole if fold_of(key, 2) != number} != whole
+    default = resolve(Dataset.open(numbered_data), "deit_micro", "dense", RECIPE, without_fold="2/3")
+    assert default.root == "runs/data-deit_micro-dense-without-fold-2of3-seed0"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"without_fold": "3/2"}, "found '3/2'"),
+        ({"without_fold": "1/2", "holdout": 0.1}, "--holdout or --without-fold"),
+    ],
+)
+def test_folds_that_are_refused(numbered_data, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        trainer(numbered_data, tmp_path, "dense", **options)
 
 
 @pytest.mark.parametrize("schedule", ["step", "epoch"])

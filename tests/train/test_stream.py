@@ -19,7 +19,7 @@ from vit_tickets.pipeline.views import View
 from vit_tickets.train import data, stream
 from vit_tickets.train.alignment import aligned_ticket, keep_best, resample, value_map
 from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData, check_belongs, is_held_out
+from vit_tickets.train.data import Holdout, SplitData, check_belongs
 from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
 from vit_tickets.train.stream import TrainStreamConfig, train_batches
 
@@ -176,26 +176,26 @@ def test_the_stored_random_counterpart_is_what_evaluation_uses(config, numbered_
 
 def test_holdout_and_limit_decide_who_takes_part(config):
     plain = replace(config.data, manifest=None)
-    kept, held = replace(plain, holdout=(0.3, False)), replace(plain, holdout=(0.3, True))
+    kept, held = replace(plain, holdout=(Holdout(0.3), False)), replace(plain, holdout=(Holdout(0.3), True))
     assert sum(kept.counts) + sum(held.counts) == TRAIN
     assert 0.1 * TRAIN < sum(held.counts) < 0.5 * TRAIN
     names = [
         sample.key for number, count in enumerate(held.counts) for _, sample, _ in held.read(number, np.arange(count))
     ]
-    assert all(is_held_out(key, 0.3) for key in names)
+    assert all(key in Holdout(0.3) for key in names)
     assert sum(replace(plain, limit=25).counts) == 25
-    assert sum(replace(config.data, limit=25, holdout=(0.3, False)).counts) < 25
+    assert sum(replace(config.data, limit=25, holdout=(Holdout(0.3), False)).counts) < 25
 
 
 def test_both_parts_of_a_holdout_read_each_tar_once(numbered_data, monkeypatch):
     plain, read = SplitData(Dataset.open(numbered_data), "train"), []
     monkeypatch.setattr(data, "read_keys", lambda path: read.append(path) or read_keys(path))
     for wanted in (False, True):
-        replace(plain, holdout=(0.21, wanted)).counts  # noqa: B018 (counted when asked for)
+        replace(plain, holdout=(Holdout(0.21), wanted)).counts  # noqa: B018 (counted when asked for)
     assert len(read) == len(plain.shards)
     monkeypatch.setattr(data, "read_keys", lambda path: ["only one"])
     with pytest.raises(UserError, match=r"000000\.tar: expected 10 samples as in dataset\.json, found 1"):
-        replace(plain, holdout=(0.22, True)).counts  # noqa: B018
+        replace(plain, holdout=(Holdout(0.22), True)).counts  # noqa: B018
 
 
 def test_reading_keys_shows_how_far_it_is_when_it_takes_long(numbered_data, monkeypatch, capfd):
@@ -203,7 +203,7 @@ def test_reading_keys_shows_how_far_it_is_when_it_takes_long(numbered_data, monk
     monkeypatch.setattr(bars, "IN_A_FILE_S", 0.1)
     for pause, shown in ((0.0, False), (1.5 / len(shards), True)):
         monkeypatch.setattr(data, "read_keys", lambda path, pause=pause: time.sleep(pause) or read_keys(path))
-        replace(SplitData(Dataset.open(numbered_data), "train"), holdout=(0.23 + pause, True)).counts  # noqa: B018
+        replace(SplitData(Dataset.open(numbered_data), "train"), holdout=(Holdout(0.23 + pause), True)).counts  # noqa: B018
         assert ("images of train" in capfd.readouterr().err) == shown
 
 
