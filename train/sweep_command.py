@@ -23,6 +23,7 @@ from vit_tickets.train.plan_options import (
 # Headings of `sweep --help`, and the first option below each.
 SECTIONS = {"What to sweep over": "models", "Every run": "epochs", "Where": "engine"}
 PATHS = ("dense", "lt", "rc", "small")
+JUDGED = ("dense", "lt", "rc")  # what a verdict compares
 KINDS_OF_RC = ("fixed", "fresh", "aligned")
 
 
@@ -130,6 +131,8 @@ def sweep(
         check_request(out, record, "sweep")
     click.echo(f"{out}: {counted(len(request.trials()), 'training')} on {opened.name}; {len(done)} of "
                f"{counted(len(steps), 'step')} done already")  # fmt: skip
+    if lacking := [path for path in JUDGED if path not in request.paths]:
+        click.echo(f"no verdicts without --paths {','.join(lacking)}")
     if dry_run:
         for number, step in enumerate(steps, start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
