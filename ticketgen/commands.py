@@ -144,8 +144,7 @@ def generate(
         record = true_of(job.shared_metadata(request, budget), shown)
         what = "crop" if shown.num_views else "image"
         click.echo(f"{folder}: {record['counts'][-1]} of {record['num_patches']} patches per {what}")
-    done = f"{summary.images:,} images selected in {summary.seconds:.0f} s, {summary.errors} with errors"
-    click.echo(done + (f", {summary.skipped:,} were there already" if summary.skipped else ""))
+    click.echo(summary.told("selected", settings.batch_size))
 
 
 def check_view(view: str, crop_options: list[str], formats: list[str], predictions: bool) -> None:

@@ -34,23 +34,40 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """A shard that an engine has done, or why it failed."""
+    """A shard that an engine has done, with which batch, or why it failed."""
 
     task: Task
     error: str | None = None
+    batch_size: int | None = None
 
 
 @dataclass
 class Summary:
-    """What a call did, in images, of a `total` that is 0 until it is planned; `failures` are the shards that failed and
-    why."""
+    """What a call did, in images, of a `total` that is 0 until it is planned.
+
+    failures: the shards that failed, and why. retries: shards done again because their worker was lost. batch_size: the
+    smallest that was used.
+    """
 
     total: int = 0
     images: int = 0
     errors: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    retries: int = 0
+    batch_size: int | None = None
     failures: list[str] = field(default_factory=list)
+
+    def told(self, verb: str, batch_size: int) -> str:
+        """In one line, for the user: images, errors, retries, and whether `batch_size` had to be lowered."""
+        parts = [f"{self.images:,} images {verb} in {self.seconds:.0f} s", f"{self.errors:,} with errors"]
+        if self.skipped:
+            parts.append(f"{self.skipped:,} were there already")
+        if self.retries:
+            parts.append(f"{self.retries} shards done again after their worker was lost")
+        if self.batch_size and self.batch_size < batch_size:
+            parts.append(f"batch lowered from {batch_size} to {self.batch_size} for want of GPU memory")
+        return ", ".join(parts)
 
 
 class Engine(Protocol):
@@ -60,7 +77,7 @@ class Engine(Protocol):
     device: str
 
     def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
-        """Every task exactly once, in any order; moves `bar` by images and counts errors in `bar.errors`."""
+        """Every task exactly once, in any order; moves `bar` by images, and tells it of errors and retries."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +208,8 @@ class Job:
                             summary.failures.append(f"{finished.task.name}: {finished.error}")
                         else:
                             summary.images += finished.task.samples
-                    summary.errors = bar.errors
+                            summary.batch_size = min(finished.batch_size, summary.batch_size or finished.batch_size)
+                    summary.errors, summary.retries = bar.errors, bar.retries
         summary.seconds = time.monotonic() - started
         if summary.failures:
             shown = "; ".join(summary.failures[:3]) + (" ..." if len(summary.failures) > 3 else "")
@@ -208,15 +226,23 @@ class Job:
 
 
 class _ErrorBar(Bar):
-    """A progress bar over images that also shows how many of them have an error."""
+    """A progress bar over images that also shows how many of them have an error, and how many shards were retried."""
 
-    errors = 0
+    errors = retries = 0
 
     def count(self, images: int, errors: int) -> None:
         if errors:
             self.errors += errors
-            self.set_postfix(errors=self.errors, refresh=False)
+            self._told()
         self.update(images)
+
+    def retried(self) -> None:
+        self.retries += 1
+        self._told()
+
+    def _told(self) -> None:
+        told = {"errors": self.errors, "retries": self.retries}
+        self.set_postfix({name: count for name, count in told.items() if count}, refresh=False)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ class LabelTask:
         rows = label_samples(annotator, shards.read_shard(self.source), self.view, settings, progress)
         if len(rows) != self.samples:
             raise UserError(f"{self.source}: expected {self.samples} samples as in dataset.json, found {len(rows)}")
-        write_label_rows(self.path, rows, self.metadata)
+        write_label_rows(self.path, rows, self.metadata | {"batch_size": settings.batch_size})
 
 
 def label_samples(

@@ -67,5 +67,4 @@ def labels(
     with stoppable_job(overwrite) as summary:
         label_job.run(request, engine_of, summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
-    done = f"{summary.images:,} images labelled in {summary.seconds:.0f} s, {summary.errors} with errors"
-    click.echo(done + (f", {summary.skipped:,} were there already" if summary.skipped else ""))
+    click.echo(summary.told("labelled", settings.batch_size))

@@ -81,7 +81,8 @@ def process_shard(selector: Selector, task: ShardTask, settings: Settings, progr
     for output, rows in zip(task.outputs, rows_by_plan, strict=True):
         if output.webdataset:
             write_ticket_shard(output.webdataset, task.path, rows)
-        write_rows(output.path, rows, output.metadata, settings.predictions)
+        metadata = output.metadata | {"batch_size": settings.batch_size}
+        write_rows(output.path, rows, metadata, settings.predictions)
 
 
 def rank_samples(

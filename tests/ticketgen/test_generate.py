@@ -219,15 +219,15 @@ def test_a_signal_is_answered_with_how_far_it_is(
     local, packed, selector_run, tmp_path, monkeypatch, number, overwrite, again
 ):
     options = ("--selector", selector_run, "--sparsity", 0.5, "--engine", "local", "--out", tmp_path / "m")
-    attempt, handler = engines.attempt, signal.getsignal(number)
+    process, handler = engines.Processor.process, signal.getsignal(number)
 
-    def interrupted(selector, task, *rest):
+    def interrupted(processor, task, progress):
         if task.name == "train/000002.tar":
             os.kill(os.getpid(), number)
-        return attempt(selector, task, *rest)
+        return process(processor, task, progress)
 
     with monkeypatch.context() as patched:
-        patched.setattr(engines, "attempt", interrupted)
+        patched.setattr(engines.Processor, "process", interrupted)
         done = generate(packed, *options, *overwrite, check=False)
     assert done.exit_code == 1
     told = f"Error: stopped by {number.name}; 16 of 30 images are done, the same command {again}"
