@@ -41,7 +41,8 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
                 ray.init(address, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 said = " ".join(str(error).split())[:300]
-                raise UserError(f"cannot join the Ray cluster at {address}: {said}") from None
+                token = "" if os.environ.get("RAY_AUTH_TOKEN") else "; where it asks for a token, set RAY_AUTH_TOKEN"
+                raise UserError(f"cannot join the Ray cluster at {address}: {said}{token}") from None
         # Ray sets a handler of its own; with this one its processes and its session folder go, too
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         yield ray

@@ -64,7 +64,10 @@ class Summary:
         if self.skipped:
             parts.append(f"{self.skipped:,} were there already")
         if self.retries:
-            parts.append(f"{self.retries} shards done again after their worker was lost")
+            again = (
+                "1 shard done again after its" if self.retries == 1 else f"{self.retries} shards done again after their"
+            )
+            parts.append(f"{again} worker was lost")
         if self.batch_size and self.batch_size < batch_size:
             parts.append(f"batch lowered from {batch_size} to {self.batch_size} for want of GPU memory")
         return ", ".join(parts)

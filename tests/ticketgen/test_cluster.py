@@ -1,0 +1,162 @@
+"""A real Ray cluster: a head and two nodes started with `ray start`, with a token; nodes and actors are killed."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import contents, write_folder
+from vit_tickets.pipeline.pack import pack
+
+pytestmark = pytest.mark.slow
+
+BIN = Path(sys.executable).parent
+STARTED_S = 60
+DONE_S = 240
+
+
+class Cluster:
+    """A head without CPUs and nodes with one each, all on loopback; every node a process group of its own."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.folder = folder
+        self.environment = os.environ | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        }
+        port = self.address.split(":")[1]
+        head = ("--head", "--port", port, "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")
+        self.groups = [self.start(*head)]
+        self.wait_for(1)
+
+    def start(self, *options: str) -> subprocess.Popen:
+        command = [BIN / "ray", "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *options]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(list(map(str, command)), env=self.environment, start_new_session=True, **quiet)
+
+    def add(self) -> subprocess.Popen:
+        known = len(self.groups)
+        self.groups.append(self.start("--address", self.address, "--num-cpus=1"))
+        self.wait_for(known + 1)
+        return self.groups[-1]
+
+    def wait_for(self, nodes: int) -> None:
+        count = "print('alive', sum(node['Alive'] for node in ray.nodes()))"
+        code = f"import ray; ray.init({self.address!r}, logging_level=50); {count}"
+        limit = time.monotonic() + STARTED_S
+        while time.monotonic() < limit:
+            done = subprocess.run([sys.executable, "-c", code], env=self.environment, capture_output=True, text=True)
+            if f"alive {nodes}" in done.stdout:
+                return
+        raise AssertionError(f"no cluster of {nodes} nodes within {STARTED_S} s: {done.stderr[-500:]}")
+
+    def kill(self, node: subprocess.Popen) -> None:
+        os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    made = Cluster(tmp_path_factory.mktemp("r"))
+    yield made
+    for node in made.groups:
+        if node.poll() is None:
+            made.kill(node)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("pictures")
+    write_folder(root / "source/train", {"cat": 90, "dog": 90}, height=40, width=61)
+    pack(str(root / "source"), str(root / "data"), shard_size=15, progress=False)
+    return str(root / "data")
+
+
+def generate(data, selector, out, *options, environment=None) -> subprocess.Popen:
+    fixed = ("--selector", selector, "--sparsity", "0.5", "--view", "crops:8", "--batch-size", "8", "--out", out)
+    command = [sys.executable, "-m", "vit_tickets.pipeline.cli", "generate", data, *fixed, *options]
+    return subprocess.Popen(
+        list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pictures, selector_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "m"
+    process = generate(pictures, selector_run, out, "--engine", "local")
+    assert process.wait(DONE_S) == 0
+    return out
+
+
+def wait_for_files(out: Path, count: int, process: subprocess.Popen) -> None:
+    limit = time.monotonic() + DONE_S
+    while len(list(out.rglob("*.parquet"))) < count and time.monotonic() < limit and process.poll() is None:
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()
+
+
+def workers() -> list[int]:
+    """Processes of our actors that are at work on a shard."""
+    found = subprocess.run(["pgrep", "-f", r"^ray::Worker\.process"], capture_output=True, text=True).stdout
+    return [int(word) for word in found.split()]
+
+
+def test_a_node_killed_in_the_middle(cluster, pictures, selector_run, undisturbed, tmp_path):
+    cluster.add()
+    second = cluster.add()
+    options = ("--ray-address", cluster.address, "--workers", 2)
+    process = generate(pictures, selector_run, tmp_path / "m", *options, environment=cluster.environment)
+    wait_for_files(tmp_path / "m", 3, process)
+    cluster.kill(second)
+    output, errors = process.communicate(timeout=DONE_S)
+    assert process.returncode == 0, errors
+    assert contents(tmp_path / "m") == contents(undisturbed)
+    assert re.search(r"180 images selected in .*, 1 shards? done again after (its|their) worker was lost", output)
+
+
+def test_without_the_token_it_is_told_in_one_line(cluster, pictures, selector_run, tmp_path):
+    process = generate(pictures, selector_run, tmp_path / "m", "--ray-address", cluster.address)
+    _, errors = process.communicate(timeout=DONE_S)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].startswith(f"Error: cannot join the Ray cluster at {cluster.address}")
+    assert "RAY_AUTH_TOKEN" in errors.splitlines()[-1]
+
+
+def test_an_actor_killed_in_the_middle(pictures, selector_run, undisturbed, tmp_path):
+    process = generate(pictures, selector_run, tmp_path / "m", "--workers", 2)
+    wait_for_files(tmp_path / "m", 2, process)
+    os.kill(workers()[0], signal.SIGKILL)
+    output, errors = process.communicate(timeout=DONE_S)
+    assert process.returncode == 0, errors
+    assert contents(tmp_path / "m") == contents(undisturbed)
+    assert "1 shard done again after its worker was lost" in output
+
+
+def test_a_shard_that_kills_every_worker_is_given_up_and_the_others_are_done(
+    pictures, selector_run, undisturbed, tmp_path
+):
+    process = generate(pictures, selector_run, tmp_path / "m", "--workers", 1)
+    wait_for_files(tmp_path / "m", 1, process)
+    killed = 0
+    while killed < 3 and process.poll() is None:
+        for pid in workers():
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+        time.sleep(0.05)
+    _, errors = process.communicate(timeout=DONE_S)
+    assert (killed, process.returncode) == (3, 1), errors
+    assert re.search(r"1 of 12 shards failed: train/\d+.tar: its worker was lost 3 times", errors)
+    made, expected = contents(tmp_path / "m"), contents(undisturbed)
+    assert len(made) == 11
+    assert made.items() <= expected.items()
