@@ -147,7 +147,7 @@ def _spilled(part: Split, order: np.ndarray, shard_size: int, root: str) -> Iter
             os.makedirs(beside, exist_ok=True)
         folder = tempfile.mkdtemp(prefix=".spill-", dir=beside)
     except OSError as error:
-        raise UserError(f"cannot write {root}: {error.strerror or error}") from None
+        raise files.cannot_write(root, error) from None
     try:
         pending: dict[int, list[bytes]] = {}
         size = 0
@@ -156,7 +156,10 @@ def _spilled(part: Split, order: np.ndarray, shard_size: int, root: str) -> Iter
             pending.setdefault(bucket, []).append(_record(within, sample))
             size += len(sample.data) + 64
             if size > SPILL_BYTES:
-                _flush(folder, pending)
+                try:
+                    _flush(folder, pending)
+                except OSError as error:
+                    raise files.cannot_write(folder, error) from None
                 size = 0
         for bucket in range(-(-len(order) // shard_size)):
             path = os.path.join(folder, str(bucket))

@@ -11,7 +11,7 @@ import torch
 
 from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.cluster import ray_session
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.ticketgen.driver import Finished, Task
 from vit_tickets.ticketgen.work import Progress, Settings
 
@@ -70,7 +70,7 @@ def attempt(network: Any, task: Task, settings: Settings, progress: Progress) ->
     """Do `task`; None, or in one line why the shard failed. The other shards go on."""
     try:
         task.process(network, settings, progress)
-    except UserError as error:
+    except (UserError, WorkFailed) as error:
         return str(error)
     except Exception as error:  # whatever befalls one shard, it is named and the others are done
         return f"{type(error).__name__}: {_one_line(error)}"
