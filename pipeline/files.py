@@ -114,6 +114,18 @@ def cannot_write(path: str, error: OSError) -> UserError | WorkFailed:
     return kind(f"cannot write {path}: {error.strerror or error}")
 
 
+def check_writable(folder: str) -> None:
+    """Make the local `folder`, and raise `cannot_write` where it takes no new file; of others nothing is said."""
+    fs, inner = filesystem(folder)
+    if isinstance(fs, LocalFileSystem):
+        try:
+            os.makedirs(inner, exist_ok=True)
+            with tempfile.TemporaryFile(dir=inner):
+                pass
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+
+
 class _Output(io.FileIO):
     """A file that keeps the error of a failed write, whatever its user makes of it."""
 
