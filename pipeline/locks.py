@@ -17,23 +17,28 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextlib.contextmanager
-def alone_in(*folders: str, wait: bool = False) -> Iterator[None]:
-    """Holds `folders`, made where they are missing, until the block ends; raises UserError where one cannot be made, or
-    where another process holds it: who, and since when.
+def alone_in(*folders: str, wait: bool = False) -> Iterator[bool]:
+    """Holds `folders`, made where they are missing, until the block ends; whether all of them are locked.
+
+    Raises UserError where another process holds one (who, and since when), and `files.cannot_write` where one cannot be
+    made.
 
     wait: until it lets go, instead. The lock is the system's, on FOLDER/.lock, and ends with its process, however that
     ends. There is none, and two jobs are not kept apart, on object stores, on file systems without locks, and in a
     folder that cannot be written to. It does not keep one process from holding a folder twice.
     """
     with contextlib.ExitStack() as held:
+        locked = True
         for folder in folders:
             if files.is_local(folder):
-                held.enter_context(_held(folder, files.filesystem(folder)[1], wait))
-        yield
+                locked &= held.enter_context(_held(folder, files.filesystem(folder)[1], wait))
+            else:
+                locked = False
+        yield locked
 
 
 @contextlib.contextmanager
-def _held(shown: str, folder: str, wait: bool) -> Iterator[None]:
+def _held(shown: str, folder: str, wait: bool) -> Iterator[bool]:
     made = _make(shown, folder)
     path = os.path.join(folder, LOCK)
     stream = None
@@ -41,7 +46,7 @@ def _held(shown: str, folder: str, wait: bool) -> Iterator[None]:
         stream = _lock(shown, path, wait)
         if stream is not None:
             _sign(stream)
-        yield
+        yield stream is not None
     finally:
         if stream is not None:
             with contextlib.suppress(OSError):
