@@ -62,6 +62,8 @@ def session_folder() -> Iterator[str]:
     temporary = tempfile.gettempdir()
     for left in glob.glob(os.path.join(glob.escape(temporary), f"{FOLDERS}*", SESSION)):
         folder = os.path.dirname(left)
+        if os.lstat(folder).st_uid != os.getuid():
+            continue
         with contextlib.suppress(UserError, WorkFailed), alone_in(folder) as locked:
             if locked:
                 shutil.rmtree(folder, ignore_errors=True)
