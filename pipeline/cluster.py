@@ -4,6 +4,7 @@ import contextlib
 import glob
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -32,6 +33,9 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
     if address is None:
         # the only switch that keeps Ray's listeners on loopback; read when ray is imported
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # who speaks to it must know a token; Ray would keep its own in ~/.ray
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
     except ImportError:
