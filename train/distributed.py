@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, WorkFailed
 
 LOOPBACK = "lo"  # on Linux
 
@@ -54,7 +54,10 @@ class World:
         if self.size == 1:
             return [float(value) for value in values]
         reduced = torch.tensor(list(values), dtype=torch.float64, device=self.device)
-        dist.all_reduce(reduced, how)
+        try:
+            dist.all_reduce(reduced, how)
+        except RuntimeError as error:  # a rank that fails says why itself
+            raise WorkFailed(f"rank {self.rank} lost the others: {str(error).splitlines()[0][:200]}") from None
         return reduced.tolist()
 
     def parallel(self, model: nn.Module, image_size: int) -> nn.Module:
