@@ -16,8 +16,8 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.locks import alone_in
 
-FOLDERS = "vit-tickets-ray-"
-SESSION = "s"  # in such a folder; short, since the paths of Ray's sockets may have 107 bytes
+FOLDERS = "vt-ray-"
+SESSION = "s"  # in such a folder; all names short, since the paths of Ray's sockets may have 107 bytes
 BELOW_SESSION = len("/session_2026-11-22_00-07-55_659759_4194304/sockets/plasma_store")
 
 
