@@ -38,7 +38,7 @@ def test_nothing_is_written_elsewhere(places, small_source, selector_run):
         "--model", "deit_micro", "--image-size", 24, "--patch-size", 4, "--batch-size", 8, "--epochs", 1,
         "--device", "cpu", "--workers", 1, "--skip-errors", "--tickets", "m",
     )  # fmt: skip
-    scored = [command for path in ("dense", "lt", "rc") for command in (
+    scored = [command for path in ("dense", "lt") for command in (
         (f"runs/{path}", "train", "data", "--path", path, *train, "--out", f"runs/{path}"),
         (f"runs/{path}", "evaluate", f"runs/{path}", "--tickets", "m", "--workers", 1),
     )]  # fmt: skip
@@ -48,7 +48,7 @@ def test_nothing_is_written_elsewhere(places, small_source, selector_run):
         ("m", "generate", "data", *given, "--sparsity", 0.5, "--out", "m"),
         ("labels", "labels", "data", "--annotator", selector_run, "--engine", "local", "--out", "labels"),
         *scored,
-        ("report", "report", "runs/dense", "runs/lt", "runs/rc", "--out", "report"),
+        ("report", "report", "runs/dense", "runs/lt", "--out", "report"),
         ("a.png", "inspect", "m", "--dataset", "data", "--gallery", "a.png"),
         (None, "verify", "m", "--dataset", "data"),
     ):
