@@ -92,7 +92,8 @@ def comparable(folder: Path) -> dict:
     ("command", "leaves"),
     [
         ("pack", (0, 20_000, 40_000)),
-        ("generate", (0, 12_000)),
+        ("generate", (12_000,)),
+        pytest.param("generate", (0, 4_096, 20_000), marks=pytest.mark.slow),
         pytest.param("labels", (0, 8_000, 16_000), marks=pytest.mark.slow),
         pytest.param("train", (0, 16_000, 2_000_000, 7_000_000), marks=pytest.mark.slow),
     ],
@@ -112,7 +113,7 @@ def test_the_same_command_goes_on_with_the_same_bytes(disk, commands, tmp_path, 
         assert [path for path in out.rglob(".*") if path.is_file()] == []
         if command != "train":
             assert visible(out).items() <= visible(tmp_path / "whole").items()
-    assert failures >= 2
+    assert failures >= min(2, len(leaves))
     disk.empty()
     done = invoke(*commands[command](out), *again)
     assert done.exit_code == 0, done.stderr
@@ -169,7 +170,9 @@ def test_a_plan_that_cannot_write_its_request(disk, commands, command):
     assert told(invoke(*commands[command](disk.root / "out")), disk).endswith("request.json: No space left on device")
 
 
-@pytest.mark.parametrize("command", ["pack", "generate", "labels", "train", "sweep", "table"])
+@pytest.mark.parametrize(
+    "command", ["pack", "generate", "labels", pytest.param("train", marks=pytest.mark.slow), "sweep", "table"]
+)
 def test_a_place_that_cannot_be_written_to_is_told_before_the_work(disk, commands, command):
     (disk.root / "file").write_bytes(b"good")
     assert told(invoke(*commands[command](disk.root / "file")), disk).endswith("file: File exists")
@@ -182,7 +185,8 @@ def test_a_place_that_cannot_be_written_to_is_told_before_the_work(disk, command
     assert not list((disk.root / "empty").iterdir())
 
 
-@pytest.mark.parametrize("command", ["generate"])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["generate", "labels", "train"])
 def test_what_is_done_may_lie_on_a_disk_that_cannot_be_written_to(disk, commands, command):
     out = disk.root / "out"
     assert invoke(*commands[command](out)).exit_code == 0
