@@ -4,6 +4,7 @@ A source that can only be read from first to last is shuffled through a spill: e
 its shard-to-be, and each shard is then put in order by itself. Memory stays at `SPILL_BYTES` plus one shard.
 """
 
+import glob
 import os
 import shutil
 import struct
@@ -23,6 +24,7 @@ from vit_tickets.pipeline.shards import INDEX, Dataset, Sample, Shard, sha256_of
 from vit_tickets.pipeline.sources import Split, TarSplit, open_source
 
 ORDER_SEED = 0
+SPILL = ".spill-"
 SPILL_BYTES = 256 << 20
 RECORD = struct.Struct("<qiHHI")  # place in the shard, label, lengths of key, suffix and data
 
@@ -145,7 +147,9 @@ def _spilled(part: Split, order: np.ndarray, shard_size: int, root: str) -> Iter
         if beside:
             beside = files.filesystem(beside)[1]
             os.makedirs(beside, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=".spill-", dir=beside)
+            for left in glob.glob(os.path.join(glob.escape(beside), f"{SPILL}*")):  # by a killed pack
+                shutil.rmtree(left, ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix=SPILL, dir=beside)
     except OSError as error:
         raise files.cannot_write(root, error) from None
     try:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests.faults.conftest import FILL, invoke
-from tests.helpers import contents, without_circumstances
+from tests.helpers import contents, without_circumstances, write_tars
 from tests.runs import write_run
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError, WorkFailed
@@ -118,6 +118,20 @@ def test_the_same_command_goes_on_with_the_same_bytes(disk, commands, tmp_path, 
     done = invoke(*commands[command](out), *again)
     assert done.exit_code == 0, done.stderr
     assert comparable(out) == whole
+
+
+def test_the_spill_of_pack(disk, tmp_path, monkeypatch):
+    """Tars can only be read from first to last: their samples wait in a spill."""
+    write_tars(tmp_path / "tars", {"a": [0, 1, 0, 1], "b": [1, 0]})
+    monkeypatch.setattr("vit_tickets.pipeline.pack.SPILL_BYTES", 0)
+    disk.fill(leave=4_096)
+    options = ("pack", tmp_path / "tars", disk.root / "out")
+    assert told(invoke(*options), disk).endswith("No space left on device")
+    assert list((disk.root / "out").glob(".spill-*")) == []
+    disk.empty()
+    (disk.root / "out" / ".spill-dead").mkdir(parents=True)
+    assert invoke(*options).exit_code == 0
+    assert sorted(path.name for path in (disk.root / "out").iterdir()) == ["dataset.json", "train"]
 
 
 @pytest.fixture(scope="module")
