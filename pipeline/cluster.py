@@ -1,8 +1,10 @@
 """Ray: a cluster of this machine alone, or one that is there."""
 
 import contextlib
+import glob
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -10,7 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline import files
+from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.locks import alone_in
+
+FOLDERS = "vt-ray-"
+SESSION = "s"  # in such a folder; all names short, since the paths of Ray's sockets may have 107 bytes
+BELOW_SESSION = len("/session_2026-11-22_00-07-55_659759_4194304/sockets/plasma_store")
 
 
 @contextlib.contextmanager
@@ -25,13 +33,17 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
     if address is None:
         # the only switch that keeps Ray's listeners on loopback; read when ray is imported
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # who speaks to it must know a token; Ray would keep its own in ~/.ray
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
     except ImportError:
         raise UserError("ray is not installed: pip install ray, or pass --engine local") from None
-    session = tempfile.mkdtemp(prefix="vit-tickets-ray-") if address is None else None
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(session_folder()) if address is None else None
+        stack.callback(ray.shutdown)
         if address is None:
             ray.init(
                 "local", include_dashboard=False, _temp_dir=session, object_store_memory=object_store_memory, **quiet
@@ -46,7 +58,31 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
         # Ray sets a handler of its own; with this one its processes and its session folder go, too
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         yield ray
-    finally:
-        ray.shutdown()
-        if session:
-            shutil.rmtree(session, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def session_folder() -> Iterator[str]:
+    """The name of a folder for a Ray session, in a temporary one that is closed to other users (Ray opens its own to
+    all) and gone afterwards. Those that killed processes left behind are removed first."""
+    temporary = tempfile.gettempdir()
+    for left in glob.glob(os.path.join(glob.escape(temporary), f"{FOLDERS}*", SESSION)):
+        folder = os.path.dirname(left)
+        if os.lstat(folder).st_uid != os.getuid():
+            continue
+        with contextlib.suppress(UserError, WorkFailed), alone_in(folder) as locked:
+            if locked:
+                shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder = tempfile.mkdtemp(prefix=FOLDERS)
+    except OSError as error:
+        raise files.cannot_write(temporary, error) from None
+    with alone_in(folder):
+        try:
+            session = os.path.join(folder, SESSION)
+            if (longest := len(os.fsencode(session)) + BELOW_SESSION) > 107:
+                raise UserError(
+                    f"expected TMPDIR to be {longest - 107} bytes shorter for Ray's sockets, found {temporary}"
+                )
+            yield session
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

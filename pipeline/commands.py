@@ -34,6 +34,7 @@ def pack(source, dataset, split, shard_size, shorter_side, quality, in_place, ov
     vit-tickets pack my-tars/ --in-place
     """
     from vit_tickets.pipeline import pack as packing
+    from vit_tickets.pipeline.locks import alone_in
 
     if in_place:
         if dataset not in (None, source):
@@ -42,10 +43,11 @@ def pack(source, dataset, split, shard_size, shorter_side, quality, in_place, ov
     elif dataset is None:
         raise UserError("expected a folder DATASET to write to")
     else:
-        result = packing.pack(
-            source, dataset, split=split, shard_size=shard_size, shorter_side=shorter_side, quality=quality,
-            overwrite=overwrite,
-        )  # fmt: skip
+        with alone_in(dataset):
+            result = packing.pack(
+                source, dataset, split=split, shard_size=shard_size, shorter_side=shorter_side, quality=quality,
+                overwrite=overwrite,
+            )  # fmt: skip
         written, unshrunk = result.dataset, result.unshrunk
     for name, shards in written.splits.items():
         click.echo(f"{written.root}: {name} has {written.samples(name):,} images in {len(shards)} shards")

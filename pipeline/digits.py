@@ -60,9 +60,12 @@ def open_or_build(root: str) -> Dataset:
     if root == NAME and not files.exists(files.join(root, INDEX)):
         root = FOLDER
         if not files.exists(files.join(root, INDEX)):
+            from vit_tickets.pipeline.locks import alone_in
             from vit_tickets.pipeline.pack import pack
 
-            return pack(NAME, root).dataset
+            with alone_in(root, wait=True):  # torchrun's ranks all come here
+                if not files.exists(files.join(root, INDEX)):
+                    return pack(NAME, root).dataset
     return Dataset.open(root)
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime
+import errno
+import io
 import json
 import os
 import posixpath
@@ -13,9 +15,10 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, WorkFailed
 
 LEFTOVER = ".part"
+STORAGE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -105,12 +108,53 @@ def write_json(path: str, value: Any) -> None:
         stream.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+def cannot_write(path: str, error: OSError) -> UserError | WorkFailed:
+    """What to raise for an `error` at `path`: WorkFailed where storage is full or broke, else UserError."""
+    kind = WorkFailed if error.errno in STORAGE_FAILED else UserError
+    return kind(f"cannot write {path}: {error.strerror or error}")
+
+
+def check_writable(folder: str) -> None:
+    """Make the local `folder`, and raise `cannot_write` where it takes no new file; of others nothing is said."""
+    fs, inner = filesystem(folder)
+    if isinstance(fs, LocalFileSystem):
+        try:
+            os.makedirs(inner, exist_ok=True)
+            with tempfile.TemporaryFile(dir=inner):
+                pass
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+
+
+class _Output(io.FileIO):
+    """A file that keeps the error of a failed write, whatever its user makes of it."""
+
+    fault: OSError | None = None
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def move(self, path: str) -> None:
+        """To its place, once all of it is on the disk."""
+        try:
+            os.fsync(self.fileno())
+            os.replace(self.name, path)
+        except OSError as error:
+            self.fault = error
+            raise
+
+
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[IO[bytes]]:
     """A binary stream whose content appears at `path`, whole, when the block ends without an exception.
 
     Locally it is written beside its place as `.<name>.<random>.part` and moved; elsewhere it is gathered in a local
-    temporary file and put as one object.
+    temporary file and put as one object. Raises `cannot_write` where the disk does not take it; what was at `path`
+    stays.
     """
     fs, inner = filesystem(path)
     if not isinstance(fs, LocalFileSystem):
@@ -122,19 +166,19 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
     folder, name = os.path.split(inner)
     try:
         os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}{LEFTOVER}")
-        stream = open(temporary, "w+b")  # noqa: SIM115 (closed below, before the move)
+        output = _Output(os.path.join(folder, f".{name}.{secrets.token_hex(4)}{LEFTOVER}"), "w+")
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+        raise cannot_write(path, error) from None
     try:
-        with stream:
+        with io.BufferedRandom(output) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, inner)
+            output.move(inner)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(output.name)
+        if output.fault is not None:
+            raise cannot_write(path, output.fault) from None
         raise
 
 

@@ -4,6 +4,7 @@ A source that can only be read from first to last is shuffled through a spill: e
 its shard-to-be, and each shard is then put in order by itself. Memory stays at `SPILL_BYTES` plus one shard.
 """
 
+import glob
 import os
 import shutil
 import struct
@@ -23,6 +24,7 @@ from vit_tickets.pipeline.shards import INDEX, Dataset, Sample, Shard, sha256_of
 from vit_tickets.pipeline.sources import Split, TarSplit, open_source
 
 ORDER_SEED = 0
+SPILL = ".spill-"
 SPILL_BYTES = 256 << 20
 RECORD = struct.Struct("<qiHHI")  # place in the shard, label, lengths of key, suffix and data
 
@@ -145,9 +147,11 @@ def _spilled(part: Split, order: np.ndarray, shard_size: int, root: str) -> Iter
         if beside:
             beside = files.filesystem(beside)[1]
             os.makedirs(beside, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=".spill-", dir=beside)
+            for left in glob.glob(os.path.join(glob.escape(beside), f"{SPILL}*")):  # by a killed pack
+                shutil.rmtree(left, ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix=SPILL, dir=beside)
     except OSError as error:
-        raise UserError(f"cannot write {root}: {error.strerror or error}") from None
+        raise files.cannot_write(root, error) from None
     try:
         pending: dict[int, list[bytes]] = {}
         size = 0
@@ -156,7 +160,10 @@ def _spilled(part: Split, order: np.ndarray, shard_size: int, root: str) -> Iter
             pending.setdefault(bucket, []).append(_record(within, sample))
             size += len(sample.data) + 64
             if size > SPILL_BYTES:
-                _flush(folder, pending)
+                try:
+                    _flush(folder, pending)
+                except OSError as error:
+                    raise files.cannot_write(folder, error) from None
                 size = 0
         for bucket in range(-(-len(order) // shard_size)):
             path = os.path.join(folder, str(bucket))

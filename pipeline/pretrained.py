@@ -180,7 +180,7 @@ def _hub_answers() -> bool:
         return False
     try:
         request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 (the hub's own https address)
-        urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()  # noqa: S310
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()  # noqa: S310 (the same)
     except urllib.error.HTTPError:
         return True
     except OSError:

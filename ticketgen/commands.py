@@ -87,6 +87,7 @@ def generate(
     vit-tickets generate data/cifar10 --cross-fit 2 --selector runs/without-1of2,runs/without-2of2
     """
     from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.locks import alone_in
     from vit_tickets.pipeline.manifests import true_of
     from vit_tickets.pipeline.methods import Method
     from vit_tickets.pipeline.names import default_runs_of_folds, default_selector
@@ -137,7 +138,7 @@ def generate(
         **given, crop_ranks=crop_ranks,
     )  # fmt: skip
     engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
-    with stoppable_job(overwrite) as summary:
+    with alone_in(*outs), stoppable_job(overwrite) as summary:
         job.run(request, engine_of, summary=summary)
     shown = request.view_of(chosen[0])
     for budget, folder in zip(budgets, outs, strict=True):

@@ -200,8 +200,9 @@ class Job:
         summary.skipped, summary.total = skipped, skipped + sum(task.samples for task in tasks)
         engine_record = None
         if tasks:
-            if self.overwrite:
-                for folder in self.folders:
+            for folder in self.folders:
+                files.check_writable(folder.root)
+                if self.overwrite:
                     folder.withdraw()
             with engine_of() as engine:
                 engine_record = {"engine": engine.name, "device": engine.device}

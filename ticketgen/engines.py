@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from vit_tickets.pipeline.bars import Bar
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.ticketgen.driver import Finished, Task
 from vit_tickets.ticketgen.work import Progress, Settings
 
@@ -62,7 +62,7 @@ class Processor:
                 if self.settings.batch_size == 1:
                     return Finished(task, f"a batch of 1 image is too large for the GPU: {one_line(error)}")
                 self.settings = replace(self.settings, batch_size=self.settings.batch_size // 2)
-            except UserError as error:
+            except (UserError, WorkFailed) as error:
                 return Finished(task, str(error))
             except Exception as error:  # whatever befalls one shard, it is named and the others are done
                 return Finished(task, f"{type(error).__name__}: {one_line(error)}")

@@ -44,6 +44,7 @@ def labels(
     """
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.pipeline.labels import labels_name
+    from vit_tickets.pipeline.locks import alone_in
     from vit_tickets.ticketgen import engines, label_job
     from vit_tickets.ticketgen.annotator import default_annotator, open_annotator
     from vit_tickets.ticketgen.driver import stoppable_job
@@ -64,7 +65,7 @@ def labels(
     folder = out or labels_name(opened.name, spec.model)
     request = label_job.LabelRequest(opened, spec, folder, chosen, settings, precision, overwrite)
     engine_of = engines.engine_of(engine, spec, settings, resolved, precision, workers, ray_address)
-    with stoppable_job(overwrite) as summary:
+    with alone_in(folder), stoppable_job(overwrite) as summary:
         label_job.run(request, engine_of, summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
     click.echo(summary.told("labelled", settings.batch_size))

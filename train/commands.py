@@ -1,5 +1,6 @@
 """The commands of stage 2: train, evaluate, report."""
 
+import contextlib
 import os
 
 import click
@@ -179,7 +180,7 @@ def train(
     from vit_tickets.train.loop import Options, Trainer
     from vit_tickets.train.recipes import recipe_for
 
-    with world(device) as here:
+    with world(device) as here, contextlib.ExitStack() as held:
         opened = open_or_build(dataset)
         chosen = recipe_for(opened.source, model, recipe, overrides["image_size"], path)
         recipe = chosen.override(**overrides)
@@ -193,6 +194,7 @@ def train(
             align=align, selector=selector, weights=weights, online=online, match_patches=match_patches,
             labels=labels, occlude=occlude, stem_occlusion=stem_occlusion,
         )  # fmt: skip
+        held.enter_context(folder.held(run.root, here))
         todo = folder.claim(run.root, run.config, resume, overwrite)
         if not here.agrees(("start", "resume", "finished").index(todo)):
             raise UserError(f"expected all ranks to see the same folder {run.root}; is it on a shared file system?")

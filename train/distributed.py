@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, WorkFailed
+
+LOOPBACK = "lo"  # on Linux
 
 
 def is_main_process() -> bool:
@@ -51,7 +54,10 @@ class World:
         if self.size == 1:
             return [float(value) for value in values]
         reduced = torch.tensor(list(values), dtype=torch.float64, device=self.device)
-        dist.all_reduce(reduced, how)
+        try:
+            dist.all_reduce(reduced, how)
+        except RuntimeError as error:  # a rank that fails says why itself
+            raise WorkFailed(f"rank {self.rank} lost the others: {str(error).splitlines()[0][:200]}") from None
         return reduced.tolist()
 
     def parallel(self, model: nn.Module, image_size: int) -> nn.Module:
@@ -87,7 +93,10 @@ class World:
 
 @contextlib.contextmanager
 def world(device: str) -> Iterator[World]:
-    """Join the process group that torchrun's environment describes (nccl on GPUs, gloo on CPUs), and leave it."""
+    """Join the process group that torchrun's environment describes (nccl on GPUs, gloo on CPUs), and leave it.
+
+    Ranks that share a machine talk through its loopback interface over gloo, unless GLOO_SOCKET_IFNAME says otherwise.
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     local = int(os.environ.get("LOCAL_RANK", 0))
     if device == "auto":
@@ -101,6 +110,9 @@ def world(device: str) -> Iterator[World]:
     elif device != "cpu":
         raise UserError(f"expected a device among auto, cpu, cuda, found {device!r}")
     if size > 1:
+        on_one_machine = int(os.environ.get("LOCAL_WORLD_SIZE", 0)) == size
+        if on_one_machine and any(name == LOOPBACK for _, name in socket.if_nameindex()):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # else it listens where the host's name leads
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     yield World(rank, size, device)
     if size > 1:  # after a failure the others may not answer any more

@@ -1,18 +1,22 @@
 """The folder that a run lives in: its files, what they say of it, and whether it may be written to."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from safetensors.torch import save as save_safetensors
 
 from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.locks import alone_in
 from vit_tickets.pipeline.manifests import difference
 from vit_tickets.pipeline.runlog import METRICS
+from vit_tickets.train.distributed import World
 from vit_tickets.train.models import OCCLUSIONS
 from vit_tickets.train.recipe import DEFAULTS
 
@@ -56,6 +60,21 @@ def claim(root: str, config: dict[str, Any], resume: bool, overwrite: bool) -> s
     return "resume"
 
 
+@contextlib.contextmanager
+def held(root: str, world: World) -> Iterator[None]:
+    """`alone_in` the folder `root`, by the main rank for all; where that is refused, it says so and the others end."""
+    with contextlib.ExitStack() as stack:
+        refused = None
+        if world.is_main:
+            try:
+                stack.enter_context(alone_in(root))
+            except (UserError, WorkFailed) as error:
+                refused = error
+        if any(world.sum(refused is not None)):
+            raise refused or SystemExit(1)
+        yield
+
+
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
     kept = LATER | {name: value for name, value in config.items() if name not in CIRCUMSTANCES}
     kept["recipe"] = DEFAULTS | kept["recipe"]
@@ -65,7 +84,8 @@ def _identity(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear(root: str) -> None:
-    """Delete what an earlier run left in the folder."""
+    """Delete what an earlier run left in the folder. Raises `files.cannot_write` where nothing can be written to it."""
+    files.check_writable(root)
     fs, inner = files.filesystem(root)
     for name in files.list_names(root):
         ours = name in (CONFIG, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))

@@ -1,10 +1,5 @@
 """The command that sweeps over models, paths, budgets and seeds: sweep."""
 
-import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
-
 import click
 
 from vit_tickets.pipeline.errors import UserError, WorkFailed
@@ -91,6 +86,7 @@ def sweep(
         raise UserError(f"--ray-address is for --engine ray, found {engine}")
     from vit_tickets.pipeline import files, registry, shards
     from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.locks import alone_in
     from vit_tickets.pipeline.methods import METHODS
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
@@ -147,20 +143,6 @@ def sweep(
         raise WorkFailed(f"{counted(len(failed), 'step')} failed or left out: {'; '.join(failed)}")
     if refused:
         raise WorkFailed("; ".join(refused))
-
-
-@contextlib.contextmanager
-def alone_in(out: str) -> Iterator[None]:
-    """Holds the folder OUT; raises UserError where another sweep does."""
-    os.makedirs(out, exist_ok=True)
-    with open(os.path.join(out, ".lock"), "ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another sweep is at work in {out}; wait for it, or pass another --out") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
 
 
 def make_engine_of(engine, per_gpu, jobs, gpus, device, logs, address):

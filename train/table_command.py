@@ -50,6 +50,7 @@ def table(
     parsed = parse_train_options(dataset, options)
     from vit_tickets.pipeline import files, registry, shards
     from vit_tickets.pipeline.digits import open_or_build
+    from vit_tickets.pipeline.locks import alone_in
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.train import steps as planned
     from vit_tickets.train import table as tables
@@ -90,14 +91,15 @@ def table(
         for number, (step, is_done) in enumerate(zip(steps, done, strict=True), start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if is_done else planned.typed(step)}")
         return
-    files.write_json(files.join(out, planned.REQUEST), record)
-    Runner(gpus, click.echo).run(steps, done)
-    made = [
-        rendering.make_row(model, budget, request.group(model, budget), request.report(model, budget))
-        for model, of_model in budgets.items()
-        for budget in of_model
-    ]
-    click.echo("\n" + rendering.write(out, opened.name, made))
+    with alone_in(out):
+        files.write_json(files.join(out, planned.REQUEST), record)
+        Runner(gpus, click.echo).run(steps, done)
+        made = [
+            rendering.make_row(model, budget, request.group(model, budget), request.report(model, budget))
+            for model, of_model in budgets.items()
+            for budget in of_model
+        ]
+        click.echo("\n" + rendering.write(out, opened.name, made))
 
 
 def budgets_of(models: str, keep_rate: str | None, sparsity: str | None) -> dict:

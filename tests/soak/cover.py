@@ -124,7 +124,7 @@ def _rank(rank: int, ranks: int, root: str, trials: Sequence[Trial], seed: int, 
 
 def _steps(prefix: str, ranks: int) -> list[list[int]]:
     """The global batches that `ranks` ranks had; raises AssertionError unless they made equally many."""
-    by_rank = [torch.load(f"{prefix}-{rank}") for rank in range(ranks)]
+    by_rank = [torch.load(f"{prefix}-{rank}", weights_only=True) for rank in range(ranks)]
     if len({len(steps) for steps in by_rank}) != 1:
         raise AssertionError(f"unequal steps: {[len(steps) for steps in by_rank]}")
     return [list(chain(*parts)) for parts in zip(*by_rank, strict=True)]

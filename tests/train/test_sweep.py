@@ -201,15 +201,6 @@ def test_a_sweep_grows_and_one_that_made_nothing_binds_nobody(numbered_data, tmp
     assert "no verdicts without --paths dense,rc" in done.stdout
 
 
-def test_two_sweeps_do_not_share_a_folder(numbered_data, tmp_path):
-    from vit_tickets.train.sweep_command import alone_in
-
-    with alone_in(str(tmp_path)):
-        done = sweep(numbered_data, "--out", tmp_path, "--selector", "sel")
-    assert done.exit_code == 2
-    assert f"another sweep is at work in {tmp_path}" in done.stderr
-
-
 # --- processes
 
 SHAPE = ("--image-size", 24, "--patch-size", 4, "--batch-size", 8, "--workers", 0, "--device", "cpu", *PLAIN)
