@@ -84,8 +84,8 @@ def _check_shard(dataset: Dataset, shard: Shard, keys: set[str]) -> Iterator[str
             if key in keys:
                 tally.add("key", f"{key}: expected a key once in the split, found it a second time")
             keys.add(key)
-            if not SUFFIXES & fields.keys():
-                tally.add("image", f"{key}: expected an image member, found {_members(fields)}")
+            if len(SUFFIXES & fields.keys()) != 1:
+                tally.add("image", f"{key}: expected one image member, found {_members(fields)}")
             if label is None or not 0 <= label < len(dataset.classes):
                 text = fields.get("cls", b"no such member")[:40].decode(errors="replace")
                 tally.add("label", f"{key}.cls: expected a class index in 0..{len(dataset.classes) - 1}, found {text}")
