@@ -98,10 +98,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "bicubic") -> Image.Image:
-    """The part `box` of `image`, resampled to `side` x `side`; nothing larger is materialised."""
+    """The part `box` of `image`, resampled to `side` x `side`; nothing larger is materialised.
+
+    Raises UserError for a box that shows nothing of it.
+    """
     width, height = image.size
     x0, y0, x1, y1 = box
     clipped = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
+    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        raise UserError(f"expected a box of the image of {width} x {height} pixels, found {box}")
     if clipped == (0.0, 0.0, width, height) and image.size == (side, side):
         return image
     return image.resize((side, side), resampling(interpolation), box=clipped)

@@ -14,6 +14,7 @@ from webdataset.writer import TarWriter
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import SUFFIXES
+from vit_tickets.pipeline.records import dataset_fault, shards_fault
 
 INDEX = "dataset.json"
 VERSION = 1
@@ -58,6 +59,15 @@ class Dataset:
     @classmethod
     def open(cls, root: str) -> "Dataset":
         """Read DATASET/dataset.json; raises UserError if it is missing, malformed or of an unknown version."""
+        dataset = cls.unchecked(root)
+        for split, shards in dataset.splits.items():
+            if fault := shards_fault([asdict(shard) for shard in shards]):
+                raise UserError(f"{files.join(root, INDEX)}: {split}: {fault}")
+        return dataset
+
+    @classmethod
+    def unchecked(cls, root: str) -> "Dataset":
+        """The same whatever its entries of shards hold, for `verify`."""
         path = files.join(root, INDEX)
         if not files.exists(path):
             raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")
@@ -66,7 +76,9 @@ class Dataset:
             if record["version"] != VERSION:
                 raise UserError(f"{path}: expected version {VERSION}, found {record['version']!r}")
             splits = {split: [Shard(**shard) for shard in entry["shards"]] for split, entry in record["splits"].items()}
-            return cls(root, record["name"], list(record["classes"]), record["source"], splits)
+            if fault := dataset_fault(record):
+                raise UserError(f"{path}: {fault}")
+            return cls(root, record["name"], record["classes"], record["source"], splits)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} does not have the fields of a dataset index: {error!r}") from None
 

@@ -4,6 +4,8 @@ No random states are among them: order and crops are drawn from (seed, epoch, ke
 step, rank), so the position says them all, for every rank and worker.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +38,16 @@ def load(path: str) -> dict[str, Any]:
             f"{path} cannot be resumed from: expected version {VERSION}, found {version}; start again with --overwrite"
         )
     return state
+
+
+@contextlib.contextmanager
+def restoring(path: str) -> Iterator[None]:
+    """Turns whatever goes wrong with what `load` gave of `path` into a UserError: its parts are of another run."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise UserError(f"{path} cannot be resumed from: {why}; start again with --overwrite") from None
 
 
 def pack_position(position: Position) -> dict[str, Any]:
