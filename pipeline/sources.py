@@ -119,7 +119,11 @@ def _open_files(root: str, names: list[str]) -> Split:
 
 
 class FolderSplit:
-    """`class/image`: the first folder is the class, the key is the relative path without its suffix."""
+    """`class/image`: the first folder is the class, the key is the relative path without its suffix.
+
+    Raises UserError where there are no images, a name is no UTF-8, or a folder is only linked to: its images would be
+    missing without a word.
+    """
 
     kind = "image folder"
     random_access = True
@@ -129,6 +133,9 @@ class FolderSplit:
         everything = files.walk_files(root)
         self.paths = [path for path in everything if _suffix(path) in SUFFIXES and "/" in path]
         self.ignored = len(everything) - len(self.paths)
+        others = set(everything) - set(self.paths) if files.is_local(root) else ()
+        if link := next((path for path in sorted(others) if files.is_dir(files.join(root, path))), None):
+            raise UserError(f"{root}: expected folders, found a link to one, {link}, which is not followed")
         if odd := next((path for path in self.paths if not is_text(path)), None):
             raise UserError(f"{root}: expected names in UTF-8, found {odd}")
         if not self.paths:
