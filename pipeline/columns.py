@@ -1,6 +1,6 @@
 """Columns of lists as arrays, for whoever reads a file of tickets or label maps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,10 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
     return array
 
 
-def check_types(table: pa.Table, expected: pa.Schema, path: str) -> None:
-    """Raise UserError where a column that `expected` names has another type."""
+def check_types(table: pa.Table, expected: pa.Schema, path: str, needed: Iterable[str] = ()) -> None:
+    """Raise UserError where a column is missing that is `needed`, or one that `expected` names has another type."""
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise UserError(f"{path}: expected a column {missing[0]}, found {', '.join(table.column_names)}")
     for field in table.schema:
         place = expected.get_field_index(field.name)
         if place >= 0 and not field.type.equals(kind := expected.field(place).type):

@@ -8,6 +8,11 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def first_line(error: BaseException) -> str:
+    """What `error` says, without the lines after the first; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class UserError(click.ClickException):
     """What the user got wrong, in one line that says what was expected and what was found.
 

@@ -6,6 +6,7 @@ than `max_pixels`, seen before decoding. EXIF that cannot be read says nothing: 
 """
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -36,6 +37,9 @@ UPRIGHT = {
 
 # What may be parsed: not EPS and its like, for which Pillow starts other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+
+# What Pillow remarks about a damaged file, it also raises, or does without.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # The limit is ours (`max_pixels`), checked before a single pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None

@@ -155,7 +155,7 @@ class LabelMaps:
 
     def _sound(self, read: Callable[[list[str] | None], pa.Table], columns: list[str] | None, path: str) -> pa.Table:
         table = read(columns and [*columns, *(name for name in ("key", "error") if name not in columns)])
-        check_types(table, SCHEMA, path)
+        check_types(table, SCHEMA, path, columns or SCHEMA.names)
         check_present(table, ("classes", "logits"), path)
         for name in {"classes", "logits"} & set(table.column_names):
             values, _ = list_matrix(table[name], self.map_size**2 * self.places, path)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.columns import check_patches, check_present, check_types
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.patches import Budget, grid_side
 from vit_tickets.pipeline.records import shown, ticket_fault, true_of
@@ -137,7 +137,7 @@ def _open(path: str, rows: bool = False, columns: list[str] | None = None) -> tu
             if table is not None:
                 table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # also for names that are no UTF-8
-            raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
     for name in (columns or names) if rows else ():
         if names.count(name) != 1:
             raise UserError(f"{path}: expected a column {name}, found {', '.join(names)}")
@@ -268,7 +268,7 @@ class Manifest:
     ) -> pa.Table:
         table = read(columns and [*columns, *(name for name in ("key", "error") if name not in columns)])
         N, k, crops = self.num_patches_of(split), self.kept_of(split), self.view(split).num_views is not None
-        check_types(table, schema(N, True, crops, crop_ranks=True), path)
+        check_types(table, schema(N, True, crops, True), path, columns or schema(N, crops=crops).names)
         check_present(table, ("box", "flip", "lt", "rank") if crops else ("rank", "lt", "rc", "score"), path)
         if not crops:
             check_patches(table, N, k, path)

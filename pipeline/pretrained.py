@@ -3,6 +3,7 @@
 import hashlib
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ def read_weights(path: str) -> dict[str, Tensor]:
             return load_safetensors(files.read_bytes(path))
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the others: types that torch lacks
             raise UserError(f"{path} is not a safetensors file: {error}") from None
-    with files.open_read(path) as stream:
+    with files.open_read(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
         try:
             state = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,14 @@ from vit_tickets.pipeline.records import dataset_fault, shards_fault
 INDEX = "dataset.json"
 VERSION = 1
 MAX_CLASSES = 1 << 20  # the highest label is taken for the last class where nobody names them
+MAX_HEADER = 1 << 20  # bytes of a long name, or of a member's pax records
+HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
@@ -173,16 +182,23 @@ def _members(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterat
 
 
 class _Header(tarfile.TarInfo):
-    """Ends a tar at its end-of-archive block alone: tarfile takes any header for it that is damaged or cut off."""
+    """Ends a tar at its end-of-archive block alone: tarfile takes any header for it that is damaged or cut off.
+
+    Sizes that would send it backwards, or make it read a header into memory that is none, are refused.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
         try:
-            return super().frombuf(buf, encoding, errors)
+            header = super().frombuf(buf, encoding, errors)
         except tarfile.EOFHeaderError:
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"{error} before the end-of-archive block") from None
+        most = MAX_HEADER if header.type in HEADERS else math.inf
+        if not 0 <= header.size <= most:
+            raise tarfile.ReadError(f"{header.name}: expected a size of 0 to {most} bytes, found {header.size}")
+        return header
 
 
 def is_text(name: str) -> bool:

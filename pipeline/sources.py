@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import digits, files
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.images import SUFFIXES
 from vit_tickets.pipeline.shards import (
     INDEX,
@@ -250,7 +250,7 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
             with pq.ParquetFile(stream) as file:
                 yield file
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from vit_tickets.pipeline import files, manifests
 from vit_tickets.pipeline.bars import Bar
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.shards import Dataset, Shard, parse_label, read_members
 from vit_tickets.pipeline.verify_findings import Tally
 
@@ -91,7 +91,7 @@ def _check_split(
                 errors += table.num_rows - table["error"].null_count
         except (UserError, pa.ArrowException) as error:
             complete = False
-            tally.add("file", f"cannot be checked: {str(error).splitlines()[0]}")
+            tally.add("file", f"cannot be checked: {first_line(error)}")
         yield from tally.lines()
     for name, found in (("samples", samples), ("errors", errors)):
         if complete and entry[name] != found:

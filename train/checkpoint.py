@@ -5,6 +5,7 @@ step, rank), so the position says them all, for every rank and worker.
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.train.plan import Position, Segment
 
 VERSION = 2
@@ -27,11 +28,12 @@ def save(path: str, state: dict[str, Any]) -> None:
 def load(path: str) -> dict[str, Any]:
     """The state at `path`, on the CPU; raises UserError where it is damaged, of another version, or holds more than
     tensors and values."""
-    with files.open_read(path) as stream:
+    with files.open_read(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
         try:
             state = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError ... for bad files
-            raise UserError(f"{path} cannot be resumed from: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path} cannot be resumed from: {first_line(error)}") from None
     version = state.get("version") if isinstance(state, dict) else None
     if version != VERSION:
         raise UserError(
@@ -46,7 +48,7 @@ def restoring(path: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"{path} cannot be resumed from: {why}; start again with --overwrite") from None
 
 

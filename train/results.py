@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.columns import check_types
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.manifests import METADATA_KEY
 from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.names import short_name
@@ -175,7 +175,7 @@ def read_predictions(path: str) -> Predictions:
                 check_types(table, COLUMNS, path)
                 table = table.sort_by("key").combine_chunks()
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
     if table is None or raw is None:
         found = f"no column {missing[0]}" if missing else "no provenance in its schema"
         raise UserError(f"{path}: expected predictions that `evaluate` wrote, found {found}")

@@ -34,7 +34,7 @@ STORED = {  # what a camera stores for each orientation, so that the picture sta
 
 @dataclass(frozen=True)
 class Picture:
-    """kind: the row of the table. corner: the pixel at (0, 0), RGB, None for any. error: a part of why there is none."""
+    """kind: the row of the table. corner: the pixel at (0, 0), RGB, None for any. error: a part of why it has none."""
 
     kind: str
     data: bytes
@@ -161,10 +161,11 @@ PICTURES = [
     Picture("PNG cut off", png(0, 64, 64)[:-200], error="truncated", suffix="png"),
     Picture("WebP cut off", photo("WEBP")[:-200], error="", suffix="webp"),
     Picture("GIF cut off", photo("GIF")[:-200], error="", suffix="gif"),
-    Picture("JPEG, larger in its header", jpeg_claiming(640, 640), error="truncated"),
+    # grey below what there is, as in every program that uses libjpeg
+    Picture("JPEG, larger in its header", jpeg_claiming(640, 640), size=(640, 640)),
     Picture("JPEG, smaller in its header", jpeg_claiming(48, 48), size=(48, 48)),
     Picture("JPEG, no width in its header", jpeg_claiming(0, 64), error=""),
-    Picture("PNG with a wrong checksum", png(0)[:60] + b"\0" + png(0)[61:], error="broken PNG", suffix="png"),
+    Picture("PNG with a wrong checksum", png(0)[:60] + b"\0" + png(0)[61:], error="broken", suffix="png"),
     Picture("CMYK", encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"), RED, suffix="tif"),
     Picture("CMYK JPEG, inverted by Adobe", encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), RED),
     Picture("16-bit grey", encode(Image.fromarray(np.full((2, 2), 65535, np.uint16)), "PNG"), (255,) * 3),

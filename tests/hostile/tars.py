@@ -8,7 +8,6 @@ import bz2
 import gzip
 import io
 import lzma
-import struct
 import tarfile
 from dataclasses import dataclass
 
