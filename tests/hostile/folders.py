@@ -110,7 +110,7 @@ RUNS = [
     Folder("log of lists", content(b"[1]\n", LOG), "line 1: expected a JSON object"),
     Folder("log of an infinite epoch", content(b'{"epoch": 1e999}\n', LOG), "line 1: expected a JSON object"),
     Folder("log nested deep", content(b"[" * 100_000 + b"\n", LOG), "line 1: expected a JSON object"),
-    Folder("log with seconds of text", content(b'{"epoch": 1, "seconds": "long"}\n', LOG), "seconds: expected a number"),
+    Folder("log with seconds of text", content(b'{"epoch": 1, "seconds": "long"}\n', LOG), "seconds: expected"),
     Folder("predictions empty", content(b"", PREDICTIONS), UNREADABLE),
     Folder("predictions of text", content(b"key,label\n", PREDICTIONS), UNREADABLE),
     Folder("predictions cut off", content(lambda data: data[:-200], PREDICTIONS), UNREADABLE),

@@ -1,13 +1,15 @@
 """Damaged tables: one line from `pack`, from `verify` and from the trainer's reader, never a traceback."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.hostile.tables import LABEL_ROWS, ROWS, SOURCES
+from tests.hostile.tables import LABEL_ROWS, OWN_LABEL_ROWS, ROWS, SOURCES
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps
@@ -18,18 +20,21 @@ from vit_tickets.train.data import SplitData, check_belongs
 from vit_tickets.train.tickets import Tickets
 
 
-def by_kind(cases):
-    return pytest.mark.parametrize("case", cases, ids=[case.kind.replace(" ", "-") for case in cases])
+def by_kind(cases, slow=()):
+    """One test per case; those that are in `slow`, too, among the slow tests."""
+    marked = [pytest.param(case, marks=pytest.mark.slow if case in slow else ()) for case in cases]
+    return pytest.mark.parametrize("case", marked, ids=[case.kind.replace(" ", "-") for case in cases])
 
 
-def refusal(work) -> str | None:
+def refusal(work: Callable[[], Any]) -> str | None:
     """In one line why `work` is refused; None where it is done. Other exceptions than UserError are let through."""
+    why = None
     try:
         work()
     except UserError as error:
-        assert "\n" not in str(error)
-        return str(error)
-    return None
+        why = str(error)
+    assert why is None or why.isprintable()
+    return why
 
 
 def of_command(*command: str) -> tuple[int, str]:
@@ -75,7 +80,7 @@ def test_manifests(case, packed, tickets, tmp_path):
     of_command("inspect", root)
 
 
-@by_kind(LABEL_ROWS)
+@by_kind(LABEL_ROWS, slow=LABEL_ROWS[: -len(OWN_LABEL_ROWS)])  # manifests are read by the same code
 def test_label_maps(case, packed, labels, tmp_path):
     root = Path(shutil.copytree(labels, tmp_path / "labels"))
     case.spoil(root)
