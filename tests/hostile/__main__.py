@@ -1,4 +1,4 @@
-"""`python -m tests.hostile`: the kinds of hostile data that the tests beside this file run, and what becomes of each."""
+"""`python -m tests.hostile`: the kinds of hostile data that these tests run, and what becomes of each."""
 
 from tests.hostile import folders, pictures, tables, tars, weights
 
