@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vit_tickets.pipeline.columns import one_array, unpack_masks
 from vit_tickets.pipeline.crops import Crop
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import one_array, unpack_masks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class CropRows:
 def read_crop_rows(table: pa.Table, num_views: int, num_patches: int, path: str) -> CropRows:
     """The rows of `table` (columns `box`, `flip`, `lt`); `path` is where it is from.
 
-    Raises UserError where a column is missing, or its lists are not of V boxes, flips and masks of N bits.
+    Raises UserError where a column is missing, its lists are not of V boxes, flips and masks of N bits, a box is empty,
+    or masks keep different numbers of patches.
     """
     missing = [name for name in ("box", "flip", "lt") if name not in table.column_names]
     if missing:
@@ -88,4 +89,11 @@ def read_crop_rows(table: pa.Table, num_views: int, num_patches: int, path: str)
     rows.box_RV4[valid_R] = np.asarray(boxes.flatten()).reshape(-1, V, 4)
     rows.flip_RV[valid_R] = flips.to_numpy(zero_copy_only=False).reshape(-1, V)
     rows.mask_RVB[valid_R] = np.frombuffer(b"".join(masks.to_pylist()), dtype=np.uint8).reshape(-1, V, size)
+    x0, y0, x1, y1 = np.moveaxis(rows.box_RV4[valid_R], -1, 0)
+    if ((x0 < 0) | (y0 < 0) | (x0 >= x1) | (y0 >= y1)).any():
+        raise UserError(f"{path}: box: expected 0 <= x0 < x1 and 0 <= y0 < y1, found another box")
+    kept = np.unique(np.bitwise_count(rows.mask_RVB[valid_R]).sum(axis=-1))
+    beyond = (rows.mask_RVB[..., -1] >> (num_patches % 8)).any() if num_patches % 8 else False
+    if beyond or len(kept) > 1 or 0 in kept:
+        raise UserError(f"{path}: lt: expected masks that keep equally many of {num_patches} patches, found others")
     return rows

@@ -1,6 +1,16 @@
-"""The one exception for what the user got wrong."""
+"""The exceptions that end a command: what the user got wrong, and work that failed. Each is told in one line."""
 
 import click
+
+
+def one_line(text: str) -> str:
+    """`text` with what does not print (line ends, control characters, bytes that are no UTF-8) as escapes."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What `error` says, without the lines after the first; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 class UserError(click.ClickException):
@@ -11,6 +21,9 @@ class UserError(click.ClickException):
     """
 
     exit_code = 2
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
     def __str__(self) -> str:
         return self.message
@@ -23,6 +36,9 @@ class WorkFailed(click.ClickException):
     """The request was sound, but part of the work failed; what succeeded is on disk. Exit status 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
     def __str__(self) -> str:
         return self.message

@@ -73,10 +73,14 @@ def list_names(folder: str) -> list[str]:
 
 
 def walk_files(folder: str) -> list[str]:
-    """Paths of all files below `folder`, relative to it and sorted, hidden ones left out."""
+    """Paths of all files below `folder`, relative to it and sorted; hidden ones, pipes and devices left out.
+
+    Links to folders are among them, and not followed.
+    """
     fs, root = filesystem(folder)
     root = root.rstrip("/")
-    found = (path[len(root) + 1 :] for path in fs.find(root))
+    entries = fs.find(root, detail=True).items()
+    found = (path[len(root) + 1 :] for path, entry in entries if entry["type"] != "other" or entry.get("islink"))
     return sorted(path for path in found if not any(part.startswith(".") for part in path.split("/")))
 
 
@@ -86,7 +90,7 @@ def open_read(path: str) -> IO[bytes]:
         return fs.open(inner, "rb")
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:  # a folder, no permission, a link to itself, a name too long ...
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
 

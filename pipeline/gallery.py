@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vit_tickets.pipeline import files, images
+from vit_tickets.pipeline.columns import unpack_masks
 from vit_tickets.pipeline.crops import Crop
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest, unpack_masks
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import grid_side, random_subset
 from vit_tickets.pipeline.shards import Dataset, read_shard
 from vit_tickets.pipeline.views import View

@@ -1,14 +1,16 @@
 """Bytes to pixels, one way for every command: RGB, upright, 8 bits, and never a bomb.
 
 EXIF orientation is applied, 16-bit samples are scaled to 8, alpha is laid over black, of an animation the first frame
-is taken, CMYK is converted. Truncated data is an error, and so is an image of more than `max_pixels`, seen before
-decoding.
+is taken, CMYK is converted. Truncated data is an error, and so are numbers that are not finite and an image of more
+than `max_pixels`, seen before decoding. EXIF that cannot be read says nothing: the pixels are whole.
 """
 
 import io
+import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.ExifTags import Base
 
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.views import Box, View, center_corner, resized_shape
@@ -22,8 +24,22 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+# What undoes each EXIF orientation, as `ImageOps.exif_transpose` does, which fails where it cannot rewrite the EXIF.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 # What may be parsed: not EPS and its like, for which Pillow starts other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+
+# What Pillow remarks about a damaged file, it also raises, or does without.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # The limit is ours (`max_pixels`), checked before a single pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -43,14 +59,22 @@ def decode(data: bytes | None, max_pixels: int = MAX_PIXELS) -> Image.Image:
             if width * height > max_pixels:
                 raise UndecodableImage(f"{width} x {height} is over the limit of {max_pixels} pixels")
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # the other way copies upright images too
-            return _to_rgb(image)
+            turn = UPRIGHT.get(_orientation(image))
+            return _to_rgb(image if turn is None else image.transpose(turn))
     except UndecodableImage:
         raise
     except MemoryError:
         raise UndecodableImage("out of memory while decoding") from None
     except Exception as error:  # Pillow's plugins raise anything from SyntaxError to struct.error
         raise UndecodableImage(_one_line(error)) from None
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        value = image.getexif().get(Base.Orientation)
+    except Exception:  # as above: a damaged block raises anything
+        return None
+    return value if isinstance(value, int) else None
 
 
 def _one_line(error: Exception) -> str:
@@ -63,10 +87,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.clip(np.asarray(image, dtype=np.float64), 0, 65535)
+        values = np.array(image, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise UndecodableImage("expected finite pixels, found others")
         if image.mode != "F":
-            values = values / 257
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+            values /= 257
+        np.clip(np.rint(values, out=values), 0, 255, out=values)
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
@@ -75,10 +102,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "bicubic") -> Image.Image:
-    """The part `box` of `image`, resampled to `side` x `side`; nothing larger is materialised."""
+    """The part `box` of `image`, resampled to `side` x `side`; nothing larger is materialised.
+
+    Raises UserError for a box that shows nothing of it.
+    """
     width, height = image.size
     x0, y0, x1, y1 = box
     clipped = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
+    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        raise UserError(f"expected a box of the image of {width} x {height} pixels, found {box}")
     if clipped == (0.0, 0.0, width, height) and image.size == (side, side):
         return image
     return image.resize((side, side), resampling(interpolation), box=clipped)

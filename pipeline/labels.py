@@ -4,6 +4,7 @@ One Parquet file per shard, and `labels.json`, which says that they are complete
 column. Legend: M cells along a side of the map, P places of a cell (min(5, classes)), n rows of a file.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.columns import check_present, check_types, list_matrix
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import list_matrix, read_index, read_of_shard, write_table
+from vit_tickets.pipeline.manifests import read_index, read_of_shard, read_table, write_table
 from vit_tickets.pipeline.names import short_name
+from vit_tickets.pipeline.records import label_fault
 from vit_tickets.pipeline.shards import Shard
 from vit_tickets.pipeline.views import View
 
 INDEX = "labels.json"
-PLACES = 5
-MAX_CLASSES = 1 << 16
 
 SCHEMA = pa.schema(
     [
@@ -91,6 +92,14 @@ class LabelMaps:
     @classmethod
     def open(cls, root: str) -> "LabelMaps":
         """Read LABELS/labels.json; raises UserError if it is missing or malformed."""
+        maps = cls.unchecked(root)
+        if fault := label_fault(maps.record):
+            raise UserError(f"{files.join(root, INDEX)}: {fault}")
+        return maps
+
+    @classmethod
+    def unchecked(cls, root: str) -> "LabelMaps":
+        """The same whatever the fields hold, for `verify`."""
         path = files.join(root, INDEX)
         if not files.exists(path):
             raise UserError(f"expected finished label maps, found no {INDEX} in {root}; run `vit-tickets labels` first")
@@ -129,12 +138,32 @@ class LabelMaps:
         return files.join(self.root, split, f"{shard.stem}.parquet")
 
     def read(self, split: str, shard: Shard, columns: list[str] | None = None) -> pa.Table:
-        """The rows that belong to `shard` (all columns, or `columns`); raises UserError unless they were made from
+        """The rows that belong to `shard`, as `read_file` gives them; raises UserError unless they were made from
         exactly this shard."""
         path = self.path_of(split, shard)
         if not files.exists(path):
             raise UserError(f"{self.root} has no label maps for shard {shard.file}: expected {path}")
-        return read_of_shard(path, shard, columns)
+        return self._sound(lambda names: read_of_shard(path, shard, names), columns, path)
+
+    def read_file(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a file (all columns, or `columns`).
+
+        Raises UserError where a column is missing or of another type, a row has neither a label map nor an error, a
+        class is none of the annotator's, or a logit is not finite.
+        """
+        return self._sound(lambda names: read_table(path, names)[0], columns, path)
+
+    def _sound(self, read: Callable[[list[str] | None], pa.Table], columns: list[str] | None, path: str) -> pa.Table:
+        table = read(columns and [*columns, *(name for name in ("key", "error") if name not in columns)])
+        check_types(table, SCHEMA, path, columns or SCHEMA.names)
+        check_present(table, ("classes", "logits"), path)
+        for name in {"classes", "logits"} & set(table.column_names):
+            values, _ = list_matrix(table[name], self.map_size**2 * self.places, path)
+            if name == "classes" and values.size and values.max() >= self.num_classes:
+                raise UserError(f"{path}: expected classes in 0..{self.num_classes - 1}, found {values.max()}")
+            if name == "logits" and not np.isfinite(values).all():
+                raise UserError(f"{path}: expected finite logits, found others")
+        return table.select(columns) if columns else table
 
     def arrays(self, split: str, shard: Shard) -> LabelArrays:
         """The label maps of the images of `shard`, in its order."""

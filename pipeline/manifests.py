@@ -5,7 +5,7 @@ else does, so equal inputs give equal bytes.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.columns import check_patches, check_present, check_types
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.patches import Budget, grid_side
+from vit_tickets.pipeline.records import shown, ticket_fault, true_of
 from vit_tickets.pipeline.shards import Shard
 from vit_tickets.pipeline.views import View
 
@@ -27,8 +29,6 @@ METADATA_KEY = b"vit_tickets"
 
 # In a shard's metadata, but no reason to call a rerun different: which shard it is, and what memory allowed.
 PER_SHARD = ("shard_sha256", "batch_size")
-# What a split has of its own; the rest is the same in every file of a manifest.
-PER_SPLIT = ("view", "preprocessing")
 # And what only a split of view crops:V has: whether its rows hold ranks.
 CROP_RANKS = "crop_ranks"
 # What an entry that is missing stands for.
@@ -112,20 +112,6 @@ def is_crops(record: dict[str, Any]) -> bool:
     return str(record.get("view", "")).startswith("crops:")
 
 
-def true_of(record: dict[str, Any], view: View) -> dict[str, Any]:
-    """What all splits share, as it is true of a split of `view`: a finer grid has N, grid, counts, size of its own.
-
-    The counts are those of the same budget; the last is k. Of crops-mean:V they stand for the averaged map.
-    """
-    if view.fineness == 1:
-        return record
-    num_patches = record["num_patches"] * view.fineness**2
-    budget = Budget(record.get("sparsity"), record.get("keep_rate"))
-    counts = list(budget.stage_counts(num_patches, len(record["counts"])))
-    own = {"num_patches": num_patches, "grid": grid_side(num_patches), "counts": counts}
-    return record | own | {"image_size": view.image_size}
-
-
 def dump_metadata(metadata: dict[str, Any]) -> bytes:
     return json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()
 
@@ -136,7 +122,7 @@ def read_metadata(path: str) -> dict[str, Any]:
 
 
 def read_table(path: str, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """A file's rows (all columns, or `columns`) and provenance; raises UserError where it has none."""
+    """A file's rows (all columns, or `columns`) and provenance; raises UserError where it lacks one of them."""
     fields, table = _open(path, rows=True, columns=columns)
     return table, _metadata_of(fields, path)
 
@@ -145,17 +131,24 @@ def _open(path: str, rows: bool = False, columns: list[str] | None = None) -> tu
     with files.open_read(path) as stream:
         try:
             file = pq.ParquetFile(stream)
+            names = file.schema_arrow.names
             # Arrow's threads may drop their part of the stream after Python has ended, which aborts the process
-            return file.schema_arrow, file.read(columns, use_threads=False) if rows else None
-        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a column's name is not UTF-8
-            raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+            table = file.read(columns, use_threads=False) if rows else None
+            if table is not None:
+                table.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # also for names that are no UTF-8
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
+    for name in (columns or names) if rows else ():
+        if names.count(name) != 1:
+            raise UserError(f"{path}: expected a column {name}, found {', '.join(names)}")
+    return file.schema_arrow, table
 
 
 def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
     try:
         metadata = json.loads((fields.metadata or {})[METADATA_KEY])
         version = metadata["format_version"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise UserError(f"{path} was not written by vit-tickets: it has no provenance in its schema") from None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {version!r}")
@@ -173,13 +166,8 @@ def difference(expected: dict[str, Any], found: dict[str, Any], ignore: tuple[st
             continue
         if isinstance(ours, dict) and isinstance(theirs, dict):
             return f"{name}.{difference(ours, theirs)}"
-        return f"{name}: expected {_shown(ours)}, found {_shown(theirs)}"
+        return f"{name}: expected {shown(ours)}, found {shown(theirs)}"
     return None
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 @dataclass(frozen=True)
@@ -192,6 +180,14 @@ class Manifest:
     @classmethod
     def open(cls, root: str) -> "Manifest":
         """Read MANIFEST/ticket.json; raises UserError if it is missing or malformed."""
+        manifest = cls.unchecked(root)
+        if fault := ticket_fault(manifest.record):
+            raise UserError(f"{files.join(root, INDEX)}: {fault}")
+        return manifest
+
+    @classmethod
+    def unchecked(cls, root: str) -> "Manifest":
+        """The same whatever the fields hold, for `verify`."""
         path = files.join(root, INDEX)
         if not files.exists(path):
             below = [name for name in files.list_names(root) if files.exists(files.join(root, name, INDEX))]
@@ -252,12 +248,31 @@ class Manifest:
         return files.join(self.root, split, f"{shard.stem}.parquet")
 
     def read(self, split: str, shard: Shard, columns: list[str] | None = None) -> pa.Table:
-        """The rows that belong to `shard` (all columns, or `columns`); raises UserError unless they were made from
+        """The rows that belong to `shard`, as `read_file` gives them; raises UserError unless they were made from
         exactly this shard."""
         path = self.path_of(split, shard)
         if not files.exists(path):
             raise UserError(f"{self.root} has no tickets for shard {shard.file}: expected {path}")
-        return read_of_shard(path, shard, columns)
+        return self._sound(split, lambda names: read_of_shard(path, shard, names), columns, path)
+
+    def read_file(self, split: str, path: str, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a file of the split (all columns, or `columns`).
+
+        Raises UserError where a column is missing or of another type, a row has neither tickets nor an error, ranks are
+        no permutation, or patches are not of the grid: `verify` says in full what is wrong.
+        """
+        return self._sound(split, lambda names: read_table(path, names)[0], columns, path)
+
+    def _sound(
+        self, split: str, read: Callable[[list[str] | None], pa.Table], columns: list[str] | None, path: str
+    ) -> pa.Table:
+        table = read(columns and [*columns, *(name for name in ("key", "error") if name not in columns)])
+        N, k, crops = self.num_patches_of(split), self.kept_of(split), self.view(split).num_views is not None
+        check_types(table, schema(N, True, crops, True), path, columns or schema(N, crops=crops).names)
+        check_present(table, ("box", "flip", "lt", "rank") if crops else ("rank", "lt", "rc", "score"), path)
+        if not crops:
+            check_patches(table, N, k, path)
+        return table.select(columns) if columns else table
 
 
 def read_index(path: str, needed: tuple[str, ...], of: str) -> dict[str, Any]:
@@ -282,40 +297,3 @@ def read_of_shard(path: str, shard: Shard, columns: list[str] | None = None) -> 
     if table.num_rows != shard.samples:
         raise UserError(f"{path}: expected {shard.samples} rows, found {table.num_rows}")
     return table
-
-
-def one_array(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array, of which there is one of its type even where it is empty."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # pyarrow returns one for empty columns
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
-    return array
-
-
-def list_matrix(column: pa.ChunkedArray, length: int, path: str) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as (rows, `length`) array, zeros where null, and which rows are not null, bool (rows,).
-
-    Raises UserError where a list has another length.
-    """
-    lists = one_array(column)
-    valid = np.asarray(lists.is_valid())
-    values = np.asarray(lists.flatten())
-    lengths = np.asarray(lists.value_lengths().fill_null(length))
-    if (lengths != length).any():
-        raise UserError(f"{path}: expected lists of {length}, found one of {lengths[lengths != length][0]}")
-    matrix = np.zeros((len(lists), length), dtype=values.dtype)
-    matrix[valid] = values.reshape(-1, length)
-    return matrix, valid
-
-
-def unpack_masks(masks: Sequence[bytes], num_patches: int) -> np.ndarray:
-    """The masks of one row of view crops:V (column `lt`) as bool (V, `num_patches`): which patches are in the ticket.
-
-    Raises UserError where a mask is not of ceil(`num_patches` / 8) bytes.
-    """
-    size = -(-num_patches // 8)
-    for mask in masks:
-        if len(mask) != size:
-            raise UserError(f"expected masks of {size} bytes for {num_patches} patches, found one of {len(mask)}")
-    packed = np.frombuffer(b"".join(masks), dtype=np.uint8).reshape(len(masks), size)
-    return np.unpackbits(packed, axis=1, count=num_patches, bitorder="little").astype(bool)

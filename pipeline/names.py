@@ -5,6 +5,7 @@ from vit_tickets.pipeline.digits import NAME as DIGITS
 from vit_tickets.pipeline.folds import Fold
 from vit_tickets.pipeline.methods import STAGED
 from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.run_config import CONFIG, read_config
 
 DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
 
@@ -45,8 +46,8 @@ def short_name(model: str) -> str:
 
 def selector_name(selector: str) -> str:
     """How a selector is called in folder names: the short name of the model, or of the model of a run."""
-    config = files.join(selector, "config.json")
-    return short_name(files.read_json(config)["model"] if files.exists(config) else selector)
+    is_run = files.exists(files.join(selector, CONFIG))
+    return short_name(read_config(selector, ("model",))["model"] if is_run else selector)
 
 
 def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto", method: str = STAGED) -> str:

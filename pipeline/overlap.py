@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.columns import list_matrix
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.methods import method_name
 from vit_tickets.pipeline.summary import chance_iou
 
@@ -82,7 +83,7 @@ def overlap(ours: Manifest, theirs: Manifest, split: str) -> Overlap:
             path = files.join(manifest.root, split, name)
             if not files.exists(path):
                 raise UserError(f"expected the files of {ours.root} in {manifest.root} too, found no {split}/{name}")
-            table, _ = read_table(path, ["key", "rank"])
+            table = manifest.read_file(split, path, ["key", "rank"])
             ranks.append(list_matrix(table["rank"], N, path))
             keys.append(table["key"])
         if not keys[0].equals(keys[1]):

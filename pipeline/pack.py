@@ -26,7 +26,7 @@ from vit_tickets.pipeline.sources import Split, TarSplit, open_source
 ORDER_SEED = 0
 SPILL = ".spill-"
 SPILL_BYTES = 256 << 20
-RECORD = struct.Struct("<qiHHI")  # place in the shard, label, lengths of key, suffix and data
+RECORD = struct.Struct("<qiIIQ")  # place in the shard, label, lengths of key, suffix and data
 
 
 @dataclass

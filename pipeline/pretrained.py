@@ -3,6 +3,7 @@
 import hashlib
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.names import timm_name
 from vit_tickets.pipeline.registry import create_model, size_kwargs
+from vit_tickets.pipeline.run_config import CONFIG, read_config
 
 HUB_TIMEOUT_S = 5.0
 
@@ -29,9 +31,10 @@ def read_weights(path: str) -> dict[str, Tensor]:
     if path.endswith(".safetensors"):
         try:
             return load_safetensors(files.read_bytes(path))
-        except SafetensorError as error:
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the others: types that torch lacks
             raise UserError(f"{path} is not a safetensors file: {error}") from None
-    with files.open_read(path) as stream:
+    with files.open_read(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
         try:
             state = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
@@ -41,7 +44,10 @@ def read_weights(path: str) -> dict[str, Tensor]:
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
+        for name, value in state.items()
+    ):
         raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict'")
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -49,7 +55,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
 
 
 def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Load `state` into `model`; raises UserError naming what is missing, unexpected or of another shape."""
+    """Load `state` into `model`; raises UserError naming what is missing, unexpected, misshapen or not finite."""
     own = model.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
@@ -62,6 +68,9 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> No
     ]
     if problems:
         raise UserError(f"{origin} does not fit the model: {'; '.join(problems)}")
+    odd = [name for name, value in state.items() if value.is_complex() or not value.isfinite().all()]
+    if odd:
+        raise UserError(f"{origin}: expected finite real numbers, found others in {len(odd)} tensors ({odd[0]} ...)")
     model.load_state_dict(state, strict=True)
 
 
@@ -102,10 +111,10 @@ def open_pretrained(
     `check` may refuse the network before its weights are compared. Raises UserError where there is no such model or
     run, or its weights do not fit.
     """
-    if files.exists(files.join(source, "config.json")):
-        config = files.read_json(files.join(source, "config.json"))
+    if files.exists(files.join(source, CONFIG)):
+        config = read_config(source, ("model", "num_classes", "image_size", "eval_view"))
         kwargs = {"num_classes": config["num_classes"]}
-        kwargs |= size_kwargs(config["model"], config["image_size"], config["patch_size"])
+        kwargs |= size_kwargs(config["model"], config["image_size"], config.get("patch_size"))
         own = files.join(source, "final.safetensors")
         if weights is None and not files.exists(own):
             raise UserError(f"{source} is not finished: expected {own}")

@@ -5,8 +5,10 @@ from typing import Any
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.records import fields_fault
 
 METRICS = "metrics.jsonl"
+NUMBERS = dict.fromkeys(("epoch", "step", "loss", "lr", "seconds", "val_top1", "holdout_top1"), float)
 
 
 def read_log(run: str) -> list[dict[str, Any]]:
@@ -20,13 +22,17 @@ def read_log(run: str) -> list[dict[str, Any]]:
     *whole, rest = files.read_bytes(path).split(b"\n")
     lines = {}
     for number, text in enumerate([*whole, rest], start=1):
+        fault = None
         try:
             line = json.loads(text) if text.strip() else None
             if line is not None:
                 lines[int(line["epoch"])] = line
-        except (ValueError, KeyError, TypeError):
+                fault = fields_fault(line, NUMBERS)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             if number <= len(whole):
                 raise UserError(f"{path}, line {number}: expected a JSON object with an epoch") from None
+        if fault:
+            raise UserError(f"{path}, line {number}: {fault}")
     return [lines[epoch] for epoch in sorted(lines)]
 
 

@@ -1,21 +1,34 @@
 """WebDataset shards and the `dataset.json` that lists them: what `pack` writes and everything else reads."""
 
+import contextlib
 import hashlib
+import math
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import IO
 
-from webdataset.tariterators import group_by_keys, meta_prefix, meta_suffix, tar_file_iterator
+from webdataset.tariterators import group_by_keys, meta_prefix, meta_suffix
 from webdataset.writer import TarWriter
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.images import SUFFIXES
+from vit_tickets.pipeline.records import dataset_fault, shards_fault
 
 INDEX = "dataset.json"
 VERSION = 1
+MAX_CLASSES = 1 << 20  # the highest label is taken for the last class where nobody names them
+MAX_HEADER = 1 << 20  # bytes of a long name, or of a member's pax records
+HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,15 @@ class Dataset:
     @classmethod
     def open(cls, root: str) -> "Dataset":
         """Read DATASET/dataset.json; raises UserError if it is missing, malformed or of an unknown version."""
+        dataset = cls.unchecked(root)
+        for split, shards in dataset.splits.items():
+            if fault := shards_fault([asdict(shard) for shard in shards]):
+                raise UserError(f"{files.join(root, INDEX)}: {split}: {fault}")
+        return dataset
+
+    @classmethod
+    def unchecked(cls, root: str) -> "Dataset":
+        """The same whatever its entries of shards hold, for `verify`."""
         path = files.join(root, INDEX)
         if not files.exists(path):
             raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")
@@ -63,7 +85,9 @@ class Dataset:
             if record["version"] != VERSION:
                 raise UserError(f"{path}: expected version {VERSION}, found {record['version']!r}")
             splits = {split: [Shard(**shard) for shard in entry["shards"]] for split, entry in record["splits"].items()}
-            return cls(root, record["name"], list(record["classes"]), record["source"], splits)
+            if fault := dataset_fault(record):
+                raise UserError(f"{path}: {fault}")
+            return cls(root, record["name"], record["classes"], record["source"], splits)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} does not have the fields of a dataset index: {error!r}") from None
 
@@ -91,9 +115,10 @@ class Dataset:
 
 
 def read_shard(path: str) -> Iterator[Sample]:
-    """The samples of the tar at `path`, in order; raises UserError where the tar cannot be read to its end."""
+    """The samples of the tar at `path`, in order; raises UserError where the tar cannot be read to its end, or a key
+    has two images."""
     for fields in read_members(path):
-        suffix = next((name for name in fields if name in SUFFIXES), None)
+        suffix = image_suffix(fields, path)
         yield Sample(
             key=fields["__key__"],
             label=parse_label(fields.get("cls")),
@@ -102,62 +127,92 @@ def read_shard(path: str) -> Iterator[Sample]:
         )
 
 
+def image_suffix(fields: dict, path: str) -> str | None:
+    """Which member of a sample of the tar at `path` is its image; None if there is none. Raises UserError for two."""
+    found = [name for name in fields if name in SUFFIXES]
+    if len(found) > 1:
+        raise UserError(f"{path}: expected one image for {fields['__key__']}, found {' and '.join(found)}")
+    return found[0] if found else None
+
+
 def read_members(path: str) -> Iterator[dict]:
-    """The samples of the tar at `path` as webdataset groups them: `__key__` and a bytes value per suffix."""
-    with files.open_read(path) as stream:
-        ends = _EndsKept(stream)
-        members = (member | {"__url__": path} for member in tar_file_iterator(ends, skip_meta=None))
-        try:
-            yield from group_by_keys(members)
-            if ends.first[257:262] == b"ustar" and any(ends.last):
-                raise EOFError("it ends before its end-of-archive block")
-        except (tarfile.TarError, EOFError, ValueError, OSError) as error:
-            raise _unreadable(path, error) from None
+    """The samples of the tar at `path` as webdataset groups them: `__key__` and a bytes value per suffix.
 
-
-def _unreadable(path: str, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be read as a WebDataset shard: {error.args[0] if error.args else error}")
+    Raises UserError where it cannot be read to its end, is compressed, or has sparse members: few bytes might stand for
+    any number then.
+    """
+    with _opened(path) as stream:
+        yield from group_by_keys(_members(stream, path, "r|", with_data=True))
 
 
 def read_keys(path: str) -> list[str]:
     """The keys of `read_shard(path)`; of a local tar only the headers are read, the rest is skipped."""
     if not files.is_local(path):
         return [member["__key__"] for member in read_members(path)]
+    with _opened(path) as stream:
+        return [member["__key__"] for member in group_by_keys(_members(stream, path, "r:", with_data=False))]
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
     with files.open_read(path) as stream:
         try:
-            return [member["__key__"] for member in group_by_keys(_headers(stream, path))]
-        except (tarfile.TarError, EOFError, ValueError, OSError) as error:
-            raise _unreadable(path, error) from None
+            if stream.read(max(map(len, COMPRESSED))).startswith(COMPRESSED):
+                raise ValueError("expected a plain tar, found a compressed one")
+            stream.seek(0)
+            yield stream
+        except Exception as error:  # tarfile raises anything from ValueError to RecursionError
+            why = error.args[0] if error.args else type(error).__name__
+            raise UserError(f"{path} cannot be read as a WebDataset shard: {why}") from None
 
 
-def _headers(stream: IO[bytes], path: str) -> Iterator[dict]:
-    """The regular members of a tar as `tar_file_iterator` gives them, without their data."""
-    with tarfile.open(fileobj=stream) as tar:
+def _members(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterator[dict]:
+    """The regular members of a tar as webdataset's `tar_file_iterator` gives them, with or without their data."""
+    with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header) as tar:
         for member in tar:
+            if member.size < 0 or member.issparse():
+                raise ValueError(f"{member.name}: expected a plain member, found a sparse one or a negative size")
             is_meta = member.name.startswith(meta_prefix) and member.name.endswith(meta_suffix)
             if member.isreg() and ("/" in member.name or not is_meta):
-                yield {"fname": member.name, "data": None, "__url__": path}
+                if not is_text(member.name):
+                    raise ValueError(f"expected names in UTF-8 without null characters, found {member.name}")
+                data = tar.extractfile(member).read() if with_data else None
+                yield {"fname": member.name, "data": data, "__url__": path}
             tar.members = []  # which it would gather
 
 
-class _EndsKept:
-    """Passes reads on and keeps the first and last block; tarfile alone takes a tar cut inside a header for whole."""
+class _Header(tarfile.TarInfo):
+    """Ends a tar at its end-of-archive block alone: tarfile takes any header for it that is damaged or cut off.
 
-    def __init__(self, stream):
-        self._stream, self.first, self.last = stream, b"", b""
+    Sizes that would send it backwards, or make it read a header into memory that is none, are refused.
+    """
 
-    def read(self, size: int = -1) -> bytes:
-        if data := self._stream.read(size):
-            self.first, self.last = self.first or data[: tarfile.BLOCKSIZE], data[-tarfile.BLOCKSIZE :]
-        return data
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} before the end-of-archive block") from None
+        most = MAX_HEADER if header.type in HEADERS else math.inf
+        if not 0 <= header.size <= most:
+            raise tarfile.ReadError(f"{header.name}: expected a size of 0 to {most} bytes, found {header.size}")
+        return header
+
+
+def is_text(name: str) -> bool:
+    """Whether a table can hold `name`, and a tar give it back: no bytes that are no UTF-8, no null characters."""
+    return "\0" not in name and (name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name))
 
 
 def parse_label(text: bytes | None) -> int | None:
-    """The class index in a `.cls` member; None if there is none or it is not an integer."""
+    """The class index in a `.cls` member; None if there is none or it is not an integer of 32 bits."""
     try:
-        return None if text is None else int(text)
+        label = None if text is None else int(text)
     except ValueError:
         return None
+    return label if label is None or -(1 << 31) <= label < 1 << 31 else None
 
 
 class _HashedStream:

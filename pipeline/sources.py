@@ -4,6 +4,7 @@ A source lists its splits; a split knows its classes and how many samples it has
 (`random_access`) or from first to last. Bytes are never interpreted here.
 """
 
+import contextlib
 import itertools
 import json
 import posixpath
@@ -15,12 +16,22 @@ from functools import cached_property
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import digits, files
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.images import SUFFIXES
-from vit_tickets.pipeline.shards import INDEX, Sample, parse_label, read_members
+from vit_tickets.pipeline.shards import (
+    INDEX,
+    MAX_CLASSES,
+    Dataset,
+    Sample,
+    image_suffix,
+    is_text,
+    parse_label,
+    read_members,
+)
 
 SPLITS = ("train", "val", "validation", "test")
 PARQUET_BATCH = 256
@@ -108,7 +119,11 @@ def _open_files(root: str, names: list[str]) -> Split:
 
 
 class FolderSplit:
-    """`class/image`: the first folder is the class, the key is the relative path without its suffix."""
+    """`class/image`: the first folder is the class, the key is the relative path without its suffix.
+
+    Raises UserError where there are no images, a name is no UTF-8, or a folder is only linked to: its images would be
+    missing without a word.
+    """
 
     kind = "image folder"
     random_access = True
@@ -118,6 +133,11 @@ class FolderSplit:
         everything = files.walk_files(root)
         self.paths = [path for path in everything if _suffix(path) in SUFFIXES and "/" in path]
         self.ignored = len(everything) - len(self.paths)
+        others = set(everything) - set(self.paths) if files.is_local(root) else ()
+        if link := next((path for path in sorted(others) if files.is_dir(files.join(root, path))), None):
+            raise UserError(f"{root}: expected folders, found a link to one, {link}, which is not followed")
+        if odd := next((path for path in self.paths if not is_text(path)), None):
+            raise UserError(f"{root}: expected names in UTF-8, found {odd}")
         if not self.paths:
             raise UserError(f"expected images as class/image, Parquet or WebDataset tars, found none in {root}")
         self.classes = sorted({path.split("/")[0] for path in self.paths})
@@ -169,50 +189,74 @@ class ParquetSplit:
     random_access = False
 
     @cached_property
-    def _schemas(self) -> list[tuple[pa.Schema, int]]:
+    def _tables(self) -> list[tuple[pa.Schema, pa.Array]]:
+        """Schema and labels of each file."""
         found = []
-        for name in self.names:
-            path = files.join(self.root, name) if name else self.root
-            try:
-                with files.open_read(path) as stream, pq.ParquetFile(stream) as file:
-                    schema, rows = file.schema_arrow, file.metadata.num_rows
-            except pa.ArrowException as error:
-                raise UserError(f"{path} cannot be read as Parquet: {error}") from None
-            for column in ("image", "label"):
-                if column not in schema.names:
-                    raise UserError(f"{path}: expected columns image and label, found {', '.join(schema.names)}")
-            if not pa.types.is_integer(schema.field("label").type):
-                raise UserError(f"{path}: expected integers in label, found {schema.field('label').type}")
-            found.append((schema, rows))
+        for path in self._paths:
+            with _opened(path) as file:
+                schema = file.schema_arrow
+                for column in ("image", "label"):
+                    if schema.names.count(column) != 1:
+                        raise UserError(f"{path}: expected columns image and label, found {', '.join(schema.names)}")
+                if not pa.types.is_integer(kind := schema.field("label").type):
+                    raise UserError(f"{path}: expected integers in label, found {kind}")
+                if not _holds_bytes(kind := schema.field("image").type):
+                    raise UserError(f"{path}: expected bytes, or a struct with a field bytes, in image, found {kind}")
+                labels = file.read(["label"], use_threads=False)["label"].combine_chunks()
+                for label in pc.min_max(labels).as_py().values():
+                    if label is not None and not 0 <= label < MAX_CLASSES:
+                        raise UserError(f"{path}: expected class indices in 0..{MAX_CLASSES - 1}, found {label}")
+                found.append((schema, labels))
         return found
+
+    @property
+    def _paths(self) -> list[str]:
+        return [files.join(self.root, name) if name else self.root for name in self.names]
 
     @cached_property
     def classes(self) -> list[str]:
-        names = _class_names(self._schemas[0][0])
-        if names:
+        """Those of the metadata, else the numbers from 0 to the highest label."""
+        if names := _class_names(self._tables[0][0]):
             return names
-        labels = set()
-        for name in self.names:
-            with files.open_read(files.join(self.root, name) if name else self.root) as stream:
-                labels.update(pq.read_table(stream, columns=["label"], use_threads=False)["label"].unique().to_pylist())
-        return [str(label) for label in range(max(labels - {None}, default=-1) + 1)]
+        highest = max((pc.max(labels).as_py() or 0 for _, labels in self._tables if len(labels)), default=-1)
+        return [str(label) for label in range(highest + 1)]
 
     def __len__(self) -> int:
-        return sum(rows for _, rows in self._schemas)
+        return sum(len(labels) for _, labels in self._tables)
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
         row = 0
-        for name in self.names:
-            with files.open_read(files.join(self.root, name) if name else self.root) as stream:
-                for batch in pq.ParquetFile(stream).iter_batches(
-                    PARQUET_BATCH, columns=["image", "label"], use_threads=False
-                ):
-                    for image, label in zip(batch["image"], batch["label"], strict=True):
-                        if not label.is_valid:
-                            raise UserError(f"{self.root}: expected a label in every row, found none in row {row}")
-                        data = image["bytes"].as_py() if pa.types.is_struct(image.type) else image.as_py()
-                        yield Sample(f"{row:08d}", label.as_py(), data or b"", sniff_suffix(data or b""))
+        for path, (_, labels) in zip(self._paths, self._tables, strict=True):
+            first = row
+            with _opened(path) as file:
+                for batch in file.iter_batches(PARQUET_BATCH, columns=["image"], use_threads=False):
+                    images = batch["image"]
+                    images = pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+                    for image in images:
+                        if row - first == len(labels) or not labels[row - first].is_valid:
+                            raise UserError(f"{path}: expected a label in every row, found none in row {row}")
+                        data = image.as_py() or b""
+                        yield Sample(f"{row:08d}", labels[row - first].as_py(), data, sniff_suffix(data))
                         row += 1
+            if row - first != len(labels):
+                raise UserError(f"{path}: expected {len(labels)} images, as it has labels, found {row - first}")
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[pq.ParquetFile]:
+    """The Parquet file at `path`; raises UserError for whatever cannot be read of it."""
+    with files.open_read(path) as stream:
+        try:
+            with pq.ParquetFile(stream) as file:
+                yield file
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
 def _class_names(schema: pa.Schema) -> list[str] | None:
@@ -252,17 +296,20 @@ class TarSplit:
 
     @cached_property
     def shard_counts(self) -> dict[str, int]:
-        """Samples of each tar; reads them all once and checks that every label is an integer >= 0."""
+        """Samples of each tar; reads them all once and checks keys, labels, and that no key has two images."""
         counts, keys, self._top_label = {}, set(), -1
         for name in self.names:
             path, counts[name] = files.join(self.root, name) if name else self.root, 0
             for count, fields in enumerate(read_members(path), 1):
                 key, label = fields["__key__"], parse_label(fields.get("cls"))
-                if label is None or label < 0:
+                if label is None or not 0 <= label < MAX_CLASSES:
                     found = fields.get("cls", b"no such member")[:40].decode(errors="replace")
-                    raise UserError(f"{path}: expected a class index >= 0 in {key}.cls, found {found}")
+                    raise UserError(
+                        f"{path}: expected a class index in 0..{MAX_CLASSES - 1} in {key}.cls, found {found}"
+                    )
                 if key in keys:
                     raise UserError(f"{path}: expected unique keys, found {key} a second time")
+                image_suffix(fields, path)
                 keys.add(key)
                 self._top_label = max(self._top_label, label)
                 counts[name] = count
@@ -274,7 +321,7 @@ class TarSplit:
     def classes(self) -> list[str]:
         for folder in (self.root, posixpath.dirname(self.root.rstrip("/"))):
             if files.exists(files.join(folder, INDEX)):
-                return list(files.read_json(files.join(folder, INDEX))["classes"])
+                return Dataset.open(folder).classes
         self.shard_counts  # noqa: B018 (reads the labels)
         return [str(label) for label in range(self._top_label + 1)]
 
@@ -283,7 +330,8 @@ class TarSplit:
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
         for name in self.names:
-            for fields in read_members(files.join(self.root, name) if name else self.root):
-                suffix = next((known for known in fields if known in SUFFIXES), None)
+            path = files.join(self.root, name) if name else self.root
+            for fields in read_members(path):
+                suffix = image_suffix(fields, path)
                 data = b"" if suffix is None else fields[suffix]
                 yield Sample(fields["__key__"], parse_label(fields["cls"]), data, suffix or "jpg")

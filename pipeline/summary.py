@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.columns import list_matrix
 from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest, list_matrix, read_table
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.methods import CROSS_FIT, STAGED, scored_by
 from vit_tickets.pipeline.patches import grid_side, random_subset
 from vit_tickets.pipeline.views import View
@@ -81,8 +82,6 @@ class SplitSummary:
 
     def _patches(self, table: pa.Table, name: str, path: str) -> np.ndarray:
         rows_Rk, valid_R = list_matrix(table[name], self.kept, path)
-        if rows_Rk.size and rows_Rk.max() >= self.num_patches:
-            raise UserError(f"{path}: {name}: expected patches in 0..{self.num_patches - 1}, found {rows_Rk.max()}")
         return rows_Rk[valid_R]
 
     @property
@@ -151,7 +150,7 @@ def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
     for name in files.list_names(files.join(manifest.root, split)):
         if name.endswith(".parquet") and not name.startswith("."):
             path = files.join(manifest.root, split, name)
-            summary.add(read_table(path)[0], path)
+            summary.add(manifest.read_file(split, path), path)
     return summary
 
 

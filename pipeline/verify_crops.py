@@ -6,8 +6,8 @@ Legend: R rows of a file, V crops of an image, N patches of a crop, k of them ke
 import numpy as np
 import pyarrow as pa
 
+from vit_tickets.pipeline.columns import unpack_masks
 from vit_tickets.pipeline.crops import stored_crops
-from vit_tickets.pipeline.manifests import unpack_masks
 from vit_tickets.pipeline.verify_findings import Rows
 from vit_tickets.pipeline.views import View
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vit_tickets.pipeline.manifests import list_matrix
+from vit_tickets.pipeline.columns import list_matrix
 
 
 class Tally:

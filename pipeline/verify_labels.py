@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline import labels
-from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.labels import LabelMaps
 from vit_tickets.pipeline.manifests import PER_SHARD, difference
+from vit_tickets.pipeline.records import label_fault
 from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.verify_files import check_splits, is_count, schema_fault, sums_fault
+from vit_tickets.pipeline.verify_files import check_splits, schema_fault
 from vit_tickets.pipeline.verify_findings import Rows, Tally, check_keys, check_nulls
 
 REQUIRED = ("format_version", "dataset", "map_size", "places", "num_classes", "image_size", "preprocessing")
@@ -26,28 +26,13 @@ def verify_labels(root: str, dataset: str | None = None, progress: bool = False)
 
     Raises UserError where there is no labels.json that can be read, or no dataset at `dataset`.
     """
-    maps = LabelMaps.open(root)
-    if fault := _record_fault(maps):
+    maps = LabelMaps.unchecked(root)
+    if fault := label_fault(maps.record):
         yield f"{labels.INDEX}: {fault}"
         return
     if dataset is not None and (expected := len(Dataset.open(dataset).classes)) != maps.num_classes:
         yield f"{labels.INDEX}: num_classes: expected {expected} as in {dataset}, found {maps.num_classes}"
     yield from check_splits(_Labels(maps), maps.record["splits"], dataset, progress)
-
-
-def _record_fault(maps: LabelMaps) -> str | None:
-    for name, most in (("map_size", 1 << 12), ("num_classes", labels.MAX_CLASSES)):
-        if not is_count(value := maps.record[name]) or not 0 < value <= most:
-            return f"{name}: expected a count in 1..{most}, found {value!r}"
-    if maps.places != (expected := min(labels.PLACES, maps.num_classes)):
-        return f"places: expected {expected} of {maps.num_classes} classes, found {maps.places!r}"
-    try:
-        size = maps.view.image_size
-    except (UserError, TypeError, AttributeError) as error:
-        return f"preprocessing: expected a view of the whole image: {error}"
-    if (found := maps.record.get("image_size")) != size:
-        return f"image_size: expected {size} as in preprocessing, found {found!r}"
-    return sums_fault(maps.record["splits"])
 
 
 @dataclass(frozen=True)

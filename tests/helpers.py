@@ -15,9 +15,10 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.crops import stored_crops
 from vit_tickets.pipeline.images import UndecodableImage, crop_resize, decode, to_array
 from vit_tickets.pipeline.labels import INDEX as LABELS_INDEX
-from vit_tickets.pipeline.labels import PLACES, LabelRow, write_label_rows
+from vit_tickets.pipeline.labels import LabelRow, write_label_rows
 from vit_tickets.pipeline.manifests import FORMAT_VERSION, INDEX, Row, write_rows
 from vit_tickets.pipeline.patches import Budget, pack_mask, random_subset, rank_dtype, ticket_of
+from vit_tickets.pipeline.records import PLACES
 from vit_tickets.pipeline.shards import Dataset, Sample, read_shard, write_shard
 from vit_tickets.pipeline.views import View
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.digits import NAME as DIGITS
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.labels import MAX_CLASSES, PLACES
 from vit_tickets.pipeline.names import default_selector
 from vit_tickets.pipeline.pretrained import open_pretrained
+from vit_tickets.pipeline.records import MAX_LABEL_CLASSES, PLACES
 from vit_tickets.pipeline.views import View
 from vit_tickets.ticketgen.cells import cell_logits, check_cells, set_image_size
 from vit_tickets.ticketgen.networks import Network, NetworkSpec, plain_values
@@ -58,8 +58,8 @@ def open_annotator(
     network = opened.network
     if num_classes is not None and network.num_classes != num_classes:
         raise UserError(f"expected an annotator of {num_classes} classes like the dataset, found {network.num_classes}")
-    if network.num_classes > MAX_CLASSES:
-        raise UserError(f"expected at most {MAX_CLASSES} classes, found {network.num_classes}")
+    if network.num_classes > MAX_LABEL_CLASSES:
+        raise UserError(f"expected at most {MAX_LABEL_CLASSES} classes, found {network.num_classes}")
     fields = plain_values(opened)
     tested = None if opened.run else network.pretrained_cfg.get("test_input_size")
     size = image_size or (tested[-1] if tested else opened.view_record["image_size"])

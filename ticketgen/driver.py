@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError, WorkFailed
-from vit_tickets.pipeline.manifests import PER_SHARD, difference, read_metadata, read_table
+from vit_tickets.pipeline.manifests import PER_SHARD, difference, read_index, read_metadata, read_table
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.stopping import stoppable
 from vit_tickets.ticketgen.work import Progress, Settings
@@ -110,9 +110,13 @@ class Folder:
         if not files.exists(self.index_path):
             return
         compared = {*self.shared, *self.optional}
-        found = {name: value for name, value in files.read_json(self.index_path).items() if name in compared}
+        found = {name: value for name, value in self._index().items() if name in compared}
         if different := difference(self.shared, found):
             raise UserError(f"{self.root} holds another {self.holds}: {different}; pass --overwrite or another --out")
+
+    def _index(self) -> dict[str, Any]:
+        """What the index holds; raises UserError where it is none."""
+        return read_index(self.index_path, ("splits",), f"a finished {self.holds}")
 
     def remove_leftovers(self) -> None:
         """Delete what killed writers left."""
@@ -129,7 +133,7 @@ class Folder:
 
     def complete(self, dataset: Dataset, engine_record: dict[str, Any] | None, seconds: float) -> None:
         """Write the index, splits of earlier calls included; `engine_record` is None where nothing was to do."""
-        existing = files.read_json(self.index_path) if files.exists(self.index_path) else {}
+        existing = self._index() if files.exists(self.index_path) else {}
         splits = dict(existing.get("splits", {}))
         if engine_record is None and self.entries.keys() <= splits.keys():
             return

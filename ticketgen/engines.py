@@ -60,12 +60,12 @@ class Processor:
             except torch.OutOfMemoryError as error:
                 progress(-counted["images"], -counted["errors"])
                 if self.settings.batch_size == 1:
-                    return Finished(task, f"a batch of 1 image is too large for the GPU: {one_line(error)}")
+                    return Finished(task, f"a batch of 1 image is too large for the GPU: {reason(error)}")
                 self.settings = replace(self.settings, batch_size=self.settings.batch_size // 2)
             except (UserError, WorkFailed) as error:
                 return Finished(task, str(error))
             except Exception as error:  # whatever befalls one shard, it is named and the others are done
-                return Finished(task, f"{type(error).__name__}: {one_line(error)}")
+                return Finished(task, f"{type(error).__name__}: {reason(error)}")
             else:
                 return Finished(task, batch_size=self.settings.batch_size)
             if torch.cuda.is_available():  # outside of the handler, whose error keeps the tensors alive
@@ -94,7 +94,7 @@ def local_engine(
     yield LocalEngine(spec, settings, resolve_device(device), precision, workers)
 
 
-def one_line(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The error's message, cut to 300 characters."""
     return " ".join(str(error).split())[:300]
 

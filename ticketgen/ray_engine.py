@@ -12,7 +12,7 @@ from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.cluster import ray_session
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.ticketgen.driver import Finished, Task
-from vit_tickets.ticketgen.engines import Processor, Spec, one_line
+from vit_tickets.ticketgen.engines import Processor, Spec, reason
 from vit_tickets.ticketgen.placement import Machine, place
 from vit_tickets.ticketgen.work import Settings
 
@@ -94,9 +94,9 @@ class RayEngine:
             self._move(bar)
             for reference in done:
                 if reference in self._starting:
-                    reason = self._welcome(reference)
-                    if reason and self._failed_starts >= ATTEMPTS and not self._running and not self._idle:
-                        yield from (Finished(task, f"no worker starts: {reason}") for task in waiting)
+                    why = self._welcome(reference)
+                    if why and self._failed_starts >= ATTEMPTS and not self._running and not self._idle:
+                        yield from (Finished(task, f"no worker starts: {why}") for task in waiting)
                         return
                     continue
                 finished, lost = self._collect(reference, bar)
@@ -127,7 +127,7 @@ class RayEngine:
             self.ray.get(reference)
         except self._lost as failure:
             self._failed_starts += 1
-            return one_line(failure)
+            return reason(failure)
         self._failed_starts = 0
         self._idle.append(worker)
         return None
@@ -144,7 +144,7 @@ class RayEngine:
             finished = self.ray.get(reference)
         except self._lost as failure:
             bar.count(*(settled - shown for settled, shown in zip(worker.settled, worker.shown, strict=True)))
-            return Finished(task, f"its worker was lost {ATTEMPTS} times: {one_line(failure)}"), True
+            return Finished(task, f"its worker was lost {ATTEMPTS} times: {reason(failure)}"), True
         self._show(worker, bar, settle=True)
         self._idle.append(worker)
         return finished, False

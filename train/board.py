@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TextIO
 
-from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.run_config import read_config
 from vit_tickets.pipeline.runlog import read_log
-from vit_tickets.train.folder import CONFIG
 from vit_tickets.train.scheduler import DONE, FAILED, LEFT_OUT, RUNNING, WAITING, Scheduler
 from vit_tickets.train.steps import Step
 
@@ -31,8 +30,8 @@ def progress_of(run: str | None) -> Progress | None:
     if run is None:
         return None
     try:
-        log, config = read_log(run), files.join(run, CONFIG)
-        epochs = files.read_json(config)["epochs"] if log else 0
+        log = read_log(run)
+        epochs = read_config(run, ("epochs",))["epochs"] if log else 0
     except (UserError, OSError):
         return None
     if not log:

@@ -7,11 +7,12 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from vit_tickets.pipeline.bars import Bar
+from vit_tickets.pipeline.columns import list_matrix
 from vit_tickets.pipeline.crop_rows import CropRows, read_crop_rows
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.folds import Fold, hash_word
 from vit_tickets.pipeline.labels import LabelMaps, label_arrays
-from vit_tickets.pipeline.manifests import Manifest, list_matrix
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.shards import Dataset, Sample, Shard, read_keys, read_shard
 from vit_tickets.pipeline.views import View
 from vit_tickets.train.distributed import is_main_process

@@ -15,6 +15,7 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.locks import alone_in
 from vit_tickets.pipeline.manifests import difference
+from vit_tickets.pipeline.run_config import read_config
 from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train.distributed import World
 from vit_tickets.train.models import OCCLUSIONS
@@ -48,7 +49,7 @@ def claim(root: str, config: dict[str, Any], resume: bool, overwrite: bool) -> s
     path = files.join(root, CONFIG)
     if overwrite or not files.exists(path):
         return "start"
-    found = files.read_json(path)
+    found = read_config(root, ("recipe",))
     if different := difference(_identity(config), _identity(found)):
         raise UserError(f"{root} holds another run: {different}; repeat its settings, or pass another --out")
     if files.exists(files.join(root, FINAL)):

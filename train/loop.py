@@ -320,15 +320,17 @@ class Trainer:
 
     def restore(self) -> None:
         """Go to where `last.pt` is, whatever number of ranks and workers wrote it."""
-        state = checkpoint.load(self.run.place(LAST))
-        self.model.network.load_state_dict(state["model"])
-        if self.ema is not None:
-            self.ema.module.network.load_state_dict(state["ema"])
-        load_state(self.optimizer, state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.position = checkpoint.unpack_position(state["position"])
-        self.saved_at, self.sums = self.position, Sums(**state["sums"])
-        self.val_top1, self.best = state["val_top1"], state["best"]
+        path = self.run.place(LAST)
+        state = checkpoint.load(path)
+        with checkpoint.restoring(path):
+            self.model.network.load_state_dict(state["model"])
+            if self.ema is not None:
+                self.ema.module.network.load_state_dict(state["ema"])
+            load_state(self.optimizer, state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.position = checkpoint.unpack_position(state["position"])
+            self.saved_at, self.sums = self.position, Sums(**state["sums"])
+            self.val_top1, self.best = state["val_top1"], state["best"]
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

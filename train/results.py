@@ -12,18 +12,25 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.columns import check_types
+from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.manifests import METADATA_KEY
 from vit_tickets.pipeline.methods import STAGED, method_name
 from vit_tickets.pipeline.names import short_name
 from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.records import fields_fault
+from vit_tickets.pipeline.run_config import read_config
 from vit_tickets.pipeline.runlog import read_log, training_seconds
 
 FORMAT_VERSION = 1
 PATHS = ("dense", "lt", "rc", "small", "selector", "weights")
 ON = ("dense", "lt", "rc")
 WITHOUT_BUDGET = ("dense", "weights")  # the same run for every budget
-COLUMNS = ("key", "label", "prediction")
+ABOUT = {
+    "dataset": str, "split": str, "on": str, "view": str, "model": str, "weights_sha256": str, "preprocessing": dict,
+    "tickets": dict, "errors": int, "samples": int,
+}  # fmt: skip
+COLUMNS = pa.schema([("key", pa.string()), ("label", pa.int32()), ("prediction", pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def read_run(folder: str) -> RunResult:
     path = files.join(folder, "config.json")
     if not files.exists(path):
         raise UserError(f"expected a run or a folder that `evaluate --out` wrote, found no config.json in {folder}")
-    config = files.read_json(path)
+    config = read_config(folder, ("dataset", "model", "path"))
     _check_config(path, config)
     predictions = {}
     for on in ON:
@@ -161,19 +168,30 @@ def read_predictions(path: str) -> Predictions:
         try:
             file = pq.ParquetFile(stream)
             raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-            missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
-            table = None if missing else file.read(columns=list(COLUMNS)).sort_by("key").combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+            missing = [name for name in COLUMNS.names if name not in file.schema_arrow.names]
+            table = None if missing else file.read(columns=COLUMNS.names, use_threads=False)
+            if table is not None:
+                table.validate(full=True)
+                check_types(table, COLUMNS, path)
+                table = table.sort_by("key").combine_chunks()
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
     if table is None or raw is None:
         found = f"no column {missing[0]}" if missing else "no provenance in its schema"
         raise UserError(f"{path}: expected predictions that `evaluate` wrote, found {found}")
-    metadata = json.loads(raw)
+    try:
+        metadata = json.loads(raw)
+    except (ValueError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise UserError(f"{path}: expected predictions that `evaluate` wrote, found other provenance in its schema")
+    if fault := fields_fault(metadata, ABOUT):
+        raise UserError(f"{path}: {fault}")
     if metadata.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {metadata.get('format_version')!r}")
     if table.num_rows == 0:
         raise UserError(f"{path}: expected predictions for at least one image, found none")
-    if nulls := [name for name in COLUMNS if table[name].null_count]:
+    if nulls := [name for name in COLUMNS.names if table[name].null_count]:
         raise UserError(f"{path}: expected a {nulls[0]} in every row, found {table[nulls[0]].null_count} without")
     keys = table["key"].chunk(0)
     if len(keys) > 1 and (repeated := np.flatnonzero(np.asarray(pc.equal(keys[1:], keys[:-1])))).size:
@@ -182,27 +200,11 @@ def read_predictions(path: str) -> Predictions:
     return Predictions(path, metadata, keys, labels, table["prediction"].to_numpy() == labels)
 
 
-def _check_config(path: str, config: Any) -> None:
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: expected the settings of a run, found a {type(config).__name__}")
+def _check_config(path: str, config: dict[str, Any]) -> None:
     if config.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {config.get('format_version')!r}")
-    for name, kinds in (("dataset", str), ("model", str), ("path", str)):
-        if not isinstance(config.get(name), kinds):
-            raise UserError(f"{path}: {name}: expected a text, found {config.get(name)!r}")
     if config["path"] not in PATHS:
         raise UserError(f"{path}: path: expected one of {', '.join(PATHS)}, found {config['path']!r}")
-    if not isinstance(config.get("run"), str | None):
-        raise UserError(f"{path}: run: expected a folder, found {config['run']!r}")
-    for name in ("seed", "epochs", "kept", "num_patches"):
-        if not isinstance(config.get(name), int | None):
-            raise UserError(f"{path}: {name}: expected a whole number, found {config[name]!r}")
-    for name in ("recipe", "tickets"):
-        if not isinstance(config.get(name), dict | None):
-            raise UserError(f"{path}: {name}: expected an object, found {config[name]!r}")
-    for name, value in (("rc", config.get("rc")), ("tickets.method", (config.get("tickets") or {}).get("method"))):
-        if not isinstance(value, str | None):
-            raise UserError(f"{path}: {name}: expected a text, found {value!r}")
 
 
 def _check_same_weights(predictions: list[Predictions]) -> None:

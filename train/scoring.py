@@ -8,6 +8,7 @@ from vit_tickets.pipeline.digits import open_or_build
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.run_config import read_config
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import View
 from vit_tickets.train import folder
@@ -17,6 +18,11 @@ from vit_tickets.train.evaluate import check_on, eval_config, evaluate_to
 from vit_tickets.train.models import Model, build_model
 from vit_tickets.train.recipe import Recipe
 from vit_tickets.train.recipes import recipe_for
+
+NEEDED = (
+    "root", "model", "path", "recipe", "eval_view", "image_size", "patch_size", "num_classes", "seed",
+    "can_drop_patches", "precision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,17 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     path = files.join(root, folder.CONFIG)
     if not files.exists(path):
         raise UserError(f"expected the folder of a run, found no {folder.CONFIG} in {root}")
-    config = folder.LATER | files.read_json(path)
+    config = folder.LATER | read_config(root, NEEDED)
     weights = files.join(root, folder.FINAL)
     if not files.exists(weights):
         raise UserError(f"{root} is not finished; go on with `vit-tickets train ... --resume`")
     dataset = open_or_build(config["root"])
-    manifest = _manifest(tickets or config["tickets_dir"], dataset, split)
+    manifest = _manifest(tickets or config.get("tickets_dir"), dataset, split)
     grid, kept = _grid_and_kept(config, manifest)
-    recipe = Recipe(**config["recipe"])
+    try:
+        recipe = Recipe(**config["recipe"])
+    except TypeError as error:
+        raise UserError(f"{path}: recipe: {error}") from None
     view = View.from_record(config["eval_view"]["view"], config["eval_view"]["preprocessing"])
     run = runs.Run(root, dataset, manifest, recipe, config | {"init": None}, grid, kept, view)
     model = run.build_model()
@@ -91,7 +100,7 @@ def _grid_and_kept(config: dict[str, Any], manifest: Manifest | None) -> tuple[i
     if manifest is None:
         return grid, grid * grid
     own = config["path"] in ("lt", "rc")
-    budget = Budget(config["sparsity"], config["keep_rate"]) if own else manifest.budget
+    budget = Budget(config.get("sparsity"), config.get("keep_rate")) if own else manifest.budget
     return grid, runs.kept_patches(budget, grid * grid, manifest)
 
 

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.columns import list_matrix, one_array
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest, list_matrix, one_array, read_table
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import random_subset, scaled_count, ticket_of
 from vit_tickets.pipeline.sources import FolderSplit
 from vit_tickets.pipeline.views import View
@@ -67,7 +68,7 @@ class Tickets:
         paths = [files.join(folder, name) for name in sorted(files.list_names(folder)) if name.endswith(".parquet")]
         tables, ranks = [], []
         for path in paths:
-            table, _ = read_table(path, [*names, "rank"])
+            table = manifest.read_file(split, path, [*names, "rank"])
             ranks.append(list_matrix(table["rank"], manifest.num_patches_of(split), path)[0])
             tables.append(table.select(names).replace_schema_metadata(None))
         found, expected = sum(map(len, ranks)), manifest.split_record(split)["samples"]

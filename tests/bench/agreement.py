@@ -16,9 +16,10 @@ from torch import Tensor
 
 from vit_tickets.pipeline import images, vit
 from vit_tickets.pipeline.bars import Bar
+from vit_tickets.pipeline.columns import list_matrix
 from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.crops import Crop, keyed_rng
-from vit_tickets.pipeline.manifests import Manifest, list_matrix
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import Budget, grid_side, random_rank
 from vit_tickets.pipeline.shards import Dataset, read_shard
 from vit_tickets.pipeline.views import box_affine, view_to_view

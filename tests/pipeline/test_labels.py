@@ -20,7 +20,7 @@ SHARD = Shard("train/000000.tar", 3, 0, "ab")
 
 
 def maps_at(root: Path) -> LabelMaps:
-    return LabelMaps(str(root), {"map_size": 2, "places": 3, "splits": {"train": {}}})
+    return LabelMaps(str(root), {"map_size": 2, "places": 3, "num_classes": 7, "splits": {"train": {}}})
 
 
 @pytest.fixture

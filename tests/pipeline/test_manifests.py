@@ -7,16 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vit_tickets.pipeline.columns import list_matrix, unpack_masks
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import (
     Manifest,
     Row,
     difference,
-    list_matrix,
     read_metadata,
     read_table,
     schema,
-    unpack_masks,
     write_rows,
 )
 from vit_tickets.pipeline.patches import pack_mask

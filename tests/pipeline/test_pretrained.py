@@ -76,7 +76,9 @@ def test_a_run_is_built_with_the_sizes_that_its_network_knows_of(model, sizes, t
     save_file(network.state_dict(), tmp_path / "final.safetensors")
     shown = {"image_size": 32, "interpolation": "bicubic", "mean": [0, 0, 0], "std": [1, 1, 1], "resize": 36}
     config = {"model": model, "num_classes": 3, "image_size": 32, "patch_size": 4}
-    (tmp_path / "config.json").write_text(json.dumps(config | {"eval_view": {"preprocessing": shown}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(config | {"eval_view": {"view": "center", "preprocessing": shown}})
+    )
     opened = pretrained.open_pretrained(str(tmp_path))
     assert opened.run == str(tmp_path)
     (tmp_path / "final.safetensors").rename(tmp_path / "best.safetensors")

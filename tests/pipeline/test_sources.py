@@ -152,7 +152,7 @@ def test_tars(tmp_path):
 
 def test_tar_errors(tmp_path):
     write_tars(tmp_path / "negative", {"a": [-1]})
-    with pytest.raises(UserError, match=r"expected a class index >= 0 in a-0\.cls, found -1"):
+    with pytest.raises(UserError, match=r"expected a class index in 0\.\.1048575 in a-0\.cls, found -1"):
         len(open_source(str(tmp_path / "negative"))[None])
     write_tars(tmp_path / "twice", {"a": [0]})
     write_shard(str(tmp_path / "twice"), "b.tar", [Sample("a-0", 0, b"")])

@@ -125,7 +125,7 @@ def test_a_wrong_count(dataset):
         (Sample("cat/new", 2, png(0), "png"), "cat/new.cls: expected a class index in 0..1, found 2"),
         (Sample("cat/new", -1, png(0), "png"), "expected a class index in 0..1, found -1"),
         (Sample("cat/new", "cat", png(0), "png"), "expected a class index in 0..1, found cat"),
-        (Sample("cat/new", 0, b"about", "txt"), "cat/new: expected an image member, found cls, txt"),
+        (Sample("cat/new", 0, b"about", "txt"), "cat/new: expected one image member, found cls, txt"),
         (None, "expected a key once in the split, found it a second time"),
     ],
 )

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.columns import unpack_masks
 from vit_tickets.pipeline.gallery import GAP, write_gallery
-from vit_tickets.pipeline.manifests import Manifest, unpack_masks
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.summary import describe_manifest, describe_split, summarise_split
 

@@ -1,0 +1,91 @@
+"""Damaged run folders, selectors, datasets, weights and checkpoints: one line each, and no pickled code is run."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.hostile.folders import DATASETS, RUNS, SELECTORS
+from tests.hostile.test_tables import by_kind, of_command, refusal
+from tests.hostile.weights import CHECKPOINTS, MARKER, WEIGHTS
+from tests.runs import write_run
+from vit_tickets.pipeline.pretrained import load_strictly, open_pretrained, read_weights
+from vit_tickets.pipeline.registry import create_model
+from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.train import checkpoint
+from vit_tickets.train.distributed import World
+from vit_tickets.train.loop import Options, Trainer
+from vit_tickets.train.recipe import Recipe
+from vit_tickets.train.results import read_run
+from vit_tickets.train.run import resolve
+
+SIZES = {"img_size": 24, "patch_size": 4, "num_classes": 2}
+
+
+def check(case, why: str | None) -> None:
+    assert (why is None) == (case.error is None), why
+    assert (case.error or "") in (why or "")
+    assert not Path(MARKER).exists(), "pickled code was run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> str:
+    return write_run(tmp_path_factory.mktemp("runs"), "lt")
+
+
+@by_kind(RUNS)
+def test_runs(case, run, tmp_path):
+    root = Path(shutil.copytree(run, tmp_path / "run"))
+    case.spoil(root)
+    check(case, refusal(lambda: read_run(str(root))))
+
+
+@by_kind(SELECTORS)
+def test_selectors(case, selector_run, tmp_path):
+    root = Path(shutil.copytree(selector_run, tmp_path / "run"))
+    case.spoil(root)
+    check(case, refusal(lambda: open_pretrained(str(root))))
+
+
+@by_kind(DATASETS)
+def test_datasets(case, packed, tmp_path):
+    root = Path(shutil.copytree(packed, tmp_path / "small"))
+    case.spoil(root)
+    check(case, refusal(lambda: Dataset.open(str(root))))
+    status, told = of_command("verify", root)
+    assert bool(status) == (case.error is not None), told
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    return create_model("deit_micro", **SIZES)
+
+
+@by_kind(WEIGHTS)
+def test_weights(case, network, selector_run, tmp_path):
+    path = tmp_path / f"w.{case.suffix}"
+    path.write_bytes(case.make(load_file(f"{selector_run}/final.safetensors")))
+    check(case, refusal(lambda: load_strictly(network, read_weights(str(path)), str(path))))
+
+
+@pytest.fixture(scope="module")
+def trainer(packed, tmp_path_factory) -> Trainer:
+    """A run of one step, saved before it began."""
+    recipe = Recipe(epochs=1, batch_size=8, lr=1e-3, image_size=24, patch_size=4)
+    run = resolve(Dataset.open(packed), "deit_micro", "dense", recipe, out=str(tmp_path_factory.mktemp("run")))
+    trainer = Trainer(run, World(0, 1, "cpu"), Options(0, progress=False))
+    trainer.save()
+    return trainer
+
+
+@by_kind(CHECKPOINTS)
+def test_checkpoints(case, trainer):
+    path = Path(trainer.run.root) / "last.pt"
+    whole = path.read_bytes()
+    path.write_bytes(case.make(checkpoint.load(str(path))))
+    try:
+        check(case, refusal(trainer.restore))
+    finally:
+        path.write_bytes(whole)
