@@ -1,6 +1,11 @@
-"""The one exception for what the user got wrong."""
+"""The exceptions that end a command with one line: what the user got wrong, and what failed on the way.
+
+No line shows the secrets of a URL (`redaction.redacted`).
+"""
 
 import click
+
+from vit_tickets.pipeline.redaction import redacted
 
 
 class UserError(click.ClickException):
@@ -12,6 +17,9 @@ class UserError(click.ClickException):
 
     exit_code = 2
 
+    def __init__(self, message: str):
+        super().__init__(redacted(message))
+
     def __str__(self) -> str:
         return self.message
 
@@ -19,10 +27,19 @@ class UserError(click.ClickException):
         return type(self), (self.message,)
 
 
+class StorageError(UserError):
+    """Object storage did not do its part, after all retries. Exit status 1: the same command may succeed later."""
+
+    exit_code = 1
+
+
 class WorkFailed(click.ClickException):
     """The request was sound, but part of the work failed; what succeeded is on disk. Exit status 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str):
+        super().__init__(redacted(message))
 
     def __str__(self) -> str:
         return self.message
