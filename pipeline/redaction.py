@@ -4,11 +4,14 @@ import re
 from typing import Any
 
 HIDDEN = "***"
-# `user:password@` after `://`. A secret key may hold slashes; a port is none, and `github://org:repo@ref` has no secret.
-_PASSWORD = re.compile(r"(?<!github)://([^\s/@:'\"]*:(?!\d{1,5}(?:[/\s'\"]|$))[^\s'\"]*)@")
+# `user:password@` after `://`; a secret key may hold slashes. A port is no secret, nor has `github://org:repo@ref` one.
+_PASSWORD = re.compile(
+    r"(?:(?<=s3)|(?<=s3a))://[^\s/@:'\"]*:[^\s'\"]*@"
+    r"|(?<!github)://[^\s/@:'\"]*:(?!\d{1,5}(?:[/\s'\"]|$))[^\s'\"]*@"
+)
 _SIGNATURE = re.compile(
     r"([?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|signature|sig|"
-    r"policy|key-pair-id|(?:\w+[-_])?(?:token|key|password|secret))=)[^\s&;#'\"]+",
+    r"policy|key-pair-id|(?:\w+[-_])?(?:token|key|password|secret))=)[^\s&;#'\"]*[^\s&;#'\":,.]",
     re.IGNORECASE,
 )
 

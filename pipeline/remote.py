@@ -28,7 +28,7 @@ def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise UserError(f"expected a URL, found one that was stored without its secrets: {path}")
     protocol = path.partition("://")[0]
     try:
-        fs, inner = fsspec.core.url_to_fs(path, **(_s3_options() if protocol in ("s3", "s3a") else {}))
+        fs, inner = fsspec.core.url_to_fs(path, **(s3_options() if protocol in ("s3", "s3a") else {}))
     except ImportError as error:
         need = "s3fs: pip install 'vit-tickets[s3]'" if protocol in ("s3", "s3a") else str(error)
         raise UserError(f"cannot open {path!r}, which needs {need}") from None
@@ -39,7 +39,7 @@ def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     return fs, inner
 
 
-def _s3_options() -> dict[str, Any]:
+def s3_options() -> dict[str, Any]:
     """No listing is remembered, since other processes write too; retries are botocore's, unless the user's environment
     (AWS_MAX_ATTEMPTS, AWS_RETRY_MODE) or fsspec's configuration has others."""
     retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}

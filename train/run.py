@@ -35,8 +35,9 @@ LABEL_FIELDS = ("annotator", "weights_sha256", "map_size", "places", "image_size
 
 @dataclass(frozen=True)
 class Run:
-    """A resolved run. `config` is what config.json holds; grid and kept are of the training view's own grid. init: where
-    the first weights are, as it was given; `config` has it without secrets.
+    """A resolved run. `config` is what config.json holds; grid and kept are of the training view's own grid.
+
+    init: where the first weights are, as it was given; `config` has it without secrets.
     """
 
     root: str

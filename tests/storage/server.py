@@ -1,7 +1,7 @@
 """An S3 server on loopback (moto) that fails on demand: `python -m tests.storage.server` prints its port.
 
-`GET /faults?share=0.05&seed=1` makes it answer that share of requests with an error, drawn from the seed, and returns how
-many of each kind there were since it was last asked; `hold=1` lets no body of a PUT through until `hold=0`.
+`GET /faults?share=0.05&seed=1` makes it answer that share of requests with an error, drawn from the seed, and returns
+how many of each kind there were since it was last asked; `hold=1` lets no body of a PUT through until `hold=0`.
 """
 
 import json
@@ -38,7 +38,9 @@ class Faults:
         if kind in ("500", "503"):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             body = ERROR.format("InternalError" if kind == "500" else "SlowDown").encode()
-            start_response(f"{kind} injected", [("Content-Length", str(len(body))), ("Content-Type", "application/xml")])
+            start_response(
+                f"{kind} injected", [("Content-Length", str(len(body))), ("Content-Type", "application/xml")]
+            )
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
         if kind == "reset":
             reset(environ)
