@@ -12,7 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 from vit_tickets.pipeline.errors import StorageError, UserError
 from vit_tickets.pipeline.redaction import HIDDEN, has_password
 
-ATTEMPTS = 8  # per request to S3; about 15 s of waiting in between
+S3 = ("s3", "s3a")  # as URLs begin
+ATTEMPTS = 6  # per request to S3, ever longer apart; s3fs begins anew, 5 times, where it is told to slow down
 BUFFER_BYTES = 1 << 18
 
 # A forked loader worker forgets the file systems of its parent; were they collected there, each would wait a second for
@@ -26,11 +27,11 @@ def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise UserError(f"expected credentials in the environment, such as AWS_ACCESS_KEY_ID, found them in {path}")
     if "://" in path and HIDDEN in path:
         raise UserError(f"expected a URL, found one that was stored without its secrets: {path}")
-    protocol = path.partition("://")[0]
+    options = {protocol: s3_options() for protocol in S3 if f"{protocol}://" in path}
     try:
-        fs, inner = fsspec.core.url_to_fs(path, **(s3_options() if protocol in ("s3", "s3a") else {}))
+        fs, inner = fsspec.core.url_to_fs(path, **options)
     except ImportError as error:
-        need = "s3fs: pip install 'vit-tickets[s3]'" if protocol in ("s3", "s3a") else str(error)
+        need = "s3fs: pip install 'vit-tickets[s3]'" if options else str(error)
         raise UserError(f"cannot open {path!r}, which needs {need}") from None
     except ValueError as error:
         raise UserError(f"cannot open {path!r}: {error}") from None
@@ -40,8 +41,8 @@ def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def s3_options() -> dict[str, Any]:
-    """No listing is remembered, since other processes write too; retries are botocore's, unless the user's environment
-    (AWS_MAX_ATTEMPTS, AWS_RETRY_MODE) or fsspec's configuration has others."""
+    """Options of s3fs: no listing is remembered, since other processes write too, and botocore makes `ATTEMPTS`, unless
+    the environment (AWS_MAX_ATTEMPTS, AWS_RETRY_MODE) or fsspec's configuration has other ideas."""
     retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
     if "AWS_MAX_ATTEMPTS" in os.environ:
         del retries["total_max_attempts"]

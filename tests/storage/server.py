@@ -1,7 +1,8 @@
 """An S3 server on loopback (moto) that fails on demand: `python -m tests.storage.server` prints its port.
 
 `GET /faults?share=0.05&seed=1` makes it answer that share of requests with an error, drawn from the seed, and returns
-how many of each kind there were since it was last asked; `hold=1` lets no body of a PUT through until `hold=0`.
+how many of each kind there were since it was last asked; `kind=reset` has errors of that kind only, and `hold=1` lets
+no body of a PUT through until `hold=0`.
 """
 
 import json
@@ -23,7 +24,7 @@ class Faults:
     """The WSGI application `app`, a share of whose answers is replaced by errors of KINDS."""
 
     def __init__(self, app):
-        self.app, self.share, self.rng, self.counts = app, 0.0, random.Random(0), Counter()
+        self.app, self.share, self.kinds, self.rng, self.counts = app, 0.0, KINDS, random.Random(0), Counter()
         self.lock, self.open = threading.Lock(), threading.Event()
         self.open.set()
 
@@ -31,7 +32,7 @@ class Faults:
         if environ["PATH_INFO"] == "/faults":
             return self.settle(dict(parse_qsl(environ["QUERY_STRING"])), start_response)
         with self.lock:
-            kind = self.rng.choice(KINDS) if self.rng.random() < self.share else "none"
+            kind = self.rng.choice(self.kinds) if self.rng.random() < self.share else "none"
             self.counts[kind] += 1
         if environ["REQUEST_METHOD"] == "PUT":
             self.open.wait()
@@ -61,6 +62,7 @@ class Faults:
         with self.lock:
             counts, self.counts = dict(self.counts), Counter()
             self.share = float(options.get("share", self.share))
+            self.kinds = [options["kind"]] if "kind" in options else KINDS
             if "seed" in options:
                 self.rng = random.Random(int(options["seed"]))
             if "hold" in options:

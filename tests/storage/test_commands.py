@@ -4,6 +4,7 @@ With errors among the answers, killed and resumed, or by Ray, the bytes are stil
 """
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -149,6 +150,26 @@ def test_storage_that_fails_for_good_ends_a_run_with_one_line(local, uploaded, b
     said = run("verify", f"{bucket}/data/small", status=1)
     assert said.startswith(f"Error: cannot look at {bucket}/data/small/")
     assert len(said.splitlines()) == 1
+
+
+def test_a_signed_url_of_weights_is_used_and_not_stored(local, bucket, tmp_path):
+    root, out = local[0], f"{tmp_path}/run"
+    with files.atomic_write(f"{bucket}/w.safetensors") as stream:
+        stream.write(files.read_bytes(f"{root}/runs/dense/final.safetensors"))
+    signed = f"{os.environ['AWS_ENDPOINT_URL']}/{bucket[5:]}/w.safetensors?X-Amz-Signature=c0ffee"
+    train = ("train", f"{root}/data/small", *MODEL, "--path", "dense", "--workers", 0, "--out", out)
+    said = run(*train, "--init", signed)
+    assert "w.safetensors?X-Amz-Signature=***" in said
+    said += run(*train, "--init", signed.replace("c0ffee", "decaf"))  # signed anew, the same run
+    assert "finished already" in said
+    said += run(*train, "--init", signed.replace("/w.", "/absent."), "--out", f"{tmp_path}/other", status=2)
+    weights = ("--dataset", f"{root}/data/small", "--model", "deit_micro", "--weights", signed)
+    said += run("evaluate", *weights, "--tickets", f"{root}/tickets", "--out", f"{tmp_path}/scored", "--workers", 0)
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"X-Amz-Signature=***" in stored
+    for secret in ("c0ffee", "decaf"):
+        assert secret not in said
+        assert secret.encode() not in stored
 
 
 @pytest.mark.parametrize("command", ["table", "sweep"])
