@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SERVER = [sys.executable, "-m", "tests.storage.server"]
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,7 @@ def server() -> Iterator[Callable[..., dict[str, int]]]:
     pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'vit-tickets[s3]'")
     pytest.importorskip("moto", reason="moto is not installed: pip install 'vit-tickets[test]'")
     with (
-        subprocess.Popen([sys.executable, "-m", "tests.storage.server"], cwd=ROOT, stdout=subprocess.PIPE) as process,
+        subprocess.Popen(SERVER, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
         pytest.MonkeyPatch.context() as environment,
     ):
         import s3fs  # while the server starts

@@ -1,4 +1,5 @@
-"""An S3 server on loopback (moto) that fails on demand: `python -m tests.storage.server` prints its port.
+"""An S3 server on loopback (moto) that fails on demand: `python -m tests.storage.server` prints its port, and lasts as
+long as its stdin.
 
 `GET /faults?share=0.05&seed=1` makes it answer that share of requests with an error, drawn from the seed, and returns
 how many of each kind there were since it was last asked; `kind=reset` has errors of that kind only, and `hold=1` lets
@@ -9,6 +10,7 @@ import json
 import random
 import socket
 import struct
+import sys
 import threading
 from collections import Counter
 from urllib.parse import parse_qsl
@@ -97,5 +99,6 @@ class Server(ThreadedWSGIServer):
 
 if __name__ == "__main__":
     server = Server("127.0.0.1", 0, Faults(DomainDispatcherApplication(create_backend_app)), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.port, flush=True)
-    server.serve_forever()
+    sys.stdin.read()  # to its end, which comes with that of whoever started this
