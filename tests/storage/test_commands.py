@@ -170,9 +170,3 @@ def test_a_signed_url_of_weights_is_used_and_not_stored(local, bucket, tmp_path)
     for secret in ("c0ffee", "decaf"):
         assert secret not in said
         assert secret.encode() not in stored
-
-
-@pytest.mark.parametrize("command", ["table", "sweep"])
-def test_what_starts_processes_of_its_own_keeps_its_folder_here(local, bucket, command):
-    said = run(command, f"{local[0]}/data/small", "--models", "deit_micro", "--out", f"{bucket}/x", status=2)
-    assert f"expected a folder of this machine, found {bucket}/x" in said
