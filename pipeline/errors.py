@@ -1,6 +1,11 @@
-"""The exceptions that end a command: what the user got wrong, and work that failed. Each is told in one line."""
+"""The exceptions that end a command: what the user got wrong, and what failed on the way.
+
+Each is told in one line that prints, and that shows no secrets of a URL (`redaction.redacted`).
+"""
 
 import click
+
+from vit_tickets.pipeline.redaction import redacted
 
 
 def one_line(text: str) -> str:
@@ -23,7 +28,7 @@ class UserError(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str):
-        super().__init__(one_line(message))
+        super().__init__(one_line(redacted(message)))
 
     def __str__(self) -> str:
         return self.message
@@ -32,13 +37,19 @@ class UserError(click.ClickException):
         return type(self), (self.message,)
 
 
+class StorageError(UserError):
+    """Object storage did not do its part, after all retries. Exit status 1: the same command may succeed later."""
+
+    exit_code = 1
+
+
 class WorkFailed(click.ClickException):
     """The request was sound, but part of the work failed; what succeeded is on disk. Exit status 1."""
 
     exit_code = 1
 
     def __init__(self, message: str):
-        super().__init__(one_line(message))
+        super().__init__(one_line(redacted(message)))
 
     def __str__(self) -> str:
         return self.message

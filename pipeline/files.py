@@ -1,4 +1,7 @@
-"""Reading and writing whole files on any storage that fsspec knows; nothing half-written is ever visible."""
+"""Reading and writing whole files on any storage that fsspec knows; nothing half-written is ever visible.
+
+A path may be a URL. Whatever fails elsewhere than on the local disk is told in one line: see `remote.told`.
+"""
 
 import contextlib
 import datetime
@@ -15,6 +18,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from vit_tickets.pipeline import remote
 from vit_tickets.pipeline.errors import UserError, WorkFailed
 
 LEFTOVER = ".part"
@@ -23,14 +27,16 @@ STORAGE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of `path` (a local path or a URL such as `s3://bucket/key`) and the path on it."""
-    try:
-        return fsspec.core.url_to_fs(os.fspath(path))
-    except (ImportError, ValueError) as error:
-        raise UserError(f"cannot open {path!r}: {error}") from None
+    return remote.connect(os.fspath(path))
 
 
 def is_local(path: str) -> bool:
     return isinstance(filesystem(path)[0], LocalFileSystem)
+
+
+def _asked(path: str, fs: fsspec.AbstractFileSystem, verb: str = "look at") -> contextlib.AbstractContextManager:
+    """What surrounds a request to `fs`; the local disk tells its errors itself."""
+    return contextlib.nullcontext() if isinstance(fs, LocalFileSystem) else remote.told(verb, path)
 
 
 def join(root: str, *parts: str) -> str:
@@ -43,33 +49,38 @@ def name_of(path: str) -> str:
 
 
 def exists(path: str) -> bool:
-    fs, path = filesystem(path)
-    return fs.exists(path)
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.exists(inner)
 
 
 def is_dir(path: str) -> bool:
-    fs, path = filesystem(path)
-    return fs.isdir(path)
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.isdir(inner)
 
 
 def size(path: str) -> int:
-    fs, path = filesystem(path)
-    return fs.size(path)
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.size(inner)
 
 
 def modified(path: str) -> datetime.datetime:
     """When the file at `path` was last written."""
-    fs, path = filesystem(path)
-    return fs.modified(path)
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.modified(inner)
 
 
 def list_names(folder: str) -> list[str]:
     """Names of what lies directly in `folder`, sorted; empty if there is no such folder."""
-    fs, path = filesystem(folder)
-    if not fs.isdir(path):
-        return []
-    fs.invalidate_cache(path)
-    return sorted(posixpath.basename(entry.rstrip("/")) for entry in fs.ls(path, detail=False))
+    fs, inner = filesystem(folder)
+    with _asked(folder, fs):
+        fs.invalidate_cache(inner)
+        found = fs.ls(inner, detail=False) if fs.isdir(inner) else []
+    inner = inner.rstrip("/")  # which an object store lists too, where somebody made a `folder` of that name
+    return sorted(posixpath.basename(entry.rstrip("/")) for entry in found if entry.rstrip("/") != inner)
 
 
 def walk_files(folder: str) -> list[str]:
@@ -79,13 +90,17 @@ def walk_files(folder: str) -> list[str]:
     """
     fs, root = filesystem(folder)
     root = root.rstrip("/")
-    entries = fs.find(root, detail=True).items()
-    found = (path[len(root) + 1 :] for path, entry in entries if entry["type"] != "other" or entry.get("islink"))
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.split("/")))
+    with _asked(folder, fs):
+        entries = fs.find(root, detail=True).items()
+    found = [path[len(root) + 1 :] for path, entry in entries if entry["type"] != "other" or entry.get("islink")]
+    visible = (path for path in found if not any(part.startswith(".") for part in path.split("/")))
+    return sorted(path for path in visible if posixpath.basename(path))  # a key `folder/` is none
 
 
 def open_read(path: str) -> IO[bytes]:
     fs, inner = filesystem(path)
+    if not isinstance(fs, LocalFileSystem):
+        return remote.open_whole(fs, inner, path)
     try:
         return fs.open(inner, "rb")
     except FileNotFoundError:
@@ -97,6 +112,13 @@ def open_read(path: str) -> IO[bytes]:
 def read_bytes(path: str) -> bytes:
     with open_read(path) as stream:
         return stream.read()
+
+
+def remove(path: str) -> None:
+    """Delete the file at `path`, if there is one."""
+    fs, inner = filesystem(path)
+    with _asked(path, fs, "delete"), contextlib.suppress(FileNotFoundError):
+        fs.rm_file(inner)
 
 
 def read_json(path: str) -> Any:
@@ -165,7 +187,8 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
         with tempfile.NamedTemporaryFile() as stream:
             yield stream
             stream.flush()
-            fs.put_file(stream.name, inner)
+            with remote.told("write", path):
+                fs.put_file(stream.name, inner)
         return
     folder, name = os.path.split(inner)
     try:
@@ -189,8 +212,6 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
 def remove_leftovers(folder: str) -> int:
     """Delete what killed writers left in `folder` and return how many files that were."""
     leftovers = [name for name in list_names(folder) if name.startswith(".") and name.endswith(LEFTOVER)]
-    fs, inner = filesystem(folder)
     for name in leftovers:
-        with contextlib.suppress(FileNotFoundError):
-            fs.rm_file(posixpath.join(inner, name))
+        remove(join(folder, name))
     return len(leftovers)

@@ -227,7 +227,7 @@ def _write_shards(
 def _remove_surplus(root: str, split: str, shards: list[Shard]) -> None:
     """Delete tars of an earlier, longer packing, which a glob over the folder would still find."""
     listed = {os.path.basename(shard.file) for shard in shards}
-    fs, folder = files.filesystem(files.join(root, split))
-    for name in files.list_names(files.join(root, split)):
+    folder = files.join(root, split)
+    for name in files.list_names(folder):
         if name.endswith(".tar") and name not in listed:
-            fs.rm_file(files.join(folder, name))
+            files.remove(files.join(folder, name))

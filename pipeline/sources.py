@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -35,6 +36,7 @@ from vit_tickets.pipeline.shards import (
 
 SPLITS = ("train", "val", "validation", "test")
 PARQUET_BATCH = 256
+REMOTE_READERS = 32
 
 
 class Split(Protocol):
@@ -148,15 +150,19 @@ class FolderSplit:
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
         labels = {name: index for index, name in enumerate(self.classes)}
-        for index in order:
+
+        def sample(index: int) -> Sample:
             path = self.paths[index]
-            suffix = _suffix(path).replace("jpeg", "jpg")
-            yield Sample(
-                self.keys[index],
-                labels[path.split("/")[0]],
-                files.read_bytes(files.join(self.root, path)),
-                suffix,
-            )
+            data = files.read_bytes(files.join(self.root, path))
+            return Sample(self.keys[index], labels[path.split("/")[0]], data, _suffix(path).replace("jpeg", "jpg"))
+
+        if files.is_local(self.root):
+            yield from map(sample, order)
+            return
+        order = iter(order)
+        with ThreadPoolExecutor(REMOTE_READERS) as pool:  # elsewhere an image takes its time to come
+            while chunk := list(itertools.islice(order, 4 * REMOTE_READERS)):
+                yield from pool.map(sample, chunk)
 
 
 def _suffix(path: str) -> str:

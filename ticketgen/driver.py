@@ -127,9 +127,7 @@ class Folder:
 
     def withdraw(self) -> None:
         """Before files are replaced: what is being remade is not complete."""
-        if files.exists(self.index_path):
-            fs, inner = files.filesystem(self.index_path)
-            fs.rm_file(inner)
+        files.remove(self.index_path)
 
     def complete(self, dataset: Dataset, engine_record: dict[str, Any] | None, seconds: float) -> None:
         """Write the index, splits of earlier calls included; `engine_record` is None where nothing was to do."""

@@ -58,7 +58,7 @@ class EvalStream(IterableDataset):
             if views:
                 yield collate(views)
         except UserError as error:
-            yield {"failure": str(error)}
+            yield {"failure": error}
 
     def _view(self, shard: int, row: int, sample: Sample, stored: ShardRows | None) -> Share | None:
         config = self.config

@@ -87,11 +87,10 @@ def _identity(config: dict[str, Any]) -> dict[str, Any]:
 def clear(root: str) -> None:
     """Delete what an earlier run left in the folder. Raises `files.cannot_write` where nothing can be written to it."""
     files.check_writable(root)
-    fs, inner = files.filesystem(root)
     for name in files.list_names(root):
         ours = name in (CONFIG, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
         if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
-            fs.rm_file(files.join(inner, name))
+            files.remove(files.join(root, name))
 
 
 def save_weights(model: torch.nn.Module, path: str) -> None:

@@ -40,7 +40,7 @@ def shares_of(dataset: IterableDataset, workers: int) -> Iterator[Share]:
     try:
         for share in shares:
             if "failure" in share:
-                raise UserError(share["failure"])
+                raise share["failure"]
             yield share
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):

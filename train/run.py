@@ -14,6 +14,7 @@ from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.methods import STAGED, method_entries, method_name
 from vit_tickets.pipeline.names import run_name, timm_name
 from vit_tickets.pipeline.patches import Budget, ceil_count, scaled_count, small_grid_side
+from vit_tickets.pipeline.redaction import without_secrets
 from vit_tickets.pipeline.shards import Dataset, Shard
 from vit_tickets.pipeline.views import View
 from vit_tickets.train.data import Holdout, check_belongs
@@ -35,7 +36,10 @@ LABEL_FIELDS = ("annotator", "weights_sha256", "map_size", "places", "image_size
 
 @dataclass(frozen=True)
 class Run:
-    """A resolved run. `config` is what config.json holds; grid and kept are of the training view's own grid."""
+    """A resolved run. `config` is what config.json holds; grid and kept are of the training view's own grid.
+
+    init: where the first weights are, as it was given; `config` has it without secrets.
+    """
 
     root: str
     dataset: Dataset
@@ -47,6 +51,7 @@ class Run:
     eval_view: View = field(repr=False)
     online: OnlineSelector | None = field(default=None, repr=False)
     labels: LabelMaps | None = None
+    init: str | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -77,7 +82,7 @@ class Run:
             self.config["model"], self.config["num_classes"], self.image_size, self.config["patch_size"],
             self.grid, self.recipe.drop_path, self.config["occlude"], self.config["stem_occlusion"],
         )  # fmt: skip
-        if init := self.config["init"]:
+        if init := self.init:
             init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
             pretrained.load_strictly(model.network, pretrained.read_weights(init), init)
         return model
@@ -239,7 +244,8 @@ def resolve(
         "recipe": recipe.as_dict(),
         "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
     }
-    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view, chooser, maps)
+    config = without_secrets(config)
+    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view, chooser, maps, init)
 
 
 def _check_model(

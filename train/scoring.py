@@ -56,7 +56,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     except TypeError as error:
         raise UserError(f"{path}: recipe: {error}") from None
     view = View.from_record(config["eval_view"]["view"], config["eval_view"]["preprocessing"])
-    run = runs.Run(root, dataset, manifest, recipe, config | {"init": None}, grid, kept, view)
+    run = runs.Run(root, dataset, manifest, recipe, config, grid, kept, view)
     model = run.build_model()
     pretrained.load_strictly(model.network, pretrained.read_weights(weights), weights)
     return Subject(run, model, SplitData(dataset, split, manifest), out or root)
@@ -68,15 +68,14 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     opened.shards(split)
     manifest = _manifest(tickets, opened, split)
     recipe = replace(recipe_for(opened.source, model), crop_pct=None)
-    run = runs.resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split)
+    run = runs.resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split, init=weights)
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config["patch_size"], run.grid)
         pretrained.load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)
     else:
         built = run.build_model()
-        pretrained.load_strictly(built.network, pretrained.read_weights(weights), weights)
     grid, kept = _grid_and_kept(run.config, manifest)
-    run = replace(run, config=run.config | {"path": "weights", "init": weights}, grid=grid, kept=kept)
+    run = replace(run, config=run.config | {"path": "weights"}, grid=grid, kept=kept)
     return Subject(run, built, SplitData(opened, split, manifest), out)
 
 

@@ -14,6 +14,7 @@ from vit_tickets.pipeline.manifests import Manifest, difference, read_metadata
 from vit_tickets.pipeline.names import short_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import read_weights, state_sha256
+from vit_tickets.pipeline.redaction import redacted
 from vit_tickets.train.evaluate import ON, ticket_provenance
 from vit_tickets.train.folder import FINAL
 
@@ -64,8 +65,8 @@ class Step:
 
 
 def typed(step: Step) -> str:
-    """The step's command as a user types it."""
-    return shlex.join(("vit-tickets", *step.command))
+    """The step's command as a user types it, without the secrets of a URL."""
+    return redacted(shlex.join(("vit-tickets", *step.command)))
 
 
 def argv(step: Step, gpus: int = 1) -> list[str]:

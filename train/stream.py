@@ -103,7 +103,7 @@ class TrainStream(IterableDataset):
                 lane = config.plan.lane(epoch, done, config.num_ranks, config.lanes, config.rank, number)
                 yield from self._shares(epoch, lane)
         except UserError as error:  # as data: a loader would wrap it in its own traceback
-            yield {"failure": str(error)}
+            yield {"failure": error}
 
     def _shares(self, epoch: int, lane: Lane) -> Iterator[Share]:
         arriving, waiting = enumerate(self._raw(lane)), {}

@@ -90,6 +90,7 @@ def sweep(
     from vit_tickets.pipeline.methods import METHODS
     from vit_tickets.pipeline.names import default_selector
     from vit_tickets.pipeline.patches import parse_budgets
+    from vit_tickets.pipeline.redaction import without_secrets
     from vit_tickets.pipeline.stopping import stoppable
     from vit_tickets.train import sweep as sweeps
     from vit_tickets.train.steps import FORMAT_VERSION, REQUEST, check_request, typed
@@ -111,16 +112,18 @@ def sweep(
         rc=listed("--rc", rc, KINDS_OF_RC), seeds=seeds,
         pretrain=selector is None and chosen == default_selector("digits"),
     )  # fmt: skip
-    record = {
-        "format_version": FORMAT_VERSION,
-        "dataset": opened.name,
-        "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
-        "selector": chosen,
-        "weights": weights,
-        "labels": labels,
-        "first_method": request.reference,
-        "train": {name: value for name, value in parsed.items() if name not in CIRCUMSTANCES},
-    }
+    record = without_secrets(
+        {
+            "format_version": FORMAT_VERSION,
+            "dataset": opened.name,
+            "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
+            "selector": chosen,
+            "weights": weights,
+            "labels": labels,
+            "first_method": request.reference,
+            "train": {name: value for name, value in parsed.items() if name not in CIRCUMSTANCES},
+        }
+    )
     steps = sweeps.plan(request)
     done = [step.title for step in steps if step.is_done()]
     if any(title != sweeps.PRETRAINING for title in done):  # what failed before it made anything binds nobody

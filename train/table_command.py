@@ -2,6 +2,7 @@
 
 import click
 
+from vit_tickets.pipeline.errors import UserError
 from vit_tickets.train.options import COUNT
 from vit_tickets.train.paper import MODELS
 from vit_tickets.train.plan_options import CIRCUMSTANCES, counted, labels_from, models_of, parse_train_options
@@ -52,6 +53,7 @@ def table(
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.pipeline.locks import alone_in
     from vit_tickets.pipeline.names import default_selector
+    from vit_tickets.pipeline.redaction import without_secrets
     from vit_tickets.train import steps as planned
     from vit_tickets.train import table as tables
     from vit_tickets.train import table_rendering as rendering
@@ -62,6 +64,8 @@ def table(
     for model in budgets:
         registry.check_model(model)
     out = out or f"runs/table-{opened.name}"
+    if not files.is_local(out):
+        raise UserError(f"--out: expected a folder of this machine, found {out}")
     selector = selector or default_selector(opened.source)
     annotator, labels_dir = labels_from(labels, list(budgets), out)
     request = tables.Request(
@@ -69,15 +73,17 @@ def table(
         weights=weights, engine=engine, annotator=annotator, labels_dir=labels_dir, gpus=gpus,
         train_options=tuple(options), device=parsed.get("device"), workers=parsed.get("workers"),
     )  # fmt: skip
-    record = {
-        "format_version": planned.FORMAT_VERSION,
-        "dataset": opened.name,
-        "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
-        "selector": selector,
-        "weights": weights,
-        "labels": labels,
-        "train": {name: value for name, value in parsed.items() if name not in CIRCUMSTANCES},
-    }
+    record = without_secrets(
+        {
+            "format_version": planned.FORMAT_VERSION,
+            "dataset": opened.name,
+            "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
+            "selector": selector,
+            "weights": weights,
+            "labels": labels,
+            "train": {name: value for name, value in parsed.items() if name not in CIRCUMSTANCES},
+        }
+    )
     steps = tables.plan(request)
     done = [step.is_done() for step in steps]
     if any(done):  # what failed before it made anything binds nobody

@@ -468,6 +468,7 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
         (("--models", "deit_nano"), "found 'deit_nano'"),
         (("--models", "deit_s,deit_small"), "expected every model once, found deit_s and deit_small"),
         (("--models", ","), "expected a comma-separated list of models"),
+        (("--out", "memory://x"), "--out: expected a folder of this machine"),
         (("--labels", "dm_nfnet_f6"), "--labels is for models that classify every token (LV-ViT), found only"),
         (("--keep-rate", ".9", "--sparsity", ".5"), "expected --sparsity or --keep-rate, found both"),
         (("--selector", "deit_tiny"), f'selector: expected "deit_tiny", found "{DEFAULT_SELECTOR}"'),
