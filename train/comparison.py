@@ -30,7 +30,7 @@ class Group:
     run was trained with, of runs without any those of `method`. scored: by (row, column) the runs with such
     predictions, in the order of `runs`. reference: the predictions that all others were checked against; None where
     there are none. method: the group's own, `staged` unless no run is of it. tickets: provenance of the tickets tested
-    on, by method. missing, warnings: sentences.
+    on, by method. cross_fit: whether these are cross-fitted. missing, warnings: sentences.
     """
 
     dataset: str
@@ -41,6 +41,7 @@ class Group:
     reference: Predictions | None
     method: str
     tickets: dict[str, dict[str, Any]]
+    cross_fit: bool = False
     missing: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -101,8 +102,8 @@ class Group:
 
 
 def group_runs(runs: list[RunResult]) -> list[Group]:
-    """One group per dataset, model and budget; runs without a budget join every budget of their model. Selectors (path
-    `selector`) are no competitors: they are not expected here.
+    """One group per dataset, model, budget and kind of selection, cross-fitted or not; runs that have none of the last
+    two join all of their model. Selectors are no competitors: they are not expected here.
 
     Raises UserError where runs of a group cannot be compared: other images, labels, view or tickets, or one seed twice
     in a row.
@@ -113,17 +114,32 @@ def group_runs(runs: list[RunResult]) -> list[Group]:
         budgets = sorted({run.budget for run in of_model if run.budget}, key=lambda budget: budget.label)
         for budget in budgets or [None]:
             members = [run for run in of_model if run.budget in (None, budget)]
-            groups.append(_group(dataset, model, budget, members))
+            kinds = sorted({run.cross_fit for run in members} - {None})
+            for cross_fit in kinds or [False]:
+                groups.append(_group(dataset, model, budget, cross_fit, _of_kind(members, cross_fit)))
     return groups
 
 
-def _group(dataset: str, model: str, budget: Budget | None, runs: list[RunResult]) -> Group:
+def _of_kind(runs: list[RunResult], cross_fit: bool) -> list[RunResult]:
+    """Those of `runs` that belong with tickets of that kind; of two dense runs of one seed the one tested on them."""
+    tested = {run.folder: run.predictions["lt"].cross_fit for run in runs if "lt" in run.predictions}
+    fitting = {(run.row, run.seed) for run in runs if tested.get(run.folder) == cross_fit}
+    return [
+        run
+        for run in runs
+        if run.cross_fit == cross_fit
+        or (run.cross_fit is None and (tested.get(run.folder) == cross_fit or (run.row, run.seed) not in fitting))
+    ]
+
+
+def _group(dataset: str, model: str, budget: Budget | None, cross_fit: bool, runs: list[RunResult]) -> Group:
     runs = sorted(runs, key=lambda run: (PATHS.index(run.path), run.row, run.seed or 0, run.folder))
     _check_seeds(runs)
     methods = [run.method for run in runs if run.path in SPARSE]
     method = STAGED if STAGED in methods else next(iter(methods), STAGED)
     evaluated = [(run, on, p) for run in runs for on, p in run.predictions.items()]
-    tickets = _reference_tickets(evaluated, budget, method)
+    of_kind = [entry for entry in evaluated if entry[2].cross_fit == cross_fit]
+    tickets = _reference_tickets(of_kind, budget, method)
     scored: dict[tuple[str, str], list[RunResult]] = {}
     own = [run for run in runs if run.path not in SPARSE or run.method == method]
     manifest = next((run.config["tickets_dir"] for run in own if _knows_manifest(run)), "MANIFEST")
@@ -131,7 +147,7 @@ def _group(dataset: str, model: str, budget: Budget | None, runs: list[RunResult
     reference = None
     on_others: dict[tuple[str, str], list[str]] = {}  # by folder and what is other about the tickets
     for run, on, predictions in evaluated:
-        if on != "dense" and (other := _other_tickets(run, predictions, tickets, budget, method)):
+        if on != "dense" and (other := _other_tickets(run, predictions, tickets, budget, method, cross_fit)):
             on_others.setdefault((run.folder, other), []).append(on)
             continue
         if reference is None:
@@ -144,7 +160,7 @@ def _group(dataset: str, model: str, budget: Budget | None, runs: list[RunResult
         missing.append(f"{said}; {_evaluate(by_folder[folder], on, manifest)}")
     records = {name: predictions.tickets for name, predictions in tickets.items()}
     return Group(
-        dataset, model, budget, runs, scored, reference, method, records, missing, _warnings(runs, records)
+        dataset, model, budget, runs, scored, reference, method, records, cross_fit, missing, _warnings(runs, records)
     )  # fmt: skip
 
 
@@ -190,9 +206,15 @@ def _is_of_budget(tickets: dict[str, Any], budget: Budget | None) -> bool:
 
 
 def _other_tickets(
-    run: RunResult, predictions: Predictions, tickets: dict[str, Predictions], budget: Budget | None, method: str
+    run: RunResult,
+    predictions: Predictions,
+    tickets: dict[str, Predictions],
+    budget: Budget | None,
+    method: str,
+    cross_fit: bool,
 ) -> str | None:
-    """In what `predictions` are not on the tickets that `run` is to be tested on: budget or method; None if they are.
+    """In what `predictions` are not on the tickets that `run` is to be tested on: budget, method or kind of selection;
+    None if they are.
 
     Raises UserError where the tickets differ in anything else.
     """
@@ -202,6 +224,8 @@ def _other_tickets(
     wanted = run.method if run.path in SPARSE else method
     if predictions.method != wanted:
         return "method"
+    if predictions.cross_fit != cross_fit:
+        return "selection, which was not cross-fitted" if cross_fit else "selection, which was cross-fitted"
     expected = tickets.get(wanted)
     if different := difference(expected.tickets if expected else {}, found):
         where = f"the tickets that {expected.path} is on" if expected else "tickets"

@@ -13,6 +13,7 @@ from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.train import interrupts
 
 PREFETCH = 4
+HANDING_OVER = (ConnectionError, EOFError, FileNotFoundError)  # from the socket of a worker that is gone
 
 Share = dict[str, Any]
 
@@ -46,6 +47,13 @@ def shares_of(dataset: IterableDataset, workers: int) -> Iterator[Share]:
         if "DataLoader worker" not in str(error):
             raise
         raise WorkFailed(f"{str(error).splitlines()[0].strip()}; fewer --workers need less memory") from None
+    except HANDING_OVER as error:
+        if not workers:
+            raise
+        raise WorkFailed(
+            f"a DataLoader worker was lost while it handed over a share ({type(error).__name__}); fewer --workers need "
+            "less memory"
+        ) from None
     finally:
         if workers:  # now, not when the last traceback that holds them is gone
             shares._shutdown_workers()

@@ -92,6 +92,8 @@ def title(group: Group) -> str:
         parts.append(str(group.budget))
     if group.kept:
         parts.append(f"{group.kept[0]} of {group.kept[1]} patches")
+    if group.cross_fit:
+        parts.append("cross-fitted tickets")
     if group.read_off:
         parts.append("read off the ranks of a manifest for another budget")
     if not group.can_drop_patches:

@@ -11,7 +11,7 @@ from vit_tickets.train import figure, rendering
 from vit_tickets.train.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.comparison import group_runs
 from vit_tickets.train.findings import Finding, find
-from vit_tickets.train.results import FORMAT_VERSION, read_run
+from vit_tickets.train.results import FORMAT_VERSION, RunResult, read_run
 from vit_tickets.train.verdict import needed
 
 
@@ -38,8 +38,9 @@ def report(run_folders: list[str], out: str | None = None, weak_baseline: float 
     if not folders:
         raise UserError("expected at least one run to report on, found none")
     runs = [read_run(folder) for folder in folders]
-    left_out = [f"{run.folder} is a selector, not a competitor" for run in runs if run.path == "selector"]
-    competitors = [run for run in runs if run.path != "selector"]
+    left_out = {run.folder: why for run in runs if (why := _why_left_out(run))}
+    competitors = [run for run in runs if run.folder not in left_out]
+    left_out = list(left_out.values())
     if not competitors:
         raise UserError(f"expected at least one run to compare, found none; left out: {'; '.join(left_out)}")
     findings = [find(group, weak_baseline) for group in group_runs(competitors)]
@@ -65,6 +66,14 @@ def report(run_folders: list[str], out: str | None = None, weak_baseline: float 
     return Report(text, markdown, data, out)
 
 
+def _why_left_out(run: RunResult) -> str | None:
+    if run.path == "selector":
+        return f"{run.folder} is a selector, not a competitor"
+    if fold := run.config.get("without_fold"):
+        return f"{run.folder} is a selector for cross-fitting, trained without fold {fold}, not a competitor"
+    return None
+
+
 def _is_report(folder: str) -> bool:
     has = {name: files.exists(files.join(folder, name)) for name in ("config.json", "report.json")}
     return has["report.json"] and not has["config.json"]
@@ -83,6 +92,7 @@ def record(finding: Finding) -> dict[str, Any]:
         "budget": dataclasses.asdict(group.budget) if group.budget else None,
         "kept": group.kept[0] if group.kept else None,
         "num_patches": group.kept[1] if group.kept else None,
+        "cross_fit": group.cross_fit,
         "can_drop_patches": group.can_drop_patches,
         "split": shared.get("split"),
         "view": shared.get("view"),

@@ -15,7 +15,7 @@ from vit_tickets.pipeline import files
 from vit_tickets.pipeline.columns import check_types
 from vit_tickets.pipeline.errors import UserError, first_line
 from vit_tickets.pipeline.manifests import METADATA_KEY
-from vit_tickets.pipeline.methods import STAGED, method_name
+from vit_tickets.pipeline.methods import CROSS_FIT, STAGED, scored_by
 from vit_tickets.pipeline.names import short_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.records import fields_fault
@@ -54,7 +54,12 @@ class Predictions:
     @property
     def method(self) -> str:
         """How those tickets were found; `staged` where nothing is said."""
-        return method_name(self.tickets or {})
+        return scored_by(self.tickets or {})
+
+    @property
+    def cross_fit(self) -> bool:
+        """Whether they are of several selectors, each marking what it was trained without."""
+        return bool((self.tickets or {}).get(CROSS_FIT))
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,19 @@ class RunResult:
     @property
     def method(self) -> str:
         """How the tickets that it was trained with were found; `staged` where nothing is said."""
-        return method_name(self.tickets)
+        return scored_by(self.tickets)
+
+    @property
+    def cross_fit(self) -> bool | None:
+        """Whether it belongs with cross-fitted tickets; None where that makes no difference to it.
+
+        A run on tickets, with those it was trained on; one on random subsets, which no selector chose, with those it
+        was tested on.
+        """
+        if self.path not in ("lt", "rc"):
+            return None
+        tested = self.predictions.get("lt")
+        return tested.cross_fit if self.path == "rc" and tested else bool(self.tickets.get(CROSS_FIT))
 
     @property
     def row(self) -> str:
