@@ -111,8 +111,9 @@ def choose(group: Group, count: int) -> tuple[list[int], str]:
     lt_n, dense_n = (_correct(group, cell) for cell in (("lt", "lt"), (group.baseline, "dense")))
     n = group.images
     count = min(count, n)
-    if lt_n is None or dense_n is None:
-        return spread(np.arange(n), count), f"{count:,} of {n:,} images, spread evenly over their keys."
+    said = f"{count:,} of {n:,} images, spread evenly over their keys."
+    if lt_n is None or dense_n is None or (lt_n == dense_n).all():
+        return spread(np.arange(n), count), said
     even = spread(np.arange(n), count - count // 2)
     kinds = [np.setdiff1d(np.flatnonzero(only), even) for only in (lt_n & ~dense_n, dense_n & ~lt_n)]
     half = count // 2

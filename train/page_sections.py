@@ -150,7 +150,8 @@ def _matrix(group: Group) -> list[Html | None]:
             value, space, rest = text.partition(" ")
             spread, bracket, interval = rest.partition("[")
             small = [element("small", spread), " "] if spread else [], element("small", bracket, interval)
-            cells.append(element("td", value, space, small if space else None, class_=None if level is None else f"heat h{level}"))
+            shade = None if level is None else f"heat h{level}"
+            cells.append(element("td", value, space, small if space else None, class_=shade))
         lines.append([*cells, *row[1 + len(ON) :]])
     caption = f"Trained on (rows), tested on (columns): {rendering.LEGEND} [two-sided 95% interval]"
     shown = table(caption, lines, class_="numbers")
@@ -174,7 +175,9 @@ def _cost(finding: Finding) -> Html | None:
 
 
 def _provenance(group: Group) -> list[Html | None]:
-    runs = table("A run with the same settings has the same hash of them", rendering.run_rows(group), class_="numbers")
+    header, *rows = rendering.run_rows(group)
+    named = [[run.name, *row[1:]] for run, row in zip(group.runs, rows, strict=True)]  # the folders stand below
+    runs = table("Runs of the same settings have the same hash of them", [header, *named], class_="numbers")
     parts = [element("h3", "What the runs were"), runs, _settings(group)]
     tickets = {f"Tickets, method {method}": record for method, record in group.tickets.items()}
     for heading, record in tickets.items():
@@ -204,14 +207,14 @@ def _settings(group: Group) -> Html | None:
 
 
 def _surroundings(group: Group) -> Html:
-    """Where each run's weights came from: machine, versions, hash."""
-    rows = [["run", "hardware", "ranks", "versions", "SHA-256 of the weights"]]
+    """Where each run is, and where its weights came from: machine, versions, hash."""
+    rows = [["folder", "hardware", "ranks", "versions", "SHA-256 of the weights"]]
     for run in group.runs:
         versions = ", ".join(f"{name} {version}" for name, version in (run.config.get("versions") or {}).items())
         weights = next((p.metadata.get("weights_sha256") for p in run.predictions.values()), None)
         cells = run.config.get("hardware"), run.config.get("ranks"), versions, weights and element("code", weights)
-        rows.append([run.name, *("-" if cell in (None, "") else cell for cell in cells)])
-    return details("Hardware, versions, weights", table("Where each run was made", rows))
+        rows.append([run.folder, *("-" if cell in (None, "") else cell for cell in cells)])
+    return details("Folders, hardware, versions, weights", table("Where each run was made", rows))
 
 
 def _value(value: Any) -> str:

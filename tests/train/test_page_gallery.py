@@ -12,32 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.runs import write_predictions, write_run
-from vit_tickets.pipeline import files
+from tests.runs import write_gallery_runs
 from vit_tickets.pipeline.images import decode, render
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.shards import Dataset, read_shard
 from vit_tickets.train.comparison import group_runs
 from vit_tickets.train.page_gallery import choose, collect, data_uri, spread
-from vit_tickets.train.results import read_run
-
-SHARES = {"dense": {"dense": 0.9, "lt": 0.6}, "lt": {"dense": 0.5, "lt": 0.4}}
 
 
 @pytest.fixture
 def group(packed, tickets, tmp_path):
     """A dense and a ticket run on the seven images of val, whose tickets and dataset are there."""
-    keys = pd.read_parquet(f"{tickets}/val")["key"].tolist()
-    runs = []
-    for path, shares in SHARES.items():
-        folder = write_run(tmp_path, path, on=[], tickets_dir=tickets, kept=18, sparsity=0.5 if path == "lt" else None)
-        config = files.read_json(f"{folder}/config.json")
-        files.write_json(f"{folder}/config.json", config | {"root": packed})
-        for on, share in shares.items():
-            record = {"sparsity": 0.5, "keep_rate": None, "num_patches": 36, "counts": [18]}
-            write_predictions(tmp_path / f"{path}-seed0", on, share, keys=sorted(keys), tickets=record)
-        runs.append(read_run(folder))
-    (found,) = group_runs(runs)
+    (found,) = group_runs(write_gallery_runs(tmp_path, packed, tickets))
     return found
 
 
