@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.pipeline.cli import main
-from vit_tickets.train import bootstrap, figure
+from vit_tickets.train import bootstrap, figure, sweep_rendering
 from vit_tickets.train.markup import VOID, element, json_block, table
 from vit_tickets.train.page import RECORD
 from vit_tickets.train.report import report
@@ -164,6 +164,21 @@ def test_missing_results_make_a_page_too(tmp_path, monkeypatch):
     page = Parsed((tmp_path / "report" / "report.html").read_text())
     assert "none yet" in page.texts[0]
     assert page.json(RECORD) == json.loads(json.dumps(made.data))
+
+
+def test_a_sweep_has_its_page_when_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap.bootstrap_means, "__defaults__", (200, 0))
+    monkeypatch.setattr(figure, "draw", lambda groups, path: None)
+    findings, _ = sweep_rendering.compare([[write_run(tmp_path, "dense"), write_run(tmp_path, "lt")]])
+    text = sweep_rendering.write(str(tmp_path), "digits", findings, [f"step {EVIL} failed"], 3, 2)
+    assert not (tmp_path / "sweep.html").exists()
+    assert "; page: " not in text
+    text = sweep_rendering.write(str(tmp_path), "digits", findings, [f"step {EVIL} failed"], 3, 2, html=True)
+    assert text.endswith(f"page: {tmp_path}/sweep.html")
+    page = Parsed((tmp_path / "sweep.html").read_text())
+    assert page.json(RECORD) == json.loads((tmp_path / "sweep.json").read_text())
+    assert f"step {EVIL} failed" in page.texts[0]
+    assert page.all("h1")[0][1] == "Sweep of digits: 2 of 3 trainings done"
 
 
 def test_a_gallery_without_a_page_is_refused(tmp_path):
