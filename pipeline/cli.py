@@ -18,7 +18,7 @@ COMMANDS = {
         "vit_tickets.train.commands:evaluate",
         "Score a run on whole images, tickets and random subsets.",
     ),
-    "report": ("vit_tickets.train.commands:report", "Table and verdict over several runs."),
+    "report": ("vit_tickets.train.report_command:report", "Table and verdict over several runs."),
     "sweep": ("vit_tickets.train.sweep_command:sweep", "Models x paths x sparsities x seeds, to one report."),
     "table": ("vit_tickets.train.table_command:table", "The paper's table on your data: all of the above in one."),
 }

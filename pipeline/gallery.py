@@ -164,20 +164,25 @@ def dim(pixels: np.ndarray, kept_k: np.ndarray, side: int) -> np.ndarray:
 def heat(pixels: np.ndarray, score_N: np.ndarray) -> np.ndarray:
     """Scores as colours, dark to light, over the grey image; same shape and type as `pixels`.
 
-    Scores are shown by their square root between the image's least and greatest: attention is heavy-tailed. Negative
-    ones are first shifted to 0.
+    Scores are shown by their `lightness`.
     """
     side = grid_side(len(score_N))
-    values = score_N.astype(np.float64)
-    values = np.sqrt(values - min(values.min(), 0))
-    span = values.max() - values.min()
-    values = (values - values.min()) / span if span > 0 else np.zeros_like(values)
-    grid = Image.fromarray(values.reshape(side, side).astype(np.float32))
+    grid = Image.fromarray(lightness(score_N).reshape(side, side).astype(np.float32))
     smooth = np.asarray(grid.resize((len(pixels), len(pixels)), Image.Resampling.BILINEAR), dtype=np.float64)
     places = np.linspace(0, 1, len(HEAT))
     colour = np.stack([np.interp(smooth, places, HEAT[:, channel]) for channel in range(3)], axis=-1)
     grey = pixels.mean(axis=-1, keepdims=True)
     return np.clip(0.65 * colour + 0.35 * grey, 0, 255).astype(np.uint8)
+
+
+def lightness(score_N: np.ndarray) -> np.ndarray:
+    """The square root of scores, between the image's least (0) and greatest (1): attention is heavy-tailed. Negative
+    ones are first shifted to 0. float64 (N,).
+    """
+    values = np.asarray(score_N, dtype=np.float64)
+    values = np.sqrt(values - min(values.min(), 0))
+    span = values.max() - values.min()
+    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
 
 
 def write_gallery(path: str, manifest: Manifest, dataset: Dataset, split: str, count: int = 8) -> int:

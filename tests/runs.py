@@ -3,8 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from vit_tickets.pipeline import files
+from vit_tickets.train.results import RunResult, read_run
 
 IMAGES = 400
 TICKETS = {
@@ -69,3 +73,19 @@ def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_label
     })  # fmt: skip
     table = table.replace_schema_metadata({b"vit_tickets": json.dumps(metadata).encode()})
     pq.write_table(table, folder / f"predictions-{on}.parquet")
+
+
+def write_gallery_runs(root, dataset: str, manifest: str) -> list[RunResult]:
+    """A dense and a ticket run (18 of 36 patches) on the images of val, whose dataset and tickets are there."""
+    keys = sorted(pd.read_parquet(f"{manifest}/val")["key"])
+    tickets = {"sparsity": 0.5, "keep_rate": None, "num_patches": 36, "counts": [18]}
+    runs = []
+    for path, shares in (("dense", {"dense": 0.9, "lt": 0.6}), ("lt", {"dense": 0.5, "lt": 0.4})):
+        sparsity = 0.5 if path == "lt" else None
+        folder = write_run(root, path, on=[], tickets_dir=manifest, kept=18, sparsity=sparsity)
+        config = files.read_json(f"{folder}/config.json")
+        files.write_json(f"{folder}/config.json", config | {"root": dataset})
+        for on, share in shares.items():
+            write_predictions(root / f"{path}-seed0", on, share, keys=keys, tickets=tickets)
+        runs.append(read_run(folder))
+    return runs

@@ -1,4 +1,4 @@
-"""The commands of stage 2: train, evaluate, report."""
+"""The commands of stage 2: train, evaluate."""
 
 import contextlib
 import os
@@ -320,25 +320,3 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
             top1 = scoring.score(subject, wanted, view, here.device, workers)
     for how, percent in top1.items():
         click.echo(f"{subject.folder}: {percent:.2f}% top-1 on {how}, {subject.images:,} images of {split}")
-
-
-@click.command()
-@click.argument("runs", nargs=-1, required=True)
-@click.option("--out", help="Folder for report.md, report.json and report.png.")
-@click.option(
-    "--weak-baseline",
-    type=click.FloatRange(0, 100),
-    metavar="PERCENT",
-    help="Dense accuracy below which a verdict is labelled `weak baseline`.  [default: 90 for cifar10 and digits]",
-)
-def report(runs, out, weak_baseline):
-    """Compare RUNS: accuracy trained on {dense, lt, rc, small} x tested on {dense, lt, rc}, cost, and the verdict.
-
-    A RUN is the folder of a run that `vit-tickets evaluate` has scored, or a folder that `evaluate --out` wrote.
-
-    \b
-    vit-tickets report runs/digits-deit_micro-*
-    """
-    from vit_tickets.train.report import report as compare
-
-    click.echo(compare(list(runs), out, weak_baseline).text)

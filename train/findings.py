@@ -81,6 +81,11 @@ def _tests(group: Group) -> list[tuple[str, str]]:
     ]
 
 
+def compared(group: Group) -> list[tuple[Cell, Cell, Cell]]:
+    """The ticket, dense and the random subset of each verdict."""
+    return [_cells(group, tested_on) for _, tested_on in _tests(group)]
+
+
 def _cells(group: Group, tested_on: str) -> tuple[Cell, Cell, Cell]:
     """What a verdict compares: the ticket, dense, the random subset."""
     return ("lt", tested_on), (group.baseline, "dense"), (group.random, tested_on)
@@ -92,7 +97,7 @@ def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) 
     if lacking:
         absent = [row for row, _ in lacking if not group.of(row)]
         found = f"; found no {' and no '.join(absent)} run" if absent else ""
-        expected = ", ".join(_cell_name(*cell) for cell in lacking)
+        expected = ", ".join(cell_name(*cell) for cell in lacking)
         return NamedVerdict(name, None, f"expected results of {expected}{found}")
     match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
     epochs = {cell: [run.epochs for run in group.scored[cell]] for cell in (ticket, dense)}
@@ -107,9 +112,7 @@ def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None
     found = group.accuracies[dense].mean
     if below is None or found >= below:
         return None
-    return (
-        f"weak baseline: {_cell_name(*dense)} is {found:.2f}%, under {below:g}%; stronger training may not be matched"
-    )
+    return f"weak baseline: {cell_name(*dense)} is {found:.2f}%, under {below:g}%; stronger training may not be matched"
 
 
 def _nulls(group: Group) -> list[NullHypothesis]:
@@ -135,14 +138,14 @@ def _null(group: Group, cell: Cell, rival: str, moral: str) -> NullHypothesis:
 def _untaught(group: Group, cell: Cell, share: float = 0.0) -> str | None:
     low = lower_bound(bootstrap_means({"": group.matrix[cell]})[""])
     chance = 100 * np.unique(group.reference.labels, return_counts=True)[1].max() / group.images
-    return learnt_too_little(_cell_name(*cell), low, chance, share)
+    return learnt_too_little(cell_name(*cell), low, chance, share)
 
 
 def _pairs(group: Group, tested_on: str) -> list[Paired]:
     """The runs of one seed, side by side; none for plain weights, which have no seed."""
     ticket, *others = _cells(group, tested_on)
     return [
-        paired(_cell_name(*ticket), lt_n, _cell_name(*other), other_n, lt.seed)
+        paired(cell_name(*ticket), lt_n, cell_name(*other), other_n, lt.seed)
         for other in others
         for lt, lt_n in _by_run(group, ticket)
         for run, other_n in _by_run(group, other)
@@ -155,9 +158,10 @@ def _by_run(group: Group, cell: Cell) -> list[tuple[RunResult, np.ndarray]]:
 
 
 def _contrast(group: Group, minuend: Cell, subtrahend: Cell) -> Contrast:
-    return contrast(_cell_name(*minuend), group.matrix[minuend], _cell_name(*subtrahend), group.matrix[subtrahend])
+    return contrast(cell_name(*minuend), group.matrix[minuend], cell_name(*subtrahend), group.matrix[subtrahend])
 
 
-def _cell_name(row: str, on: str) -> str:
+def cell_name(row: str, on: str) -> str:
+    """How sentences call a cell of the matrix: `LT on lt`, `lt:centre on dense`."""
     path, colon, variant = row.partition(":")
     return f"{SHOWN.get(path, path)}{colon}{variant} on {on}"

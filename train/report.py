@@ -7,12 +7,14 @@ from typing import Any
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.train import figure, rendering
+from vit_tickets.train import figure, page, rendering
 from vit_tickets.train.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.comparison import group_runs
 from vit_tickets.train.findings import Finding, find
 from vit_tickets.train.results import FORMAT_VERSION, RunResult, read_run
 from vit_tickets.train.verdict import needed
+
+TITLE = "Tickets: the runs compared"
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,16 @@ class Report:
     folder: str
 
 
-def report(run_folders: list[str], out: str | None = None, weak_baseline: float | None = None) -> Report:
+def report(
+    run_folders: list[str],
+    out: str | None = None,
+    weak_baseline: float | None = None,
+    html: bool = False,
+    gallery: int | None = None,
+) -> Report:
     """Compare runs and write report.md, report.json and report.png into `out` (default: `report` beside the first run).
+
+    html: also report.html, with a gallery of so many images (`page.IMAGES` where not said), if they are there.
 
     Without matplotlib there is no report.png, and the text says how to get it. A folder among `run_folders` that holds
     an earlier report is left out, so that `runs/*` works twice; so are runs on path `selector`, which the report names.
@@ -62,7 +72,10 @@ def report(run_folders: list[str], out: str | None = None, weak_baseline: float 
     with files.atomic_write(files.join(out, "report.md")) as stream:
         stream.write(markdown.encode())
     files.write_json(files.join(out, "report.json"), data)
-    text = "\n".join([rendering.text(findings, left_out), *(f"note: {note}" for note in notes), f"report: {out}"])
+    if html:
+        page.write(files.join(out, page.NAME), TITLE, findings, data, page.IMAGES if gallery is None else gallery)
+    written = f"report: {out}" + (f"; page: {files.join(out, page.NAME)}" if html else "")
+    text = "\n".join([rendering.text(findings, left_out), *(f"note: {note}" for note in notes), written])
     return Report(text, markdown, data, out)
 
 

@@ -58,10 +58,11 @@ KINDS_OF_RC = ("fixed", "fresh", "aligned")
 @click.option("--jobs-per-gpu", type=COUNT, default=1, show_default=True, help="Steps that share a GPU.")
 @click.option("--ray-address", help="Join this Ray cluster instead of starting one here.")
 @click.option("--out", help="The sweep's folder, with all that it makes.  [default: runs/sweep-<dataset>]")
+@click.option("--html", is_flag=True, help="Also write OUT/sweep.html: one page that needs no network.")
 @click.option("--dry-run", is_flag=True, help="Only list the steps, and which of them are done.")
 def sweep(
     dataset, train_options, models, paths, sparsity, keep_rate, methods, rc, seeds, epochs, recipe, selector, weights,
-    labels, engine, jobs, gpus, jobs_per_gpu, ray_address, out, dry_run,
+    labels, engine, jobs, gpus, jobs_per_gpu, ray_address, out, html, dry_run,
 ):  # fmt: skip
     """Train and compare on DATASET: models x paths x budgets x seeds, and whose tickets they are.
 
@@ -140,7 +141,7 @@ def sweep(
         files.write_json(files.join(out, REQUEST), record)
         engine_of = make_engine_of(engine, jobs_per_gpu, jobs, gpus, request.device, f"{out}/logs", ray_address)
         failed = execute(steps, done, engine_of, f"{out}/logs")
-        text, refused = report(request, failed)
+        text, refused = report(request, failed, html)
         click.echo("\n" + text)
     if failed:
         raise WorkFailed(f"{counted(len(failed), 'step')} failed or left out: {'; '.join(failed)}")
@@ -170,12 +171,13 @@ def execute(steps, done: list[str], engine_of, logs: str) -> list[str]:
     return sweeping.failures(scheduler)
 
 
-def report(request, lacking: list[str]) -> tuple[str, list[str]]:
+def report(request, lacking: list[str], html: bool) -> tuple[str, list[str]]:
     """Write the report on the runs that are scored; the text for the terminal, and why some could not be compared."""
     from vit_tickets.train import sweep_rendering as rendering
     from vit_tickets.train.sweep import evaluated, trained
 
     findings, refused = rendering.compare(evaluated(request))
     total = len(request.trials())
-    text = rendering.write(request.out, request.name, findings, [*lacking, *refused], total, trained(request))
+    lacking = [*lacking, *refused]
+    text = rendering.write(request.out, request.name, findings, lacking, total, trained(request), html)
     return text, refused

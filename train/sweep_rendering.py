@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.train import figure, rendering, report
+from vit_tickets.train import figure, page, rendering, report
 from vit_tickets.train.comparison import Group, group_runs
 from vit_tickets.train.findings import Finding, NamedVerdict, NullHypothesis, find
 from vit_tickets.train.rendering import (
@@ -20,7 +20,7 @@ from vit_tickets.train.rendering import (
 from vit_tickets.train.results import ON, read_run
 
 FORMAT_VERSION = 1
-REPORT, RECORD, PICTURE = "sweep.md", "sweep.json", "sweep.png"
+REPORT, RECORD, PICTURE, PAGE = "sweep.md", "sweep.json", "sweep.png", "sweep.html"
 HEADER = ["model", "budget", "patches", "trained on", *(f"on {on}" for on in ON), "runs"]
 
 
@@ -36,10 +36,12 @@ def compare(folders: Iterable[list[str]]) -> tuple[list[Finding], list[str]]:
     return findings, refused
 
 
-def write(out: str, dataset: str, findings: list[Finding], lacking: list[str], total: int, done: int) -> str:
+def write(
+    out: str, dataset: str, findings: list[Finding], lacking: list[str], total: int, done: int, html: bool = False
+) -> str:
     """Write OUT/sweep.md, sweep.json and, with matplotlib, sweep.png; returns the text for the terminal.
 
-    lacking: sentences on what failed or was left out. total, done: trainings.
+    lacking: sentences on what failed or was left out. total, done: trainings. html: whether to write sweep.html, too.
     """
     notes, picture = [], None
     try:
@@ -60,6 +62,8 @@ def write(out: str, dataset: str, findings: list[Finding], lacking: list[str], t
         "notes": notes,
     }
     files.write_json(files.join(out, RECORD), record)
+    if html:
+        page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record)
     lines = [*aligned(rows(findings)), f"({LEGEND})", ""] if findings else []
     for finding in findings:
         for verdict in finding.verdicts:
@@ -68,7 +72,8 @@ def write(out: str, dataset: str, findings: list[Finding], lacking: list[str], t
             lines += [_null_line(finding, null), f"  - {null.sentence}"]
         lines += [f"  warning: {sentence}" for sentence in finding.group.warnings]
     lines += [f"lacking: {sentence}" for sentence in lacking] + [f"note: {note}" for note in notes]
-    return "\n".join([*lines, f"{state}; report: {files.join(out, REPORT)}"])
+    written = f"report: {files.join(out, REPORT)}" + (f"; page: {files.join(out, PAGE)}" if html else "")
+    return "\n".join([*lines, f"{state}; {written}"])
 
 
 def rows(findings: list[Finding]) -> Rows:

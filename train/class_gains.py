@@ -1,0 +1,54 @@
+"""Which classes gain and which lose: accuracy of one row of the matrix minus another, class by class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution: a two-sided 95% interval
+
+
+@dataclass(frozen=True)
+class ClassGain:
+    """One class. first, second: mean accuracy over the runs of each, percent. gain: first minus second, points.
+
+    images: how many the class has. margin: half the width of the gain's 95% interval over images, points; None for a
+    single image.
+    """
+
+    label: int
+    images: int
+    first: float
+    second: float
+    gain: float
+    margin: float | None
+
+
+def class_gains(first_Sn: np.ndarray, second_Sn: np.ndarray, labels_n: np.ndarray) -> list[ClassGain]:
+    """Compare two rows class by class, the greatest gain first; ties in the order of the labels.
+
+    first_Sn, second_Sn: bool (S, n), which images each run classifies right, S may differ. labels_n: int (n,). Each
+    image counts by the difference of the shares of runs that are right on it; the margin is that of a paired comparison
+    of means, 1.96 s / sqrt(n) of the class's n differences. It speaks of other images of these runs, one class at a
+    time: of twenty classes one lies outside its interval by chance.
+    """
+    shares = np.stack([first_Sn.mean(axis=0), second_Sn.mean(axis=0)])
+    gains = []
+    for label in np.unique(labels_n):
+        first_n, second_n = shares[:, labels_n == label]
+        images = len(first_n)
+        first, second = 100 * first_n.mean(), 100 * second_n.mean()
+        margin = None
+        if images > 1:
+            margin = _rounded(100 * Z * (first_n - second_n).std(ddof=1) / images**0.5)
+        gains.append(ClassGain(int(label), images, *map(_rounded, (first, second, first - second)), margin))
+    return sorted(gains, key=lambda gain: -gain.gain)
+
+
+def ends(gains: list[ClassGain], count: int) -> list[ClassGain]:
+    """The `count` classes that gain most and the `count` that gain least, or all where there are no more."""
+    return gains if len(gains) <= 2 * count else [*gains[:count], *gains[-count:]]
+
+
+def _rounded(value: float) -> float:
+    """Free of floating-point dust; never -0."""
+    return round(float(value), 9) + 0.0

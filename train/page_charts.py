@@ -1,0 +1,203 @@
+"""Charts as inline SVG: lines with bands, and values with intervals. Colours and dashes are classes of page.css."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from vit_tickets.train.markup import Html, element
+
+WIDTH = 440  # units of every chart; a phone shows about one per pixel
+ROW = 22
+LETTERS, LETTER = 20, 7.2  # how many fit beside a row of intervals, and the width of one
+# Every path has its colour wherever it is drawn; what is named after more than its path takes one of the others.
+COLOURS = {"dense": "c-dense", "weights": "c-dense", "lt": "c-lt", "rc": "c-rc", "small": "c-small"}
+FURTHER = tuple(f"c-{number}" for number in range(1, 7))
+MARKS = {"dense": "round", "lt": "square", "rc": "triangle"}  # by what a path is tested on
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart. points: (x, y), x ascending. band: (low, high) at each point. titles: said at each point.
+
+    colour: one of `colours`. dash: `solid`, `dashed` or `dotted`. mark: one of `MARKS`, or None.
+    """
+
+    name: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+    band: Sequence[tuple[float, float]] = ()
+    titles: Sequence[str] = ()
+    dash: str = "solid"
+    mark: str | None = "round"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One row of a chart: a value with its interval; title: said where one points at it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    title: str
+    colour: str = "c-ink"
+    mark: str = "round"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values low to high on pixels start to end. label: what the values are, with their unit."""
+
+    label: str
+    low: float
+    high: float
+    start: float = field(default=0.0)
+    end: float = field(default=1.0)
+
+    def __call__(self, value: float) -> float:
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
+
+    @property
+    def ticks(self) -> list[float]:
+        return ticks(self.low, self.high)
+
+
+def colours(rows: Iterable[str]) -> dict[str, str]:
+    """A colour for each of `rows`, by name."""
+    names = list(dict.fromkeys(rows))
+    others = [name for name in names if name not in COLOURS]
+    return {name: COLOURS.get(name) or FURTHER[others.index(name) % len(FURTHER)] for name in names}
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round values (1, 2 or 5 times a power of ten) between `low` and `high`, at most `most`; low < high."""
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    for step in (power, 2 * power, 5 * power, 10 * power):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            break
+    return [round(number * step, 10) + 0.0 for number in range(first, last + 1)]
+
+
+def around(values: Iterable[float], within: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:
+    """Ends of an axis that shows all `values` with some room, and stays `within` where they do."""
+    known = list(values)
+    low, high = min(known), max(known)
+    room = 0.06 * (high - low) or max(0.5, 0.05 * abs(low))
+    start = max(low - room, within[0]) if low >= within[0] else low - room
+    end = min(high + room, within[1]) if high <= within[1] else high + room
+    return (start, end) if start < end else (low - room, high + room)
+
+
+def line_chart(
+    lines: Sequence[Line], x_label: str, y_label: str, describe: str, y_within=(-math.inf, math.inf), whole_x=False
+) -> Html:
+    """Lines over x with their bands, and a legend. describe: what the picture shows, for who cannot see it.
+
+    y_within: ends that the values never pass, such as (0, 100). whole_x: x is counted, its ticks are whole.
+    """
+    height, bottom = 290, 244
+    x = Axis(x_label, *around(x for line in lines for x, _ in line.points), 52, WIDTH - 14)
+    seen = [value for line in lines for low_high in line.band for value in low_high]
+    y = Axis(y_label, *around([*seen, *(y for line in lines for _, y in line.points)], y_within), bottom, 12)
+    x_ticks = [tick for tick in x.ticks if not whole_x or tick == int(tick)]
+    parts = [_y_axis(y, 52, WIDTH - 14), _x_axis(x, bottom, x_ticks)]
+    parts += [_band(line, x, y) for line in lines if line.band]
+    parts += [_line(line, x, y) for line in lines]
+    return element("div", _svg(height, describe, parts), _legend(lines), class_="chart")
+
+
+def interval_chart(
+    rows: Sequence[Interval], x_label: str, describe: str, reference: tuple[float, str] | None = None, names=True
+) -> Html:
+    """A value with its interval per row. reference: where a vertical line stands, and what it means.
+
+    names: whether the rows are named at their left.
+    """
+    left = 20 + LETTER * min(LETTERS, max(len(row.name) for row in rows)) if names else 14
+    top = 24 if reference else 8
+    bottom = top + ROW * len(rows)
+    seen = [value for row in rows for value in (row.low, row.value, row.high)]
+    x = Axis(x_label, *around([*seen, *([reference[0]] if reference else [])]), left, WIDTH - 22)
+    parts = [_x_axis(x, bottom, ticks(x.low, x.high, 5), grid=top)]
+    if reference:
+        at = x(reference[0])
+        parts.append(element("line", x1=at, x2=at, y1=top - 6, y2=bottom, class_="reference"))
+        anchor = "start" if at < 150 else "end" if at > WIDTH - 110 else "middle"
+        parts.append(element("text", reference[1], x=at, y=top - 11, text_anchor=anchor, class_="small"))
+    for number, row in enumerate(rows):
+        middle = top + ROW * (number + 0.5)
+        if names:
+            shown = row.name if len(row.name) <= LETTERS else f"{row.name[: LETTERS - 1]}…"
+            parts.append(element("text", shown, element("title", row.name), x=left - 10, y=middle + 4,
+                                 text_anchor="end"))  # fmt: skip
+        reach = f"M{x(row.low)} {middle}H{x(row.high)}M{x(row.low)} {middle - 4}v8M{x(row.high)} {middle - 4}v8"
+        marks = element("path", d=reach, class_="line"), _mark(row.mark, x(row.value), middle)
+        parts.append(element("g", element("title", row.title), *marks, class_=row.colour))
+    return element("div", _svg(bottom + 42, describe, parts), class_="chart")
+
+
+def number(value: float) -> str:
+    """As short as it can be said: 10, 0.5, 1e+06."""
+    return f"{value:.6g}"
+
+
+def _svg(height: float, describe: str, parts: list) -> Html:
+    return element("svg", parts, viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=describe)
+
+
+def _y_axis(y: Axis, left: float, right: float) -> list[Html]:
+    parts = [element("line", x1=left, x2=right, y1=y(tick), y2=y(tick), class_="grid") for tick in y.ticks]
+    parts += [element("text", number(tick), x=left - 7, y=y(tick) + 4, text_anchor="end") for tick in y.ticks]
+    middle = (y.start + y.end) / 2
+    return [*parts, element("text", y.label, transform=f"translate(13 {middle:g}) rotate(-90)", text_anchor="middle")]
+
+
+def _x_axis(x: Axis, bottom: float, at: list[float], grid: float | None = None) -> list[Html]:
+    parts = [element("line", x1=x.start, x2=x.end, y1=bottom, y2=bottom, class_="axis")]
+    if grid is not None:
+        parts += [element("line", x1=x(tick), x2=x(tick), y1=grid, y2=bottom, class_="grid") for tick in at]
+    parts += [element("text", number(tick), x=x(tick), y=bottom + 17, text_anchor="middle") for tick in at]
+    middle = (x.start + x.end) / 2
+    return [*parts, element("text", x.label, x=middle, y=bottom + 36, text_anchor="middle")]
+
+
+def _band(line: Line, x: Axis, y: Axis) -> Html:
+    there = [(x(at), y(high)) for (at, _), (_, high) in zip(line.points, line.band, strict=True)]
+    back = [(x(at), y(low)) for (at, _), (low, _) in zip(line.points, line.band, strict=True)]
+    return element("path", d=f"{_path([*there, *reversed(back)])}Z", class_=f"{line.colour} band")
+
+
+def _line(line: Line, x: Axis, y: Axis) -> Html:
+    at = [(x(a), y(b)) for a, b in line.points]
+    marks = []
+    for place, point in enumerate(at):
+        said = element("title", line.titles[place]) if line.titles else None
+        seen = _mark(line.mark, *point) if line.mark or len(at) == 1 else None
+        marks.append(element("g", said, seen, element("circle", cx=point[0], cy=point[1], r=8, class_="hit")))
+    path = element("path", d=_path(at), class_=f"line {line.dash}")
+    return element("g", path, marks, class_=line.colour)
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _mark(kind: str | None, x: float, y: float) -> Html:
+    if kind == "square":
+        return element("rect", x=round(x - 4, 2), y=round(y - 4, 2), width=8, height=8, class_="mark")
+    if kind == "triangle":
+        corners = f"M{x:g} {y - 5:g}L{x + 5:g} {y + 4:g}L{x - 5:g} {y + 4:g}Z"
+        return element("path", d=corners, class_="mark")
+    return element("circle", cx=x, cy=y, r=4, class_="mark")
+
+
+def _legend(lines: Sequence[Line]) -> Html:
+    items = []
+    for line in {line.name: line for line in lines}.values():
+        mark = _mark(line.mark, 17, 8) if line.mark else None
+        stroke = element("path", d="M1 8H33", class_=f"line {line.dash}")
+        sample = element("svg", stroke, mark, viewBox="0 0 34 16", class_=f"sample {line.colour}", aria_hidden="true")
+        items.append(element("li", sample, line.name))
+    return element("ul", items, class_="legend")
