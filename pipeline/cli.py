@@ -13,6 +13,8 @@ COMMANDS = {
     "inspect": ("vit_tickets.pipeline.commands:inspect", "Summarise a manifest or label maps; draw tickets on images."),
     "compare": ("vit_tickets.pipeline.compare_command:compare", "How far the tickets of several manifests overlap."),
     "verify": ("vit_tickets.pipeline.commands:verify", "Check a dataset, manifest or label maps against the contract."),
+    "export": ("vit_tickets.pipeline.publish_commands:export", "Write a manifest's tickets as one file to publish."),
+    "join": ("vit_tickets.pipeline.publish_commands:join", "Make a manifest of published tickets for your own data."),
     "train": ("vit_tickets.train.commands:train", "Train on tickets, random subsets or whole images."),
     "evaluate": (
         "vit_tickets.train.commands:evaluate",

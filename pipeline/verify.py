@@ -106,7 +106,7 @@ def verify_manifest(root: str, dataset: str | None = None, progress: bool = Fals
     Raises UserError where there is no ticket.json that can be read, or no dataset at `dataset`.
     """
     manifest = Manifest.open(root)
-    if fault := _record_fault(manifest):
+    if fault := record_fault(manifest):
         yield f"{manifests.INDEX}: {fault}"
         return
     yield from check_splits(_Tickets(manifest), manifest.record["splits"], dataset, progress)
@@ -143,7 +143,8 @@ class _Tickets:
         check_rows(tally, self.manifest, split, table, keys)
 
 
-def _record_fault(manifest: Manifest) -> str | None:
+def record_fault(manifest: Manifest) -> str | None:
+    """What is wrong with what ticket.json says; None if it can be worked with."""
     record, counts, N = manifest.record, manifest.record["counts"], manifest.record["num_patches"]
     if not is_count(N) or not 0 < N <= 1 << 16:
         return f"num_patches: expected a count in 1..65536, found {N!r}"
