@@ -32,14 +32,13 @@ MEAN_KEY_BYTES = 1 << 12  # more than any data has, keys and errors together
 MAX_METADATA_BYTES = 1 << 24
 LOCAL = ("selector_run",)  # of ticket.json: paths on the machine that made it
 
-_PLAIN = [("split", pa.string()), ("key", pa.string())] + [
-    (name, pa.int32()) for name in ("label", "height", "width")
-]  # fmt: skip
-
 
 def schema(holds: str) -> pa.Schema:
     """Columns of an archive that `holds` the column `rank` or `lt`, as bytes."""
-    return pa.schema([*_PLAIN, (holds, pa.binary()), ("error", pa.string())])
+    sizes = [(name, pa.int32()) for name in ("label", "height", "width")]
+    return pa.schema(
+        [("split", pa.string()), ("key", pa.string()), *sizes, (holds, pa.binary()), ("error", pa.string())]
+    )
 
 
 @dataclass(frozen=True)

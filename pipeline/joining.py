@@ -58,7 +58,7 @@ class Report:
         return vars(self) | {"splits": {split: vars(found) for split, found in self.splits.items()}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Match:
     """An image of a shard: its row in the archive, or why it gets no ticket."""
 
@@ -134,59 +134,59 @@ def join(
 def match(archive: Archive, dataset: Dataset, split: str, any_label: bool, progress: bool) -> SplitJoin:
     """Find the archive's row of every image of a split. Raises UserError as `join` does."""
     check_fixed_view(archive.manifest, split)
-    rows, found, shards = archive.read(split), SplitReport(), []
-    row_of = {key: row for row, key in enumerate(rows.keys.to_pylist())}
-    seen = np.zeros(len(rows), dtype=bool)
-    for shard in Bar(
+    matcher, shards = _Matcher(archive.read(split), any_label), []
+    found, seen = matcher.found, matcher.seen
+    bar = Bar(
         dataset.shards(split), desc=f"join {split}", unit="shard", leave=False, disable=None if progress else True
-    ):
-        matches = []
-        for fields in read_members(dataset.path_of(shard)):
-            key, label = fields["__key__"], parse_label(fields.get("cls"))
-            matches.append(_match(rows, row_of.get(key), key, label, seen, found, any_label))
+    )
+    for shard in bar:
+        members = read_members(dataset.path_of(shard))
+        matches = [matcher.match(fields["__key__"], parse_label(fields.get("cls"))) for fields in members]
         if len(matches) != shard.samples:
             raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {len(matches)}")
         shards.append((shard, matches))
     if not seen.any():
         raise UserError(
             f"{split}: expected images of {dataset.root} among those of {archive.path}, found no key in both; "
-            f"theirs are like {_first(rows.keys.to_pylist())}, yours like {_first(found.without_ticket)}"
+            f"theirs are like {_first(list(matcher.row_of))}, yours like {_first(found.without_ticket)}"
         )
     if len(found.other_label) > OTHER_LABELS * seen.sum() and not any_label:
         raise UserError(
             f"{split}: expected keys that name the same images, found another label for {len(found.other_label):,} of "
             f"{seen.sum():,}; pass --any-label if your classes are merely numbered otherwise"
         )
-    found.missing = [key for key, row in row_of.items() if not seen[row]]
-    return SplitJoin(rows, shards, found)
+    found.missing = [key for key, row in matcher.row_of.items() if not seen[row]]
+    return SplitJoin(matcher.rows, shards, found)
 
 
-def _match(
-    rows: KeyedRows,
-    row: int | None,
-    key: str,
-    label: int | None,
-    seen: np.ndarray,
-    found: SplitReport,
-    any_label: bool,
-) -> Match:
-    found.images += 1
-    if row is None:
-        found.without_ticket.append(key)
-        return Match(key, label, error=NO_TICKET)
-    if seen[row]:
-        found.repeated.append(key)
-        return Match(key, label, error="a key that the split has before")
-    seen[row] = True
-    if not rows.valid_R[row]:
-        found.failed.append(key)
-        return Match(key, label, error=rows.errors[row])
-    if label is None or label != rows.label_R[row]:
-        found.other_label.append({"key": key, "archive": int(rows.label_R[row]), "dataset": label})
-        if label is None or not any_label:
-            return Match(key, label, error=f"label {label} where the archive has {rows.label_R[row]}")
-    found.tickets += 1
-    return Match(key, label, row)
+class _Matcher:
+    """Finds the rows of images one by one, each row once. seen: bool, rows that were found."""
+
+    def __init__(self, rows: KeyedRows, any_label: bool):
+        self.rows, self.any_label, self.found = rows, any_label, SplitReport()
+        self.row_of = {key: row for row, key in enumerate(rows.keys.to_pylist())}
+        self.seen = np.zeros(len(rows), dtype=bool)
+
+    def match(self, key: str, label: int | None) -> Match:
+        rows, found, row = self.rows, self.found, self.row_of.get(key)
+        found.images += 1
+        if row is None:
+            found.without_ticket.append(key)
+            return Match(key, label, error=NO_TICKET)
+        if self.seen[row]:
+            found.repeated.append(key)
+            return Match(key, label, error="a key that the split has before")
+        self.seen[row] = True
+        if not rows.valid_R[row]:
+            found.failed.append(key)
+            return Match(key, label, error=rows.errors[row])
+        theirs = int(rows.label_R[row])
+        if label != theirs:
+            found.other_label.append({"key": key, "archive": theirs, "dataset": label})
+            if label is None or not self.any_label:
+                return Match(key, label, error=f"label {label} where the archive has {theirs}")
+        found.tickets += 1
+        return Match(key, label, row)
 
 
 def _first(keys: list[str]) -> str:

@@ -1,6 +1,6 @@
 """The rows of a split by key: keys, labels and sizes in memory, ranks or masks in a temporary file.
 
-Whatever the packing, the same images give the same rows in the same order. Memory: about 200 bytes per image, and one
+Whatever the packing, the same images give the same rows in the same order. Memory: about 0.5 kB per image, and one
 file of the manifest; ranks of ImageNet's train images take 251 MB of temporary storage.
 
 Legend: R rows of a split, N patches of an image, B bytes of a ticket.

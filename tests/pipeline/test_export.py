@@ -15,10 +15,12 @@ from click.testing import CliRunner
 from tests.helpers import write_crops, write_manifest
 from vit_tickets.pipeline.archive import ENTRY, METADATA_KEY
 from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.patches import random_subset
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.verify import verify_manifest
+from vit_tickets.train.data import SplitData
 
 
 def run(*args, code=0):
@@ -95,6 +97,11 @@ def test_a_complete_copy_gets_the_same_tickets(archive, tickets, packed, tmp_pat
     record = json.loads((out / "ticket.json").read_text())
     assert record["joined"]["dataset"] == record["dataset"] == "small"
     assert record["splits"]["train"]["errors"] == 1
+    data = SplitData(Dataset.open(packed), "train", Manifest.open(str(out)))
+    assert sum(data.counts) == 22
+    for number, count in enumerate(data.counts):
+        for row, _, stored in data.read(number, np.arange(count)):
+            assert np.flatnonzero(stored.rank[row] < 18).tolist() == rows_of(tickets)["lt"][stored.keys[row]].tolist()
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
     assert "holds a manifest; pass --overwrite" in run("join", archive, packed, "--out", out, code=2)
     (out / "train" / "000007.parquet").write_bytes(b"of a larger copy")
