@@ -11,8 +11,10 @@ COMMANDS = {
     "generate": ("vit_tickets.ticketgen.commands:generate", "Select every image's ticket, once per dataset."),
     "labels": ("vit_tickets.ticketgen.labels_command:labels", "Write training images' label maps, for token labels."),
     "inspect": ("vit_tickets.pipeline.commands:inspect", "Summarise a manifest or label maps; draw tickets on images."),
-    "compare": ("vit_tickets.pipeline.commands:compare", "How far the tickets of two manifests overlap."),
+    "compare": ("vit_tickets.pipeline.compare_command:compare", "How far the tickets of several manifests overlap."),
     "verify": ("vit_tickets.pipeline.commands:verify", "Check a dataset, manifest or label maps against the contract."),
+    "export": ("vit_tickets.pipeline.publish_commands:export", "Write a manifest's tickets as one file to publish."),
+    "join": ("vit_tickets.pipeline.publish_commands:join", "Make a manifest of published tickets for your own data."),
     "train": ("vit_tickets.train.commands:train", "Train on tickets, random subsets or whole images."),
     "evaluate": (
         "vit_tickets.train.commands:evaluate",

@@ -102,35 +102,6 @@ def inspect(manifest, split, dataset, gallery, images):
 
 
 @click.command()
-@click.argument("manifest")
-@click.argument("other")
-@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
-def compare(manifest, other, splits):
-    """Compare the tickets of two manifests of the same images: of other selectors, methods, budgets or seeds.
-
-    Says, split by split, how far the two tickets of an image overlap and how their ranks correlate; and, for train
-    against val, whether tickets lie elsewhere in the image, or overlap otherwise, where the selector was trained on the
-    very images that it marks: compare a manifest with one that `generate --cross-fit` made.
-
-    \b
-    vit-tickets compare manifests/digits-deit_micro-s0.75 manifests/digits-deit_micro-s0.75-cross-fit
-    """
-    from vit_tickets.pipeline.manifests import Manifest
-    from vit_tickets.pipeline.overlap import describe, overlap
-
-    ours, theirs = Manifest.open(manifest), Manifest.open(other)
-    for name in splits:
-        ours.split_record(name)
-        theirs.split_record(name)
-    chosen = splits or [name for name in ours.splits if name in theirs.splits]
-    if not chosen:
-        raise UserError(f"expected a split that both have, found {', '.join(ours.splits)} in {manifest} and "
-                        f"{', '.join(theirs.splits)} in {other}")  # fmt: skip
-    for line in describe(ours, theirs, {name: overlap(ours, theirs, name) for name in chosen}):
-        click.echo(line)
-
-
-@click.command()
 @click.argument("path")
 @click.option(
     "--dataset", help="PATH is a manifest or label maps: compare keys, labels, order and hashes with this dataset too."

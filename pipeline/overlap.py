@@ -1,37 +1,86 @@
-"""What `compare` says of two manifests of a dataset: how far their tickets overlap, and where train differs from val.
+"""How far the tickets of several manifests of the same images overlap, image by image.
 
-Legend: R images, N patches of an image, k of them kept.
+Images are matched by key, however they are packed. Manifests of other views or grids are brought to common ground
+first (`Ground`), as the trainer would send their ranks there.
+
+Legend: M manifests, P pairs of them, R images with a ticket in all, N cells of the common grid (G x G), k kept.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.columns import list_matrix
 from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.keyed import KeyedRows, check_fixed_view, read_keyed
 from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.methods import method_name
-from vit_tickets.pipeline.summary import chance_iou
+from vit_tickets.pipeline.patches import scaled_count
+from vit_tickets.pipeline.regrid import axis_weights, rerank, view_affines
+from vit_tickets.pipeline.views import View
+
+CHUNK = 2048  # images at a time
+OTHER_LABELS = 0.01  # share of images with another label from which keys cannot name the same images
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """A split of two manifests, on the R images that have a ticket in both.
+    """A split of M manifests, on the R images that have a ticket in all of them.
 
-    iou_R: intersection over union of the two tickets. rank_R: Spearman's correlation of the two ranks. keep_2N: share
-    of the images whose ticket holds patch p, in each manifest. All float64.
+    pairs: the P pairs of places in `manifests`. iou_PR: intersection over union of two tickets. rank_PR: Spearman's
+    correlation of two ranks. Both float32. keep_MN: share of images whose ticket holds cell p, float64. kept_M: k.
+    label_R: int32, of the first manifest, -1 where it has none. resampled_M: whether ranks were carried to the common
+    ground. common: keys in all manifests. others_M: keys of each that are not. other_labels: how many images of R have
+    not the same label in all.
     """
 
-    iou_R: np.ndarray
-    rank_R: np.ndarray
-    keep_2N: np.ndarray
+    pairs: list[tuple[int, int]]
+    iou_PR: np.ndarray
+    rank_PR: np.ndarray
+    keep_MN: np.ndarray
+    kept_M: list[int]
+    label_R: np.ndarray
+    grid: int
+    view: str
+    resampled_M: list[bool]
+    common: int
+    others_M: list[int]
+    other_labels: int
 
     @property
     def images(self) -> int:
-        return len(self.iou_R)
+        return self.iou_PR.shape[1]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is compared: the part of an image that `view` shows (as manifest `place` saw it), in `grid` x `grid` cells.
+
+    The narrowest view of all, `center` where one of them has it, so that no manifest is asked about what it never saw;
+    the coarsest grid, so that none is credited with detail that it does not have.
+    """
+
+    place: int
+    view: View
+    grid: int
+
+    @classmethod
+    def of(cls, manifests: Sequence[Manifest], split: str) -> "Ground":
+        views = [manifest.view(split) for manifest in manifests]
+        place = min(range(len(views)), key=lambda i: (_shown(views[i]), i))
+        return cls(place, views[place], min(manifest.grid_of(split) for manifest in manifests))
+
+    def holds(self, manifest: Manifest, split: str) -> bool:
+        """Whether the manifest's ranks are on common ground as they are stored."""
+        return manifest.grid_of(split) == self.grid and _shown(manifest.view(split)) == _shown(self.view)
+
+
+def _shown(view: View) -> tuple[float, int]:
+    """What part of an image a view shows, the narrowest first: of the whole image (1.0, 0)."""
+    return (view.crop_pct, view.image_size) if view.kind == "center" else (math.inf, 0)
 
 
 def iou(rank_RN: np.ndarray, other_RN: np.ndarray, kept: int, other_kept: int) -> np.ndarray:
@@ -67,75 +116,69 @@ def chance_distance(keep_N: np.ndarray, images: int, other_images: int) -> float
     return float(math.sqrt(2 / math.pi) * deviation_N.sum() / (2 * keep_N.sum()))
 
 
-def overlap(ours: Manifest, theirs: Manifest, split: str) -> Overlap:
-    """Go through a split of two manifests, one file at a time.
+def overlap(manifests: Sequence[Manifest], split: str) -> Overlap:
+    """Compare a split of two or more manifests.
 
-    Raises UserError where they are not of the same images in the same order, or not on the same grid.
+    Raises UserError for tickets of stored crops, where the manifests have no key in common, and where more than 1% of
+    the images that they have in common bear another label, so that their keys name other images.
     """
-    _check_alike(ours, theirs, split)
-    N, parts, kept = ours.num_patches_of(split), [], (ours.kept_of(split), theirs.kept_of(split))
-    counts_2N = np.zeros((2, N))
-    for name in files.list_names(files.join(ours.root, split)):
-        if not name.endswith(".parquet") or name.startswith("."):
-            continue
-        ranks, keys = [], []
-        for manifest in (ours, theirs):
-            path = files.join(manifest.root, split, name)
-            if not files.exists(path):
-                raise UserError(f"expected the files of {ours.root} in {manifest.root} too, found no {split}/{name}")
-            table = manifest.read_file(split, path, ["key", "rank"])
-            ranks.append(list_matrix(table["rank"], N, path))
-            keys.append(table["key"])
-        if not keys[0].equals(keys[1]):
-            raise UserError(f"{split}/{name}: expected the same keys in {ours.root} and {theirs.root}, found others")
-        valid_R = ranks[0][1] & ranks[1][1]
-        rank_RN, other_RN = (matrix[valid_R] for matrix, _ in ranks)
-        counts_2N += [(rank < k).sum(axis=0) for rank, k in zip((rank_RN, other_RN), kept, strict=True)]
-        parts.append((iou(rank_RN, other_RN, *kept), rank_correlation(rank_RN, other_RN)))
-    iou_R, rank_R = (np.concatenate([part[i] for part in parts]) for i in range(2)) if parts else np.zeros((2, 0))
-    return Overlap(iou_R, rank_R, counts_2N / max(1, len(iou_R)))
+    for manifest in manifests:
+        check_fixed_view(manifest, split)
+    ground = Ground.of(manifests, split)
+    rows_M = [read_keyed(manifest, split) for manifest in manifests]
+    row_MR, others_M = _matched(rows_M)
+    common = row_MR.shape[1]
+    if not common:
+        roots = ", ".join(manifest.root for manifest in manifests)
+        raise UserError(f"{split}: expected manifests of the same images, found no key that is in all of {roots}")
+    row_MR = row_MR[:, np.all([rows.valid_R[row_R] for rows, row_R in zip(rows_M, row_MR, strict=True)], axis=0)]
+    label_MR = np.array([rows.label_R[row_R] for rows, row_R in zip(rows_M, row_MR, strict=True)])
+    other_labels = int((label_MR != label_MR[0]).any(axis=0).sum())
+    if other_labels > OTHER_LABELS * row_MR.shape[1]:
+        raise UserError(
+            f"{split}: expected keys that name the same images, found another label for {other_labels:,} of "
+            f"{row_MR.shape[1]:,}"
+        )
+    kept_M = [scaled_count(m.kept_of(split), m.num_patches_of(split), ground.grid**2) for m in manifests]
+    pairs = list(combinations(range(len(manifests)), 2))
+    scores = np.zeros((2, len(pairs), row_MR.shape[1]), dtype=np.float32)
+    counts_MN = np.zeros((len(manifests), ground.grid**2))
+    for start in range(0, row_MR.shape[1], CHUNK):
+        part = slice(start, start + CHUNK)
+        ranks_M = _on_ground(ground, manifests, rows_M, row_MR[:, part], split)
+        counts_MN += [(rank_RN < k).sum(axis=0) for rank_RN, k in zip(ranks_M, kept_M, strict=True)]
+        for pair, (a, b) in enumerate(pairs):
+            scores[0, pair, part] = iou(ranks_M[a], ranks_M[b], kept_M[a], kept_M[b])
+            scores[1, pair, part] = rank_correlation(ranks_M[a], ranks_M[b])
+    return Overlap(
+        pairs, *scores, counts_MN / max(1, row_MR.shape[1]), kept_M, label_MR[0], ground.grid, ground.view.kind,
+        [not ground.holds(manifest, split) for manifest in manifests], common, others_M, other_labels,
+    )  # fmt: skip
 
 
-def _check_alike(ours: Manifest, theirs: Manifest, split: str) -> None:
-    for manifest in (ours, theirs):
-        if manifest.view(split).num_views:
-            raise UserError(f"expected tickets of a fixed view, found {manifest.view(split).kind} in {manifest.root}")
-    for what, value in (("dataset", lambda m: m.record["dataset"]), ("patches", lambda m: m.num_patches_of(split))):
-        if value(ours) != value(theirs):
-            raise UserError(
-                f"expected manifests of the same {what}, found {value(ours)} in {ours.root} and {value(theirs)} in "
-                f"{theirs.root}"
-            )
+def _matched(rows_M: list[KeyedRows]) -> tuple[np.ndarray, list[int]]:
+    """Rows of the keys that all have, int64 (M, keys), and how many keys of each are not among them."""
+    found = [pc.index_in(rows_M[0].keys, value_set=rows.keys) for rows in rows_M]
+    in_all = np.all([np.asarray(places.is_valid()) for places in found], axis=0)
+    chosen = pa.array(np.flatnonzero(in_all))
+    row_MR = np.array([places.take(chosen).to_numpy(zero_copy_only=False) for places in found], dtype=np.int64)
+    return row_MR, [len(rows) - len(chosen) for rows in rows_M]
 
 
-def describe(ours: Manifest, theirs: Manifest, overlaps: dict[str, Overlap]) -> Iterator[str]:
-    """Lines about two manifests, their overlap in each split, and train against val."""
-    for letter, manifest in zip("AB", (ours, theirs), strict=True):
-        record = manifest.record
-        weights, kept = str(record.get("weights_sha256", "unknown"))[:12], f"{manifest.kept} of {manifest.num_patches}"
-        by = f"{method_name(record)}, {record.get('selector', 'unknown')}, weights {weights}"
-        yield f"{letter} {manifest.root}: {by}, {kept} patches"
-    for split, found in overlaps.items():
-        yield f"{split}: {found.images:,} images with a ticket in both"
-        if not found.images:
-            continue
-        low, median, high = np.quantile(found.iou_R, (0.05, 0.5, 0.95))
-        chance = chance_iou(ours.num_patches_of(split), ours.kept_of(split), theirs.kept_of(split))
-        yield (f"  overlap    IoU {found.iou_R.mean():.3f} (5% {low:.3f}, median {median:.3f}, 95% {high:.3f}), "
-               f"by chance {chance:.3f}")  # fmt: skip
-        yield f"  ranks      Spearman's correlation {found.rank_R.mean():.3f}"
-        yield f"  keep maps  {keep_map_distance(*found.keep_2N):.2%} of the tickets' places differ between A and B"
-    if {"train", "val"} <= overlaps.keys() and all(overlaps[split].images for split in ("train", "val")):
-        yield "train against val:"
-        yield from _train_against_val(overlaps["train"], overlaps["val"])
-
-
-def _train_against_val(train: Overlap, val: Overlap) -> Iterator[str]:
-    same_grid = train.keep_2N.shape == val.keep_2N.shape
-    for letter, train_N, val_N in zip("AB", train.keep_2N, val.keep_2N, strict=True) if same_grid else ():
-        chance = chance_distance((train_N + val_N) / 2, train.images, val.images)
-        yield (f"  keep maps  {keep_map_distance(train_N, val_N):.2%} of the tickets' places differ in {letter}, "
-               f"{chance:.2%} by chance")  # fmt: skip
-    for what, ours_R, theirs_R in (("overlap  ", train.iou_R, val.iou_R), ("ranks    ", train.rank_R, val.rank_R)):
-        error = math.sqrt(sum(part.var() / len(part) for part in (ours_R, theirs_R)))
-        yield f"  {what}  {ours_R.mean() - theirs_R.mean():+.4f} ± {error:.4f} (standard error)"
+def _on_ground(
+    ground: Ground, manifests: Sequence[Manifest], rows_M: list[KeyedRows], row_MR: np.ndarray, split: str
+) -> list[np.ndarray]:
+    """The ranks of some images, row by row, on common ground: M arrays (R, N)."""
+    size_MR2 = [
+        np.stack([rows.height_R[row_R], rows.width_R[row_R]], axis=1)
+        for rows, row_R in zip(rows_M, row_MR, strict=True)
+    ]
+    ranks = []
+    for place, (manifest, rows, row_R) in enumerate(zip(manifests, rows_M, row_MR, strict=True)):
+        rank_RN, side = rows.ranks(row_R, manifest.num_patches_of(split)), manifest.grid_of(split)
+        if not ground.holds(manifest, split):
+            affine_R23 = view_affines(ground.view, size_MR2[ground.place], manifest.view(split), size_MR2[place])
+            weights = [axis_weights(affine_R23[:, i, i], affine_R23[:, i, 2], side, ground.grid) for i in (1, 0)]
+            rank_RN = rerank(rank_RN, *weights)
+        ranks.append(rank_RN)
+    return ranks

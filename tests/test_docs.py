@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 import matplotlib
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from tests.helpers import write_crops, write_labels
 from vit_tickets.pipeline import files
+from vit_tickets.pipeline.archive import write_archive
 from vit_tickets.pipeline.cli import COMMANDS, main
 from vit_tickets.pipeline.labels import SCHEMA as LABEL_SCHEMA
-from vit_tickets.pipeline.manifests import read_metadata, schema
+from vit_tickets.pipeline.manifests import Manifest, read_metadata, schema
 from vit_tickets.pipeline.methods import METHODS
 from vit_tickets.pipeline.names import default_selector, manifest_name, run_name
 from vit_tickets.pipeline.patches import Budget, random_subset
@@ -137,7 +139,7 @@ def test_the_manifests_readme_documents_every_column():
 
 
 def test_the_pandas_lines_on_manifests_run_as_printed(packed, tickets, tmp_path):
-    plain, crops, labels = re.findall(r"```python\n(.*?)```", MANIFESTS, flags=re.S)
+    plain, crops, archive, labels = re.findall(r"```python\n(.*?)```", MANIFESTS, flags=re.S)
     exec(plain.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
     folder = write_crops(str(tmp_path / "crops"))
     names = {}
@@ -149,6 +151,11 @@ def test_the_pandas_lines_on_manifests_run_as_printed(packed, tickets, tmp_path)
     ]
     assert names["shares"].tolist() == pytest.approx([0.25, 1.0, 0.5])
     assert names["third"].iloc[0].tolist() == random_subset(3, "a", 36, 18, view=2).tolist()
+    names, file = {}, str(tmp_path / "a.parquet")
+    write_archive(file, Manifest.open(tickets), ["train"])
+    exec(archive.replace("digits-tickets.parquet", file), names)  # noqa: S102
+    row = pd.read_parquet(f"{tickets}/train").set_index("key").loc[names["train"]["key"].iloc[0]]
+    assert [names[name].tolist() for name in ("ticket", "random")] == [row["lt"].tolist(), row["rc"].tolist()]
     names = {}
     folder = write_labels(Dataset.open(packed), str(tmp_path / "labels"))
     exec(labels.replace("manifests/labels/digits-deit_micro", folder), names)  # noqa: S102
