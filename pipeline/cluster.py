@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from types import ModuleType
 
 from vit_tickets.pipeline import files
@@ -35,7 +36,7 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # who speaks to it must know a token; Ray would keep its own in ~/.ray
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_TOKEN", _token())
     try:
         import ray
     except ImportError:
@@ -58,6 +59,12 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
         # Ray sets a handler of its own; with this one its processes and its session folder go, too
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         yield ray
+
+
+@cache
+def _token() -> str:
+    """One for the process: Ray reads it once and remembers it."""
+    return secrets.token_hex(32)
 
 
 @contextlib.contextmanager

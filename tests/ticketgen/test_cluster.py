@@ -1,5 +1,6 @@
 """A real Ray cluster: a head and two nodes started with `ray start`, with a token; nodes and actors are killed."""
 
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import contents, write_folder
+from tests.soak import kills
 from vit_tickets.pipeline.pack import pack
 
 pytestmark = pytest.mark.slow
@@ -62,7 +64,9 @@ class Cluster:
         raise AssertionError(f"no cluster of {nodes} nodes within {STARTED_S} s: {done.stderr[-500:]}")
 
     def kill(self, node: subprocess.Popen) -> None:
-        os.killpg(node.pid, signal.SIGKILL)
+        for pid in kills.tree(node.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         node.wait()
 
 
@@ -86,9 +90,9 @@ def pictures(tmp_path_factory) -> str:
 def generate(data, selector, out, *options, environment=None) -> subprocess.Popen:
     fixed = ("--selector", selector, "--sparsity", "0.5", "--view", "crops:8", "--batch-size", "8", "--out", out)
     command = [sys.executable, "-m", "vit_tickets.pipeline.cli", "generate", data, *fixed, *options]
-    return subprocess.Popen(
-        list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(list(map(str, command)), env=environment or own, **pipes)
 
 
 @pytest.fixture(scope="module")

@@ -238,12 +238,12 @@ def test_another_request_into_the_same_folder_is_refused(local, packed, annotato
 def test_a_failed_shard_is_named_and_the_others_are_done(local, packed, annotator, tmp_path):
     copy = shutil.copytree(packed, tmp_path / "data")
     record = json.loads((copy / "dataset.json").read_text())
-    record["splits"]["val"]["shards"][0]["samples"] = 99
+    record["splits"]["val"]["shards"][0]["samples"] = 8
     (copy / "dataset.json").write_text(json.dumps(record))
     done = labels(copy, *annotator, *BOTH, "--engine", "local", "--out", tmp_path / "l", check=False)
     assert done.exit_code == 1
     assert "1 of 4 shards failed: val/000000.tar: " in done.stderr
-    assert "expected 99 samples as in dataset.json, found 7" in done.stderr
+    assert "expected 8 samples as in dataset.json, found 7" in done.stderr
     assert len(list((tmp_path / "l").rglob("*.parquet"))) == 3
     assert not (tmp_path / "l" / "labels.json").exists()
     remade = shutil.copytree(local, tmp_path / "remade")

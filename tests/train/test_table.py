@@ -27,6 +27,7 @@ from vit_tickets.pipeline.errors import UserError, WorkFailed
 from vit_tickets.pipeline.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.pretrained import state_sha256
+from vit_tickets.pipeline.views import View
 from vit_tickets.train import paper, runner, table_rendering
 from vit_tickets.train.runner import Runner
 from vit_tickets.train.steps import Step, argv, typed
@@ -242,7 +243,9 @@ def manifest(budget):
         "counts": [27],
     }
     common |= {"keep_rate": budget.keep_rate, "num_patches": 36, "image_size": 24, "mask_seed": 0}
-    return common | {"splits": {"train": {}, "val": {}}, "wall_time_s": 1.0}
+    view = View("center", 48)
+    split = {"samples": 1, "errors": 0, "view": view.kind, "preprocessing": view.preprocessing()}
+    return common | {"splits": {"train": split, "val": split}, "wall_time_s": 1.0}
 
 
 @pytest.fixture
