@@ -1,7 +1,6 @@
 """The training loop: batches in, weights out; it can stop after any step and go on with the very next batch."""
 
 import contextlib
-import hashlib
 import math
 import time
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import WorkFailed
+from vit_tickets.pipeline.folds import hash_word
 from vit_tickets.pipeline.runlog import METRICS
 from vit_tickets.train import checkpoint
 from vit_tickets.train.alignment import clumping
@@ -335,5 +335,4 @@ class Trainer:
 
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Seed of what the model draws (drop path, dropout) in one step on one rank."""
-    digest = hashlib.blake2b(f"step:{seed}:{step}:{rank}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    return hash_word(f"step:{seed}:{step}:{rank}") >> 1

@@ -48,9 +48,8 @@ def report(
     if not folders:
         raise UserError("expected at least one run to report on, found none")
     runs = [read_run(folder) for folder in folders]
-    left_out = {run.folder: why for run in runs if (why := _why_left_out(run))}
-    competitors = [run for run in runs if run.folder not in left_out]
-    left_out = list(left_out.values())
+    competitors = [run for run in runs if _why_left_out(run) is None]
+    left_out = [why for run in runs if (why := _why_left_out(run)) is not None]
     if not competitors:
         raise UserError(f"expected at least one run to compare, found none; left out: {'; '.join(left_out)}")
     findings = [find(group, weak_baseline) for group in group_runs(competitors)]
