@@ -23,6 +23,15 @@ class ClassGain:
     margin: float | None
 
 
+@dataclass(frozen=True)
+class ClassContrast:
+    """One row of the matrix minus another, class by class. first, second: what they are called."""
+
+    first: str
+    second: str
+    gains: list[ClassGain]
+
+
 def class_gains(first_Sn: np.ndarray, second_Sn: np.ndarray, labels_n: np.ndarray) -> list[ClassGain]:
     """Compare two rows class by class, the greatest gain first; ties in the order of the labels.
 

@@ -81,7 +81,7 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
     if cost.saving is None:
         return [*rows, ("saved per lt run", "-")]
     if cost.never:
-        slower = f"nothing: lt took {_duration(-cost.saving)} longer than dense"
+        slower = f"nothing: lt took {_duration(abs(cost.saving))} longer than dense"
         rows.append(("saved per lt run", slower))
         shared = [] if cost.online and cost.published else ["selector" if cost.online else "manifest"]
         return rows + [(f"lt runs that pay the {what} back", "never") for what in shared]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vit_tickets.train.bootstrap import Contrast, bootstrap_means, contrast, lower_bound
+from vit_tickets.train.class_gains import ClassContrast, class_gains
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.costs import Cost, cost
 from vit_tickets.train.paired import Paired, paired
@@ -44,6 +45,7 @@ class NullHypothesis:
 @dataclass(frozen=True)
 class Finding:
     """What the report says of one group. paired: ticket and dense, ticket and random subset, of each common seed.
+    classes: the same two pairs, class by class, all seeds together.
 
     weak_below: dense accuracy in percent below which the baseline is weak; None where that is not known.
     """
@@ -52,6 +54,7 @@ class Finding:
     verdicts: list[NamedVerdict]
     nulls: list[NullHypothesis]
     paired: list[Paired]
+    classes: list[ClassContrast]
     cost: Cost
     weak_below: float | None
 
@@ -66,7 +69,7 @@ def find(group: Group, weak_below: float | None = None) -> Finding:
         weak_below = WEAK_BELOW.get(group.dataset.split("-")[0])
     verdicts = [_verdict(group, name, tested_on, weak_below) for name, tested_on in _tests(group)]
     pairs = [pair for _, tested_on in _tests(group) for pair in _pairs(group, tested_on)]
-    return Finding(group, verdicts, _nulls(group), pairs, cost(group), weak_below)
+    return Finding(group, verdicts, _nulls(group), pairs, _classes(group), cost(group), weak_below)
 
 
 def _tests(group: Group) -> list[tuple[str, str]]:
@@ -79,11 +82,6 @@ def _tests(group: Group) -> list[tuple[str, str]]:
         ("the paper's verdict (tested on whole images)", "dense"),
         ("the sparse verdict (tested on tickets)", "lt"),
     ]
-
-
-def compared(group: Group) -> list[tuple[Cell, Cell, Cell]]:
-    """The ticket, dense and the random subset of each verdict."""
-    return [_cells(group, tested_on) for _, tested_on in _tests(group)]
 
 
 def _cells(group: Group, tested_on: str) -> tuple[Cell, Cell, Cell]:
@@ -150,6 +148,20 @@ def _pairs(group: Group, tested_on: str) -> list[Paired]:
         for lt, lt_n in _by_run(group, ticket)
         for run, other_n in _by_run(group, other)
         if lt.seed is not None and lt.seed == run.seed
+    ]
+
+
+def _classes(group: Group) -> list[ClassContrast]:
+    cells = [_cells(group, tested_on) for _, tested_on in _tests(group)]
+    pairs = dict.fromkeys((ticket, other) for ticket, *others in cells for other in others)
+    return [
+        ClassContrast(
+            cell_name(*ticket),
+            cell_name(*other),
+            class_gains(group.matrix[ticket], group.matrix[other], group.reference.labels),
+        )
+        for ticket, other in pairs
+        if {ticket, other} <= group.matrix.keys()
     ]
 
 

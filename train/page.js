@@ -154,6 +154,7 @@
   // --- the page
 
   const chosen = {};
+  const FIRST = 24; // tiles before the button that shows all
   let shown = [];
 
   function choice(name, label, options) {
@@ -192,15 +193,25 @@
       .sort((a, b) => order(set, a) - order(set, b) || a - b);
     key(set);
     at("gallery-count").textContent = `${shown.length} of ${images.length} images`;
-    at("gallery-tiles").replaceChildren(...shown.map((i, place) => {
-      const tile = make("button", undefined, "tile");
-      tile.type = "button";
-      const name = make("span", undefined, "name");
-      name.append(make("b", className(images[i].label)), ` ${images[i].key}`);
-      tile.append(name, panels(set, i, 128), verdicts(set, i));
-      tile.addEventListener("click", () => open(place));
-      return tile;
-    }));
+    const tiles = at("gallery-tiles");
+    tiles.replaceChildren(...shown.slice(0, FIRST).map((i, place) => tile(set, i, place)));
+    if (shown.length <= FIRST) return;
+    const more = make("button", `Show all ${shown.length}`, "more");
+    more.addEventListener("click", () => {
+      more.replaceWith(...shown.slice(FIRST).map((i, place) => tile(set, i, FIRST + place)));
+      tiles.children[FIRST].focus();
+    });
+    tiles.append(more);
+  }
+
+  function tile(set, i, place) {
+    const button = make("button", undefined, "tile");
+    button.type = "button";
+    const name = make("span", undefined, "name");
+    name.append(make("b", className(images[i].label)), ` ${images[i].key}`);
+    button.append(name, panels(set, i, 128), verdicts(set, i));
+    button.addEventListener("click", () => open(place));
+    return button;
   }
 
   function open(place) {

@@ -16,7 +16,7 @@ from vit_tickets.train import page_gallery
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.findings import Finding
 from vit_tickets.train.markup import Html, bullets, element, join, json_block
-from vit_tickets.train.page_figures import sparsity_figures
+from vit_tickets.train.page_figures import method_figures, sparsity_figures
 from vit_tickets.train.page_sections import group_section, paper_table, section, subject, summary
 
 NAME = "report.html"
@@ -44,7 +44,7 @@ def render(
     curves = sparsity_figures([finding.group for finding in findings])
     body = [
         summary(findings, names),
-        section("sparsity", "Accuracy against sparsity", element("div", curves, class_="figures")) if curves else None,
+        _sparsity(curves, method_figures([finding.group for finding in findings])),
         paper_table(findings),
         [group_section(f, name, class_names(f.group)) for f, name in zip(findings, names, strict=True)],
         _gallery(gallery, notes),
@@ -89,6 +89,15 @@ def _head(heading: str, style: str, script: str) -> list[Html]:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _sparsity(curves: list[Html], methods: list[Html]) -> Html | None:
+    if not curves:
+        return None
+    parts = [element("div", curves, class_="figures")]
+    if methods:
+        parts += [element("h3", "Tickets of other methods"), element("div", methods, class_="figures small-figures")]
+    return section("sparsity", "Accuracy against sparsity", *parts)
 
 
 def _gallery(gallery: dict | None, notes: list[str]) -> Html | None:

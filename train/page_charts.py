@@ -3,45 +3,70 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
 
 from vit_tickets.train.markup import Html, element
 
-WIDTH = 440  # units of every chart; a phone shows about one per pixel
-ROW = 22
-LETTERS, LETTER = 20, 7.2  # how many fit beside a row of intervals, and the width of one
-# Every path has its colour wherever it is drawn; what is named after more than its path takes one of the others.
-COLOURS = {"dense": "c-dense", "weights": "c-dense", "lt": "c-lt", "rc": "c-rc", "small": "c-small"}
-FURTHER = tuple(f"c-{number}" for number in range(1, 7))
-MARKS = {"dense": "round", "lt": "square", "rc": "triangle"}  # by what a path is tested on
+WIDTH = 400  # units of every chart; a phone shows about one per pixel
+LEFT = 58  # of the y axis
+ROW, TALL_ROW = 20, 38  # of a chart of intervals; tall where the name stands above the bar
+LETTERS, LETTER = 20, 7.6  # how many fit beside a row of intervals, and the width of one
+
+
+class Look(NamedTuple):
+    """How a path is drawn in every chart: a colour, a class of page.css, and a mark, which grey paper shows too."""
+
+    colour: str
+    mark: str | None
+
+
+OWN = {
+    "dense": Look("c-dense", "round"),
+    "weights": Look("c-dense", "down"),
+    "lt": Look("c-lt", "square"),
+    "rc": Look("c-rc", "triangle"),
+    "small": Look("c-small", "diamond"),
+}
+INK = Look("c-ink", "round")
+CORNERS = {  # around the middle, in pixels
+    "square": ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+    "triangle": ((0, -5), (5, 4), (-5, 4)),
+    "down": ((0, 5), (5, -4), (-5, -4)),
+    "diamond": ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)),
+}
+COLOURS, MARKS = 6, ("diamond", "down", "round", "square", "triangle")  # of what is named after more than its path
 
 
 @dataclass(frozen=True)
 class Line:
     """One line of a chart. points: (x, y), x ascending. band: (low, high) at each point. titles: said at each point.
 
-    colour: one of `colours`. dash: `solid`, `dashed` or `dotted`. mark: one of `MARKS`, or None.
+    dash: `solid`, `dashed` or `dotted`.
     """
 
     name: str
-    colour: str
+    look: Look
     points: Sequence[tuple[float, float]]
     band: Sequence[tuple[float, float]] = ()
     titles: Sequence[str] = ()
     dash: str = "solid"
-    mark: str | None = "round"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One row of a chart: a value with its interval; title: said where one points at it."""
+    """One row of a chart: a value with its interval; title: said where one points at it.
+
+    name: of the row, written once for rows in a row that share it. part: which of these it is.
+    """
 
     name: str
     value: float
     low: float
     high: float
     title: str
-    colour: str = "c-ink"
-    mark: str = "round"
+    look: Look = INK
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,11 +87,12 @@ class Axis:
         return ticks(self.low, self.high)
 
 
-def colours(rows: Iterable[str]) -> dict[str, str]:
-    """A colour for each of `rows`, by name."""
+def looks(rows: Iterable[str]) -> dict[str, Look]:
+    """The look of each of `rows`, by name; all differ up to thirty that are named after more than their path."""
     names = list(dict.fromkeys(rows))
-    others = [name for name in names if name not in COLOURS]
-    return {name: COLOURS.get(name) or FURTHER[others.index(name) % len(FURTHER)] for name in names}
+    others = [name for name in names if name not in OWN]
+    further = {name: Look(f"c-{n % COLOURS + 1}", MARKS[n % len(MARKS)]) for n, name in enumerate(others)}
+    return {name: OWN.get(name) or further[name] for name in names}
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -91,33 +117,54 @@ def around(values: Iterable[float], within: tuple[float, float] = (-math.inf, ma
 
 
 def line_chart(
-    lines: Sequence[Line], x_label: str, y_label: str, describe: str, y_within=(-math.inf, math.inf), whole_x=False
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    describe: str,
+    y_within: tuple[float, float] = (-math.inf, math.inf),
+    whole_x: bool = False,
+    y_also: Sequence[float] = (),
 ) -> Html:
     """Lines over x with their bands, and a legend. describe: what the picture shows, for who cannot see it.
 
-    y_within: ends that the values never pass, such as (0, 100). whole_x: x is counted, its ticks are whole.
+    y_within: ends that the values never pass, such as (0, 100). whole_x: x is counted, its ticks are whole. y_also:
+    values to leave room for, so that charts beside each other have the same axis.
     """
-    height, bottom = 290, 244
-    x = Axis(x_label, *around(x for line in lines for x, _ in line.points), 52, WIDTH - 14)
-    seen = [value for line in lines for low_high in line.band for value in low_high]
-    y = Axis(y_label, *around([*seen, *(y for line in lines for _, y in line.points)], y_within), bottom, 12)
-    x_ticks = [tick for tick in x.ticks if not whole_x or tick == int(tick)]
-    parts = [_y_axis(y, 52, WIDTH - 14), _x_axis(x, bottom, x_ticks)]
+    bottom = 244
+    known = sorted({x for line in lines for x, _ in line.points})
+    x = Axis(x_label, *around(known), LEFT, WIDTH - 14)
+    y = Axis(y_label, *around([*heights(lines), *y_also], y_within), bottom, 12)
+    at = known if _apart(x, known) else [tick for tick in x.ticks if not whole_x or tick == int(tick)]
+    parts = [_y_axis(y, LEFT, WIDTH - 14), _x_axis(x, bottom, at)]
     parts += [_band(line, x, y) for line in lines if line.band]
     parts += [_line(line, x, y) for line in lines]
-    return element("div", _svg(height, describe, parts), _legend(lines), class_="chart")
+    return element("div", _svg(bottom + 46, describe, parts), _legend(lines), class_="chart")
+
+
+def _apart(x: Axis, values: list[float]) -> bool:
+    """Whether `values` are few and far enough from each other for a tick at each."""
+    return len(values) <= 6 and all(x(b) - x(a) > 36 for a, b in pairwise(values))
+
+
+def heights(lines: Iterable[Line]) -> list[float]:
+    """All values of the lines and their bands."""
+    return [y for line in lines for y in (*(y for _, y in line.points), *(end for ends in line.band for end in ends))]
 
 
 def interval_chart(
-    rows: Sequence[Interval], x_label: str, describe: str, reference: tuple[float, str] | None = None, names=True
+    rows: Sequence[Interval],
+    x_label: str,
+    describe: str,
+    reference: tuple[float, str] | None = None,
+    above: bool = False,
 ) -> Html:
     """A value with its interval per row. reference: where a vertical line stands, and what it means.
 
-    names: whether the rows are named at their left.
+    above: names stand above their bars, uncut, instead of at their left.
     """
-    left = 20 + LETTER * min(LETTERS, max(len(row.name) for row in rows)) if names else 14
+    left, height = (14, TALL_ROW) if above else (_margin(rows), ROW)
     top = 24 if reference else 8
-    bottom = top + ROW * len(rows)
+    bottom = top + height * len(rows)
     seen = [value for row in rows for value in (row.low, row.value, row.high)]
     x = Axis(x_label, *around([*seen, *([reference[0]] if reference else [])]), left, WIDTH - 22)
     parts = [_x_axis(x, bottom, ticks(x.low, x.high, 5), grid=top)]
@@ -126,16 +173,34 @@ def interval_chart(
         parts.append(element("line", x1=at, x2=at, y1=top - 6, y2=bottom, class_="reference"))
         anchor = "start" if at < 150 else "end" if at > WIDTH - 110 else "middle"
         parts.append(element("text", reference[1], x=at, y=top - 11, text_anchor=anchor, class_="small"))
+    said = None
     for number, row in enumerate(rows):
-        middle = top + ROW * (number + 0.5)
-        if names:
-            shown = row.name if len(row.name) <= LETTERS else f"{row.name[: LETTERS - 1]}…"
-            parts.append(element("text", shown, element("title", row.name), x=left - 10, y=middle + 4,
-                                 text_anchor="end"))  # fmt: skip
+        start = top + height * number
+        middle = start + (TALL_ROW - 11 if above else ROW / 2)
+        if above:
+            parts.append(element("text", row.name, x=left, y=start + 14, class_="halo"))
+        else:
+            parts += _names(row, left, middle, row.name != said)
+            said = row.name
         reach = f"M{x(row.low)} {middle}H{x(row.high)}M{x(row.low)} {middle - 4}v8M{x(row.high)} {middle - 4}v8"
-        marks = element("path", d=reach, class_="line"), _mark(row.mark, x(row.value), middle)
-        parts.append(element("g", element("title", row.title), *marks, class_=row.colour))
+        marks = element("path", d=reach, class_="line"), _mark(row.look.mark, x(row.value), middle)
+        parts.append(element("g", element("title", row.title), *marks, class_=row.look.colour))
     return element("div", _svg(bottom + 42, describe, parts), class_="chart")
+
+
+def _margin(rows: Sequence[Interval]) -> float:
+    """Room at the left for the longest name, and for the longest part."""
+    parts = max(len(row.part) for row in rows)
+    return 20 + LETTER * (min(LETTERS, max(len(row.name) for row in rows)) + (parts + 1 if parts else 0))
+
+
+def _names(row: Interval, left: float, middle: float, named: bool) -> list[Html]:
+    """The part beside the row, and its name where it is `named`: at the left of the parts, else in their place."""
+    at, anchor = (2, "start") if row.part else (left - 10, "end")
+    shown = row.name if len(row.name) <= LETTERS else f"{row.name[: LETTERS - 1]}…"
+    said = element("text", shown, element("title", row.name), x=at, y=middle + 4, text_anchor=anchor)
+    part = element("text", row.part, x=left - 10, y=middle + 4, text_anchor="end", class_="small")
+    return [*([said] if named else []), *([part] if row.part else [])]
 
 
 def number(value: float) -> str:
@@ -158,7 +223,7 @@ def _x_axis(x: Axis, bottom: float, at: list[float], grid: float | None = None) 
     parts = [element("line", x1=x.start, x2=x.end, y1=bottom, y2=bottom, class_="axis")]
     if grid is not None:
         parts += [element("line", x1=x(tick), x2=x(tick), y1=grid, y2=bottom, class_="grid") for tick in at]
-    parts += [element("text", number(tick), x=x(tick), y=bottom + 17, text_anchor="middle") for tick in at]
+    parts += [element("text", f"{tick:.4g}", x=x(tick), y=bottom + 17, text_anchor="middle") for tick in at]
     middle = (x.start + x.end) / 2
     return [*parts, element("text", x.label, x=middle, y=bottom + 36, text_anchor="middle")]
 
@@ -166,7 +231,7 @@ def _x_axis(x: Axis, bottom: float, at: list[float], grid: float | None = None) 
 def _band(line: Line, x: Axis, y: Axis) -> Html:
     there = [(x(at), y(high)) for (at, _), (_, high) in zip(line.points, line.band, strict=True)]
     back = [(x(at), y(low)) for (at, _), (low, _) in zip(line.points, line.band, strict=True)]
-    return element("path", d=f"{_path([*there, *reversed(back)])}Z", class_=f"{line.colour} band")
+    return element("path", d=f"{_path([*there, *reversed(back)])}Z", class_=f"{line.look.colour} band")
 
 
 def _line(line: Line, x: Axis, y: Axis) -> Html:
@@ -174,10 +239,10 @@ def _line(line: Line, x: Axis, y: Axis) -> Html:
     marks = []
     for place, point in enumerate(at):
         said = element("title", line.titles[place]) if line.titles else None
-        seen = _mark(line.mark, *point) if line.mark or len(at) == 1 else None
+        seen = _mark(line.look.mark, *point) if line.look.mark or len(at) == 1 else None
         marks.append(element("g", said, seen, element("circle", cx=point[0], cy=point[1], r=8, class_="hit")))
     path = element("path", d=_path(at), class_=f"line {line.dash}")
-    return element("g", path, marks, class_=line.colour)
+    return element("g", path, marks, class_=line.look.colour)
 
 
 def _path(points: list[tuple[float, float]]) -> str:
@@ -185,19 +250,16 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 
 def _mark(kind: str | None, x: float, y: float) -> Html:
-    if kind == "square":
-        return element("rect", x=round(x - 4, 2), y=round(y - 4, 2), width=8, height=8, class_="mark")
-    if kind == "triangle":
-        corners = f"M{x:g} {y - 5:g}L{x + 5:g} {y + 4:g}L{x - 5:g} {y + 4:g}Z"
-        return element("path", d=corners, class_="mark")
-    return element("circle", cx=x, cy=y, r=4, class_="mark")
+    if kind not in CORNERS:
+        return element("circle", cx=x, cy=y, r=4, class_="mark")
+    return element("path", d=f"{_path([(x + dx, y + dy) for dx, dy in CORNERS[kind]])}Z", class_="mark")
 
 
 def _legend(lines: Sequence[Line]) -> Html:
     items = []
     for line in {line.name: line for line in lines}.values():
-        mark = _mark(line.mark, 17, 8) if line.mark else None
-        stroke = element("path", d="M1 8H33", class_=f"line {line.dash}")
-        sample = element("svg", stroke, mark, viewBox="0 0 34 16", class_=f"sample {line.colour}", aria_hidden="true")
+        colour, mark = line.look
+        stroke = element("path", d="M1 8H33", class_=f"line {line.dash}"), mark and _mark(mark, 17, 8)
+        sample = element("svg", stroke, viewBox="0 0 34 16", class_=f"sample {colour}", aria_hidden="true")
         items.append(element("li", sample, line.name))
     return element("ul", items, class_="legend")

@@ -5,22 +5,30 @@ from typing import Any
 from vit_tickets.train import page_figures, paper, rendering, table_rendering
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.costs import cost_rows
-from vit_tickets.train.findings import Finding, NamedVerdict
+from vit_tickets.train.findings import Finding, NamedVerdict, NullHypothesis
 from vit_tickets.train.markup import Html, bullets, details, element, join, table
 from vit_tickets.train.results import ON
 from vit_tickets.train.verdict import Needed
 
 LEVELS = 10  # shades of the matrix
+RUNS_SHOWN = 12  # more are folded away
 SETTLED = {"wins": "good", "beats": "good", "loses": "bad", "trails": "bad"}
 PATHS = (
     "Trained on: dense, all patches; lt, each image's ticket; rc, a random subset of the same size; small, all of the "
-    "image at a lower resolution with as many patches. Tested on: dense, all patches; lt, tickets; rc, random subsets."
+    "image at a lower resolution with as many patches. Tested on: dense, all patches; lt, tickets; rc, random subsets. "
+    "“LT on lt” was trained on tickets and tested on them."
 )
 INTERVALS = (
     "The bar of an accuracy is its two-sided 95% interval. That of a difference reaches from one one-sided 95% bound "
     "to the other: the difference is settled when all of it lies on one side of the dashed line. Both resample images "
     "and seeds."
 )
+
+CLASSES = (
+    "Bars are 95% intervals over images, for these very runs, one class at a time: of twenty classes expect one whose "
+    "interval misses its true difference."
+)
+TRAINING = "A line is the mean of the runs on a path, its band reaches from the lowest of them to the highest."
 
 
 def section(name: str, heading: str, *parts: Any, level: int = 2) -> Html:
@@ -36,8 +44,8 @@ def summary(findings: list[Finding], names: list[str]) -> Html:
         shown = [_badge(rendering.verdict_label(verdict), _label(verdict)) for verdict in finding.verdicts]
         spoken = [_in_words(verdict, len(finding.verdicts) > 1) for verdict in finding.verdicts]
         nulls = [
-            element("li", _badge(rendering.against(null), null.label), f" null hypothesis {null.name}")
-            for null in finding.nulls
+            element("li", badge, f" null {'hypothesis' if len(names) == 1 else 'hypotheses'} {', '.join(names)}")
+            for badge, names in _by_badge(finding.nulls).items()
         ]
         verdicts = [element("li", badge, words) for badge, words in zip(shown, spoken, strict=True)]
         if not verdicts and not nulls:
@@ -45,6 +53,13 @@ def summary(findings: list[Finding], names: list[str]) -> Html:
         items.append(element("div", element("h3", where), element("ul", verdicts, nulls), class_="card"))
     notes = [element("p", said, class_="note") for said in (PATHS, INTERVALS)]
     return section("verdicts", "Verdicts", element("div", items, class_="cards"), notes)
+
+
+def _by_badge(nulls: list[NullHypothesis]) -> dict[Html, list[str]]:
+    found: dict[Html, list[str]] = {}
+    for null in nulls:
+        found.setdefault(_badge(rendering.against(null), null.label), []).append(null.name)
+    return found
 
 
 def _in_words(named: NamedVerdict, several: bool) -> str:
@@ -80,8 +95,20 @@ def paper_table(findings: list[Finding]) -> Html | None:
     if not rows:
         return None
     notes = [rendering.LEGEND, *paper.notes([row.model for row in rows])]
-    shown = table("Accuracies as the paper's table 4 has them", table_rendering.cells(rows), class_="numbers")
-    return section("table4", "The paper's table", shown, bullets(notes))
+    header, *lines = table_rendering.cells(rows)
+    lines = [[model, *map(_stacked, rest)] for model, *rest in lines]
+    shown = table("Accuracies of these runs, as the paper's table 4 has them", [header, *lines], class_="numbers")
+    return section("table4", "The paper's table 4, for these runs", shown, bullets(notes))
+
+
+def _stacked(text: str, class_: str | None = None) -> Html:
+    """A cell whose spread and interval stand below its value: `89.30 ± 0.40 (3) [88.95, 89.70]`."""
+    value, space, rest = text.partition(" ")
+    if not rest.startswith(("±", "[")):
+        return element("td", text, class_=class_)
+    spread, bracket, interval = rest.partition("[")
+    lines = [element("small", line.strip()) for line in (spread, f"{bracket}{interval}") if line]
+    return element("td", value, *([space, line] for line in lines), class_=class_)
 
 
 def group_section(finding: Finding, name: str, classes: list[str] | None) -> Html:
@@ -92,24 +119,25 @@ def group_section(finding: Finding, name: str, classes: list[str] | None) -> Htm
         if sentences:
             parts.append(element("div", element("h3", heading), bullets(sentences), class_="notice"))
     parts += [_verdicts(finding), *_matrix(group), _paired(finding)]
-    parts += [_figures(name, "classes", "Classes", page_figures.class_figures(finding, classes), _about_classes())]
-    parts += [_figures(name, "training", "Training", page_figures.training_figures(group))]
+    parts += [_figures(name, "classes", "Classes", page_figures.class_figures(finding, classes), CLASSES)]
+    parts += [_training(name, group)]
     parts += [_cost(finding), *_provenance(group)]
     return section(name, subject(group), *parts)
 
 
-def _figures(group: str, name: str, heading: str, charts: list[Html], *words: Html) -> Html | None:
+def _figures(group: str, name: str, heading: str, charts: list[Html], note: str, *more: Html) -> Html | None:
     if not charts:
         return None
-    return section(f"{group}-{name}", heading, *words, element("div", charts, class_="figures"), level=3)
+    note = element("p", note, class_="note")
+    return section(f"{group}-{name}", heading, note, element("div", charts, class_="figures"), *more, level=3)
 
 
-def _about_classes() -> Html:
-    said = (
-        "Bars are 95% intervals over images, runs as they are, one class at a time: of twenty classes one lies outside "
-        "its interval by chance."
-    )
-    return element("p", said, class_="note")
+def _training(name: str, group: Group) -> Html | None:
+    others = page_figures.rivals(group.rows)
+    charts = page_figures.training_figures(group, [row for row in group.rows if row not in others])
+    more = page_figures.training_figures(group, ["lt", *others]) if others else []
+    folded = [details("On the tickets of other methods", element("div", more, class_="figures"))] if more else []
+    return _figures(name, "training", "Training", charts, TRAINING, *folded)
 
 
 def _verdicts(finding: Finding) -> Html | None:
@@ -118,23 +146,24 @@ def _verdicts(finding: Finding) -> Html | None:
         heading = f"{named.name[0].upper()}{named.name[1:]}: "
         words.append(element("h3", heading, _badge(rendering.verdict_label(named), _label(named))))
         words.append(bullets(rendering.verdict_reasons(named)))
-        if named.verdict and named.verdict.label == "inconclusive":
-            words.append(element("p", element("b", "What would decide: "), _what_decides(named.verdict.needed), "."))
+        if decides := named.verdict and _what_decides(named.verdict.needed):
+            words.append(element("p", element("b", "What would decide: "), decides, "."))
+    alike: dict[tuple[Html, str], list[str]] = {}
     for null in finding.nulls:
-        heading = element("h3", f"Null hypothesis {null.name}: ", _badge(rendering.against(null), null.label))
-        words += [heading, element("p", f"{null.sentence}.")]
+        alike.setdefault((_badge(rendering.against(null), null.label), null.sentence), []).append(null.name)
+    for (badge, sentence), names in alike.items():
+        heading = "Null hypothesis" if len(names) == 1 else "Null hypotheses"
+        words += [element("h3", f"{heading} {', '.join(names)}: ", badge), element("p", f"{sentence}.")]
     if not words:
         return None
     charts = element("div", page_figures.contrast_figures(finding), class_="contrasts")
     return element("div", element("div", words), charts, class_="beside")
 
 
-def _what_decides(needed: Needed) -> str:
+def _what_decides(needed: Needed) -> str | None:
     counts = [f"{count:,} {what}" for count, what in ((needed.images, "images"), (needed.seeds, "seeds per path"))
               if count]  # fmt: skip
-    if not counts:
-        return "no number of images or seeds that could be named"
-    return f"about {' and '.join(counts)}, at even odds, if the differences found are the true ones"
+    return f"about {' and '.join(counts)}, at even odds, if the differences found are the true ones" if counts else None
 
 
 def _matrix(group: Group) -> list[Html | None]:
@@ -147,11 +176,7 @@ def _matrix(group: Group) -> list[Html | None]:
         for on, text in zip(ON, row[1:], strict=False):
             accuracy = group.accuracies.get((row[0], on))
             level = None if accuracy is None or not span else round((accuracy.mean - low) / span * LEVELS)
-            value, space, rest = text.partition(" ")
-            spread, bracket, interval = rest.partition("[")
-            small = [element("small", spread), " "] if spread else [], element("small", bracket, interval)
-            shade = None if level is None else f"heat h{level}"
-            cells.append(element("td", value, space, small if space else None, class_=shade))
+            cells.append(_stacked(text, None if level is None else f"heat h{level}"))
         lines.append([*cells, *row[1 + len(ON) :]])
     caption = f"Trained on (rows), tested on (columns): {rendering.LEGEND} [two-sided 95% interval]"
     shown = table(caption, lines, class_="numbers")
@@ -177,33 +202,40 @@ def _cost(finding: Finding) -> Html | None:
 def _provenance(group: Group) -> list[Html | None]:
     header, *rows = rendering.run_rows(group)
     named = [[run.name, *row[1:]] for run, row in zip(group.runs, rows, strict=True)]  # the folders stand below
-    runs = table("Runs of the same settings have the same hash of them", [header, *named], class_="numbers")
-    parts = [element("h3", "What the runs were"), runs, _settings(group)]
-    tickets = {f"Tickets, method {method}": record for method, record in group.tickets.items()}
-    for heading, record in tickets.items():
-        rows = [["entry", "value"], *([name, _value(value)] for name, value in record.items())]
-        parts.append(details(heading, table(f"{heading}, as their manifest records them", rows)))
-    return [*parts, _surroundings(group)]
+    runs = table("Runs of the same settings have the same hash of them", [header, *named], class_="numbers names")
+    if len(rows) > RUNS_SHOWN:
+        runs = details(f"{len(rows):,} runs", runs)
+    settings = {run.name: run.settings for run in group.runs}
+    tickets = {f"method {method}": record for method, record in group.tickets.items()}
+    return [
+        element("h3", "What the runs were"),
+        runs,
+        _compared("Settings", "The recipe and what else the runs were trained with", settings),
+        _compared("Tickets", "What the manifests record of the tickets", tickets),
+        _surroundings(group),
+    ]
 
 
-def _settings(group: Group) -> Html | None:
-    """Every setting: a single value where all runs share it, else one per run; those that differ come first."""
-    names = list(dict.fromkeys(name for run in group.runs for name in run.settings))
-    rows = []
-    for name in names:
+def _compared(heading: str, caption: str, records: dict[str, dict[str, Any]]) -> Html | None:
+    """Every entry of `records`: a single value where all share it, else one for each; those that differ come first."""
+    shared, differing = [], []
+    for name in dict.fromkeys(name for record in records.values() for name in record):
         by_value: dict[str, list[str]] = {}
-        for run in group.runs:
-            by_value.setdefault(_value(run.settings.get(name)), []).append(run.name)
+        for owner, record in records.items():
+            by_value.setdefault(_value(record.get(name)), []).append(owner)
         if len(by_value) == 1:
-            rows.append((1, [name, next(iter(by_value))]))
+            shared.append([name, next(iter(by_value))])
         else:
-            differing = [element("div", f"{value}: {', '.join(found)}") for value, found in by_value.items()]
-            rows.append((0, [name, element("td", differing, class_="differs")]))
-    shown = [line for _, line in sorted(rows, key=lambda row: row[0])]
-    count = sum(1 for first, _ in rows if first == 0)
-    heading = f"Settings: {count} differ, {len(rows) - count} are shared"
-    caption = "The recipe and what else the runs were trained with"
-    return details(heading, table(caption, [["setting", "value"], *shown])) if rows else None
+            lines = [element("div", f"{value}: {_owners(owners)}") for value, owners in by_value.items()]
+            differing.append([name, element("td", lines, class_="differs")])
+    if not shared and not differing:
+        return None
+    counts = f": {len(differing)} differ, {len(shared)} are shared" if len(records) > 1 else ""
+    return details(f"{heading}{counts}", table(caption, [["entry", "value"], *differing, *shared]))
+
+
+def _owners(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= RUNS_SHOWN else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _surroundings(group: Group) -> Html:

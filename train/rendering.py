@@ -119,10 +119,10 @@ def matrix_rows(group: Group, intervals: bool) -> Rows:
 def footnotes(group: Group) -> list[str]:
     """What sets the rows apart that are named after more than their path."""
     others = {run.row: run.method for run in group.runs if run.path in SPARSE and run.method != group.method}
-    notes = [
-        f"{row}: tickets that method {method} found, other than those of the other rows; on lt means these"
-        for row, method in others.items()
-    ]
+    notes = []
+    if others:
+        found = f"method {next(iter(others.values()))} found" if len(others) == 1 else "the methods so named found"
+        notes = [f"{', '.join(others)}: tickets that {found}, other than those of the other rows; on lt means these"]
     modes = {run.row: run.config.get("rc") for run in group.runs if run.path == "rc"}
     return notes + [f"{row}: {SUBSETS[mode]}" for row, mode in modes.items() if mode in SUBSETS]
 

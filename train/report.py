@@ -122,6 +122,7 @@ def record(finding: Finding) -> dict[str, Any]:
         "nulls": nulls,
         "small": next((null for null in nulls if null["name"] == "small"), None),
         "paired": [dataclasses.asdict(pair) for pair in finding.paired],
+        "classes": [dataclasses.asdict(contrast) for contrast in finding.classes],
         "cost": dataclasses.asdict(finding.cost),
         "runs": [
             {

@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_tickets.train.page_charts import (
-    COLOURS,
+    OWN,
     Axis,
     Interval,
     Line,
+    Look,
     around,
-    colours,
+    heights,
     interval_chart,
     line_chart,
+    looks,
     ticks,
 )
 
@@ -50,10 +52,12 @@ def test_an_axis_shows_all_values_and_never_what_cannot_be(values):
     assert axis(high) == 426
 
 
-def test_colours_stay_with_their_path():
-    found = colours(["dense", "lt", "lt:centre", "rc", "rc:fresh", "lt"])
-    assert found.items() >= {(name, COLOURS[name]) for name in ("dense", "lt", "rc")}
-    assert len(set(found.values())) == 5
+def test_a_path_looks_the_same_everywhere_and_like_no_other():
+    methods = [f"lt:{number}" for number in range(25)]
+    found = looks(["dense", "lt", *methods, "rc", "rc:fresh", "small", "lt"])
+    assert found.items() >= {(name, OWN[name]) for name in ("dense", "lt", "rc", "small")}
+    assert len(set(found.values())) == 4 + 25 + 1
+    assert len({look.mark for name, look in found.items() if name in OWN}) == 4, "grey paper tells them apart"
 
 
 def points(path: str) -> list[tuple[float, float]]:
@@ -62,8 +66,8 @@ def points(path: str) -> list[tuple[float, float]]:
 
 def test_a_line_goes_through_its_points_within_its_band():
     at, band = [(27, 60.0), (50, 50.0), (75, 40.0)], [(58, 61), (49, 52), (37, 41)]
-    line = Line("lt & co", "c-lt", at, band, ["a", "b", "<c>"])
-    flat = Line("dense", "c-dense", [(27, 45.0)], [(44, 46)], dash="dashed", mark=None)
+    line = Line("lt & co", OWN["lt"], at, band, ["a", "b", "<c>"])
+    flat = Line("dense", Look("c-dense", None), [(27, 45.0)], [(44, 46)], dash="dashed")
     chart = line_chart([line, flat], "x", "y", 'a "picture"')
     assert 'aria-label="a &quot;picture&quot;"' in chart
     assert "lt &amp; co" in chart
@@ -90,3 +94,30 @@ def test_an_interval_reaches_from_low_to_high_and_its_threshold_stands_where_it_
     assert (at - low) / (high - low) == pytest.approx(0.5, abs=0.01)
     assert (high_b - low_b) / (high - low) == pytest.approx(2 / 3, abs=0.01)
     assert "a" * 40 not in re.sub("<title>.*?</title>", "", chart), "long names are cut"
+    assert "a" * 40 in re.sub("<title>.*?</title>", "", interval_chart(rows, "points", "said", above=True))
+
+
+def test_rows_of_one_name_are_named_once_each_with_its_part():
+    rows = [Interval(name, 1.0, 0.0, 2.0, "said", part=on) for name in ("lt", "rc") for on in ("dense", "lt")]
+    texts = re.findall("<text[^>]*>([^<]+)<", interval_chart(rows, "points", "said"))
+    assert [text for text in texts if text.isalpha()] == ["points", "lt", "dense", "lt", "rc", "dense", "lt"]
+
+
+def test_few_values_of_x_have_a_tick_each():
+    def labels(at):
+        chart = line_chart([Line("a", OWN["lt"], [(x, 50.0) for x in at])], "x", "y", "said")
+        return re.findall(r'y="261" text-anchor="middle">([^<]+)<', chart)
+
+    assert labels([25, 48.4375, 75]) == ["25", "48.44", "75"]
+    assert "48.44" not in labels([25, 48.4375, 49, 75]), "too close to each other"
+
+
+def test_charts_side_by_side_have_one_axis():
+    low, high = (Line("a", OWN["lt"], [(0, y), (1, y + 1)], [(y, y), (y, y + 2)]) for y in (10.0, 80.0))
+    assert sorted(heights([low])) == [10, 10, 10, 10, 11, 12]
+    ends = [
+        re.findall(r'text-anchor="end">(\d+)<', line_chart([line], "x", "y", "said", y_also=heights([low, high])))
+        for line in (low, high)
+    ]
+    assert ends[0] == ends[1]
+    assert len(ends[0]) > 2
