@@ -61,14 +61,15 @@ def pack(source, dataset, split, shard_size, shorter_side, quality, in_place, ov
 @click.argument("manifest")
 @click.option("--split", help="Only this split.  [default: all; for --gallery the first]")
 @click.option("--dataset", help="The dataset that the tickets are of; --gallery takes the pixels from it.")
-@click.option("--gallery", metavar="FILE.png", help="Draw images with their tickets, random counterparts and scores.")
+@click.option("--gallery", metavar="FILE.png", help="Draw images with tickets, random counterparts, stages, scores.")
 @click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="How many --gallery shows.")
 def inspect(manifest, split, dataset, gallery, images):
     """Summarise the tickets, or label maps, in the folder MANIFEST, split by split.
 
     Says how many images have a ticket, which selector chose how many patches, where in the image they lie, and how
-    far they overlap their random counterparts. --gallery draws a contact sheet: image, ticket, random counterpart and
-    score, dropped patches faded. Of label maps: which annotator saw how many cells, and how sure it is of them.
+    far they overlap their random counterparts. --gallery draws a contact sheet: image, ticket, random counterpart, the
+    stage that dropped each patch (where there are several) and score. Of label maps: which annotator saw how many
+    cells, and how sure it is of them.
 
     \b
     vit-tickets inspect manifests/digits-deit_micro-s0.75

@@ -1,4 +1,4 @@
-"""A contact sheet of a manifest: image, ticket, random counterpart and score, one row of panels per image.
+"""A contact sheet of a manifest: image, ticket, random counterpart, stage and score, one row of panels per image.
 
 Legend: G x G grid of N patches, S side of a panel in pixels.
 """
@@ -26,6 +26,8 @@ FONT_SIZE = 12
 PAPER, INK, FAINT = (250, 250, 248), (30, 30, 30), (110, 110, 110)
 DROPPED = np.array((88, 96, 112), dtype=np.float64)  # dropped patches fade to slate, so that black ones show too
 FADE = 0.78
+# Over what each stage dropped, darkest the first, as page.js has it: colour, and how much of it.
+FELL = (((12, 16, 60), 0.86), ((36, 92, 170), 0.78), ((120, 180, 225), 0.7), ((200, 225, 240), 0.66))
 HEAT = np.array([(10, 10, 40), (80, 20, 110), (180, 50, 90), (240, 120, 40), (250, 240, 150)], dtype=np.float64)
 
 
@@ -33,7 +35,8 @@ HEAT = np.array([(10, 10, 40), (80, 20, 110), (180, 50, 90), (240, 120, 40), (25
 class Picked:
     """A row of a manifest and its image in the manifest's view, (S, S, 3) uint8 as the selector saw it.
 
-    Of view crops:V the first crop, without a score.
+    Of view crops:V the first crop, without a score. fell_N: int, the stage in which each patch was dropped, from 0, -1
+    for never; None where there is one stage alone.
     """
 
     key: str
@@ -42,6 +45,7 @@ class Picked:
     ticket_k: np.ndarray
     random_k: np.ndarray
     score_N: np.ndarray | None
+    fell_N: np.ndarray | None = None
 
 
 def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[Picked]:
@@ -49,7 +53,7 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
 
     Reads only the shards that it needs. Raises UserError where the manifest was made from other shards.
     """
-    view = manifest.view(split)
+    view, counts = manifest.view(split), manifest.record_of(split)["counts"]
     picked = []
     for shard, rows in _spread(dataset, split, count):
         table = manifest.read(split, shard)
@@ -71,7 +75,8 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
                 continue
             square = images.render(image, view)
             lists = (np.array(record[name]) for name in ("lt", "rc", "score"))
-            picked.append(Picked(sample.key, caption, np.asarray(square), *lists))
+            fell = stage_of(np.array(record["rank"]), counts) if len(counts) > 1 else None
+            picked.append(Picked(sample.key, caption, np.asarray(square), *lists, fell))
     if not picked:
         raise UserError(f"expected an image with a ticket in split {split}, found none")
     return picked
@@ -108,11 +113,17 @@ def _caption(record: dict, classes: list[str]) -> str:
 
 
 def draw(picked: list[Picked], num_patches: int) -> Image.Image:
-    """The sheet: a line of headings, then per image a caption and its four panels (three without scores), RGB."""
+    """The sheet: a line of headings, then per image a caption and its panels, RGB.
+
+    Four panels: image, ticket, random counterpart, score; the stages before the score where there are several, no score
+    of crops.
+    """
     side = grid_side(num_patches)
     scale = max(1, math.ceil(MIN_SIDE / len(picked[0].pixels)))
     panel = scale * len(picked[0].pixels)
     headings = ["image", f"ticket (lt), {len(picked[0].ticket_k)} of {num_patches}", "random (rc)"]
+    if picked[0].fell_N is not None:
+        headings.append(f"stage, 1 (dark) to {picked[0].fell_N.max() + 1}")
     if picked[0].score_N is not None:
         headings.append("score")
     else:
@@ -128,6 +139,8 @@ def draw(picked: list[Picked], num_patches: int) -> Image.Image:
         pen.text((GAP, top), _fitting(item.caption, width - 2 * GAP, pen, font), fill=FAINT, font=font)
         pixels = np.asarray(Image.fromarray(item.pixels).resize((panel, panel), Image.Resampling.NEAREST))
         panels = [pixels, dim(pixels, item.ticket_k, side), dim(pixels, item.random_k, side)]
+        if item.fell_N is not None:
+            panels.append(stages(pixels, item.fell_N))
         if item.score_N is not None:
             panels.append(heat(pixels, item.score_N))
         for column, array in enumerate(panels):
@@ -156,9 +169,30 @@ def dim(pixels: np.ndarray, kept_k: np.ndarray, side: int) -> np.ndarray:
     """`pixels` (S, S, 3) uint8 with every patch that is not in `kept_k` faded to slate; same shape and type."""
     mask_N = np.zeros(side * side, dtype=bool)
     mask_N[kept_k] = True
-    cells = np.arange(len(pixels)) * side // len(pixels)
-    keep = mask_N.reshape(side, side)[np.ix_(cells, cells)][..., None]
+    keep = _of_pixels(mask_N, pixels)
     return np.where(keep, pixels, pixels * (1 - FADE) + DROPPED * FADE).astype(np.uint8)
+
+
+def stage_of(rank_N: np.ndarray, counts: list[int]) -> np.ndarray:
+    """The stage in which each patch fell, from 0, or -1; int (N,). counts: how many patches each stage leaves."""
+    fell_NS = rank_N[:, None] >= np.array(counts)
+    return np.where(fell_NS.any(axis=1), fell_NS.argmax(axis=1), -1)
+
+
+def stages(pixels: np.ndarray, fell_N: np.ndarray) -> np.ndarray:
+    """`pixels` (S, S, 3) uint8 with every patch that fell in the colour of its stage; same shape and type."""
+    colours, shares = (np.array(of, dtype=np.float64) for of in zip(*FELL, strict=True))
+    fell = _of_pixels(fell_N, pixels)
+    place = np.clip(fell[..., 0], 0, len(FELL) - 1)
+    share = shares[place][..., None]
+    return np.where(fell < 0, pixels, pixels * (1 - share) + colours[place] * share).astype(np.uint8)
+
+
+def _of_pixels(values_N: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The value of each pixel's patch, (S, S, 1)."""
+    side = grid_side(len(values_N))
+    cells = np.arange(len(pixels)) * side // len(pixels)
+    return values_N.reshape(side, side)[np.ix_(cells, cells)][..., None]
 
 
 def heat(pixels: np.ndarray, score_N: np.ndarray) -> np.ndarray:

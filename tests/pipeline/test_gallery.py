@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.gallery import CAPTION, DROPPED, GAP, dim, draw, heat, pick, write_gallery
+from vit_tickets.pipeline.gallery import CAPTION, DROPPED, GAP, dim, draw, heat, pick, stage_of, stages, write_gallery
 from vit_tickets.pipeline.images import decode
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.shards import Dataset, read_shard
@@ -21,7 +21,7 @@ def test_sheet_on_disk(opened, tmp_path):
     assert write_gallery(str(tmp_path / "sheet.png"), *opened, "train", 4) == 4
     sheet = Image.open(tmp_path / "sheet.png")
     panel = 168  # 24 pixels, seven times
-    assert sheet.size == (4 * panel + 5 * GAP, CAPTION + GAP + 4 * (CAPTION + panel + GAP))
+    assert sheet.size == (5 * panel + 6 * GAP, CAPTION + GAP + 4 * (CAPTION + panel + GAP))
     write_gallery(str(tmp_path / "again.png"), *opened, "train", 4)
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "sheet.png").read_bytes()
 
@@ -80,6 +80,26 @@ def test_dim_fades_the_dropped_patches_alone():
     assert black[0, 0].max() == 0 < black[0, 11].min(), "dropped black patches differ from kept ones"
 
 
+def test_a_patch_falls_in_the_first_stage_that_leaves_it_out(opened, tickets):
+    manifest, dataset = opened
+    ranks = pd.read_parquet(f"{tickets}/val").set_index("key")["rank"]
+    counts = manifest.record["counts"]
+    assert len(counts) > 1
+    for item in pick(manifest, dataset, "val", 3):
+        for rank, fell in zip(ranks[item.key], item.fell_N, strict=True):
+            assert fell == next((stage for stage, count in enumerate(counts) if rank >= count), -1)
+        assert np.flatnonzero(item.fell_N < 0).tolist() == sorted(item.ticket_k)
+    assert stage_of(np.array([3, 0, 1, 2]), [3, 1]).tolist() == [0, -1, 1, 1]
+
+
+def test_what_fell_first_is_darkest_and_what_is_kept_is_as_it_was():
+    shown = stages(np.full((12, 12, 3), 200, dtype=np.uint8), np.array([0, 1, 7, -1]))
+    first, second, last, kept = (shown[y, x].astype(int) for y in (2, 8) for x in (2, 8))
+    assert first.sum() < second.sum() < last.sum()
+    assert (kept == 200).all()
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) == 4
+
+
 def test_heat_is_lightest_where_the_score_is_highest():
     score = np.zeros(36, dtype=np.float16)
     score[14] = 0.5  # row 2, column 2
@@ -98,7 +118,7 @@ def test_heat_of_equal_scores():
 def test_long_and_foreign_captions(opened):
     (item,) = pick(*opened, "val", 1)
     long = type(item)("k", "猫" + "x" * 500, item.pixels, item.ticket_k, item.random_k, item.score_N)
-    assert draw([long], 36).size[0] == 4 * 168 + 5 * GAP
+    assert draw([long], 36).size[0] == 4 * 168 + 5 * GAP, "no stages were given"
 
 
 def test_a_manifest_of_other_shards(opened, packed, tmp_path):
