@@ -15,6 +15,7 @@ FLAGS = (
     "--no-first-run", "--remote-debugging-pipe",
 )  # fmt: skip
 SECONDS = 120
+KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}  # Windows' codes of them
 
 
 def find() -> str | None:
@@ -68,6 +69,12 @@ class Chromium:
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press one of `KEYS` where the focus is."""
+        code = {"key": key, "windowsVirtualKeyCode": KEYS[key], **({"text": "\r"} if key == "Enter" else {})}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **code)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     def close(self) -> None:
         self.process.kill()

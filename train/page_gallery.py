@@ -5,6 +5,7 @@ Legend: n images of val, N patches of an image (a G x G grid), k of them kept.
 
 import base64
 import io
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,9 @@ from vit_tickets.pipeline.shards import Dataset, Shard, read_shard
 from vit_tickets.train.comparison import SPARSE, Group
 from vit_tickets.train.results import Predictions
 
-BYTES = 3_000_000  # of all images together; base64 makes 4 MB of them
+BYTES = 5_000_000  # of the whole gallery, and
+IMAGE_BYTES = 3_000_000  # of all images together, of which base64 makes 4 MB
+LEAST = 4_000  # of an image, however many budgets have their tickets here
 QUALITIES = (95, 85, 75, 60, 40)  # of JPEG, the first that an image's share of them allows
 COLUMNS = ("key", "rank", "score", "error", "prediction", "confidence")
 
@@ -90,15 +93,16 @@ def _collect(sources: list[Source], count: int) -> dict[str, Any]:
     present = [key for key in keys if all(key in rows for rows in rows_of)]
     if not present:
         raise UserError("expected the images of the predictions among the tickets, found none of them")
-    pictures = _pictures(first, {key: rows_of[0][key]["place"] for key in present}, BYTES // count)
+    shown = zip(sources, rows_of, strict=True)
+    sets = [_set(source, [rows[key] for key in present], present) for source, rows in shown]
+    room = min(IMAGE_BYTES, 3 * (BYTES - len(json.dumps(sets))) // 4)
+    pictures = _pictures(first, {key: rows_of[0][key]["place"] for key in present}, max(LEAST, room // count))
     label_of = dict(zip(keys, labels, strict=True))
     return {
         "about": about,
         "classes": first.dataset.classes,
         "images": [{"key": key, "label": label_of[key], "src": pictures[key]} for key in present],
-        "sets": [
-            _set(source, [rows[key] for key in present], present) for source, rows in zip(sources, rows_of, strict=True)
-        ],
+        "sets": sets,
     }
 
 

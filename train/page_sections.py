@@ -11,7 +11,7 @@ from vit_tickets.train.results import ON
 from vit_tickets.train.verdict import Needed
 
 LEVELS = 10  # shades of the matrix
-RUNS_SHOWN = 12  # more are folded away
+RUNS_SHOWN, NOTICES_SHOWN = 12, 6  # more are folded away
 SETTLED = {"wins": "good", "beats": "good", "loses": "bad", "trails": "bad"}
 PATHS = (
     "Trained on: dense, all patches; lt, each image's ticket; rc, a random subset of the same size; small, all of the "
@@ -117,7 +117,9 @@ def group_section(finding: Finding, name: str, classes: list[str] | None) -> Htm
     parts: list[Any] = [element("p", rendering.title(group).removeprefix(f"{subject(group)}, "), class_="lead")]
     for heading, sentences in (("Missing", group.missing), ("Warnings", group.warnings)):
         if sentences:
-            parts.append(element("div", element("h3", heading), bullets(sentences), class_="notice"))
+            first, rest = sentences[:NOTICES_SHOWN], sentences[NOTICES_SHOWN:]
+            more = details(f"{len(rest):,} more", bullets(rest)) if rest else None
+            parts.append(element("div", element("h3", heading), bullets(first), more, class_="notice"))
     parts += [_verdicts(finding), *_matrix(group), _paired(finding)]
     parts += [_figures(name, "classes", "Classes", page_figures.class_figures(finding, classes), CLASSES)]
     parts += [_training(name, group)]

@@ -1,6 +1,7 @@
 """report.html: its numbers are report.json's, and nothing that was read from a file can become markup or code."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -17,9 +18,13 @@ from hypothesis import strategies as st
 from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.pipeline.cli import main
 from vit_tickets.train import bootstrap, figure, sweep_rendering
+from vit_tickets.train.comparison import group_runs
+from vit_tickets.train.findings import find
 from vit_tickets.train.markup import VOID, element, json_block, table
 from vit_tickets.train.page import RECORD
+from vit_tickets.train.page_sections import group_section
 from vit_tickets.train.report import report
+from vit_tickets.train.results import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'--><!--"
@@ -122,6 +127,29 @@ def test_no_text_becomes_markup(page):
         assert "src" not in attributes, tag
         assert attributes.get("href", "#").startswith("#"), tag
     assert page.open == []
+
+
+def test_names_of_classes_and_runs_become_no_markup(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
+    name = EVIL.replace("/", "")  # a folder's
+    runs = [read_run(write_run(tmp_path, path, name=f"{path} {name}")) for path in ("dense", "lt", "rc")]
+    (group,) = group_runs(runs)
+    page = Parsed(group_section(find(group), "group-1", [EVIL] * 10))
+    assert {"script", "img"}.isdisjoint(tag for tag, _ in page.elements)
+    text = " ".join(page.texts)
+    assert f"dense {name}" in text
+    assert f"{EVIL}, 40 images: LT on lt" in text
+
+
+def test_many_runs_and_warnings_are_folded_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
+    runs = [read_run(write_run(tmp_path, path, seed)) for path in ("dense", "lt", "rc") for seed in range(5)]
+    (group,) = group_runs(runs)
+    warned = dataclasses.replace(group, warnings=[f"warning {number}" for number in range(8)])
+    page = Parsed(group_section(find(warned), "group-1", None))
+    folded = [text for _, text in page.all("details")]
+    assert any(text.startswith("15 runs") and "lt-seed4" in text for text in folded)
+    assert any(text.startswith("2 more") and "warning 7" in text and "warning 5" not in text for text in folded)
 
 
 def test_the_policy_lets_only_the_pages_own_script_and_style_be(page):

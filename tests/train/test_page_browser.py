@@ -125,3 +125,29 @@ def test_choices_filter_and_sort_and_a_click_shows_one_in_full(browser, made):
     assert ordered[0] in browser.run(f"{dialog}.querySelector('b').textContent")
     browser.run(f"[...{dialog}.querySelectorAll('button')].at(-1).click()")
     assert not browser.run(f"{dialog}.open")
+
+
+def test_the_keyboard_opens_leafs_and_closes_and_all_are_shown_when_asked(browser, packed, tickets, tmp_path):
+    (group,) = group_runs(write_gallery_runs(tmp_path, packed, tickets))
+    gallery, _ = collect([group], 7)
+    (shown,) = gallery["sets"]
+    many = {name: shown[name] * 5 for name in ("ranks", "random", "scores")}
+    many["said"] = {name: said * 5 for name, said in shown["said"].items()}
+    gallery |= {"images": gallery["images"] * 5, "sets": [shown | many]}
+    path = tmp_path / "report.html"
+    path.write_text(page.render("many", [find(group)], {}, gallery))
+    browser.open(path, 390, "dark")
+    assert browser.run("document.querySelectorAll('.tile').length") == 24
+    dialog = "document.getElementById('gallery-dialog')"
+    keys = [image["key"] for image in gallery["images"]]
+    browser.run("document.querySelectorAll('.tile')[23].focus()")
+    browser.press("Enter")
+    assert browser.run(f"{dialog}.open")
+    browser.press("ArrowRight")
+    assert keys[24] in browser.run(f"{dialog}.querySelector('b').textContent"), "it goes on behind what is shown"
+    browser.press("Escape")
+    assert not browser.run(f"{dialog}.open")
+    browser.run("document.querySelector('.more').click()")
+    names = browser.run("[...document.querySelectorAll('.tile .name')].map((name) => name.lastChild.data.trim())")
+    assert names == keys
+    assert browser.run("document.activeElement === document.querySelectorAll('.tile')[24]")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from tests.runs import write_gallery_runs
 from vit_tickets.pipeline.images import decode, render
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.shards import Dataset, read_shard
+from vit_tickets.train import page_gallery
 from vit_tickets.train.comparison import group_runs
 from vit_tickets.train.page_gallery import choose, collect, data_uri, spread
 
@@ -70,6 +72,17 @@ def test_one_set_of_images_serves_groups_that_show_the_same(group):
     assert len(gallery["images"]) == 3
     assert [len(shown["ranks"]) for shown in gallery["sets"]] == [3, 3]
     assert notes == []
+
+
+def test_many_budgets_leave_the_images_less_room(group, monkeypatch):
+    shares = []
+    monkeypatch.setattr(page_gallery, "data_uri", lambda image, most: shares.append(most) or "")
+    for budgets in (1, 4):
+        gallery, _ = collect([group] * budgets, 7)
+        tickets = len(json.dumps(gallery["sets"]))
+        assert 7 * shares[-1] * 4 / 3 + tickets <= page_gallery.BYTES
+        monkeypatch.setattr(page_gallery, "BYTES", 60_000)
+    assert shares[0] == page_gallery.IMAGE_BYTES // 7 > shares[-1] >= page_gallery.LEAST
 
 
 def test_what_is_not_there_is_said(group, tmp_path):
