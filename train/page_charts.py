@@ -10,6 +10,7 @@ from vit_tickets.train.markup import Html, element
 
 WIDTH = 400  # units of every chart; a phone shows about one per pixel
 LEFT = 58  # of the y axis
+MARKED = 12  # marks on a line, at most
 ROW, TALL_ROW = 20, 38  # of a chart of intervals; tall where the name stands above the bar
 LETTERS, LETTER = 20, 7.6  # how many fit beside a row of intervals, and the width of one
 
@@ -18,7 +19,7 @@ class Look(NamedTuple):
     """How a path is drawn in every chart: a colour, a class of page.css, and a mark, which grey paper shows too."""
 
     colour: str
-    mark: str | None
+    mark: str
 
 
 OWN = {
@@ -239,7 +240,7 @@ def _line(line: Line, x: Axis, y: Axis) -> Html:
     marks = []
     for place, point in enumerate(at):
         said = element("title", line.titles[place]) if line.titles else None
-        seen = _mark(line.look.mark, *point) if line.look.mark or len(at) == 1 else None
+        seen = _mark(line.look.mark, *point) if place % math.ceil(len(at) / MARKED) == 0 else None
         marks.append(element("g", said, seen, element("circle", cx=point[0], cy=point[1], r=8, class_="hit")))
     path = element("path", d=_path(at), class_=f"line {line.dash}")
     return element("g", path, marks, class_=line.look.colour)
@@ -249,7 +250,7 @@ def _path(points: list[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
 
 
-def _mark(kind: str | None, x: float, y: float) -> Html:
+def _mark(kind: str, x: float, y: float) -> Html:
     if kind not in CORNERS:
         return element("circle", cx=x, cy=y, r=4, class_="mark")
     return element("path", d=f"{_path([(x + dx, y + dy) for dx, dy in CORNERS[kind]])}Z", class_="mark")
@@ -259,7 +260,7 @@ def _legend(lines: Sequence[Line]) -> Html:
     items = []
     for line in {line.name: line for line in lines}.values():
         colour, mark = line.look
-        stroke = element("path", d="M1 8H33", class_=f"line {line.dash}"), mark and _mark(mark, 17, 8)
+        stroke = element("path", d="M1 8H33", class_=f"line {line.dash}"), _mark(mark, 17, 8)
         sample = element("svg", stroke, viewBox="0 0 34 16", class_=f"sample {colour}", aria_hidden="true")
         items.append(element("li", sample, line.name))
     return element("ul", items, class_="legend")

@@ -18,7 +18,6 @@ PERCENT = (0.0, 100.0)
 DASHES = {"dense": "dashed", "lt": "solid"}
 CLASSES_SHOWN = 8  # at each end
 GAIN, LOSS = Look("c-lt", "triangle"), Look("c-1", "down")
-EPOCHS_MARKED = 30  # a longer curve has no marks
 TESTED = {"dense": "all patches", "lt": "the ticket"}
 SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
 
@@ -174,8 +173,7 @@ def _training_lines(row: str, runs: list[RunResult], name: str, look: Look) -> l
         points.append((epoch, mean))
         band.append((low, high))
         titles.append(f"{row}, epoch {epoch:g}: {mean:.4g}{spread}")
-    mark = look.mark if len(points) <= EPOCHS_MARKED else None
-    return [Line(row, Look(look.colour, mark), points, band if len(runs) > 1 else (), titles)]
+    return [Line(row, look, points, band if len(runs) > 1 else (), titles)]
 
 
 def _curve(run: RunResult, name: str) -> list[tuple[float, float]]:

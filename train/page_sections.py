@@ -148,7 +148,7 @@ def _verdicts(finding: Finding) -> Html | None:
         heading = f"{named.name[0].upper()}{named.name[1:]}: "
         words.append(element("h3", heading, _badge(rendering.verdict_label(named), _label(named))))
         words.append(bullets(rendering.verdict_reasons(named)))
-        if decides := named.verdict and _what_decides(named.verdict.needed):
+        if named.verdict and (decides := _what_decides(named.verdict.needed)):
             words.append(element("p", element("b", "What would decide: "), decides, "."))
     alike: dict[tuple[Html, str], list[str]] = {}
     for null in finding.nulls:

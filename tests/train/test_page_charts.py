@@ -12,7 +12,6 @@ from vit_tickets.train.page_charts import (
     Axis,
     Interval,
     Line,
-    Look,
     around,
     heights,
     interval_chart,
@@ -67,7 +66,7 @@ def points(path: str) -> list[tuple[float, float]]:
 def test_a_line_goes_through_its_points_within_its_band():
     at, band = [(27, 60.0), (50, 50.0), (75, 40.0)], [(58, 61), (49, 52), (37, 41)]
     line = Line("lt & co", OWN["lt"], at, band, ["a", "b", "<c>"])
-    flat = Line("dense", Look("c-dense", None), [(27, 45.0)], [(44, 46)], dash="dashed")
+    flat = Line("dense", OWN["dense"], [(27, 45.0)], [(44, 46)], dash="dashed")
     chart = line_chart([line, flat], "x", "y", 'a "picture"')
     assert 'aria-label="a &quot;picture&quot;"' in chart
     assert "lt &amp; co" in chart
@@ -81,7 +80,15 @@ def test_a_line_goes_through_its_points_within_its_band():
     (x0, y0), (x1, y1), (x2, y2) = drawn
     assert (x1 - x0) / (x2 - x0) == pytest.approx((50 - 27) / (75 - 27), abs=0.01)
     assert y1 - y0 == pytest.approx(y2 - y1, abs=0.02)
-    assert chart.count('class="mark"') == 3 + 1 + 1, "one per point, one in the legend, and a lone point is seen"
+    assert chart.count('class="mark"') == 3 + 1 + 2, "one per point and one per line in the legend"
+
+
+def test_a_long_line_has_a_dozen_marks_at_most_and_says_every_point():
+    for count in (11, 12, 13, 40, 300):
+        line = Line("lt", OWN["lt"], [(x, x % 7) for x in range(count)], titles=[f"at {x}" for x in range(count)])
+        chart = line_chart([line], "x", "y", "said")
+        assert 6 <= chart.count('class="mark"') - 1 <= 12
+        assert chart.count("<title>at ") == count
 
 
 def test_an_interval_reaches_from_low_to_high_and_its_threshold_stands_where_it_is():
