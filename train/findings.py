@@ -45,8 +45,8 @@ class NullHypothesis:
 @dataclass(frozen=True)
 class Finding:
     """What the report says of one group. paired: ticket and dense, ticket and random subset, of each common seed.
-    classes: the same two pairs, class by class, all seeds together.
 
+    classes: the same two pairs, class by class, all seeds together.
     weak_below: dense accuracy in percent below which the baseline is weak; None where that is not known.
     """
 

@@ -135,7 +135,11 @@ def line_chart(
     known = sorted({x for line in lines for x, _ in line.points})
     x = Axis(x_label, *around(known), LEFT, WIDTH - 14)
     y = Axis(y_label, *around([*heights(lines), *y_also], y_within), bottom, 12)
-    at = known if _apart(x, known) else [tick for tick in x.ticks if not whole_x or tick == int(tick)]
+    at = (
+        known
+        if _apart(x, known)
+        else [tick for tick in x.ticks if not whole_x or (tick == int(tick) and tick >= known[0])]
+    )
     parts = [_y_axis(y, LEFT, WIDTH - 14), _x_axis(x, bottom, at)]
     parts += [_band(line, x, y) for line in lines if line.band]
     parts += [_line(line, x, y) for line in lines]

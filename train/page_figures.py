@@ -26,9 +26,9 @@ def figure(caption: Any, *parts: Any) -> Html:
     return element("figure", element("figcaption", caption), *parts)
 
 
-def rivals(rows: Iterable[str]) -> list[str]:
-    """The rows of tickets that other methods found, each once."""
-    return [row for row in dict.fromkeys(rows) if row.startswith("lt:")]
+def rivals(rows: list[str]) -> list[str]:
+    """The rows of tickets that other methods found, where there are some of the group's own."""
+    return [row for row in rows if row.startswith("lt:")] if "lt" in rows else []
 
 
 def sparsity_figures(groups: list[Group]) -> list[Html]:
@@ -199,10 +199,10 @@ def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
         for gain in ends(gains, CLASSES_SHOWN)
     ]  # fmt: skip
     more = f", of {len(gains):,} classes the ends" if len(rows) < len(gains) else ""
-    header = ["class", "images", f"{first} (%)", f"{second} (%)", "difference (points)", "± 95%"]
+    header = ["class", "images", f"{first} (%)", f"{second} (%)", "difference", "± 95%"]
     lines = [header, *(_class_row(gain, names) for gain in gains)]
     chart = interval_chart(rows, "points", f"{first} minus {second} for each class.", (0.0, "no difference"))
-    folded = details("All classes", table(f"{first} minus {second}, by class", lines, class_="numbers"))
+    folded = details("All classes", table(f"{first} minus {second} by class, in points", lines, class_="numbers names"))
     return figure(f"{first} minus {second}{more}", chart, folded)
 
 

@@ -1,11 +1,12 @@
 """The sections of the page in words and tables; what they say is what report.md says."""
 
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from vit_tickets.train import page_figures, paper, rendering, table_rendering
 from vit_tickets.train.comparison import Group
 from vit_tickets.train.costs import cost_rows
-from vit_tickets.train.findings import Finding, NamedVerdict, NullHypothesis
+from vit_tickets.train.findings import Finding, NamedVerdict
 from vit_tickets.train.markup import Html, bullets, details, element, join, table
 from vit_tickets.train.results import ON
 from vit_tickets.train.verdict import Needed
@@ -23,7 +24,6 @@ INTERVALS = (
     "to the other: the difference is settled when all of it lies on one side of the dashed line. Both resample images "
     "and seeds."
 )
-
 CLASSES = (
     "Bars are 95% intervals over images, for these very runs, one class at a time: of twenty classes expect one whose "
     "interval misses its true difference."
@@ -43,10 +43,8 @@ def summary(findings: list[Finding], names: list[str]) -> Html:
         where = element("a", subject(finding.group), href=f"#{name}")
         shown = [_badge(rendering.verdict_label(verdict), _label(verdict)) for verdict in finding.verdicts]
         spoken = [_in_words(verdict, len(finding.verdicts) > 1) for verdict in finding.verdicts]
-        nulls = [
-            element("li", badge, f" null {'hypothesis' if len(names) == 1 else 'hypotheses'} {', '.join(names)}")
-            for badge, names in _by_badge(finding.nulls).items()
-        ]
+        badges = _grouped((_badge(rendering.against(null), null.label), null.name) for null in finding.nulls)
+        nulls = [element("li", badge, f" {_hypotheses(of).lower()}") for badge, of in badges.items()]
         verdicts = [element("li", badge, words) for badge, words in zip(shown, spoken, strict=True)]
         if not verdicts and not nulls:
             verdicts = [element("li", "no ticket to judge")]
@@ -55,11 +53,16 @@ def summary(findings: list[Finding], names: list[str]) -> Html:
     return section("verdicts", "Verdicts", element("div", items, class_="cards"), notes)
 
 
-def _by_badge(nulls: list[NullHypothesis]) -> dict[Html, list[str]]:
-    found: dict[Html, list[str]] = {}
-    for null in nulls:
-        found.setdefault(_badge(rendering.against(null), null.label), []).append(null.name)
+def _grouped(pairs: Iterable[tuple[Hashable, str]]) -> dict[Any, list[str]]:
+    """The names of each key."""
+    found: dict[Any, list[str]] = {}
+    for key, name in pairs:
+        found.setdefault(key, []).append(name)
     return found
+
+
+def _hypotheses(names: list[str]) -> str:
+    return f"Null {'hypothesis' if len(names) == 1 else 'hypotheses'} {', '.join(names)}"
 
 
 def _in_words(named: NamedVerdict, several: bool) -> str:
@@ -130,8 +133,8 @@ def group_section(finding: Finding, name: str, classes: list[str] | None) -> Htm
 def _figures(group: str, name: str, heading: str, charts: list[Html], note: str, *more: Html) -> Html | None:
     if not charts:
         return None
-    note = element("p", note, class_="note")
-    return section(f"{group}-{name}", heading, note, element("div", charts, class_="figures"), *more, level=3)
+    parts = element("p", note, class_="note"), element("div", charts, class_="figures")
+    return section(f"{group}-{name}", heading, *parts, *more, level=3)
 
 
 def _training(name: str, group: Group) -> Html | None:
@@ -150,12 +153,11 @@ def _verdicts(finding: Finding) -> Html | None:
         words.append(bullets(rendering.verdict_reasons(named)))
         if named.verdict and (decides := _what_decides(named.verdict.needed)):
             words.append(element("p", element("b", "What would decide: "), decides, "."))
-    alike: dict[tuple[Html, str], list[str]] = {}
-    for null in finding.nulls:
-        alike.setdefault((_badge(rendering.against(null), null.label), null.sentence), []).append(null.name)
+    alike = _grouped(
+        ((_badge(rendering.against(null), null.label), null.sentence), null.name) for null in finding.nulls
+    )
     for (badge, sentence), names in alike.items():
-        heading = "Null hypothesis" if len(names) == 1 else "Null hypotheses"
-        words += [element("h3", f"{heading} {', '.join(names)}: ", badge), element("p", f"{sentence}.")]
+        words += [element("h3", f"{_hypotheses(names)}: ", badge), element("p", f"{sentence}.")]
     if not words:
         return None
     charts = element("div", page_figures.contrast_figures(finding), class_="contrasts")
@@ -207,8 +209,8 @@ def _provenance(group: Group) -> list[Html | None]:
     runs = table("Runs of the same settings have the same hash of them", [header, *named], class_="numbers names")
     if len(rows) > RUNS_SHOWN:
         runs = details(f"{len(rows):,} runs", runs)
-    settings = {run.name: run.settings for run in group.runs}
-    tickets = {f"method {method}": record for method, record in group.tickets.items()}
+    settings = [(run.name, run.settings) for run in group.runs]
+    tickets = [(f"method {method}", record) for method, record in group.tickets.items()]
     return [
         element("h3", "What the runs were"),
         runs,
@@ -218,13 +220,12 @@ def _provenance(group: Group) -> list[Html | None]:
     ]
 
 
-def _compared(heading: str, caption: str, records: dict[str, dict[str, Any]]) -> Html | None:
-    """Every entry of `records`: a single value where all share it, else one for each; those that differ come first."""
+def _compared(heading: str, caption: str, records: list[tuple[str, dict[str, Any]]]) -> Html | None:
+    """Every entry of `records`, each with its owner: a single value where all share it, else one for each; those that
+    differ come first."""
     shared, differing = [], []
-    for name in dict.fromkeys(name for record in records.values() for name in record):
-        by_value: dict[str, list[str]] = {}
-        for owner, record in records.items():
-            by_value.setdefault(_value(record.get(name)), []).append(owner)
+    for name in dict.fromkeys(name for _, record in records for name in record):
+        by_value = _grouped((_value(record.get(name)), owner) for owner, record in records)
         if len(by_value) == 1:
             shared.append([name, next(iter(by_value))])
         else:

@@ -21,7 +21,7 @@ from vit_tickets.train import bootstrap, figure, sweep_rendering
 from vit_tickets.train.comparison import group_runs
 from vit_tickets.train.findings import find
 from vit_tickets.train.markup import VOID, element, json_block, table
-from vit_tickets.train.page import RECORD
+from vit_tickets.train.page import RECORD, render
 from vit_tickets.train.page_sections import group_section
 from vit_tickets.train.report import report
 from vit_tickets.train.results import read_run
@@ -139,6 +139,29 @@ def test_names_of_classes_and_runs_become_no_markup(tmp_path, monkeypatch):
     text = " ".join(page.texts)
     assert f"dense {name}" in text
     assert f"{EVIL}, 40 images: LT on lt" in text
+
+
+def test_runs_of_one_name_each_say_their_settings(tmp_path):
+    runs = [write_run(tmp_path / f"{lr:g}", "dense", seed, name="run", on=[], recipe={"lr": lr})
+            for seed, lr in enumerate((0.5, 0.25))]  # fmt: skip
+    (group,) = group_runs([read_run(run) for run in runs])
+    (settings,) = [text for _, text in Parsed(group_section(find(group), "group-1", None)).all("details")
+                   if text.startswith("Settings: 1 differ")]  # fmt: skip
+    assert "0.5: run" in settings
+    assert "0.25: run" in settings
+
+
+def test_tickets_of_another_method_alone_are_no_rivals_of_theirs(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
+    groups = []
+    for sparsity, kept in ((0.5, 18), (0.75, 9)):
+        tickets = TICKETS | {"sparsity": sparsity, "counts": [kept], "method": "centre"}
+        about = {"sparsity": sparsity, "kept": kept, "metadata": {"tickets": tickets}, "tickets": tickets | COSTS}
+        run = write_run(tmp_path, "lt", name=f"lt-{kept}", **about)
+        groups += group_runs([read_run(run)])
+    page = Parsed(render("one method", [find(group) for group in groups], {}))
+    assert "Tickets of other methods" not in page.texts[0]
+    assert any(text.startswith("lt:centre on the ticket, 75% dropped") for _, text in page.all("title"))
 
 
 def test_many_runs_and_warnings_are_folded_away(tmp_path, monkeypatch):
