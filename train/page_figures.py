@@ -19,6 +19,7 @@ DASHES = {"dense": "dashed", "lt": "solid"}
 CLASSES_SHOWN = 8  # at each end
 GAIN, LOSS = Look("c-lt", "triangle"), Look("c-1", "down")
 TESTED = {"dense": "all patches", "lt": "the ticket"}
+CLASS_UNITS = "top-1 %, and the difference in points ± half of its 95% interval"
 SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
 
 
@@ -199,16 +200,18 @@ def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
         for gain in ends(gains, CLASSES_SHOWN)
     ]  # fmt: skip
     more = f", of {len(gains):,} classes the ends" if len(rows) < len(gains) else ""
-    header = ["class", "images", f"{first} (%)", f"{second} (%)", "difference", "± 95%"]
+    header = ["class", "images", first, second, "difference"]
     lines = [header, *(_class_row(gain, names) for gain in gains)]
     chart = interval_chart(rows, "points", f"{first} minus {second} for each class.", (0.0, "no difference"))
-    folded = details("All classes", table(f"{first} minus {second} by class, in points", lines, class_="numbers names"))
+    folded = details(
+        "All classes", table(f"{first} and {second} by class: {CLASS_UNITS}", lines, class_="numbers names")
+    )
     return figure(f"{first} minus {second}{more}", chart, folded)
 
 
 def _class_row(gain: ClassGain, names: list[str] | None) -> list[str]:
-    margin = "-" if gain.margin is None else f"{gain.margin:.2f}"
-    shown = f"{gain.images:,}", f"{gain.first:.2f}", f"{gain.second:.2f}", f"{gain.gain:+.2f}", margin
+    margin = "" if gain.margin is None else f" ± {gain.margin:.2f}"
+    shown = f"{gain.images:,}", f"{gain.first:.2f}", f"{gain.second:.2f}", f"{gain.gain:+.2f}{margin}"
     return [class_name(gain.label, names), *shown]
 
 
