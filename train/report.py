@@ -137,6 +137,7 @@ def record(finding: Finding) -> dict[str, Any]:
                 "settings": run.settings,
                 "seconds": run.seconds,
                 "hardware": run.config.get("hardware"),
+                "versions": run.config.get("versions"),
             }
             for run in group.runs
         ],
