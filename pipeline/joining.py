@@ -11,10 +11,11 @@ from vit_tickets.pipeline.archive import RANKS, Archive
 from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.keyed import KeyedRows, check_fixed_view
-from vit_tickets.pipeline.manifests import INDEX, PER_SPLIT, Row, true_of, write_rows
+from vit_tickets.pipeline.manifests import INDEX, Row, write_rows
 from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.overlap import OTHER_LABELS
 from vit_tickets.pipeline.patches import random_subset, ticket_of
+from vit_tickets.pipeline.records import PER_SPLIT, true_of
 from vit_tickets.pipeline.shards import Dataset, Shard, parse_label, read_members
 
 NO_TICKET = "no ticket in the archive"
