@@ -89,7 +89,7 @@ class Dataset:
                 raise UserError(f"{path}: {fault}")
             return cls(root, record["name"], record["classes"], record["source"], splits)
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} does not have the fields of a dataset index: {error!r}") from None
+            raise UserError(f"{path}: expected the fields of a dataset index, found {error!r}") from None
 
     def save(self) -> None:
         splits = {
@@ -104,7 +104,7 @@ class Dataset:
 
     def shards(self, split: str) -> list[Shard]:
         if split not in self.splits:
-            raise UserError(f"{self.root} has no split {split!r}; it has {', '.join(self.splits)}")
+            raise UserError(f"{self.root}: expected a split {split!r}, found {', '.join(self.splits)}")
         return self.splits[split]
 
     def samples(self, split: str) -> int:

@@ -113,7 +113,7 @@ def test_tickets_of_stored_crops_are_refused(tmp_path):
 
 
 def test_what_is_wrong_is_told(tickets, tmp_path):
-    with pytest.raises(UserError, match="no tickets for split 'test'"):
+    with pytest.raises(UserError, match="expected tickets of split 'test'"):
         Tickets.open(tickets, "test")
     arguments = geometry([(0, 0, 24, 24)] * 2)
     with pytest.raises(UserError, match=r"expected 1 \.\. 36 patches to keep, found 37"):
