@@ -11,6 +11,7 @@ SMALLER = (
     (r"--gpus 8", "--dry-run", "eight GPUs"),
     (r"--engine ray --jobs-per-gpu 2", "--dry-run", "two jobs on a GPU"),
     (r"--seeds 3", "--seeds 1", "time"),
+    (r"--view crops:8", "--view crops:2", "time"),
     (r"(sweep data/cifar10 .*)-- ", r"\1--dry-run -- ", "time; `table` takes the same steps"),
     (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2", "time"),
     (r"--keep-rate 0.9,0.8", "--keep-rate 0.9", "time"),

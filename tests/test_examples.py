@@ -2,7 +2,7 @@
 
 The README is one story: its blocks run in one folder, where each line finds what those before it made; the blocks that
 pack come first, then what READER has. An example of a help text runs alone, beside what the story made. What cannot run
-here is in EXCEPTIONS; a new example that is not there has to run.
+here is in EXCEPTIONS; a new example that is not there has to run. Lines of make: tests/test_makefile.py.
 """
 
 import contextlib
@@ -21,10 +21,9 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.examples import ALL, ALONE, BLOCKS, EXCEPTIONS, FINDS, MAKE, READER, SMALLER, SOURCES, STORY, smaller
+from tests.examples import ALL, ALONE, BLOCKS, EXCEPTIONS, FINDS, READER, SMALLER, SOURCES, STORY, smaller
 from tests.helpers import encode, write_folder, write_parquet, write_tars
-from tests.test_docs import check
-from tests.test_makefile import checkout, run_make  # noqa: F401 (checkout is a fixture)
+from tests.test_docs import MANIFESTS, README
 from vit_tickets.pipeline import digits
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.registry import create_model
@@ -101,22 +100,13 @@ def test_the_examples_of_help_run(line, story, folder, tmp_path):
     run(line, tmp_path)
 
 
-@pytest.mark.parametrize("line", MAKE)
-def test_make_lines_ask_the_program_for_what_it_has(line, checkout):  # noqa: F811
-    for name in ("runs/digits-deit_micro-dense-seed0", "cifar10-parquet"):
-        (checkout / name).mkdir(parents=True)
-    (checkout / "runs/digits-deit_micro-dense-seed0/final.safetensors").touch()
-    _, *words = shlex.split(line)
-    done = run_make(checkout, *words)
-    called = [said.removeprefix("vit-tickets ") for said in done.stdout.splitlines() if said.startswith("vit-tickets ")]
-    assert done.returncode == 0, done.stderr
-    assert called
-    for each in called:
-        check(each)
-
-
 def test_no_exception_and_no_change_outlives_its_example():
     lines = {line for block in BLOCKS for line in block} | set(ALONE)
     assert set(EXCEPTIONS) <= lines
     for pattern, _, _ in SMALLER:
         assert any(re.search(pattern, line) for line in [*lines, *READER]), pattern
+
+
+def test_blocks_of_python_are_those_that_other_tests_run():
+    """Of README tests/test_docs.py and tests/train/test_tickets.py; of manifests/README.md tests/test_docs.py."""
+    assert [text.count("```python") for text in (README, MANIFESTS)] == [2, 4]
