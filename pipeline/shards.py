@@ -88,8 +88,10 @@ class Dataset:
             if fault := dataset_fault(record):
                 raise UserError(f"{path}: {fault}")
             return cls(root, record["name"], record["classes"], record["source"], splits)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: expected the fields of a dataset index, found {error!r}") from None
+        except KeyError as error:
+            raise UserError(f"{path}: expected the fields of a dataset index, found no {error.args[0]}") from None
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{path}: expected the fields of a dataset index: {error}") from None
 
     def save(self) -> None:
         splits = {

@@ -138,7 +138,7 @@ def resolve(
         if given and path not in paths:
             raise UserError(f"{option}: expected path {' or '.join(paths)}, found {path}")
     if tickets != ONLINE and selector is not None:
-        raise UserError(f"--selector: expected --tickets online, as a manifest has its own, found --tickets {tickets}")
+        raise UserError(f"--selector: expected --tickets online, as a manifest has its own, found {tickets or 'none'}")
     if match_patches and path not in ("lt", "rc"):
         raise UserError(f"--match-patches: expected a path that drops patches, lt or rc, found {path}")
     if not 0 <= holdout < 1:

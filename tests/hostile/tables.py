@@ -208,7 +208,7 @@ def row_kinds(index_file: str) -> list[Spoilt]:
         Spoilt(f"{index_file} without splits", index(index_file, splits=None), "found no splits", "found no splits"),
         Spoilt("splits as a list", index(index_file, splits=["train"]), "splits: expected", "splits: expected"),
         Spoilt("counts of a split as text", of_split(index_file, samples="23"), "expected a count", "expected a count"),
-        Spoilt("another dataset", index(index_file, dataset="other"), "metadata differs", "expected one of dataset"),
+        Spoilt("another dataset", index(index_file, dataset="other"), "metadata differs", "expected dataset"),
         Spoilt("dataset as a list", index(index_file, dataset=["small"]), "dataset: expected", "dataset: expected"),
         Spoilt("rows missing", every_row(lambda values: values[:-1]), "expected 8 rows", "expected 8 rows, found 7"),
         Spoilt("rows too many", every_row(lambda values: [*values, values[-1]]), "expected 8 rows", "expected 8 rows"),
