@@ -38,10 +38,10 @@ def pack(source, dataset, split, shard_size, shorter_side, quality, in_place, ov
 
     if in_place:
         if dataset not in (None, source):
-            raise UserError("--in-place writes dataset.json into SOURCE: expected no DATASET")
+            raise UserError(f"--in-place: expected no DATASET but SOURCE, found {dataset}")
         written, unshrunk = packing.pack_in_place(source, split), []
     elif dataset is None:
-        raise UserError("expected a folder DATASET to write to")
+        raise UserError("expected a folder DATASET to write to, found none")
     else:
         with alone_in(dataset):
             result = packing.pack(
@@ -82,10 +82,10 @@ def inspect(manifest, split, dataset, gallery, images):
     from vit_tickets.pipeline.shards import Dataset
 
     if gallery and not dataset:
-        raise UserError("--gallery draws pixels, which a manifest does not hold: expected --dataset DATASET")
+        raise UserError("--gallery: expected --dataset DATASET, to take the pixels from, found none")
     if files.exists(files.join(manifest, labels.INDEX)):
         if gallery:
-            raise UserError(f"--gallery draws tickets: expected a manifest, found label maps in {manifest}")
+            raise UserError(f"--gallery: expected a manifest, found label maps in {manifest}")
         maps = labels.LabelMaps.open(manifest)
         for line in summary_labels.describe(maps, [split] if split else maps.splits):
             click.echo(line)
@@ -132,7 +132,9 @@ def verify(path, dataset):
         checked = "columns, provenance, classes, logits, sums"
     elif files.exists(files.join(path, shards.INDEX)):
         if dataset:
-            raise UserError(f"--dataset is for a manifest or label maps: {path} is a dataset itself")
+            raise UserError(
+                f"--dataset: expected a manifest or label maps to compare with it, found the dataset {path}"
+            )
         index, findings = shards.INDEX, verify_dataset(path, progress=True)
         checked = "files, hashes, counts, keys, images, labels"
     else:

@@ -126,7 +126,7 @@ def read_json(path: str) -> Any:
     try:
         return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+        raise UserError(f"{path} cannot be read as JSON: {error}") from None
 
 
 def write_json(path: str, value: Any) -> None:

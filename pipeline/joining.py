@@ -11,10 +11,11 @@ from vit_tickets.pipeline.archive import RANKS, Archive
 from vit_tickets.pipeline.bars import Bar
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.keyed import KeyedRows, check_fixed_view
-from vit_tickets.pipeline.manifests import INDEX, PER_SPLIT, Row, true_of, write_rows
+from vit_tickets.pipeline.manifests import INDEX, Row, write_rows
 from vit_tickets.pipeline.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.overlap import OTHER_LABELS
 from vit_tickets.pipeline.patches import random_subset, ticket_of
+from vit_tickets.pipeline.records import PER_SPLIT, true_of
 from vit_tickets.pipeline.shards import Dataset, Shard, parse_label, read_members
 
 NO_TICKET = "no ticket in the archive"
@@ -233,11 +234,11 @@ def describe(report: Report) -> Iterator[str]:
     for split, found in report.splits.items():
         yield f"{split}: {found.tickets:,} of {found.images:,} images have a ticket"
         for keys, what in (
-            (found.without_ticket, "images are not in the archive"),
-            (found.missing, "keys of the archive are not in the dataset"),
-            (found.failed, "images have no ticket in the archive, because of an error"),
-            (found.repeated, "images repeat a key"),
-            ([entry["key"] for entry in found.other_label], "images have another label"),
+            (found.without_ticket, "not in the archive"),
+            (found.missing, "in the archive alone"),
+            (found.failed, "with an error in the archive"),
+            (found.repeated, "with a key that an earlier image has"),
+            ([entry["key"] for entry in found.other_label], "with another label than in the archive"),
         ):
             if keys:
                 yield f"  {len(keys):,} {what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"

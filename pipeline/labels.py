@@ -131,7 +131,9 @@ class LabelMaps:
 
     def split_record(self, split: str) -> dict[str, Any]:
         if split not in self.record["splits"]:
-            raise UserError(f"{self.root} has no label maps for split {split!r}; it has {', '.join(self.splits)}")
+            raise UserError(
+                f"{self.root}: expected label maps of split {split!r}, found those of {', '.join(self.splits)}"
+            )
         return self.record["splits"][split]
 
     def path_of(self, split: str, shard: Shard) -> str:
@@ -142,7 +144,7 @@ class LabelMaps:
         exactly this shard."""
         path = self.path_of(split, shard)
         if not files.exists(path):
-            raise UserError(f"{self.root} has no label maps for shard {shard.file}: expected {path}")
+            raise UserError(f"{self.root}: expected label maps of shard {shard.file}, found no {path}")
         return self._sound(lambda names: read_of_shard(path, shard, names), columns, path)
 
     def read_file(self, path: str, columns: list[str] | None = None) -> pa.Table:

@@ -149,7 +149,7 @@ def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
         metadata = json.loads((fields.metadata or {})[METADATA_KEY])
         version = metadata["format_version"]
     except (KeyError, ValueError, TypeError, RecursionError):
-        raise UserError(f"{path} was not written by vit-tickets: it has no provenance in its schema") from None
+        raise UserError(f"{path}: expected provenance in its schema, as vit-tickets writes it, found none") from None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {version!r}")
     return metadata
@@ -219,8 +219,8 @@ class Manifest:
 
     def split_record(self, split: str) -> dict[str, Any]:
         if split not in self.record["splits"]:
-            found = f"it has {', '.join(self.splits)}; `vit-tickets generate ... --split {split}` adds them"
-            raise UserError(f"{self.root} has no tickets for split {split!r}; {found}")
+            found = f"{', '.join(self.splits)}; `vit-tickets generate ... --split {split}` adds them"
+            raise UserError(f"{self.root}: expected tickets of split {split!r}, found those of {found}")
         return self.record["splits"][split]
 
     def view(self, split: str) -> View:
@@ -252,7 +252,7 @@ class Manifest:
         exactly this shard."""
         path = self.path_of(split, shard)
         if not files.exists(path):
-            raise UserError(f"{self.root} has no tickets for shard {shard.file}: expected {path}")
+            raise UserError(f"{self.root}: expected tickets of shard {shard.file}, found no {path}")
         return self._sound(split, lambda names: read_of_shard(path, shard, names), columns, path)
 
     def read_file(self, split: str, path: str, columns: list[str] | None = None) -> pa.Table:
@@ -281,7 +281,7 @@ def read_index(path: str, needed: tuple[str, ...], of: str) -> dict[str, Any]:
     record = files.read_json(path)
     for name in ("format_version", *needed):
         if not isinstance(record, dict) or name not in record:
-            raise UserError(f"{path} does not have the fields of {of}: {name} is missing")
+            raise UserError(f"{path}: expected the fields of {of}, found no {name}")
     if record["format_version"] != FORMAT_VERSION:
         raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {record['format_version']!r}")
     return record

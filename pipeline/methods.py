@@ -34,7 +34,7 @@ class Method:
         if self.name not in METHODS:
             raise UserError(f"expected a method among {', '.join(METHODS)}, found {self.name!r}")
         if self.block is not None and self.name not in ONE_BLOCK:
-            raise UserError(f"--block is for methods {', '.join(ONE_BLOCK)}; found {self.name}")
+            raise UserError(f"--block: expected a method among {', '.join(ONE_BLOCK)}, found {self.name}")
 
     def __str__(self) -> str:
         return self.name if self.block is None else f"{self.name} of block {self.block}"

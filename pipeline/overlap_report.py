@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.methods import method_name
+from vit_tickets.pipeline.methods import WITHOUT_SELECTOR, method_name
 from vit_tickets.pipeline.overlap import Overlap, chance_distance, keep_map_distance
 from vit_tickets.pipeline.regrid import axis_weights, resample
 from vit_tickets.pipeline.summary import MAX_PERCENT_SIDE, SHADES, chance_iou, draw_map
@@ -70,6 +70,7 @@ def _pair_record(found: Overlap, pair: int, a: int, b: int) -> Record:
     return {
         "iou": float(iou_R.mean()),
         "chance_iou": chance_iou(found.grid**2, found.kept_M[a], found.kept_M[b]),
+        "most_iou": min(found.kept_M[a], found.kept_M[b]) / max(found.kept_M[a], found.kept_M[b]),
         "rank_correlation": float(rank_R.mean()),
         "keep_map_distance": keep_map_distance(found.keep_MN[a], found.keep_MN[b]),
         "iou_quantiles": {f"{share:g}": float(value) for share, value in zip(QUANTILES, quantiles, strict=True)},
@@ -114,8 +115,9 @@ def _train_against_val(train: Overlap, val: Overlap) -> Record:
 def describe(record: Record, maps: bool = False) -> Iterator[str]:
     """What `record_of` found, in lines; with `maps` where in the image each manifest keeps more."""
     for letter, of in record["manifests"].items():
-        weights = str(of["weights_sha256"] or "unknown")[:12]
-        by = f"{of['method']}, {of['selector'] or 'unknown'}, weights {weights}"
+        by = f"{of['method']}, {of['selector'] or 'unknown'}"
+        if of["method"] not in WITHOUT_SELECTOR:
+            by += f", weights {str(of['weights_sha256'] or 'unknown')[:12]}"
         yield f"{letter} {of['root']}: {by}, {of['kept']} of {of['num_patches']} patches"
     letters = list(record["manifests"])
     for split, of in record["splits"].items():
@@ -137,21 +139,27 @@ def _describe_split(split: str, of: Record, letters: list[str], maps: bool) -> I
         yield f"  compared   on {ground}; {', '.join(of['resampled'])} resampled to it, as train would"
     if not of["images"]:
         return
-    yield "  pair  IoU    chance  ranks   places   5%     median 95%    IoU from 0 to 1"
+    yield "  pair  IoU    chance  most   ranks   places   5%     median 95%    IoU from 0 to 1"
     for pair, found in of["pairs"].items():
         low, _, median, _, high = found["iou_quantiles"].values()
-        yield (f"  {pair}    {found['iou']:.3f}  {found['chance_iou']:.3f}  {found['rank_correlation']:+.3f}  "
+        yield (f"  {pair}    {found['iou']:.3f}  {found['chance_iou']:.3f}   {found['most_iou']:.3f}  "
+               f"{found['rank_correlation']:+.3f}  "
                f"{found['keep_map_distance']:7.2%}  {low:.3f}  {median:.3f}  {high:.3f}  "
                f"|{_shaded(found['iou_histogram'])}|")  # fmt: skip
-    yield "  (ranks: Spearman's correlation; places: how many of the tickets' places differ between the keep maps)"
+    yield "  (most: IoU where the smaller ticket is part of the larger; ranks: Spearman's correlation; places: how far"
+    yield "  the keep maps differ, 0% where each patch is kept equally often, 100% where none is kept in both)"
     if len(letters) > 2:
         yield from _matrix(of["pairs"], letters)
     if len(of["classes"]) > 1:
         shown = min(CLASSES_SHOWN, len(of["classes"]) // 2)
-        for what, entries in (("highest", of["classes"][:shown]), ("lowest ", of["classes"][: -shown - 1 : -1])):
-            yield f"  {what}    " + ", ".join(f"{e['name']} {e['iou']:.3f} ({e['images']:,})" for e in entries)
+        yield "  classes    highest mean IoU: " + ", ".join(map(_class, of["classes"][:shown]))
+        yield "             lowest mean IoU:  " + ", ".join(map(_class, of["classes"][: -shown - 1 : -1]))
     if maps:
         yield from _draw(of["keep_maps"])
+
+
+def _class(entry: Record) -> str:
+    return f"{entry['name']} {entry['iou']:.3f} ({entry['images']:,} image{'s' if entry['images'] > 1 else ''})"
 
 
 def _shaded(counts: list[int]) -> str:
@@ -185,7 +193,7 @@ def _draw(keep_maps: Record) -> Iterator[str]:
         yield from (f"  {line}" for line in draw_map(keep_GG))
         yield f"  {letter} less {first} (points):"
         for row in _drawable(keep_GG - of_first):
-            yield "  " + "".join(f"{100 * difference:+4.0f}" for difference in row)
+            yield "  " + "".join(f"{round(100 * difference):+4d}" for difference in row)
 
 
 def _drawable(map_GG: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ def choose_splits(found: dict[str | None, Split], source: str, split: str | None
     if split is None:
         return found
     if split not in found:
-        raise UserError(f"{source} has no split {split!r}; it has {', '.join(found)}")
+        raise UserError(f"{source}: expected a split {split!r}, found {', '.join(found)}")
     return {split: found[split]}
 
 
@@ -120,7 +120,7 @@ def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> l
         if not known:
             known = list(classes)
         elif new := [name for name in classes if name not in set(known)]:
-            raise UserError(f"split {split} has a class that the first one lacks: {new[0]}")
+            raise UserError(f"split {split}: expected the classes of the first split, found {new[0]!r} beside them")
     return known
 
 

@@ -39,7 +39,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.sparsity is None) == (self.keep_rate is None):
-            raise UserError("expected either a sparsity or a keep rate")
+            found = "neither" if self.sparsity is None else "both"
+            raise UserError(f"expected either a sparsity or a keep rate, found {found}")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise UserError(f"expected a sparsity in [0, 1), found {self.sparsity:g}")
         if self.keep_rate is not None and not 0 < self.keep_rate <= 1:

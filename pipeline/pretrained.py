@@ -32,15 +32,15 @@ def read_weights(path: str) -> dict[str, Tensor]:
         try:
             return load_safetensors(files.read_bytes(path))
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the others: types that torch lacks
-            raise UserError(f"{path} is not a safetensors file: {error}") from None
+            raise UserError(f"{path} cannot be read as safetensors: {error}") from None
     with files.open_read(path) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
         try:
             state = torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
             code = "weights_only" in str(error).lower()
-            why = "it holds more than tensors and plain values" if code else f"it is none ({type(error).__name__})"
-            raise UserError(f"{path} was refused, expected safetensors or a PyTorch checkpoint: {why}") from None
+            why = "more than tensors and plain values" if code else f"neither ({type(error).__name__})"
+            raise UserError(f"{path}: expected safetensors or a PyTorch checkpoint, found {why}") from None
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -48,7 +48,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
         isinstance(name, str) and type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
         for name, value in state.items()
     ):
-        raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict'")
+        raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict', found others")
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state
@@ -64,10 +64,10 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> No
         if names:
             problems.append(f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})")
     problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}" for name in sorted(shapes)[:3]
+        f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in sorted(shapes)[:3]
     ]
     if problems:
-        raise UserError(f"{origin} does not fit the model: {'; '.join(problems)}")
+        raise UserError(f"{origin}: expected weights that fit the model, found {'; '.join(problems)}")
     odd = [name for name, value in state.items() if value.is_complex() or not value.isfinite().all()]
     if odd:
         raise UserError(f"{origin}: expected finite real numbers, found others in {len(odd)} tensors ({odd[0]} ...)")
@@ -117,7 +117,7 @@ def open_pretrained(
         kwargs |= size_kwargs(config["model"], config["image_size"], config.get("patch_size"))
         own = files.join(source, "final.safetensors")
         if weights is None and not files.exists(own):
-            raise UserError(f"{source} is not finished: expected {own}")
+            raise UserError(f"expected a finished run, found no {own}")
         run = source if weights is None or files.join(source, files.name_of(weights)) == weights else None
         weights = weights or own
         network = create_model(config["model"], **kwargs)

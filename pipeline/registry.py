@@ -77,7 +77,7 @@ for _depth in CIFAR_DEPTHS:
 
 def _build(name: str, network: type[nn.Module], pretrained: bool, args: dict, kwargs: dict) -> nn.Module:
     if pretrained:
-        raise UserError(f"{name} has no published weights: train it, or pass a file of weights")
+        raise UserError(f"{name} has no published weights; train it, or pass a file of weights")
     cfg = kwargs.pop("pretrained_cfg", None)
     for unused in ("pretrained_cfg_overlay", "cache_dir", "pretrained_strict", "features_only"):
         kwargs.pop(unused, None)

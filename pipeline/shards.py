@@ -88,8 +88,10 @@ class Dataset:
             if fault := dataset_fault(record):
                 raise UserError(f"{path}: {fault}")
             return cls(root, record["name"], record["classes"], record["source"], splits)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} does not have the fields of a dataset index: {error!r}") from None
+        except KeyError as error:
+            raise UserError(f"{path}: expected the fields of a dataset index, found no {error.args[0]}") from None
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{path}: expected the fields of a dataset index: {error}") from None
 
     def save(self) -> None:
         splits = {
@@ -104,7 +106,7 @@ class Dataset:
 
     def shards(self, split: str) -> list[Shard]:
         if split not in self.splits:
-            raise UserError(f"{self.root} has no split {split!r}; it has {', '.join(self.splits)}")
+            raise UserError(f"{self.root}: expected a split {split!r}, found {', '.join(self.splits)}")
         return self.splits[split]
 
     def samples(self, split: str) -> int:

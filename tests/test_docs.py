@@ -77,7 +77,14 @@ def test_the_commands_on_digits_name_what_those_before_them_make():
             made.append(manifest_name("digits", "deit_micro", Budget(float(given["sparsity"]))))
         elif name == "train":
             made.append(run_name("digits", given["model"], given["path"], Budget(0.75), seed=given["seed"]))
-    steps = [("pack", None), ("train", "dense"), ("generate", None), ("train", "lt"), ("train", "rc")]
+    steps = [
+        ("pack", None),
+        ("train", "dense"),
+        ("generate", None),
+        ("inspect", None),
+        ("train", "lt"),
+        ("train", "rc"),
+    ]
     assert called == [*steps, *[("evaluate", None)] * 3, ("report", None)]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples import MAKE
+from tests.test_docs import check
 from vit_tickets.pipeline.names import manifest_name, run_name
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.pipeline.views import KINDS
@@ -247,3 +250,15 @@ def test_help_lists_every_target_that_has_a_description(checkout):
         "KEEP_RATE",
     ]:
         assert re.search(rf"(^|  ){variable} ", shown, flags=re.M), variable
+
+
+@pytest.mark.parametrize("line", MAKE)
+def test_lines_of_the_readme_ask_the_program_for_what_it_has(checkout, line):
+    run = checkout / "runs" / "digits-deit_micro-dense-seed0"
+    for folder in (run, checkout / "cifar10-parquet"):
+        folder.mkdir(parents=True)
+    (run / "final.safetensors").touch()
+    called = [said.removeprefix("vit-tickets ") for said in make(checkout, *shlex.split(line)[1:])]
+    assert called
+    for each in called:
+        check(each)

@@ -1,6 +1,7 @@
 """On the shared real data, where it is there: photographs with the real DeiT-Tiny, and CIFAR-10. All slow."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,36 @@ def test_the_real_weights_score_as_they_should(photos, shared, tmp_path):
 def test_manifests_of_photographs_pass_verify(photos):
     for name in BUDGETS:
         run("verify", photos / name, "--dataset", photos / "data")
+
+
+def test_published_tickets_join_a_copy_that_lacks_images(photos, shared, tmp_path):
+    """10 photographs deleted, 5 renamed; with one photograph per class, the deleted ones renumber all classes."""
+    copy = shutil.copytree(shared / "data" / "imagenet-samples", tmp_path / "copy")
+    paths = [path for path in sorted(copy.glob("train/*/*")) if path.is_file()]
+    keys = [f"{path.parent.name}/{path.stem}" for path in paths]
+    deleted, renamed = range(4, 1000, 97)[:10], range(100, 1000, 190)[:5]
+    for folder in {paths[place].parent for place in (*deleted, *renamed)}:
+        folder.chmod(0o755)
+    for place in deleted:
+        paths[place].unlink()
+    for place in renamed:
+        paths[place].rename(paths[place].with_stem("renamed"))
+    run("pack", copy, tmp_path / "data")
+    said = run("export", photos / "s0.27", tmp_path / "t.parquet")
+    assert said.splitlines()[0] == "train: 1,000 images, 0 without a ticket"
+    join = ("join", tmp_path / "t.parquet", tmp_path / "data", "--out", tmp_path / "joined", "--report", tmp_path / "r")
+    refused = CliRunner().invoke(main, [str(word) for word in join])
+    assert refused.exit_code == 2
+    assert "expected keys that name the same images, found another label for" in refused.stderr
+    print(run(*join, "--any-label"))
+    found = json.loads((tmp_path / "r").read_text())["splits"]["train"]
+    assert (found["images"], found["tickets"]) == (990, 985)
+    assert sorted(found["missing"]) == sorted(keys[place] for place in (*deleted, *renamed))
+    assert sorted(found["without_ticket"]) == sorted(f"{paths[place].parent.name}/renamed" for place in renamed)
+    assert "ok: " in run("verify", tmp_path / "joined", "--dataset", tmp_path / "data")
+    theirs = pd.read_parquet(photos / "s0.27" / "train").set_index("key")
+    for row in pd.read_parquet(tmp_path / "joined" / "train").dropna(subset="rank").itertuples():
+        assert np.array_equal(row.rank, theirs.loc[row.key, "rank"])
 
 
 def test_cifar10_from_parquet_to_tickets(shared, tmp_path):

@@ -100,7 +100,7 @@ def check_cells(network: nn.Module, image_size: int) -> int:
     try:
         features = network.forward_features(blank)
     except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{name} does not take images of {image_size} pixels: {' '.join(str(error).split())}") from None
+        raise UserError(f"{name} cannot take images of {image_size} pixels: {' '.join(str(error).split())}") from None
     shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
     size = _map_shape(network, features)
     if size is None or size[0] != size[1]:

@@ -168,7 +168,7 @@ def check_view(view: str, crop_options: list[str], formats: list[str], predictio
 def check_cross_fit(method: str, weights: str | None) -> None:
     """Raise UserError for options that do not go together with `--cross-fit`."""
     if weights is not None:
-        raise UserError("--cross-fit takes the weights of its runs; found --weights")
+        raise UserError(f"--cross-fit: expected the weights of its runs alone, found --weights {weights}")
     if method in WITHOUT_SELECTOR:
         raise UserError(f"--cross-fit: expected a method that asks the selector, found {method}")
 

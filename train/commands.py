@@ -171,7 +171,7 @@ def train(
     if resume and overwrite:
         raise UserError("expected --resume or --overwrite, found both")
     if amp and precision not in ("auto", "bf16"):
-        raise UserError(f"--amp is --precision bf16; found --precision {precision} beside it")
+        raise UserError(f"--amp: expected --precision bf16 or none, found {precision}")
     from vit_tickets.pipeline import files
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.train import folder
@@ -303,7 +303,9 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
     """
     yield_while_waiting()
     if (run is None) == (dataset is None):
-        raise UserError("expected either a RUN, or --dataset with --model")
+        raise UserError(
+            f"expected either a RUN, or --dataset with --model, found {'neither' if run is None else 'both'}"
+        )
     with stoppable(lambda: "predictions are written at the end, the same command starts anew"):
         from vit_tickets.train import scoring
         from vit_tickets.train.distributed import world
@@ -313,7 +315,8 @@ def evaluate(run, on, tickets, dataset, split, model, weights, out, view, worker
                 subject = scoring.open_run(run, tickets, split, out)
             else:
                 if model is None or out is None:
-                    raise UserError("--dataset needs --model, and --out for the predictions")
+                    lacking = "--model" if model is None else "--out"
+                    raise UserError(f"--dataset: expected --model, and --out for the predictions, found no {lacking}")
                 subject = scoring.open_weights(dataset, split, model, weights, tickets, out)
             wanted = on.split(",") if on else scoring.default_on(subject)
             workers = default_workers(1) if workers is None else workers

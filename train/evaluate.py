@@ -131,9 +131,11 @@ def check_on(data: SplitData, on: list[str], path: str) -> None:
         if how not in ON:
             raise UserError(f"--on: expected some of {', '.join(ON)}, found {how!r}")
         if how != "dense" and path == "small":
-            raise UserError(f"a run on path small is evaluated on dense alone, at its own resolution; found {how!r}")
+            raise UserError(
+                f"--on: expected dense alone, at its own resolution, for a run on path small, found {how!r}"
+            )
         if how != "dense" and data.manifest is None:
-            raise UserError(f"evaluating on {how} needs --tickets MANIFEST")
+            raise UserError(f"--on {how}: expected --tickets MANIFEST, found none")
     if data.manifest is not None and data.stored_view.num_views:
         raise UserError(
             f"expected one ticket per image to evaluate on, found those of random crops ({data.stored_view.kind}) in "

@@ -85,7 +85,7 @@ def join(parts: list[Share], pin_memory: bool = False) -> dict[str, Any]:
     skipped = sum(part["skipped"] for part in parts)
     full = [part for part in parts if "label" in part]
     if not full:
-        raise UserError("no image of a whole batch could be decoded")
+        raise UserError("expected images that can be decoded, found none in a whole batch")
     batch: dict[str, Any] = {"skipped": skipped}
     for name in full[0]:
         if name == "key":

@@ -52,7 +52,7 @@ def labels_from(labels: str | None, models: list[str], out: str) -> tuple[str | 
     if labels is None:
         return None, None
     if not any(map(takes_labels, models)):
-        raise UserError(f"--labels is for models that classify every token (LV-ViT), found only {', '.join(models)}")
+        raise UserError(f"--labels: expected a model that classifies every token (LV-ViT), found {', '.join(models)}")
     if files.exists(files.join(labels, INDEX)):
         return None, labels
     return labels, files.join(out, "labels")
@@ -71,7 +71,9 @@ def parse_train_options(dataset: str, options: list[str], by: str = "table", own
     given = [name for name in values if alone.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     for name in given:
         if name in own:
-            raise UserError(f"options of train: the {by} sets --{name.replace('_', '-')} itself")
+            raise UserError(
+                f"options of train: expected none that the {by} sets itself, found --{name.replace('_', '-')}"
+            )
         if name in OF_ONE_PATH:
-            raise UserError(f"options of train: --{name.replace('_', '-')} is not for every path")
+            raise UserError(f"options of train: expected such as are for every path, found --{name.replace('_', '-')}")
     return {name: values[name] for name in given}

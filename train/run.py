@@ -125,20 +125,22 @@ def resolve(
     if path not in PATHS:
         raise UserError(f"expected a path among {', '.join(PATHS)}, found {path!r}")
     if path in ("lt", "rc") and tickets is None:
-        raise UserError(f"path {path} needs --tickets MANIFEST, as written by `vit-tickets generate`")
+        raise UserError(f"--path {path}: expected --tickets MANIFEST, as written by `vit-tickets generate`, found none")
     if path == "selector" and init is None:
-        raise UserError("path selector needs --init, the dense weights (a file or a run) that it fine-tunes")
+        raise UserError(
+            "--path selector: expected --init, the dense weights (a file or a run) to fine-tune, found none"
+        )
     if tickets == ONLINE and selector is None:
-        raise UserError("--tickets online needs --selector, a timm ViT or a finished run")
+        raise UserError("--tickets online: expected --selector, a timm ViT or a finished run, found none")
     only = {"--tickets online": (tickets == ONLINE, ("lt",)), f"--rc {rc}": (rc != "fixed", ("rc",))}
     only["--no-align"] = not align, ("lt", "rc")
     for option, (given, paths) in only.items():
         if given and path not in paths:
-            raise UserError(f"{option} is for path {' and '.join(paths)}; found path {path}")
+            raise UserError(f"{option}: expected path {' or '.join(paths)}, found {path}")
     if tickets != ONLINE and selector is not None:
-        raise UserError("--selector is for --tickets online; a manifest has its own")
+        raise UserError(f"--selector: expected --tickets online, as a manifest has its own, found {tickets or 'none'}")
     if match_patches and path not in ("lt", "rc"):
-        raise UserError(f"--match-patches is for paths that drop patches, lt and rc; found path {path}")
+        raise UserError(f"--match-patches: expected a path that drops patches, lt or rc, found {path}")
     if not 0 <= holdout < 1:
         raise UserError(f"expected a holdout in [0, 1), found {holdout:g}")
     if without_fold is not None and holdout:
@@ -255,14 +257,14 @@ def _check_model(
     if recipe.mix_token and not probe.has_token_outputs:
         raise UserError(f"expected a model with logits for tokens for --mix-token, such as lvvit_small, found {model}")
     if recipe.mix_token and path == "selector":
-        raise UserError("path selector mixes no tokens; found --mix-token")
+        raise UserError("--mix-token: expected another path, as selector mixes no tokens, found selector")
     if recipe.mix_token and (recipe.mixup or recipe.cutmix):
         raise UserError("expected --mix-token, or --mixup and --cutmix, found both")
     if stem_occlusion and not probe.has_token_outputs:
-        raise UserError(f"--stem-occlusion is for LV-ViT, whose stem sees dropped patches; found {model}")
+        raise UserError(f"--stem-occlusion: expected LV-ViT, whose stem sees dropped patches, found {model}")
     if occlude and probe.can_drop_patches and not stem_occlusion:
         with_stem = " without --stem-occlusion" if probe.has_token_outputs else ""
-        raise UserError(f"--occlude is for models that cannot drop patches, found {model}{with_stem}")
+        raise UserError(f"--occlude: expected a model that cannot drop patches, found {model}{with_stem}")
 
 
 def _label_maps(root: str, dataset: Dataset, split: str, model: str, probe: Model) -> LabelMaps:

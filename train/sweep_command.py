@@ -84,7 +84,7 @@ def sweep(
     options += train_options
     parsed = parse_train_options(dataset, options, by="sweep", own=(*OWN, "rc"))
     if ray_address and engine != "ray":
-        raise UserError(f"--ray-address is for --engine ray, found {engine}")
+        raise UserError(f"--ray-address: expected --engine ray, found {engine}")
     from vit_tickets.pipeline import files, registry, shards
     from vit_tickets.pipeline.digits import open_or_build
     from vit_tickets.pipeline.locks import alone_in

@@ -73,7 +73,7 @@ OTHERWISE = [
     pytest.param("train", ("--seed", 1), "seed: expected 1, found 0", marks=pytest.mark.slow),
     pytest.param("train", ("--epochs", 2), "epochs: expected 2, found 1", marks=pytest.mark.slow),
     ("train", ("--tickets", "tickets"), "tickets."),
-    ("train", ("DATASET", "renamed"), "is for dataset 'small', expected 'large'"),
+    ("train", ("DATASET", "renamed"), "expected dataset 'large', found 'small'"),
     ("train", ("DATASET", "changed"), "shards_sha256: expected"),
 ]
 

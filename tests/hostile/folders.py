@@ -76,10 +76,10 @@ def renamed_split(name: str) -> Callable[[Path], None]:
 def damaged(file: str) -> list[Folder]:
     """What JSON files have in common."""
     return [
-        Folder(f"{file} empty", content(b"", file), f"{file} is not valid JSON"),
-        Folder(f"{file} of garbage", content(b"\xff\xfe\0", file), f"{file} is not valid JSON"),
-        Folder(f"{file} cut off", content(lambda data: data[:40], file), f"{file} is not valid JSON"),
-        Folder(f"{file} nested deep", content(b"[" * 100_000, file), f"{file} is not valid JSON"),
+        Folder(f"{file} empty", content(b"", file), f"{file} cannot be read as JSON"),
+        Folder(f"{file} of garbage", content(b"\xff\xfe\0", file), f"{file} cannot be read as JSON"),
+        Folder(f"{file} cut off", content(lambda data: data[:40], file), f"{file} cannot be read as JSON"),
+        Folder(f"{file} nested deep", content(b"[" * 100_000, file), f"{file} cannot be read as JSON"),
         Folder(f"{file} as a list", content(b"[1]", file), file),
         Folder(f"{file} as a text", content(b'"text"', file), file),
         Folder(f"{file} with NaN", content(b"NaN", file), file),
@@ -141,11 +141,11 @@ SELECTORS = [
     Folder("images of 10^9 pixels a side", index(CONFIG, image_size=10**9), "image_size: expected a count in 1.."),
     Folder("patches of 0 pixels", index(CONFIG, patch_size=0), "patch_size: expected a count in 1.."),
     Folder("patches of text", index(CONFIG, patch_size="4"), "patch_size: expected a whole number"),
-    Folder("patches of another size", index(CONFIG, patch_size=8), "does not fit the model"),
+    Folder("patches of another size", index(CONFIG, patch_size=8), "expected weights that fit the model"),
     Folder("no view", index(CONFIG, eval_view=None), "eval_view: expected an object"),
     Folder("a view of text", index(CONFIG, eval_view={"view": "center", "preprocessing": "x"}), "what can be drawn"),
-    Folder("no weights", lambda root: (root / "final.safetensors").unlink(), "is not finished"),
-    Folder("weights of garbage", content(b"garbage", "final.safetensors"), "is not a safetensors file"),
+    Folder("no weights", lambda root: (root / "final.safetensors").unlink(), "expected a finished run"),
+    Folder("weights of garbage", content(b"garbage", "final.safetensors"), "cannot be read as safetensors"),
 ]
 
 DATASETS = [
@@ -153,7 +153,7 @@ DATASETS = [
     *damaged(DATASET),
     Folder("no index", lambda root: (root / DATASET).unlink(), "found no dataset.json"),
     Folder("another version", index(DATASET, version=9), "expected version 1, found 9"),
-    Folder("no splits", index(DATASET, splits=None), "does not have the fields of a dataset index"),
+    Folder("no splits", index(DATASET, splits=None), "expected the fields of a dataset index"),
     Folder("classes of text", index(DATASET, classes="cat"), "classes: expected a list of names"),
     Folder("classes of numbers", index(DATASET, classes=[0, 1]), "classes: expected a list of names"),
     Folder("a name that climbs", index(DATASET, name="../../evil"), "name: expected one without a slash"),
@@ -164,9 +164,9 @@ DATASETS = [
     Folder("an absolute shard", shard(file="/etc/evil.tar"), "expected a path below the dataset"),
     Folder("a shard of numbers", shard(file=7), "expected a path below the dataset"),
     Folder("a shard twice", shard(file="train/000001.tar"), "found 000001 twice"),
-    Folder("a shard without a hash", shard(sha256=None), "does not have the fields of a dataset index"),
+    Folder("a shard without a hash", shard(sha256=None), "expected the fields of a dataset index"),
     Folder("a hash of text", shard(sha256="none"), "64 hexadecimal digits"),
     Folder("10^15 samples", shard(samples=10**15), "expected no more than blocks of the tar"),
     Folder("samples of text", shard(samples="8"), "samples: expected a count"),
-    Folder("an unknown field in a shard", shard(surprise=1), "does not have the fields of a dataset index"),
+    Folder("an unknown field in a shard", shard(surprise=1), "expected the fields of a dataset index"),
 ]

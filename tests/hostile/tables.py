@@ -186,7 +186,7 @@ def with_both(columns: dict[str, list]) -> None:
 
 def row_kinds(index_file: str) -> list[Spoilt]:
     """What manifests and label maps have in common."""
-    unreadable, no_provenance = "cannot be read as Parquet", "it has no provenance in its schema"
+    unreadable, no_provenance = "cannot be read as Parquet", "expected provenance in its schema"
     wrong_index = {
         "empty": b"",
         "garbage": b"\xff\xfe\0garbage",
@@ -205,10 +205,10 @@ def row_kinds(index_file: str) -> list[Spoilt]:
         Spoilt(f"{index_file} missing", lambda root: (root / index_file).unlink(), "found none", "found no "),
         Spoilt(f"{index_file} of another version", index(index_file, format_version=9), "version 1, found 9",
                "version 1, found 9"),
-        Spoilt(f"{index_file} without splits", index(index_file, splits=None), "splits is missing", "is missing"),
+        Spoilt(f"{index_file} without splits", index(index_file, splits=None), "found no splits", "found no splits"),
         Spoilt("splits as a list", index(index_file, splits=["train"]), "splits: expected", "splits: expected"),
         Spoilt("counts of a split as text", of_split(index_file, samples="23"), "expected a count", "expected a count"),
-        Spoilt("another dataset", index(index_file, dataset="other"), "metadata differs", "is for dataset 'other'"),
+        Spoilt("another dataset", index(index_file, dataset="other"), "metadata differs", "expected dataset"),
         Spoilt("dataset as a list", index(index_file, dataset=["small"]), "dataset: expected", "dataset: expected"),
         Spoilt("rows missing", every_row(lambda values: values[:-1]), "expected 8 rows", "expected 8 rows, found 7"),
         Spoilt("rows too many", every_row(lambda values: [*values, values[-1]]), "expected 8 rows", "expected 8 rows"),
@@ -231,7 +231,7 @@ def row_kinds(index_file: str) -> list[Spoilt]:
         Spoilt("provenance of another version", entries(format_version=9), "version 1, found 9", "version 1, found 9"),
         Spoilt("another shard", entries(shard_sha256="0" * 64), "shard_sha256: expected", "made from another shard"),
         Spoilt("shard hash as a number", entries(shard_sha256=7), "expected a hash", "made from another shard"),
-        Spoilt("file missing", lambda root: (root / FILE).unlink(), "found no such file", "expected /"),
+        Spoilt("file missing", lambda root: (root / FILE).unlink(), "found no such file", " of shard "),
         Spoilt("file empty", content(b""), unreadable, unreadable),
         Spoilt("file cut off", content(lambda data: data[:-300]), unreadable, unreadable),
         Spoilt("file of text", content(b"key,rank\n"), unreadable, unreadable),

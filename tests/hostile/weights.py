@@ -73,7 +73,8 @@ def cut(share: float, make: Callable[[State], bytes]) -> Callable[[State], bytes
     return lambda state: (data := make(state))[: int(share * len(data))]
 
 
-NOT_SAFETENSORS, REFUSED, NO_FIT = "is not a safetensors file", "was refused, expected safetensors", "does not fit"
+NOT_SAFETENSORS, REFUSED = "cannot be read as safetensors", "expected safetensors or a PyTorch checkpoint"
+NO_FIT = "expected weights that fit the model"
 TENSORS = "expected tensors by name"
 BIAS = "head.bias"
 
@@ -104,10 +105,10 @@ WEIGHTS = [
     Weights("numbers for names", "pth", lambda state: saved(dict(enumerate(state.values()))), TENSORS),
     Weights("settings among tensors", "pth", lambda state: saved(state | {"epoch": 3}), TENSORS),
     Weights("a sparse tensor", "pth", sparse, TENSORS),
-    Weights("no tensors", "safetensors", lambda state: save_safetensors({}), f"{NO_FIT} the model: 56 missing"),
+    Weights("no tensors", "safetensors", lambda state: save_safetensors({}), f"{NO_FIT}, found 56 missing"),
     Weights("a name missing", "safetensors", changed(lambda s: s.pop(BIAS)), f"1 missing ({BIAS})"),
     Weights("a name too many", "safetensors", changed(lambda s: s.update(x=torch.ones(1))), "1 unexpected (x)"),
-    Weights("another shape", "safetensors", changed(lambda s: s.update({BIAS: torch.ones(7)})), "head.bias is (7,)"),
+    Weights("another shape", "safetensors", changed(lambda s: s.update({BIAS: torch.ones(7)})), "head.bias of shape"),
     Weights("NaN", "safetensors", changed(lambda s: s[BIAS].fill_(float("nan"))), "expected finite real numbers"),
     Weights("infinity", "safetensors", changed(lambda s: s[BIAS].fill_(float("inf"))), "expected finite real numbers"),
     Weights("complex numbers", "safetensors", changed(lambda s: s.update({BIAS: s[BIAS] * 1j})), "finite real numbers"),

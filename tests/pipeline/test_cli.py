@@ -146,7 +146,7 @@ def test_gallery_needs_the_dataset(tickets):
 def test_inspect_of_a_split_that_is_not_there(tickets):
     result = CliRunner().invoke(main, ["inspect", tickets, "--split", "test"])
     assert result.exit_code == 2
-    assert "has no tickets for split 'test'; it has train, val" in result.output
+    assert "expected tickets of split 'test', found those of train, val" in result.output
 
 
 def test_the_readmes_pandas_lines_work(tickets):

@@ -81,7 +81,7 @@ def test_write_to_an_impossible_place(tmp_path):
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b"[" * 100_000])
 def test_broken_json_is_a_user_error(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="cannot be read as JSON"):
         files.read_json(str(tmp_path / "a.json"))
 
 

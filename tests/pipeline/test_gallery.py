@@ -130,5 +130,5 @@ def test_a_manifest_of_other_shards(opened, packed, tmp_path):
 
 
 def test_a_split_without_tickets(opened):
-    with pytest.raises(UserError, match="has no tickets for split 'test'"):
+    with pytest.raises(UserError, match="expected tickets of split 'test'"):
         pick(*opened, "test", 1)

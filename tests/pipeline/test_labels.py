@@ -72,7 +72,7 @@ def test_rows_of_errors_alone(tmp_path):
     [
         (Shard("train/000000.tar", 3, 0, "cd" * 32), "made from another shard: expected SHA-256 cdcdcdcdcdcd"),
         (Shard("train/000000.tar", 2, 0, "ab"), "expected 2 rows, found 3"),
-        (Shard("train/000001.tar", 3, 0, "ab"), "no label maps for shard train/000001.tar"),
+        (Shard("train/000001.tar", 3, 0, "ab"), "expected label maps of shard train/000001.tar"),
     ],
 )
 def test_another_shard_is_refused(rows, tmp_path, shard, message):
@@ -97,14 +97,14 @@ def test_open(packed, tmp_path):
     assert (maps.map_size, maps.places, maps.num_classes, maps.splits) == (3, 2, 2, ["train", "val"])
     assert (maps.view.kind, maps.view.image_size) == ("full", 24)
     assert maps.arrays("val", dataset.shards("val")[0]).classes.shape == (7, 9, 2)
-    with pytest.raises(UserError, match="has no label maps for split 'test'; it has train, val"):
+    with pytest.raises(UserError, match="expected label maps of split 'test', found those of train, val"):
         maps.split_record("test")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record.pop("places"), "fields of label maps: places is missing"),
+        (lambda record: record.pop("places"), "fields of label maps, found no places"),
         (lambda record: record.update(format_version=2), "expected format version 1, found 2"),
     ],
 )

@@ -149,7 +149,9 @@ def test_overlap_by_class(tickets, packed, tmp_path):
         assert entry["iou"] == pytest.approx(found.iou_PR[0][found.label_R == entry["label"]].mean())
     assert entries[0]["iou"] > entries[1]["iou"]
     said = CliRunner().invoke(main, ["compare", tickets, other, "--dataset", packed]).output
-    assert f"  highest    {entries[0]['name']} {entries[0]['iou']:.3f} ({entries[0]['images']})" in said
+    shown = [f"{entry['name']} {entry['iou']:.3f} ({entry['images']} images)" for entry in entries]
+    assert f"  classes    highest mean IoU: {shown[0]}" in said
+    assert f"             lowest mean IoU:  {shown[1]}" in said
 
 
 @settings(deadline=None, max_examples=40)
@@ -202,7 +204,8 @@ def test_compare_says_so(tickets, other):
     assert done.exit_code == 0, done.output
     lines = [line.strip() for line in done.output.splitlines()]
     assert lines[2] == "train: 22 images with a ticket in both"
-    assert lines[4].split()[:8] == ["AB", "0.000", "0.338", "-1.000", lines[4].split()[4], "0.000", "0.000", "0.000"]
+    assert lines[4].split()[:5] == ["AB", "0.000", "0.338", "1.000", "-1.000"]
+    assert lines[4].split()[6:9] == ["0.000", "0.000", "0.000"]
     assert lines[4].endswith("|" + "@" + " " * 19 + "|")
     assert "val:" in done.output
     val = lines[lines.index("train against val:") :]
@@ -219,7 +222,7 @@ def test_compare_refuses_what_is_not_alike(tickets, other, tmp_path):
         return done.stderr
 
     assert "expected 2 to 26 manifests" in refused(tickets)
-    assert "no tickets for split 'test'" in refused(tickets, other, "--split", "test")
+    assert "expected tickets of split 'test'" in refused(tickets, other, "--split", "test")
     crops = write_crops(str(tmp_path / "crops"))
     assert "expected tickets of a fixed view, found crops:3" in refused(tickets, crops)
     path = f"{other}/train/000000.parquet"

@@ -114,7 +114,7 @@ def test_dataset_round_trip(tmp_path):
     assert again == dataset
     assert again.samples("train") == 3
     assert files.read_json(files.join(root, "dataset.json"))["splits"]["train"]["samples"] == 3
-    with pytest.raises(UserError, match="has no split 'val'; it has train"):
+    with pytest.raises(UserError, match="expected a split 'val', found train"):
         again.shards("val")
 
 

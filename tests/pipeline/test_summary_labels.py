@@ -54,8 +54,8 @@ def test_inspect(labels):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--split", "test"), "has no label maps for split 'test'; it has train, val"),
-        (("--gallery", "x.png", "--dataset", "d"), "--gallery draws tickets: expected a manifest, found label maps"),
+        (("--split", "test"), "expected label maps of split 'test', found those of train, val"),
+        (("--gallery", "x.png", "--dataset", "d"), "--gallery: expected a manifest, found label maps"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(labels, options, said):

@@ -173,7 +173,7 @@ def test_a_wrong_record(manifest, entry, value, message):
 
 def test_a_record_that_is_not_json(manifest):
     (manifest / "ticket.json").write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="cannot be read as JSON"):
         list(verify_manifest(str(manifest)))
 
 

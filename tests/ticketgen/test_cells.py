@@ -108,7 +108,7 @@ def test_position_embeddings_follow_the_image_size():
     ("name", "options", "side", "message"),
     [
         ("deit_micro", {}, 52, "expected an image size that the 6 cells of VisionTransformer divide, found 52"),
-        ("mixer_s32_224", {}, 96, "MlpMixer does not take images of 96 pixels"),
+        ("mixer_s32_224", {}, 96, "MlpMixer cannot take images of 96 pixels"),
         ("convit_tiny", SMALL_CONVIT, 224, "a feature map or timm's plain ViT, found ConVit with a CLS token"),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_failed_shard_is_named_and_the_others_are_done(packed, selector_run, t
         (("--sparsity", "much"), "found 'much'"),
         (("--selector", "deit_gigantic"), "found 'deit_gigantic'"),
         (("--selector", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
-        (("--split", "test"), "has no split 'test'; it has train, val"),
+        (("--split", "test"), "expected a split 'test', found train, val"),
         (("--stages", "9"), "expected ascending stages between 1 and 4"),
         (("--format", "csv"), "found 'csv'"),
     ],

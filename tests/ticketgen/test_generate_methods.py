@@ -115,7 +115,7 @@ def test_a_folder_is_of_one_method(make, first, then, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--block", 4), "--block is for methods cls-attention, lotus, column-sum; found staged"),
+        (("--block", 4), "--block: expected a method among cls-attention, lotus, column-sum, found staged"),
         (("--method", "lotus", "--block", 5), "--block: expected a block between 1 and 4, found 5"),
         (
             ("--method", "random", "--view", "crops-mean:4"),
@@ -135,7 +135,7 @@ def test_verify_finds_another_method(make, tmp_path):
     for change, found in (
         ({"method": "rollout"}, 'method: expected "rollout", found "centre"'),
         ({"method": "magic"}, "method: expected a method among staged, "),
-        ({"block": 3}, "method: --block is for methods"),
+        ({"block": 3}, "method: --block: expected a method among"),
     ):
         (folder / "ticket.json").write_text(json.dumps(record | change))
         assert found in verify(folder).stdout

@@ -220,7 +220,9 @@ def test_which_methods_take_a_block():
             == resolved
         )
         if name not in ONE_BLOCK:
-            with pytest.raises(UserError, match="--block is for methods cls-attention, lotus, column-sum; found"):
+            with pytest.raises(
+                UserError, match="--block: expected a method among cls-attention, lotus, column-sum, found"
+            ):
                 Method(name, 3)
     with pytest.raises(UserError, match="expected a block between 1 and 12, found 13"):
         Method("lotus", 13).at_depth(12)

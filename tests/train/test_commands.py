@@ -236,7 +236,7 @@ def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monke
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--labels", "MAPS", "--image-size", 24),
             "expected a model with logits for tokens for --labels, such as lvvit_small, found deit_micro",
         ),
-        (("train", "DATA", "--model", "deit_micro", "--path", "lt"), "path lt needs --tickets MANIFEST"),
+        (("train", "DATA", "--model", "deit_micro", "--path", "lt"), "--path lt: expected --tickets MANIFEST"),
         (("train", "DATA", "--model", "deit_smal", "--path", "dense"), "found 'deit_smal'; did you mean deit_small?"),
         (("train", "/nowhere", "--model", "deit_micro", "--path", "dense"), "found no dataset.json in /nowhere"),
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", "--image-size", 25, "--patch-size", 4), "25"),
@@ -256,10 +256,10 @@ def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monke
         ),
         (
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--amp", "--precision", "fp32"),
-            "--amp is --precision bf16; found --precision fp32 beside it",
+            "--amp: expected --precision bf16 or none, found fp32",
         ),
         (("evaluate", "/nowhere"), "found no config.json in /nowhere"),
-        (("evaluate",), "expected either a RUN, or --dataset with --model"),
+        (("evaluate",), "expected either a RUN, or --dataset with --model, found neither"),
         (("report", "/nowhere"), "/nowhere"),
     ],
 )

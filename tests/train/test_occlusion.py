@@ -104,10 +104,10 @@ def test_lv_vit_has_its_stem_occluded_where_asked(numbered_data, numbered_ticket
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ("deit_micro", {"occlude": "black"}, "--occlude is for models that cannot drop patches, found deit_micro$"),
+        ("deit_micro", {"occlude": "black"}, "--occlude: expected a model that cannot drop patches, found deit_micro$"),
         ("lvvit_s", {"occlude": "mean"}, "cannot drop patches, found lvvit_s without --stem-occlusion$"),
-        ("deit_micro", {"stem_occlusion": True}, "--stem-occlusion is for LV-ViT, .*; found deit_micro"),
-        ("resnet20", {"stem_occlusion": True}, "--stem-occlusion is for LV-ViT, .*; found resnet20"),
+        ("deit_micro", {"stem_occlusion": True}, "--stem-occlusion: expected LV-ViT, .*, found deit_micro"),
+        ("resnet20", {"stem_occlusion": True}, "--stem-occlusion: expected LV-ViT, .*, found resnet20"),
         ("deit_micro", {"recipe": LVVIT}, "logits for tokens for --mix-token, such as lvvit_small, found deit_micro"),
     ],
 )
@@ -117,5 +117,7 @@ def test_options_that_a_model_has_no_use_for_are_refused(numbered_data, model, o
 
 
 def test_a_selector_in_the_making_mixes_no_tokens(numbered_data):
-    with pytest.raises(UserError, match="path selector mixes no tokens; found --mix-token"):
+    with pytest.raises(
+        UserError, match="--mix-token: expected another path, as selector mixes no tokens, found selector"
+    ):
         resolved(numbered_data, "lvvit_s", LVVIT, "selector", init="weights")

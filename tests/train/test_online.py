@@ -93,14 +93,14 @@ def test_what_the_online_selector_cost_does_not_make_a_run_another(numbered_data
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tickets": "online"}, "needs --selector"),
-        ({"tickets": "online", "selector": "DENSE", "path": "rc"}, "is for path lt"),
+        ({"tickets": "online"}, "--tickets online: expected --selector"),
+        ({"tickets": "online", "selector": "DENSE", "path": "rc"}, "--tickets online: expected path lt, found rc"),
         ({"tickets": "online", "selector": "DENSE", "online": "half"}, "found 'half'"),
-        ({"path": "selector"}, "needs --init"),
-        ({"path": "dense", "match_patches": True}, "lt and rc; found path dense"),
-        ({"path": "dense", "rc": "fresh"}, "--rc fresh is for path rc; found path dense"),
-        ({"path": "dense", "align": False}, "--no-align is for path lt and rc; found path dense"),
-        ({"path": "dense", "selector": "DENSE"}, "--selector is for --tickets online; a manifest has its own"),
+        ({"path": "selector"}, "--path selector: expected --init"),
+        ({"path": "dense", "match_patches": True}, "lt or rc, found dense"),
+        ({"path": "dense", "rc": "fresh"}, "--rc fresh: expected path rc, found dense"),
+        ({"path": "dense", "align": False}, "--no-align: expected path lt or rc, found dense"),
+        ({"path": "dense", "selector": "DENSE"}, "--selector: expected --tickets online"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(numbered_data, dense, tmp_path, options, message):

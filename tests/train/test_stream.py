@@ -243,7 +243,7 @@ def test_a_manifest_leaves_images_with_errors_out(packed, tickets):
 
 
 def test_tickets_of_another_dataset_are_refused(packed, numbered_data, numbered_tickets):
-    with pytest.raises(UserError, match="is for dataset 'data', expected 'small'"):
+    with pytest.raises(UserError, match="expected dataset 'small', found 'data'"):
         check_belongs(Manifest.open(numbered_tickets), Dataset.open(packed), ["train"])
 
 

@@ -1,0 +1,122 @@
+"""The examples of README.md, manifests/README.md and of each --help, and what they are changed to to run here."""
+
+import re
+
+from tests.test_docs import MANIFESTS, README, command
+from vit_tickets.pipeline.cli import COMMANDS, main
+
+# What an example is changed to before it runs: (pattern, replacement, why). All that fit, in this order.
+SMALLER = (
+    (r"--nproc-per-node 8", "--standalone --nproc-per-node 2", "eight GPUs"),
+    (r"--gpus 8", "--dry-run", "eight GPUs"),
+    (r"--engine ray --jobs-per-gpu 2", "--dry-run", "two jobs on a GPU"),
+    (r"--seeds 3", "--seeds 1", "time"),
+    (r"--view crops:8", "--view crops:2", "time"),
+    (r"(sweep data/cifar10 .*)-- ", r"\1--dry-run -- ", "time; `table` takes the same steps"),
+    (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2", "time"),
+    (r"--keep-rate 0.9,0.8", "--keep-rate 0.9", "time"),
+    (r"(labels data/imagenet)$", r"\1 --annotator resnet50", "NFNet-F6 has 438 M parameters"),
+    (r"imagenet-dm_nfnet_f6", "imagenet-resnet50", "the same"),
+    (r"(labels data/imagenet .*)", r"\1 --weights weights/resnet50.safetensors", "no hub"),
+    (r"(evaluate --dataset .*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
+    (r"(generate data/imagenet .*--selector deit_tiny.*)", r"\1 --weights weights/deit_tiny.safetensors", "no hub"),
+    (r"(generate data/imagenet (?!.*--weights).*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
+    (r"(table data/cifar10 .*)-- ", r"\1--weights weights/deit_small.safetensors -- ", "no hub"),
+    (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
+    (r"(table data/cifar10 .*)-- ", r"\1--epochs 1 -- --batch-size 8 --workers 0 ", "few images"),
+    (r"(train (?:data/)?digits .*)", r"\1 --epochs 1 --workers 0", "time"),
+    (r"(train data/(?:imagenet|cifar10) .*)", r"\1 --epochs 1 --batch-size 8 --workers 0", "few images"),
+)
+
+# Lines that do not run here, and why.
+EXCEPTIONS = {
+    "make test": "would run this file",
+    "make setup && . .venv/bin/activate": "installs from an index; .ci/run begins with it",
+    "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...": "several machines; tests/ticketgen/test_cluster.py has a cluster",
+    "ray start --head --node-ip-address=10.0.0.1 --port=6379": "the same",
+    "ray start --address=10.0.0.1:6379": "the same",
+    "vit-tickets generate /shared/data/imagenet --out /shared/manifests/imagenet "
+    "--ray-address 10.0.0.1:6379": "the same",
+    'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)': "Slurm",
+    'torchrun="torchrun --nnodes $SLURM_NNODES --nproc-per-node 8 --rdzv-id $SLURM_JOB_ID --rdzv-backend c10d '
+    '--rdzv-endpoint $head:29500"': "Slurm",
+    'trainer="$torchrun -m vit_tickets.train /shared/data/imagenet --model deit_small --path dense '
+    '--out /shared/runs/dense"': "Slurm",
+    "srun sh -c \"trap '' USR1; exec $trainer --resume\"": "Slurm; tests/train/test_interrupts.py sends the signals",
+    "export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION=...": "object storage; "
+    "tests/storage/test_commands.py runs all commands on a server",
+    "export AWS_ENDPOINT_URL=https://...": "the same",
+    "vit-tickets pack s3://bucket/imagenet s3://bucket/data/imagenet --shorter-side 256": "the same",
+    "vit-tickets generate s3://bucket/data/imagenet --sparsity 0.27 --out s3://bucket/tickets": "the same",
+    "vit-tickets train s3://bucket/data/imagenet --model deit_small --path lt --tickets s3://bucket/tickets "
+    "--out s3://bucket/runs/lt --resume": "the same",
+    "vit-tickets evaluate s3://bucket/runs/lt": "the same",
+}  # fmt: skip
+
+# What the reader of later examples has, and no block makes.
+READER = """
+vit-tickets pack cifar10/ data/cifar10
+vit-tickets train data/cifar10 --model deit_micro --path dense
+vit-tickets train data/cifar10 --model deit_micro --path dense --without-fold 1/2 --out runs/without-1of2
+vit-tickets train data/cifar10 --model deit_micro --path dense --without-fold 2/2 --out runs/without-2of2
+vit-tickets train data/cifar10 --model resnet50 --path dense --image-size 32
+vit-tickets train data/imagenet --model deit_small --path dense
+vit-tickets evaluate runs/imagenet-deit_small-dense-seed0 --tickets manifests/imagenet/s0.27
+vit-tickets generate data/imagenet --sparsity 0.27 --selector deit_tiny
+vit-tickets generate data/imagenet --sparsity 0.27 --selector deit_small
+vit-tickets labels data/imagenet --annotator resnet50
+vit-tickets labels data/digits
+vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets.parquet
+""".strip().splitlines()
+
+# What an example of a help text finds, beside the sources and data: a command that makes what is there does nothing.
+FINDS = {
+    "pack": (), "generate": ("data", "runs"), "labels": ("data", "runs"), "train": ("data", "manifests"),
+    "export": ("data", "manifests"),
+}  # fmt: skip
+ALL = ("data", "manifests", "runs", "digits-tickets.parquet")
+SOURCES = ("imagenet", "cifar10", "my-tars", "weights")
+
+# What the capitals of commands within sentences stand for.
+STANDS_FOR = {
+    "--out MANIFEST": "--out manifests/joined", "MANIFEST": "manifests/digits-deit_micro-s0.75",
+    "OTHER...": "manifests/digits-deit_micro-s0.75-centre",
+    "DATASET": "data/digits", "LABELS": "manifests/labels/digits-deit_micro", "FILE": "digits-tickets.parquet",
+}  # fmt: skip
+
+
+def blocks(text: str) -> list[list[str]]:
+    """The lines of the shell blocks, without comments."""
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
+        lines = (re.sub(r"(^|\s+)#.*", "", line) for line in block.splitlines())
+        found.append([line for line in lines if line])
+    return found
+
+
+def inline(text: str) -> list[str]:
+    """Commands with arguments within sentences, as `vit-tickets inspect MANIFEST`; their capitals replaced."""
+    text = " ".join(re.sub(r"```.*?```", "", text, flags=re.S).split())
+    capitals = "|".join(map(re.escape, STANDS_FOR))
+    found = re.findall(r"`(vit-tickets [a-z]+ [^-`][^`]+)`", text)
+    return [re.sub(capitals, lambda name: STANDS_FOR[name[0]], line) for line in found]
+
+
+def examples_of(help_text: str) -> list[str]:
+    """The lines of a help text that stand as they are written."""
+    return [line.strip() for part in help_text.split("\b\n")[1:] for line in part.strip().split("\n\n")[0].splitlines()]
+
+
+BLOCKS = blocks(README) + blocks(MANIFESTS)
+SHOWN = [line for block in BLOCKS for line in block]
+MAKE = [line for line in SHOWN if line.startswith("make ") and line not in EXCEPTIONS]
+STORY = [line for line in SHOWN if line not in EXCEPTIONS and line not in MAKE]
+HELP = [line for name in COMMANDS for line in examples_of(command(name).help)] + examples_of(main.help)
+ALONE = [line for line in dict.fromkeys(HELP + inline(README + MANIFESTS)) if line not in STORY]
+
+
+def smaller(line: str) -> str:
+    """The example as it runs here."""
+    for pattern, replacement, _ in SMALLER:
+        line = re.sub(pattern, replacement, line)
+    return line
