@@ -1,7 +1,7 @@
 """Any bytes: every reader gives what it reads, or the one exception that it documents, and comes to an end.
 
 True files with bytes flipped, cut, inserted and repeated; true JSON with any value in any place. A few examples of each
-in the fast tests, 2,000 in the slow ones; what once went wrong stays as an example of the tables beside this file.
+in the fast tests, 500 in the slow ones; what once went wrong stays as an example of the tables beside this file.
 """
 
 import contextlib
