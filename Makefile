@@ -208,8 +208,9 @@ lint: $(READY)  ## ruff
 bench: $(READY)  ## paired benchmarks: ratios of two things measured in one run
 	$(BIN)/python -m tests.bench
 
-soak: $(READY)  ## exact epochs, 46 SIGKILLs, memory over 50,000 samples: 15 minutes on 2 cores
+soak: $(READY)  ## exact epochs, 106 SIGKILLs, memory over 50,000 samples, fuzzing: 45 minutes on 2 cores
 	$(BIN)/python -m tests.soak
+	FUZZ=3000 $(BIN)/python -m pytest -q -m slow tests/hostile/test_fuzz.py
 
 clean:  ## remove the environment and caches; data, manifests and runs stay
 	rm -rf .venv build vit_tickets.egg-info .pytest_cache .ruff_cache .hypothesis

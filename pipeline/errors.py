@@ -53,3 +53,7 @@ class WorkFailed(click.ClickException):
 
     def __str__(self) -> str:
         return self.message
+
+
+class DiskFailed(WorkFailed):
+    """A disk is full or broke: what would be written next would fail as well."""

@@ -19,7 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from vit_tickets.pipeline import remote
-from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.errors import DiskFailed, UserError
 
 LEFTOVER = ".part"
 STORAGE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -134,9 +134,9 @@ def write_json(path: str, value: Any) -> None:
         stream.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def cannot_write(path: str, error: OSError) -> UserError | WorkFailed:
-    """What to raise for an `error` at `path`: WorkFailed where storage is full or broke, else UserError."""
-    kind = WorkFailed if error.errno in STORAGE_FAILED else UserError
+def cannot_write(path: str, error: OSError) -> UserError | DiskFailed:
+    """What to raise for an `error` at `path`: DiskFailed where storage is full or broke, else UserError."""
+    kind = DiskFailed if error.errno in STORAGE_FAILED else UserError
     return kind(f"cannot write {path}: {error.strerror or error}")
 
 

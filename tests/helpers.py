@@ -1,4 +1,4 @@
-"""Small true data for tests: pictures, sources of each kind, a manifest."""
+"""Small true data for tests: pictures, sources of each kind, a manifest, a selector."""
 
 import hashlib
 import io
@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from vit_tickets.pipeline import files
+from vit_tickets.pipeline import files, registry
 from vit_tickets.pipeline.crops import stored_crops
 from vit_tickets.pipeline.images import UndecodableImage, crop_resize, decode, to_array
 from vit_tickets.pipeline.labels import INDEX as LABELS_INDEX
@@ -210,6 +212,29 @@ def write_labels(dataset: Dataset, root: str, map_size: int = 3, rows_of: Callab
         files.join(root, LABELS_INDEX), common | {"splits": splits, "annotator_run": None, "engine": "test"}
     )
     return root
+
+
+def write_selector(root: Path) -> str:
+    """Write a finished run's folder: a deit_micro for 24-pixel images with 4-pixel patches (6 x 6), never trained, but
+    far from uniform attention."""
+    torch.manual_seed(0)
+    network = registry.create_model("deit_micro", img_size=24, patch_size=4, num_classes=2)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    root.mkdir(parents=True, exist_ok=True)
+    save_file(network.state_dict(), root / "final.safetensors")
+    view = View("center", 24)
+    config = {
+        "model": "deit_micro",
+        "image_size": 24,
+        "patch_size": 4,
+        "num_classes": 2,
+        "eval_view": {"view": "center", "preprocessing": view.preprocessing()},
+    }
+    (root / "config.json").write_text(json.dumps(config))
+    (root / "metrics.jsonl").write_text('{"epoch": 1, "seconds": 2.5}\n{"epoch": 2, "seconds": 3.0}\n')
+    return str(root)
 
 
 def is_broken(data: bytes | None) -> bool:

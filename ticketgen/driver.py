@@ -34,11 +34,12 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """A shard that an engine has done, with which batch, or why it failed."""
+    """A shard that an engine has done, with which batch, or why it failed. is_last: others would fail for the same."""
 
     task: Task
     error: str | None = None
     batch_size: int | None = None
+    is_last: bool = False
 
 
 @dataclass
@@ -190,7 +191,7 @@ class Job:
         """Do what is left, and write each folder's index.
 
         `engine_of` is called only if there is work. `summary` is filled in as the work goes on. Raises UserError where
-        the job cannot be done, and WorkFailed, after all else is done, where shards failed.
+        the job cannot be done, and WorkFailed where shards failed: after all others are done, at once on a full disk.
         """
         started = time.monotonic()
         for folder in self.folders:
@@ -209,9 +210,13 @@ class Job:
             with engine_of() as engine:
                 engine_record = {"engine": engine.name, "device": engine.device}
                 with self._bar(summary, progress) as bar:
+                    left = len(tasks)
                     for finished in engine.run(tasks, bar):
+                        left -= 1
                         if finished.error is not None:
                             summary.failures.append(f"{finished.task.name}: {finished.error}")
+                            if finished.is_last:
+                                break
                         else:
                             summary.images += finished.task.samples
                             summary.batch_size = min(finished.batch_size, summary.batch_size or finished.batch_size)
@@ -219,7 +224,8 @@ class Job:
         summary.seconds = time.monotonic() - started
         if summary.failures:
             shown = "; ".join(summary.failures[:3]) + (" ..." if len(summary.failures) > 3 else "")
-            raise WorkFailed(f"{len(summary.failures)} of {len(tasks)} shards failed: {shown}")
+            unfinished = f" and {left} were left" if left else ""
+            raise WorkFailed(f"{len(summary.failures)} of {len(tasks)} shards failed{unfinished}: {shown}")
         for folder in self.folders:
             folder.complete(self.dataset, engine_record, summary.seconds)
         return summary

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from vit_tickets.pipeline.bars import Bar
-from vit_tickets.pipeline.errors import UserError, WorkFailed
+from vit_tickets.pipeline.errors import DiskFailed, UserError, WorkFailed
 from vit_tickets.ticketgen.driver import Finished, Task
 from vit_tickets.ticketgen.work import Progress, Settings
 
@@ -63,7 +63,7 @@ class Processor:
                     return Finished(task, f"a batch of 1 image is too large for the GPU: {reason(error)}")
                 self.settings = replace(self.settings, batch_size=self.settings.batch_size // 2)
             except (UserError, WorkFailed) as error:
-                return Finished(task, str(error))
+                return Finished(task, str(error), is_last=isinstance(error, DiskFailed))
             except Exception as error:  # whatever befalls one shard, it is named and the others are done
                 return Finished(task, f"{type(error).__name__}: {reason(error)}")
             else:

@@ -3,13 +3,13 @@
 import argparse
 import sys
 
-from . import cover, kills, memory
+from . import cover, generate_kills, kills, memory
 
-TRIALS = {"cover": cover.run, "kills": kills.run, "memory": memory.run}
+TRIALS = {"cover": cover.run, "generate-kills": generate_kills.run, "kills": kills.run, "memory": memory.run}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Long trials of stream and resume.")
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Long trials, each with a table.")
     parser.add_argument("names", nargs="*", metavar="TRIAL", help=f"some of {', '.join(TRIALS)} (default: all)")
     parser.add_argument("--dataset", help="for memory: stream this one instead of a made one")
     parser.add_argument("--image-size", type=int, help="for memory: side of the views")

@@ -1,6 +1,7 @@
 """A real Ray cluster: a head and two nodes started with `ray start`, with a token; nodes and actors are killed."""
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -18,18 +19,20 @@ from vit_tickets.pipeline.pack import pack
 
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 STARTED_S = 60
 DONE_S = 240
 
 
 class Cluster:
-    """A head without CPUs and nodes with one each, all on loopback; every node a process group of its own."""
+    """A head without CPUs and nodes with one each, all on loopback; every node a process group of its own.
 
-    def __init__(self, folder: Path):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+    has_jobs: whether the head takes jobs, at `jobs`.
+    """
+
+    def __init__(self, folder: Path, has_jobs: bool):
+        port, jobs_port = free_ports(2)
+        self.address, self.jobs = f"127.0.0.1:{port}", f"http://127.0.0.1:{jobs_port}"
         self.folder = folder
         self.environment = os.environ | {
             "RAY_AUTH_MODE": "token",
@@ -37,13 +40,13 @@ class Cluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
         }
-        port = self.address.split(":")[1]
-        head = ("--head", "--port", port, "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")
+        head = ["--head", "--port", port, "--num-cpus=0", f"--include-dashboard={has_jobs}", f"--temp-dir={folder}"]
+        head += ["--dashboard-host=127.0.0.1", "--dashboard-port", jobs_port]
         self.groups = [self.start(*head)]
         self.wait_for(1)
 
     def start(self, *options: str) -> subprocess.Popen:
-        command = [BIN / "ray", "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *options]
+        command = [*RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", *options]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(list(map(str, command)), env=self.environment, start_new_session=True, **quiet)
 
@@ -70,9 +73,17 @@ class Cluster:
         node.wait()
 
 
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 @pytest.fixture
-def cluster(tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp("r"))
+def cluster(tmp_path_factory, request):
+    made = Cluster(tmp_path_factory.mktemp("r"), has_jobs=getattr(request, "param", False))
     yield made
     for node in made.groups:
         if node.poll() is None:
@@ -87,9 +98,10 @@ def pictures(tmp_path_factory) -> str:
     return str(root / "data")
 
 
-def generate(data, selector, out, *options, environment=None) -> subprocess.Popen:
+def generate(data, selector, out, *options, environment=None, through=()) -> subprocess.Popen:
+    """Start the command, by the one of `through` where there is one."""
     fixed = ("--selector", selector, "--sparsity", "0.5", "--view", "crops:8", "--batch-size", "8", "--out", out)
-    command = [sys.executable, "-m", "vit_tickets.pipeline.cli", "generate", data, *fixed, *options]
+    command = [*through, sys.executable, "-m", "vit_tickets.pipeline.cli", "generate", data, *fixed, *options]
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(list(map(str, command)), env=environment or own, **pipes)
@@ -116,11 +128,25 @@ def workers() -> list[int]:
     return [int(word) for word in found.split()]
 
 
-def test_a_node_killed_in_the_middle(cluster, pictures, selector_run, undisturbed, tmp_path):
+HAS_JOB_SERVER = importlib.util.find_spec("aiohttp_cors") is not None
+NO_JOB_SERVER = "no Ray job server: pip install 'vit-tickets[cluster]'"
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [False, pytest.param(True, marks=pytest.mark.skipif(not HAS_JOB_SERVER, reason=NO_JOB_SERVER))],
+    ids=["joined", "job"],
+    indirect=True,
+)
+def test_a_node_killed_in_the_middle(cluster, request, pictures, selector_run, undisturbed, tmp_path):
     cluster.add()
     second = cluster.add()
-    options = ("--ray-address", cluster.address, "--workers", 2)
-    process = generate(pictures, selector_run, tmp_path / "m", *options, environment=cluster.environment)
+    is_job = request.node.callspec.params["cluster"]
+    submit = [*RAY, "job", "submit", "--address", cluster.jobs, "--"]
+    options = ("--ray-address", "auto" if is_job else cluster.address, "--workers", 2)
+    process = generate(
+        pictures, selector_run, tmp_path / "m", *options, environment=cluster.environment, through=submit * is_job
+    )
     wait_for_files(tmp_path / "m", 3, process)
     cluster.kill(second)
     output, errors = process.communicate(timeout=DONE_S)
