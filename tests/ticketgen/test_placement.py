@@ -12,12 +12,12 @@ machines = st.lists(
 
 
 def places(cluster, placed) -> int:
-    """How many workers fit, put on the machines one after the other."""
-    count = 0
+    """How many workers fit, put on the machines one after the other, in the ten-thousandths that Ray counts in."""
+    count, asked = 0, [round(1e4 * placed.cpus), round(1e4 * placed.gpus)]
     for machine in cluster:
-        cpus, gpus = machine.cpus, float(machine.gpus)
-        while cpus >= placed.cpus and gpus >= placed.gpus and count < 1000:
-            cpus, gpus, count = cpus - placed.cpus, gpus - placed.gpus, count + 1
+        cpus, gpus = round(1e4 * machine.cpus), round(1e4 * machine.gpus)
+        while cpus >= asked[0] and gpus >= asked[1] and count < 1000:
+            cpus, gpus, count = cpus - asked[0], gpus - asked[1], count + 1
     return count
 
 
