@@ -12,7 +12,7 @@ machines = st.lists(
 
 
 def places(cluster, placed) -> int:
-    """How many workers fit, put on the machines one after the other, counted in the ten-thousandths that Ray counts in."""
+    """How many workers fit, put on the machines one after the other, in the ten-thousandths that Ray counts in."""
     count, asked = 0, [round(1e4 * placed.cpus), round(1e4 * placed.gpus)]
     for machine in cluster:
         cpus, gpus = round(1e4 * machine.cpus), round(1e4 * machine.gpus)
