@@ -198,7 +198,7 @@ demo: $(READY) data/digits/dataset.json $(DIGITS_SELECTOR)/final.safetensors  ##
 test: $(READY)  ## fast tests, under 5 minutes
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(READY)  ## every test, under 25 minutes
+test-all: $(READY)  ## every test, under 30 minutes
 	$(BIN)/python -m pytest
 
 lint: $(READY)  ## ruff
