@@ -31,7 +31,7 @@ def report(runs, out, weak_baseline, html, gallery):
     vit-tickets report runs/digits-deit_micro-* --html --gallery 200
     """
     if gallery is not None and not html:
-        raise UserError("--gallery is for --html")
+        raise UserError("--gallery: expected --html with it, found none")
     from vit_tickets.train.report import report as compare
 
     click.echo(compare(list(runs), out, weak_baseline, html, gallery).text)

@@ -234,7 +234,7 @@ def test_a_sweep_has_its_page_when_asked(tmp_path, monkeypatch):
 def test_a_gallery_without_a_page_is_refused(tmp_path):
     done = CliRunner().invoke(main, ["report", str(tmp_path), "--gallery", "3"])
     assert done.exit_code == 2
-    assert "--gallery is for --html" in done.output
+    assert "--gallery: expected --html with it, found none" in done.output
 
 
 def test_what_the_page_is_made_of_is_shipped():
