@@ -190,6 +190,9 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
             with remote.told("write", path):
                 fs.put_file(stream.name, inner)
         return
+    if os.path.exists(inner) and not os.path.isfile(inner):
+        found = "folder" if os.path.isdir(inner) else "device"
+        raise UserError(f"cannot write {path}: expected a file, found a {found}")
     folder, name = os.path.split(inner)
     try:
         os.makedirs(folder, exist_ok=True)

@@ -143,7 +143,7 @@ def draw_map(keep_map: np.ndarray) -> list[str]:
 
 
 def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
-    """Read every file of a split, one at a time; raises UserError where one cannot be read."""
+    """Read every file of a split, one at a time; raises UserError where one cannot be read or rows are missing."""
     summary = SplitSummary(
         manifest.num_patches_of(split), manifest.kept_of(split), manifest.view(split).num_views, manifest.mask_seed
     )
@@ -151,6 +151,10 @@ def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
         if name.endswith(".parquet") and not name.startswith("."):
             path = files.join(manifest.root, split, name)
             summary.add(manifest.read_file(split, path), path)
+    if summary.samples != (expected := manifest.split_record(split)["samples"]):
+        raise UserError(
+            f"{manifest.root}: {split}: expected {expected} rows as in ticket.json, found {summary.samples}"
+        )
     return summary
 
 

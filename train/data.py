@@ -140,7 +140,10 @@ class SplitData:
         row, wanted = -1, next(rows)
         for row, sample in enumerate(read_shard(self.dataset.path_of(shard))):
             if stored is not None and stored.keys[row] != sample.key:
-                raise UserError(f"{shard.file} row {row}: expected key {stored.keys[row]}, found {sample.key}")
+                origin = (self.manifest or self.labels).root
+                raise UserError(
+                    f"{shard.file} row {row}: expected key {stored.keys[row]} as in {origin}, found {sample.key}"
+                )
             if row == wanted:
                 self._check(sample, shard)
                 yield row, sample, stored

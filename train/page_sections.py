@@ -97,7 +97,7 @@ def paper_table(findings: list[Finding]) -> Html | None:
     ]
     if not rows:
         return None
-    notes = [rendering.LEGEND, *paper.notes([row.model for row in rows])]
+    notes = [rendering.LEGEND, table_rendering.COLUMNS, *paper.notes([row.model for row in rows])]
     header, *lines = table_rendering.cells(rows)
     lines = [[model, *map(_stacked, rest)] for model, *rest in lines]
     shown = table("Accuracies of these runs, as the paper's table 4 has them", [header, *lines], class_="numbers")

@@ -33,6 +33,8 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
                 f"{verdict.name}: {verdict_label(verdict)}",
                 *(f"  - {line}" for line in verdict_reasons(verdict)),
             ]
+        if not finding.verdicts:
+            lines += ["verdict: none yet", f"  - {no_verdict(group)}"]
         for null in finding.nulls:
             lines += [f"null hypothesis {null.name}: {against(null)}", f"  - {null.sentence}"]
         if finding.paired:
@@ -70,6 +72,8 @@ def _section(finding: Finding) -> list[str]:
     for verdict in finding.verdicts:
         name = verdict.name[0].upper() + verdict.name[1:]
         lines += [f"### {name}: {verdict_label(verdict)}", "", *(f"- {line}" for line in verdict_reasons(verdict)), ""]
+    if not finding.verdicts:
+        lines += ["### Verdict: none yet", "", f"- {no_verdict(group)}", ""]
     for null in finding.nulls:
         lines += [f"### Null hypothesis `{null.name}`: {against(null)}", "", f"{null.sentence}.", ""]
     if finding.paired:
@@ -83,6 +87,10 @@ def _section(finding: Finding) -> list[str]:
         if sentences:
             lines += [f"### {heading}", "", *(f"- {sentence}" for sentence in sentences), ""]
     return lines
+
+
+def no_verdict(group: Group) -> str:
+    return f"expected runs on dense, lt and rc at one budget, found {', '.join(group.rows)}"
 
 
 def title(group: Group) -> str:

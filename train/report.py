@@ -73,6 +73,8 @@ def report(
     files.write_json(files.join(out, "report.json"), data)
     if html:
         page.write(files.join(out, page.NAME), TITLE, findings, data, page.IMAGES if gallery is None else gallery)
+    else:
+        files.remove(files.join(out, page.NAME))  # that of an earlier call would have other numbers beside these
     written = f"report: {out}" + (f"; page: {files.join(out, page.NAME)}" if html else "")
     text = "\n".join([rendering.text(findings, left_out), *(f"note: {note}" for note in notes), written])
     return Report(text, markdown, data, out)

@@ -26,12 +26,19 @@ class Figure(NamedTuple):
     field: str
 
 
+SUBSETS = {"dense": "all patches", "lt": "tickets", "rc": "random subsets"}
 FIGURES = (
     Figure("Pretrain", "dense", "dense", "pretrain"),
     Figure("LT-Sparse", "lt", "lt", "lt_sparse"),
     Figure("LT-Dense", "lt", "dense", "lt_dense"),
     Figure("RC-Dense", "rc", "dense", "rc_dense"),
     Figure("RC-Sparse", "rc", "lt", "rc_sparse"),
+)
+
+
+COLUMNS = "; ".join(
+    f"{figure.heading}: trained on {SUBSETS[figure.trained_on]}, tested on {SUBSETS[figure.tested_on]}"
+    for figure in FIGURES
 )
 
 
@@ -101,7 +108,7 @@ def _sparsity(row: Row) -> float:
 
 def _notes(rows: list[Row]) -> list[str]:
     two = [TWO_VERDICTS] if any(len(row.finding.verdicts) > 1 for row in rows) else []
-    return [LEGEND, *two, *paper.notes([row.model for row in rows])]
+    return [LEGEND, COLUMNS, *two, *paper.notes([row.model for row in rows])]
 
 
 def _sentences(row: Row) -> list[tuple[str, list[str]]]:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from vit_tickets.pipeline import files
@@ -70,6 +72,15 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
 
 def test_remove_leftovers_of_no_folder(tmp_path):
     assert files.remove_leftovers(str(tmp_path / "absent")) == 0
+
+
+@pytest.mark.parametrize(("kind", "found"), [("fifo", "device"), ("folder", "folder")])
+def test_what_is_no_file_is_not_replaced(tmp_path, kind, found):
+    path = tmp_path / kind
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(UserError, match=f"{kind}: expected a file, found a {found}"):
+        files.write_json(str(path), 1)
+    assert not path.is_file()
 
 
 def test_write_to_an_impossible_place(tmp_path):

@@ -1,11 +1,13 @@
 import itertools
 import math
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
 from vit_tickets.pipeline.patches import random_subset
 from vit_tickets.pipeline.summary import (
@@ -102,6 +104,13 @@ def test_description(tickets, summary):
         assert part in text
     grid = re.findall(r"^  ((?: +\d+){6})$", text, flags=re.MULTILINE)
     assert len(grid) == 6
+
+
+def test_missing_rows_are_told(tickets, tmp_path):
+    shutil.copytree(tickets, tmp_path / "t")
+    (tmp_path / "t/train/000001.parquet").unlink()
+    with pytest.raises(UserError, match=r"train: expected 23 rows as in ticket\.json, found 15"):
+        summarise_split(Manifest.open(str(tmp_path / "t")), "train")
 
 
 def test_description_of_errors_alone(tickets):

@@ -72,6 +72,14 @@ def test_command_prints_the_text_and_works_twice_on_the_same_glob(four, tmp_path
         assert "verdict: LT wins" in result.output
 
 
+def test_no_page_of_an_earlier_report_stays_beside_another(four, tmp_path):
+    report(four, html=True, gallery=0)
+    assert (tmp_path / "report/report.html").exists()
+    said = report(four[:1]).text
+    assert not (tmp_path / "report/report.html").exists()
+    assert "verdict: none yet\n  - expected runs on dense, lt and rc at one budget, found dense" in said
+
+
 def test_several_seeds(tmp_path):
     runs = [write_run(tmp_path, path, seed) for path in ("dense", "lt", "rc") for seed in range(3)]
     group = group_of(report(runs))
