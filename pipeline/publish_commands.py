@@ -56,9 +56,12 @@ def join(file, dataset, out, any_label, report_file, overwrite):
     """
     from vit_tickets.pipeline import files, joining
     from vit_tickets.pipeline.archive import Archive
+    from vit_tickets.pipeline.locks import alone_in
     from vit_tickets.pipeline.shards import Dataset
 
-    report = joining.join(Archive.open(file), Dataset.open(dataset), out, any_label, overwrite)
+    archive, copy = Archive.open(file), Dataset.open(dataset)
+    with alone_in(out):
+        report = joining.join(archive, copy, out, any_label, overwrite)
     for line in joining.describe(report):
         click.echo(line)
     if report_file:

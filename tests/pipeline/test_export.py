@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.faults.conftest import holder
 from tests.helpers import write_crops, write_manifest
 from vit_tickets.pipeline.archive import ENTRY, METADATA_KEY
 from vit_tickets.pipeline.cli import main
@@ -62,6 +63,11 @@ def test_pandas_alone_reads_all_of_it(archive, tickets):
             values = [None if pd.isna(v) else v if isinstance(v, str) else int(v) for v in values]
             digest.update(json.dumps(values, separators=(",", ":")).encode() + b"\n" + (rank or b""))
         assert digest.hexdigest() == about["sha256"][split]
+
+
+def test_a_folder_in_use_is_left_alone(archive, packed, tmp_path):
+    with holder(tmp_path / "m") as process:
+        assert f"m is in use by process {process.pid}" in run("join", archive, packed, "--out", tmp_path / "m", code=2)
 
 
 def test_masks_are_bits(tickets, tmp_path):
