@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline import files
 from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.keyed import KeyedRows, Part, rank_bytes, read_keyed
+from vit_tickets.pipeline.keyed import KeyedRows, Part, rank_bytes, read_keyed, stored_ranks
 from vit_tickets.pipeline.manifests import FORMAT_VERSION, INDEX, Manifest
 from vit_tickets.pipeline.patches import rank_dtype
 from vit_tickets.pipeline.records import ticket_fault
@@ -58,8 +58,7 @@ def stored_tickets(rank_RN: np.ndarray, holds: str, kept: int) -> np.ndarray:
     """Ranks as an archive stores them, or the masks of their tickets: uint8 (R, B)."""
     if holds == MASKS:
         return np.packbits(rank_RN < kept, axis=1, bitorder="little")
-    little = np.dtype(rank_dtype(rank_RN.shape[1])).newbyteorder("<")
-    return rank_RN.astype(little).view(np.uint8)
+    return stored_ranks(rank_RN)
 
 
 def write_archive(path: str, manifest: Manifest, splits: list[str], holds: str = RANKS) -> Written:

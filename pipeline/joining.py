@@ -216,17 +216,14 @@ def _rows(rows: KeyedRows, matches: list[Match], metadata: dict[str, Any]) -> It
 def _withdraw(out: str) -> None:
     """Delete the manifest at `out`, its index first; where there is none, nothing but what killed writers left."""
     index = files.join(out, INDEX)
-    fs, inner = files.filesystem(index)
-    splits: dict[str, Any] = {}
-    if fs.exists(inner):
-        splits = files.read_json(index).get("splits", {})
-        fs.rm_file(inner)
+    splits = files.read_json(index).get("splits", {}) if files.exists(index) else {}
+    files.remove(index)
     for split in files.list_names(out):
         folder = files.join(out, split)
         files.remove_leftovers(folder)
         for name in files.list_names(folder) if split in splits else ():
             if name.endswith(".parquet"):
-                fs.rm_file(files.filesystem(files.join(folder, name))[1])
+                files.remove(files.join(folder, name))
 
 
 def describe(report: Report) -> Iterator[str]:

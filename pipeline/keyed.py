@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vit_tickets.pipeline import files
 from vit_tickets.pipeline.columns import list_matrix, one_array
 from vit_tickets.pipeline.errors import UserError
 from vit_tickets.pipeline.manifests import Manifest
@@ -77,7 +76,7 @@ class KeyedRows:
 
     def ranks(self, rows: np.ndarray | slice, num_patches: int) -> np.ndarray:
         """Ranks of some rows, `rank_dtype` (rows, N)."""
-        return self.stored(rows).view(np.dtype(rank_dtype(num_patches)).newbyteorder("<"))
+        return self.stored(rows).view(_stored_dtype(num_patches))
 
 
 _NO_ROWS = pa.table(
@@ -86,9 +85,18 @@ _NO_ROWS = pa.table(
 )
 
 
+def _stored_dtype(num_patches: int) -> np.dtype:
+    return np.dtype(rank_dtype(num_patches)).newbyteorder("<")
+
+
+def stored_ranks(rank_RN: np.ndarray) -> np.ndarray:
+    """Ranks as bytes, uint8 (R, B)."""
+    return np.ascontiguousarray(rank_RN, dtype=_stored_dtype(rank_RN.shape[1])).view(np.uint8)
+
+
 def rank_bytes(num_patches: int) -> int:
     """Bytes of a stored rank: N, or 2 N beyond 256 patches."""
-    return num_patches * np.dtype(rank_dtype(num_patches)).itemsize
+    return num_patches * _stored_dtype(num_patches).itemsize
 
 
 def check_fixed_view(manifest: Manifest, split: str) -> None:
@@ -101,20 +109,10 @@ def read_keyed(manifest: Manifest, split: str) -> KeyedRows:
     """The rows of a manifest's split, ranks as they are stored; raises UserError where they cannot be read."""
     check_fixed_view(manifest, split)
     N = manifest.num_patches_of(split)
-    dtype = np.dtype(rank_dtype(N)).newbyteorder("<")
 
     def parts() -> Iterable[Part]:
-        for name in files.list_names(files.join(manifest.root, split)):
-            if not name.endswith(".parquet") or name.startswith("."):
-                continue
-            path = files.join(manifest.root, split, name)
-            table = manifest.read_file(split, path, list(COLUMNS))
-            if missing := sorted(set(COLUMNS) - set(table.column_names)):
-                raise UserError(f"{path}: expected a column {missing[0]}, found {', '.join(table.column_names)}")
+        for path, table in manifest.read_files(split, list(COLUMNS)):
             rank_RN, valid_R = list_matrix(table["rank"], N, path)
-            yield Part(table, rank_RN.astype(dtype).view(np.uint8).reshape(len(rank_RN), -1), valid_R)
+            yield Part(table, stored_ranks(rank_RN), valid_R)
 
-    rows = KeyedRows(parts(), rank_bytes(N), f"{manifest.root}: {split}")
-    if len(rows) != (expected := manifest.split_record(split)["samples"]):
-        raise UserError(f"{manifest.root}: {split}: expected {expected} rows as in ticket.json, found {len(rows)}")
-    return rows
+    return KeyedRows(parts(), rank_bytes(N), f"{manifest.root}: {split}")

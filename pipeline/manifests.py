@@ -5,7 +5,7 @@ else does, so equal inputs give equal bytes.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -262,6 +262,21 @@ class Manifest:
         no permutation, or patches are not of the grid: `verify` says in full what is wrong.
         """
         return self._sound(split, lambda names: read_table(path, names)[0], columns, path)
+
+    def read_files(self, split: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """Path and rows of every file of the split, one at a time, by name.
+
+        Raises UserError as `read_file` does, and in the end where there were not as many rows as in ticket.json.
+        """
+        folder, found = files.join(self.root, split), 0
+        for name in files.list_names(folder):
+            if name.endswith(".parquet") and not name.startswith("."):
+                path = files.join(folder, name)
+                table = self.read_file(split, path, columns)
+                found += table.num_rows
+                yield path, table
+        if found != (expected := self.split_record(split)["samples"]):
+            raise UserError(f"{folder}: expected {expected} rows as in {INDEX}, found {found}")
 
     def _sound(
         self, split: str, read: Callable[[list[str] | None], pa.Table], columns: list[str] | None, path: str

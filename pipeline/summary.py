@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from vit_tickets.pipeline import files
 from vit_tickets.pipeline.columns import list_matrix
 from vit_tickets.pipeline.crop_rows import read_crop_rows
 from vit_tickets.pipeline.errors import UserError
@@ -147,14 +146,8 @@ def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
     summary = SplitSummary(
         manifest.num_patches_of(split), manifest.kept_of(split), manifest.view(split).num_views, manifest.mask_seed
     )
-    for name in files.list_names(files.join(manifest.root, split)):
-        if name.endswith(".parquet") and not name.startswith("."):
-            path = files.join(manifest.root, split, name)
-            summary.add(manifest.read_file(split, path), path)
-    if summary.samples != (expected := manifest.split_record(split)["samples"]):
-        raise UserError(
-            f"{manifest.root}: {split}: expected {expected} rows as in ticket.json, found {summary.samples}"
-        )
+    for path, table in manifest.read_files(split):
+        summary.add(table, path)
     return summary
 
 
