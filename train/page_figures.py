@@ -1,7 +1,6 @@
 """The charts of the page: accuracy against sparsity, of each path, the contrasts of a verdict, training, classes."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from vit_tickets.train.bootstrap import Contrast
@@ -215,7 +214,6 @@ def _class_row(gain: ClassGain, names: list[str] | None) -> list[str]:
     return [class_name(gain.label, names), *shown]
 
 
-def class_name(label: int, names: Iterable[str] | None) -> str:
+def class_name(label: int, names: list[str] | None) -> str:
     """Its name, or its number where there is none."""
-    known = list(names or ())
-    return known[label] if 0 <= label < len(known) else f"class {label}"
+    return names[label] if names and 0 <= label < len(names) else f"class {label}"
