@@ -94,7 +94,7 @@ RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)$(call V
 DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
 DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 
-.PHONY: help setup demo test test-all lint tickets train evaluate report table sweep figure3 bench soak clean
+.PHONY: help setup demo test test-all lint docs tickets train evaluate report table sweep figure3 bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -204,6 +204,9 @@ test-all: $(READY)  ## every test, under 30 minutes
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(READY)  ## the manual as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: $(READY)  ## paired benchmarks: ratios of two things measured in one run
 	$(BIN)/python -m tests.bench
