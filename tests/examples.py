@@ -1,8 +1,8 @@
-"""The examples of README.md, manifests/README.md and of each --help, and what they are changed to to run here."""
+"""The examples of README.md, docs/*.md, manifests/README.md and of each --help, and what is changed to run them."""
 
 import re
 
-from tests.test_docs import MANIFESTS, README, command
+from tests.test_docs import PAGES, blocks, command, spans
 from vit_tickets.pipeline.cli import COMMANDS, main
 
 # What an example is changed to before it runs: (pattern, replacement, why). All that fit, in this order.
@@ -19,7 +19,7 @@ SMALLER = (
     (r"imagenet-dm_nfnet_f6", "imagenet-resnet50", "the same"),
     (r"(labels data/imagenet .*)", r"\1 --weights weights/resnet50.safetensors", "no hub"),
     (r"(evaluate --dataset .*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
-    (r"(generate data/imagenet .*--selector deit_tiny.*)", r"\1 --weights weights/deit_tiny.safetensors", "no hub"),
+    (r"(generate data/.* --selector deit_tiny.*)", r"\1 --weights weights/deit_tiny.safetensors", "no hub"),
     (r"(generate data/imagenet (?!.*--weights).*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(table data/cifar10 .*)-- ", r"\1--weights weights/deit_small.safetensors -- ", "no hub"),
     (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
@@ -51,6 +51,14 @@ EXCEPTIONS = {
     "vit-tickets train s3://bucket/data/imagenet --model deit_small --path lt --tickets s3://bucket/tickets "
     "--out s3://bucket/runs/lt --resume": "the same",
     "vit-tickets evaluate s3://bucket/runs/lt": "the same",
+    'recipe="--image-size 32 --patch-size 4 --batch-size 128 --lr 0.004 --schedule step --warmup-epochs 0.8 '
+    '--crop-scale 0.25 --repeats 1 --drop-path 0 --rand-augment none --color-jitter 0 --erasing 0 --mixup 0 '
+    '--cutmix 0"': "two hours; the sweep of digits takes the same steps",
+    "vit-tickets pack cifar10-parquet data/cifar10": "the same",
+    "vit-tickets train data/cifar10 --model deit_micro --path dense --seed 1000 --epochs 8 $recipe "
+    "--out runs/selector": "the same",
+    "vit-tickets sweep data/cifar10 --models deit_micro --selector runs/selector --sparsity 0.488 "
+    "--paths dense,lt,rc,small --seeds 2 --epochs 6 --jobs 2 --out runs/block-a -- $recipe": "the same",
 }  # fmt: skip
 
 # What the reader of later examples has, and no block makes.
@@ -81,24 +89,15 @@ SOURCES = ("imagenet", "cifar10", "my-tars", "weights")
 STANDS_FOR = {
     "--out MANIFEST": "--out manifests/joined", "MANIFEST": "manifests/digits-deit_micro-s0.75",
     "OTHER...": "manifests/digits-deit_micro-s0.75-centre",
+    "MODEL": "deit_micro", "PATH": "dense", "RUNS...": "runs/digits-deit_micro-*",
     "DATASET": "data/digits", "LABELS": "manifests/labels/digits-deit_micro", "FILE": "digits-tickets.parquet",
 }  # fmt: skip
 
 
-def blocks(text: str) -> list[list[str]]:
-    """The lines of the shell blocks, without comments."""
-    found = []
-    for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
-        lines = (re.sub(r"(^|\s+)#.*", "", line) for line in block.splitlines())
-        found.append([line for line in lines if line])
-    return found
-
-
 def inline(text: str) -> list[str]:
     """Commands with arguments within sentences, as `vit-tickets inspect MANIFEST`; their capitals replaced."""
-    text = " ".join(re.sub(r"```.*?```", "", text, flags=re.S).split())
     capitals = "|".join(map(re.escape, STANDS_FOR))
-    found = re.findall(r"`(vit-tickets [a-z]+ [^-`][^`]+)`", text)
+    found = [span for span in spans(text) if re.match(r"vit-tickets [a-z]+ [^-]", span)]
     return [re.sub(capitals, lambda name: STANDS_FOR[name[0]], line) for line in found]
 
 
@@ -107,12 +106,12 @@ def examples_of(help_text: str) -> list[str]:
     return [line.strip() for part in help_text.split("\b\n")[1:] for line in part.strip().split("\n\n")[0].splitlines()]
 
 
-BLOCKS = blocks(README) + blocks(MANIFESTS)
+BLOCKS = [block for text in PAGES.values() for block in blocks(text)]
 SHOWN = [line for block in BLOCKS for line in block]
 MAKE = [line for line in SHOWN if line.startswith("make ") and line not in EXCEPTIONS]
 STORY = [line for line in SHOWN if line not in EXCEPTIONS and line not in MAKE]
 HELP = [line for name in COMMANDS for line in examples_of(command(name).help)] + examples_of(main.help)
-ALONE = [line for line in dict.fromkeys(HELP + inline(README + MANIFESTS)) if line not in STORY]
+ALONE = [line for line in dict.fromkeys(HELP + inline("\n".join(PAGES.values()))) if line not in STORY]
 
 
 def smaller(line: str) -> str:

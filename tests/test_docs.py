@@ -1,7 +1,12 @@
-"""What README and help texts name exists; what they show works as printed."""
+"""What README.md, docs/*.md, manifests/README.md and help texts name exists; what they show works as printed."""
 
+import ast
 import fnmatch
+import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -23,9 +28,20 @@ from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-MANIFESTS = (ROOT / "manifests" / "README.md").read_text()
+# In the order of a reader: name -> text.
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "manifests" / "README.md"]
+}
+README, SELECT, MANIFESTS = (PAGES[name] for name in ("README.md", "docs/select.md", "manifests/README.md"))
 MAKEFILE = (ROOT / "Makefile").read_text()
+# Options in the pages that are not of vit-tickets.
+OTHERS = {
+    "torchrun": {"--nnodes", "--nproc-per-node", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint", "--standalone"},
+    "ray": {"--head", "--node-ip-address", "--port", "--address"},
+    "sbatch": {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--signal", "--requeue"},
+    "tests.bench": {"--quick", "--runs"},
+}  # fmt: skip
 
 matplotlib.use("Agg")
 
@@ -42,6 +58,26 @@ def shown_commands(text: str) -> list[str]:
     return [line.split("#")[0].strip().rstrip('"') for line in lines if line.split()[0] in COMMANDS]
 
 
+def blocks(text: str) -> list[list[str]]:
+    """The lines of the shell blocks, without comments; a line that goes on after a backslash is one."""
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
+        lines = (re.sub(r"(^|\s+)#.*", "", line) for line in re.sub(r"\\\n\s*", "", block).splitlines())
+        found.append([line for line in lines if line])
+    return found
+
+
+def spans(text: str) -> list[str]:
+    """The code within sentences, each on one line."""
+    text = " ".join(re.sub(r"```.*?```", "", text, flags=re.S).split())
+    return re.findall(r"`([^`]+)`", text)
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as GitHub and mkdocs name it."""
+    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
+
+
 def check(line: str) -> None:
     line, _, of_train = line.partition(" -- ")
     if of_train:
@@ -53,11 +89,80 @@ def check(line: str) -> None:
             assert word in options, f"{name} has no option {word}: {line}"
 
 
-def test_every_command_of_the_readme_exists_with_its_options():
-    lines = shown_commands(README)
-    assert len(lines) >= 3
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_pages_exists_with_its_options(page):
+    code = [line for block in blocks(PAGES[page]) for line in block]
+    code += [span for span in spans(PAGES[page]) if re.match(r"vit-tickets [a-z]+ (?!--help)", span)]
+    lines = shown_commands("\n".join(code))
+    assert len(lines) >= (15 if page == "README.md" else 0)
     for line in lines:
         check(line)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_of_the_pages_exists(page):
+    parameters = [parameter for name in COMMANDS for parameter in command(name).params]
+    known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {"--help", "--version"}.union(*OTHERS.values())
+    code = [line for block in blocks(PAGES[page]) for line in block] + spans(PAGES[page])
+    named = {option for line in code for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)}
+    assert named <= known, named - known
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_everything_that_the_pages_import_exists(page):
+    """In blocks of Python, as `vit_tickets.x.y.z` within sentences, and after the ::: of the API."""
+    names = set(re.findall(r"^::: (vit_tickets\.[\w.]+)$", PAGES[page], flags=re.M))
+    names |= {span.split("(")[0] for span in spans(PAGES[page]) if re.match(r"vit_tickets\.[\w.]+(\(.*)?$", span)}
+    for block in re.findall(r"```python\n(.*?)```", PAGES[page], flags=re.S):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_the_pages_leads_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)\s]+)\)", " ".join(PAGES[page].split())):
+        file, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / file if file else ROOT / page
+        assert path.exists(), target
+        text = MANIFESTS if path.name == "manifest.md" else path.read_text() if anchor else ""
+        headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.S), flags=re.M)
+        assert not anchor or anchor in map(slug, headings), target
+
+
+def test_every_page_is_linked_from_the_readme_or_the_index():
+    linked = set(re.findall(r"\((?:docs/)?([\w-]+\.md)\b", README + PAGES["docs/index.md"]))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
+
+
+def test_the_readme_can_be_read_in_one_sitting():
+    assert len(README.splitlines()) <= 200
+
+
+def test_the_glossary_is_in_alphabetical_order():
+    terms = re.findall(r"^- \*\*(.+?)\*\*: ", PAGES["docs/glossary.md"], flags=re.M)
+    assert len(terms) > 30
+    assert terms == sorted(terms, key=str.lower)
+    assert {"Wins", "Loses", "Inconclusive", "Weak baseline"} <= set(terms)
+
+
+@pytest.mark.slow
+def test_the_site_builds_strictly(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    text = (tmp_path / "site" / "cli" / "index.html").read_text()
+    for name in COMMANDS:
+        assert f'id="vit-tickets-{name}"' in text or f'id="{name}"' in text, name
+    assert "kept_on" in (tmp_path / "site" / "api" / "index.html").read_text()
+    assert "Label maps" in (tmp_path / "site" / "manifest" / "index.html").read_text()
 
 
 def test_the_commands_on_digits_name_what_those_before_them_make():
@@ -103,37 +208,37 @@ def test_every_option_is_explained(name):
             assert parameter.help, f"{name} {parameter.opts[0]}"
 
 
-def test_nothing_is_left_to_be_filled_in():
-    assert not re.findall(r"\b(TODO|FIXME|XXX|[A-Z]+_TABLE)\b", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_left_to_be_filled_in(page):
+    assert not re.findall(r"\b(TODO|FIXME|XXX|[A-Z]+_TABLE)\b", PAGES[page])
 
 
-def test_every_make_target_of_the_readme_exists():
-    targets = set(re.findall(r"^make ([a-z\d-]+)", README, flags=re.M)) | set(re.findall(r"`make ([a-z\d-]+)", README))
-    assert targets >= {"demo", "test", "tickets", "train"}
+def test_every_make_target_of_the_pages_exists():
+    text = "\n".join(PAGES.values())
+    targets = set(re.findall(r"^make ([a-z\d-]+)", text, flags=re.M)) | set(re.findall(r"`make\s+([a-z\d-]+)", text))
+    assert targets >= {"demo", "docs", "test", "tickets", "train"}
     for target in targets:
         assert re.search(rf"^{target}:", MAKEFILE, flags=re.M), target
 
 
-def test_every_file_of_the_readme_exists():
-    named = re.findall(r"`((?:pipeline|ticketgen|train|manifests|tests)/[\w./-]*)`", README)
-    named += re.findall(r"\]\(((?!http)[\w./-]+)\)", README)
-    for name in named:
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_of_the_pages_exists(page):
+    for name in re.findall(r"`((?:pipeline|ticketgen|train|manifests|tests)/[\w./-]*)`", PAGES[page]):
         assert (ROOT / name).exists(), name
 
 
-def test_the_readme_documents_every_column():
-    table = README.split("| column | meaning |")[1].split("\n\n")[0]
-    for name in schema(36, predictions=True).names:
-        assert f"`{name}`" in table, name
-
-
-def test_the_readme_tells_the_source_of_every_method():
+def test_the_pages_tell_the_source_of_every_method():
     for name in METHODS:
-        assert f"| `{name}` |" in README, name
+        assert f"| `{name}` |" in SELECT, name
 
 
-def test_the_pandas_lines_of_the_readme_run_as_printed(tickets):
-    block = re.search(r"```python\n(.*?)```", README, flags=re.S)[1]
+def test_the_pages_on_selection_know_every_view():
+    for kind in KINDS:
+        assert f"| `{kind}` |" in SELECT, kind
+
+
+def test_the_pandas_lines_on_selection_run_as_printed(tickets):
+    block = re.search(r"```python\n(.*?)```", SELECT, flags=re.S)[1]
     assert "digits-deit_micro-s0.75" in block
     exec(block.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
 

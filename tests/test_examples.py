@@ -1,8 +1,8 @@
-"""Every example of README.md, manifests/README.md and of each --help runs, as printed but for what SMALLER changes.
+"""Every example of README.md, docs/*.md, manifests/README.md and of each --help runs, as printed but for SMALLER.
 
-The README is one story: its blocks run in one folder, where each line finds what those before it made; the blocks that
-pack come first, then what READER has. An example of a help text runs alone, beside what the story made. What cannot run
-here is in EXCEPTIONS; a new example that is not there has to run. Lines of make: tests/test_makefile.py.
+The pages are one story: their blocks run in one folder, where each line finds what those before it made. The blocks
+that pack come first, then what READER has. An example of a help text runs alone, beside what the story made. What
+cannot run here is in EXCEPTIONS; a new example that is not there has to run. Lines of make: tests/test_makefile.py.
 """
 
 import contextlib
@@ -23,11 +23,12 @@ from safetensors.torch import save_file
 
 from tests.examples import ALL, ALONE, BLOCKS, EXCEPTIONS, FINDS, READER, SMALLER, SOURCES, STORY, smaller
 from tests.helpers import encode, write_folder, write_parquet, write_tars
-from tests.test_docs import MANIFESTS, README
+from tests.test_docs import PAGES, README
 from vit_tickets.pipeline import digits
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.registry import create_model
 
+PICTURE = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], flags=re.S)
 NOTHING_DONE = re.compile("finished already|were there already")
 
 
@@ -62,6 +63,8 @@ def folder(tmp_path_factory) -> Path:
     write_parquet(root / "cifar10" / "train-0.parquet", [*range(8)] * 4, classes, images)
     write_parquet(root / "cifar10" / "test-0.parquet", [*range(8)], classes, images[:8])
     write_tars(root / "my-tars", {"000000": [0, 1], "000001": [1]})
+    with contextlib.chdir(root):
+        exec(PICTURE[0], {})  # noqa: S102 (our own page)
     (root / "weights").mkdir()
     for name in ("deit_tiny", "deit_small", "resnet50"):
         save_file(create_model(name, num_classes=8).state_dict(), root / "weights" / f"{name}.safetensors")
@@ -85,8 +88,25 @@ def story(folder) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [*READER, *STORY])
-def test_the_readme_runs_from_top_to_bottom(line, story):
+def test_the_pages_run_from_top_to_bottom(line, story):
     assert not story[line].startswith("FAILED"), story[line]
+
+
+@pytest.mark.slow
+def test_the_report_looks_as_the_readme_prints_it(story):
+    printed = re.search(r"```\n(digits, deit_micro, .*?)```", README, flags=re.S)[1].splitlines()
+    said = next(said for line, said in story.items() if line.startswith("vit-tickets report runs/digits-deit_micro-* "))
+    for line in printed[1], printed[5], *(f"{row[:10].strip()} " for row in printed[2:5]), "verdict: ":
+        assert any(found.startswith(line) for found in said.splitlines()), f"{line}\n{said}"
+
+
+@pytest.mark.slow
+def test_the_picture_is_made_small_as_printed(story, folder):
+    assert not any(said.startswith("FAILED") for line, said in story.items() if "photographs" in line)
+    before = (folder / "photographs.png").stat().st_size
+    with contextlib.chdir(folder):
+        exec(PICTURE[1], {})  # noqa: S102 (our own page)
+    assert (folder / "photographs.png").stat().st_size < before
 
 
 @pytest.mark.slow
@@ -108,5 +128,6 @@ def test_no_exception_and_no_change_outlives_its_example():
 
 
 def test_blocks_of_python_are_those_that_other_tests_run():
-    """Of README tests/test_docs.py and tests/train/test_tickets.py; of manifests/README.md tests/test_docs.py."""
-    assert [text.count("```python") for text in (README, MANIFESTS)] == [2, 4]
+    """Those of selection and manifests tests/test_docs.py, of the own loader tests/train, of the results this file."""
+    counts = {name: text.count("```python") for name, text in PAGES.items() if "```python" in text}
+    assert counts == {"docs/own-loader.md": 1, "docs/results.md": 2, "docs/select.md": 1, "manifests/README.md": 4}

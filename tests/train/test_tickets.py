@@ -35,7 +35,7 @@ from vit_tickets.train.recorded import RecordedCrop, RecordedMixup, with_rows
 from vit_tickets.train.stream import Stored, TrainStream, TrainStreamConfig
 from vit_tickets.train.tickets import Tickets, align, crop_affine, key_of, stored_box
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+OWN_LOADER = (Path(__file__).resolve().parents[2] / "docs" / "own-loader.md").read_text()
 FULL = View("full", 24)
 
 
@@ -390,8 +390,8 @@ def test_tickets_of_another_dataset_are_told_apart(small_source, tmp_path):
         with_rows(folder, Tickets.open(manifest))
 
 
-def test_the_lines_of_the_readme_run_as_printed(small_source, tickets):
-    block = re.findall(r"```python\n(.*?)```", README.split("## Your own loader")[1], flags=re.S)[0]
+def test_the_lines_of_the_page_run_as_printed(small_source, tickets):
+    block = re.findall(r"```python\n(.*?)```", OWN_LOADER, flags=re.S)[0]
     small = {
         "224": "24", "batch_size=256": "batch_size=8", "num_workers=8": "num_workers=2", "1000": "2",
         "deit_small": "deit_micro", "patch_size=16": "patch_size=4", "14": "6",
@@ -402,7 +402,7 @@ def test_the_lines_of_the_readme_run_as_printed(small_source, tickets):
         assert printed in block
         block = block.replace(printed, ours)
     names = {}
-    exec(block, names)  # noqa: S102 (our own README)
+    exec(block, names)  # noqa: S102 (our own page)
     assert names["patches"].shape == (8, 18)
     assert names["logits"].shape == (8, 2)
-    assert len(README.split("## Your own loader")[1].split("```python\n")[1].split("```")[0].splitlines()) <= 17
+    assert len(OWN_LOADER.split("```python\n")[1].split("```")[0].splitlines()) <= 17
