@@ -27,7 +27,7 @@ from vit_tickets.pipeline.patches import Budget, random_subset
 from vit_tickets.pipeline.shards import Dataset
 from vit_tickets.pipeline.views import KINDS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
 # In the order of a reader: name -> text.
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
@@ -132,6 +132,18 @@ def test_every_link_of_the_pages_leads_somewhere(page):
         text = MANIFESTS if path.name == "manifest.md" else path.read_text() if anchor else ""
         headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.S), flags=re.M)
         assert not anchor or anchor in map(slug, headings), target
+
+
+def test_the_architecture_names_every_folder():
+    tree = PAGES["docs/architecture.md"].split("```\npipeline/\n")[1].split("```")[0]
+    named, above = set(), ["pipeline"]
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        above = [*above[:depth], line.split("/")[0].strip()]
+        named.add("/".join(above))
+    found = {str(path.parent.relative_to(ROOT)) for top in ("pipeline", "ticketgen", "train")
+             for path in (ROOT / top).rglob("__init__.py")}  # fmt: skip
+    assert named | {"pipeline"} == found
 
 
 def test_every_page_is_linked_from_the_readme_or_the_index():
