@@ -46,11 +46,14 @@ VOLATILE = {
     "data_wait": "measured time",
     "peak_memory_mib": "measured memory",
     "root": "absolute path of the dataset",
+    "tickets_dir": "absolute path of the manifest",
+    "labels_dir": "absolute path of the label maps",
     "device": "the machine",
     "hardware": "the machine",
     "versions": "of libraries",
 }
-#: What replaces measured values in the runs that are reported: costs are then computed from the same numbers each time.
+#: What replaces measured values in copies of what is reported and exported: a report computes costs from them, and an
+#: archive holds them, so that both are the same bytes each time.
 FROZEN_EPOCH = {"seconds": 2.5, "images_per_s": 100.0, "step_ms": 10.0, "data_wait": 0.1, "peak_memory_mib": 500.0}
 FROZEN_TICKETS = {"wall_time_s": 20.0, "selector_seconds": 300.0}
 
@@ -157,7 +160,11 @@ class Folder:
     def archive(self) -> None:
         """Export the staged tickets, and make a manifest of the archive; an archive that is there stays as it is."""
         if not (self.root / "archive.parquet").exists():
-            self.vt("export manifests/staged archive.parquet")
+            copy = self.root / "frozen/staged"
+            shutil.copytree(self.root / "manifests/staged", copy)
+            index = json.loads((copy / "ticket.json").read_text()) | FROZEN_TICKETS
+            (copy / "ticket.json").write_text(json.dumps(index, indent=1))
+            self.vt("export frozen/staged archive.parquet")
         self.vt("join archive.parquet data/digits --out manifests/joined")
 
     def evaluate(self, run: str) -> None:
