@@ -53,8 +53,9 @@ def run(options: Options) -> list[Finding]:
 def compare(name: str, weights: str, folder: str, options: Options) -> list[Finding]:
     device = resolve_device("auto")
     settings = Settings(batch_size=16 if device == "cpu" else 256)
-    engine = LocalEngine(open_annotator(name, weights), settings, device, "fp32", workers=None)
-    annotator, side, count = engine.network, engine.network.spec.image_size, num_images(engine, options.quick)
+    processor = LocalEngine(open_annotator(name, weights), settings, device, "fp32", workers=None).processor
+    annotator, settings = processor.network, processor.settings
+    side, count = annotator.spec.image_size, num_images(settings, options.quick)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
     starts = range(0, count, settings.batch_size)
     batches = [pixels[start : start + settings.batch_size] for start in starts]
@@ -63,11 +64,11 @@ def compare(name: str, weights: str, folder: str, options: Options) -> list[Find
         for start, batch in zip(starts, batches, strict=True)
     ]
 
-    contestants = {IN_POOL: lambda: in_threads(annotator, engine.settings, partial(classify, annotator), batches)}
+    contestants = {IN_POOL: lambda: in_threads(annotator, settings, partial(classify, annotator), batches)}
     if annotator.device.type == "cpu":
         contestants[BY_TORCH] = lambda: by_torch(annotator, batches)
     baselines = list(contestants)
-    contestants["labels"] = labelling(annotator, engine.settings, groups, os.path.join(folder, "labels.parquet"))
+    contestants["labels"] = labelling(annotator, settings, groups, os.path.join(folder, "labels.parquet"))
     turns = take_turns(contestants, options.runs)
 
     faster, limit, findings = fastest(turns, baselines), arithmetic_of(annotator), []

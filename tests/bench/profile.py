@@ -55,7 +55,7 @@ def run(options: Options) -> list[Share]:
         return [
             *shares(
                 f"generate, {count} {kind}", lambda: [generating(engine, task)() for task in tasks],
-                of_generate(engine.network), options,
+                of_generate(engine.processor.network), options,
             ),
             *shares(f"lt step, {STEPS} of {batch}", steps(trainer), of_step(trainer), options, step_clock),
             *shares(

@@ -29,7 +29,7 @@ from vit_tickets.pipeline import registry, shards
 from vit_tickets.pipeline.pack import pack
 from vit_tickets.pipeline.patches import Budget
 from vit_tickets.ticketgen import job, shard
-from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
+from vit_tickets.ticketgen.engines import LocalEngine, Processor, resolve_device
 from vit_tickets.ticketgen.networks import Network
 from vit_tickets.ticketgen.selector import Selector, open_selector
 from vit_tickets.ticketgen.work import groups as batches_of
@@ -56,7 +56,7 @@ def run(options: Options) -> list[Finding]:
         spec = open_selector(MODEL, weights)
         settings = shard.Settings(batch_size=16 if device == "cpu" else 256)
         engine = LocalEngine(spec, settings, device, "fp32", workers=None)
-        return [*without_decode(engine, options), *end_to_end(engine, folder, options)]
+        return [*without_decode(engine.processor, options), *end_to_end(engine, folder, options)]
 
 
 def limit(selector: Selector, sparsity: float) -> float:
@@ -65,17 +65,17 @@ def limit(selector: Selector, sparsity: float) -> float:
     return arithmetic.forward(shape) / arithmetic.selection(shape, stages, plan_of(selector, sparsity))
 
 
-def num_images(engine: LocalEngine, quick: bool) -> int:
+def num_images(settings: shard.Settings, quick: bool) -> int:
     """Four batches for every thread, so that the last ones weigh little."""
-    return engine.settings.batch_size * engine.settings.threads * (1 if quick else 4)
+    return settings.batch_size * settings.threads * (1 if quick else 4)
 
 
 # --- part 1: decode excluded
 
 
-def without_decode(engine: LocalEngine, options: Options) -> list[Finding]:
-    selector, settings = engine.network, engine.settings
-    side, count = selector.spec.image_size, num_images(engine, options.quick)
+def without_decode(processor: Processor, options: Options) -> list[Finding]:
+    selector, settings = processor.network, processor.settings
+    side, count = selector.spec.image_size, num_images(settings, options.quick)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
     batches = [pixels[start : start + settings.batch_size] for start in range(0, count, settings.batch_size)]
     plans = {s: plan_of(selector, s) for s in TOGETHER}
@@ -149,8 +149,8 @@ def in_threads(network: Network, settings: shard.Settings, work: Callable, group
 
 
 def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Finding]:
-    selector, settings = engine.network, engine.settings
-    count = num_images(engine, options.quick)
+    selector, settings = engine.processor.network, engine.processor.settings
+    count = num_images(settings, options.quick)
     source = os.path.join(folder, "source")
     kind = pictures.write(source, count)
     dataset = pack(source, os.path.join(folder, "dataset"), split="train", shard_size=count, progress=False).dataset

@@ -76,9 +76,9 @@ def generating(engine: str, data: str, weights: str, out: str):
 def forward_passes(weights: str, count: int):
     device = resolve_device("auto")
     settings = Settings(batch_size=16 if device == "cpu" else 256)
-    engine = LocalEngine(open_selector(MODEL, weights), settings, device, "fp32", workers=None)
-    spec = engine.network.spec
-    shape = (count, 3, spec.image_size, spec.image_size)
+    processor = LocalEngine(open_selector(MODEL, weights), settings, device, "fp32", workers=None).processor
+    selector, side = processor.network, processor.network.spec.image_size
+    shape = (count, 3, side, side)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     batches = [pixels[start : start + settings.batch_size] for start in range(0, count, settings.batch_size)]
-    return ranking(engine.network, engine.settings, [plan_of(engine.network, SPARSITY)], batches)
+    return ranking(selector, processor.settings, [plan_of(selector, SPARSITY)], batches)
