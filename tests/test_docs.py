@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 from tests.helpers import write_crops, write_labels
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.archive import write_archive
 from vit_tickets.pipeline.cli import COMMANDS, main
-from vit_tickets.pipeline.labels import SCHEMA as LABEL_SCHEMA
-from vit_tickets.pipeline.manifests import Manifest, read_metadata, schema
-from vit_tickets.pipeline.methods import METHODS
-from vit_tickets.pipeline.names import default_selector, manifest_name, run_name
-from vit_tickets.pipeline.patches import Budget, random_subset
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.views import KINDS
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.geometry.views import KINDS
+from vit_tickets.pipeline.manifests.labels import SCHEMA as LABEL_SCHEMA
+from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata, schema
+from vit_tickets.pipeline.manifests.methods import METHODS
+from vit_tickets.pipeline.publish.archive import write_archive
+from vit_tickets.pipeline.runs.names import default_selector, manifest_name, run_name
+from vit_tickets.pipeline.system import files
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -24,9 +24,9 @@ from safetensors.torch import save_file
 from tests.examples import ALL, ALONE, BLOCKS, EXCEPTIONS, FINDS, READER, SMALLER, SOURCES, STORY, smaller
 from tests.helpers import encode, write_folder, write_parquet, write_tars
 from tests.test_docs import MANIFESTS, README
-from vit_tickets.pipeline import digits
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.registry import create_model
+from vit_tickets.pipeline.datasets import digits
+from vit_tickets.pipeline.networks.registry import create_model
 
 NOTHING_DONE = re.compile("finished already|were there already")
 

@@ -12,12 +12,12 @@ import pytest
 
 from tests.examples import MAKE
 from tests.test_docs import check
-from vit_tickets.pipeline.names import manifest_name, run_name
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.views import KINDS
-from vit_tickets.train.paper import MODELS
-from vit_tickets.train.sweep_command import sweep
-from vit_tickets.train.table_command import table
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.views import KINDS
+from vit_tickets.pipeline.runs.names import manifest_name, run_name
+from vit_tickets.train.commands.sweep import sweep
+from vit_tickets.train.commands.table import table
+from vit_tickets.train.report.analysis.paper import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 

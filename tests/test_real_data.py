@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from torchvision import transforms
 
 from tests.reference import reference_ranking
-from vit_tickets.pipeline import pretrained
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.images import decode
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import Dataset, read_shard
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry.images import decode
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import pretrained
 
 pytestmark = pytest.mark.slow
 

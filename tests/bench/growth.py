@@ -27,18 +27,18 @@ import torch
 from safetensors.torch import save_file
 
 from tests.soak.data import SIDE, write_dataset
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.views import View
-from vit_tickets.ticketgen import job
-from vit_tickets.ticketgen.engines import local_engine
-from vit_tickets.ticketgen.selector import open_selector
-from vit_tickets.ticketgen.work import Settings
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines.opening import local_engine
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.jobs import tickets as job
+from vit_tickets.ticketgen.selection.selector import open_selector
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.views.augment import Augment
 
 SIZES = (2_000, 20_000, 200_000)
 SHARD = 1_000

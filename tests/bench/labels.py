@@ -2,7 +2,7 @@
 
 command       python -m tests.bench labels
 what          decoding excluded: from uint8 pixels to label maps, the shard's rows and its Parquet file, driven as
-              ticketgen/label_job.py drives it (batches of 16, one arithmetic thread per core; 256 on a GPU), against
+              ticketgen/jobs/labels.py drives it (batches of 16, one arithmetic thread per core; 256 on a GPU), against
               normalisation and timm's own forward pass of the same network on the same pixels. The baseline is timed
               twice, driven by the same threads and by torch's own, and the target is set against the faster.
 annotators    resnet50 with random weights; deit_tiny with its published ones, where the shared weights are there
@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.labels import write_label_rows
-from vit_tickets.pipeline.shards import Sample
-from vit_tickets.ticketgen.annotator import Annotator, open_annotator
-from vit_tickets.ticketgen.cells import cell_logits
-from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
-from vit_tickets.ticketgen.label_job import label_group
-from vit_tickets.ticketgen.shard import Decoded
-from vit_tickets.ticketgen.work import Settings
+from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.manifests.labels import write_label_rows
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines.opening import LocalEngine, resolve_device
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.jobs.labels import label_group
+from vit_tickets.ticketgen.jobs.shard import Decoded
+from vit_tickets.ticketgen.selection.annotator import Annotator, open_annotator
+from vit_tickets.ticketgen.selection.cells import cell_logits
 
 from . import arithmetic, pictures
 from .harness import Finding, Options, fastest, take_turns

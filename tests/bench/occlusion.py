@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.train.models import OccludedModel, build_model, is_kept, occlude
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.train.models.sparse import OccludedModel, build_model, is_kept, occlude
 
 from .harness import Finding, Options, median_wall_s, take_turns
 from .step import CLASSES, indices, step

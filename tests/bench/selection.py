@@ -1,7 +1,7 @@
 """`generate` against a plain forward pass of the same model, and against its own two limits.
 
 command       python -m tests.bench selection
-part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/shard.py drives it (batches of 16,
+part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/jobs/shard.py drives it (batches of 16,
               one arithmetic thread per core), against normalisation and timm's own forward pass of the same network on
               the same pixels. The baseline is timed twice, driven by the same threads and by torch's own, and the
               target is set against the faster.
@@ -25,15 +25,17 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import registry, shards
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.ticketgen import job, shard
-from vit_tickets.ticketgen.engines import LocalEngine, Processor, resolve_device
-from vit_tickets.ticketgen.networks import Network
-from vit_tickets.ticketgen.selector import Selector, open_selector
-from vit_tickets.ticketgen.work import groups as batches_of
-from vit_tickets.ticketgen.work import map_ordered
+from vit_tickets.pipeline.datasets import shards
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines.opening import LocalEngine, Processor, resolve_device
+from vit_tickets.ticketgen.engines.work import groups as batches_of
+from vit_tickets.ticketgen.engines.work import map_ordered
+from vit_tickets.ticketgen.jobs import shard
+from vit_tickets.ticketgen.jobs import tickets as job
+from vit_tickets.ticketgen.selection.network import Network
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 from . import arithmetic, pictures
 from .harness import Finding, Options, arithmetic_threads, cores, fastest, median_wall_s, take_turns

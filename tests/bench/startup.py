@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
-from vit_tickets.ticketgen.selector import open_selector
-from vit_tickets.ticketgen.work import Settings
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines.opening import LocalEngine, resolve_device
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.selection.selector import open_selector
 
 from . import pictures
 from .harness import Duration, Options, take_turns

@@ -56,9 +56,8 @@ def disk(tmp_path):
 @contextmanager
 def holder(*folders):
     """A process that holds `folders` until the block ends."""
-    program = (
-        "import sys; from vit_tickets.pipeline.locks import alone_in\nwith alone_in(*sys.argv[1:]): print(); input()"
-    )
+    program = "import sys; from vit_tickets.pipeline.system.locks import alone_in\n"
+    program += "with alone_in(*sys.argv[1:]): print(); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", program, *map(str, folders)], **pipes) as process:
         assert process.stdout.readline() == "\n"

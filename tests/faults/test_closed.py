@@ -17,8 +17,9 @@ MUST_SAY = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", Fa
 ONLY_SO = {"allow_pickle": False, "shell": False, "weights_only": True, "encoder": False}
 # The suppressed findings of ruff's security rules, in the packages.
 SUPPRESSED = {
-    "pipeline/pretrained.py": ["S310", "S310"],  # asks the model hub whether it answers, at the hub client's address
-    "train/runner.py": ["S603"],  # starts our own commands, without a shell
+    # Asks the model hub whether it answers, at the hub client's address.
+    "pipeline/networks/pretrained.py": ["S310", "S310"],
+    "train/sweep/process.py": ["S603"],  # starts our own commands, without a shell
 }
 
 

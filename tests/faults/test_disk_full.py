@@ -16,10 +16,10 @@ from PIL import Image
 from tests.faults.conftest import FILL, invoke
 from tests.helpers import contents, without_circumstances, write_tars
 from tests.runs import write_run
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError, WorkFailed
-from vit_tickets.pipeline.shards import write_tar
-from vit_tickets.train import checkpoint
+from vit_tickets.pipeline.datasets.shards import write_tar
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.train.loop import checkpoint
 
 NOISE = np.random.default_rng(0).bytes(600_000)
 
@@ -126,7 +126,7 @@ def test_the_same_command_goes_on_with_the_same_bytes(disk, commands, tmp_path, 
 def test_the_spill_of_pack(disk, tmp_path, monkeypatch):
     """Tars can only be read from first to last: their samples wait in a spill."""
     write_tars(tmp_path / "tars", {"a": [0, 1, 0, 1], "b": [1, 0]})
-    monkeypatch.setattr("vit_tickets.pipeline.pack.SPILL_BYTES", 0)
+    monkeypatch.setattr("vit_tickets.pipeline.datasets.pack.SPILL_BYTES", 0)
     disk.fill(leave=4_096)
     options = ("pack", tmp_path / "tars", disk.root / "out")
     assert told(invoke(*options), disk).endswith("No space left on device")

@@ -11,9 +11,9 @@ import pytest
 
 from tests.faults.conftest import holder, invoke
 from tests.helpers import contents
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.locks import LOCK, alone_in
-from vit_tickets.train import folder as run_folder
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.locks import LOCK, alone_in
+from vit_tickets.train.runs import folder as run_folder
 
 COMMANDS = ("pack", "generate", "labels", "train", "sweep", "table")
 
@@ -47,7 +47,7 @@ def test_others_wait_where_they_are_told_to(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_dead_hold_nothing_nor_do_their_children(tmp_path, number):
     program = (
-        "import os, sys, time; from vit_tickets.pipeline.locks import alone_in\n"
+        "import os, sys, time; from vit_tickets.pipeline.system.locks import alone_in\n"
         "with alone_in(sys.argv[1]):\n"
         "    child = os.fork()\n"
         "    if child: print(child, flush=True)\n"

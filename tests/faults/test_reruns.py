@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.faults.conftest import invoke
 from tests.helpers import contents, png
-from vit_tickets.pipeline.shards import Dataset, read_shard, write_shard
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard, write_shard
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import holder
-from vit_tickets.pipeline.cluster import FOLDERS, SESSION, session_folder
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.system.cluster import FOLDERS, SESSION, session_folder
+from vit_tickets.pipeline.system.errors import UserError
 
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("vit_tickets.pipeline.cluster.BELOW_SESSION", 0)  # pytest's folders have long names
+    monkeypatch.setattr("vit_tickets.pipeline.system.cluster.BELOW_SESSION", 0)  # pytest's folders have long names
     return tmp_path
 
 
@@ -44,7 +44,7 @@ def test_folders_of_the_dead_are_swept_away_and_those_of_the_living_are_not(temp
 
 
 def test_a_path_too_long_for_sockets_is_told(temporary, monkeypatch):
-    monkeypatch.setattr("vit_tickets.pipeline.cluster.BELOW_SESSION", 200)
+    monkeypatch.setattr("vit_tickets.pipeline.system.cluster.BELOW_SESSION", 200)
     with pytest.raises(UserError, match=r"expected TMPDIR to be \d+ bytes shorter"), session_folder():
         pass
     assert list(temporary.iterdir()) == []
@@ -53,7 +53,7 @@ def test_a_path_too_long_for_sockets_is_told(temporary, monkeypatch):
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_session_and_what_a_kill_leaves_is_swept_away_by_the_next():
     program = (
-        "import time; from vit_tickets.pipeline.cluster import ray_session\n"
+        "import time; from vit_tickets.pipeline.system.cluster import ray_session\n"
         "with ray_session(None, 200 << 20): print(flush=True); time.sleep(60)"
     )
     short = Path(tempfile.mkdtemp(dir="/tmp"))  # for Ray's sockets

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak import kills
-from vit_tickets.train import distributed
+from vit_tickets.train.runtime import distributed
 
 CLI = "vit_tickets.pipeline.cli"
 LOOPBACK = {"127.0.0.1", "::1"}

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from vit_tickets.pipeline.bars import Bar
+from vit_tickets.pipeline.system.bars import Bar
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import write_crops
-from vit_tickets.pipeline.columns import unpack_masks
-from vit_tickets.pipeline.crop_rows import read_crop_rows
-from vit_tickets.pipeline.crops import Crop
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.geometry.crops import Crop
+from vit_tickets.pipeline.manifests.columns import unpack_masks
+from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
+from vit_tickets.pipeline.system.errors import UserError
 
 
 @pytest.fixture

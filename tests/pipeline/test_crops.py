@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_tickets.pipeline.crops import Crop, keyed_rng, random_resized_crop, stored_crops
-from vit_tickets.pipeline.views import View
+from vit_tickets.pipeline.geometry.crops import Crop, keyed_rng, random_resized_crop, stored_crops
+from vit_tickets.pipeline.geometry.views import View
 
 
 @given(

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vit_tickets.pipeline import digits
-from vit_tickets.pipeline.images import decode
-from vit_tickets.pipeline.sources import open_source
+from vit_tickets.pipeline.datasets import digits
+from vit_tickets.pipeline.datasets.sources import open_source
+from vit_tickets.pipeline.geometry.images import decode
 
 
 def test_train_and_val_have_different_scans():

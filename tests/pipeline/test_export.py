@@ -14,14 +14,14 @@ from click.testing import CliRunner
 
 from tests.faults.conftest import holder
 from tests.helpers import write_crops, write_manifest
-from vit_tickets.pipeline.archive import ENTRY, METADATA_KEY
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.patches import random_subset
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.verify import verify_manifest
-from vit_tickets.train.data import SplitData
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import random_subset
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.publish.archive import ENTRY, METADATA_KEY
+from vit_tickets.pipeline.verification.manifests import verify_manifest
+from vit_tickets.train.data.split import SplitData
 
 
 def run(*args, code=0):

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
 
 
 @pytest.fixture(params=["local", "memory"])

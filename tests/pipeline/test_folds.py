@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.folds import Fold, fold_of
+from vit_tickets.pipeline.manifests.folds import Fold, fold_of
+from vit_tickets.pipeline.system.errors import UserError
 
 
 @given(key=st.text(max_size=20), count=st.integers(2, 50))

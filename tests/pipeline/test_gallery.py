@@ -5,11 +5,22 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.gallery import CAPTION, DROPPED, GAP, dim, draw, heat, pick, stage_of, stages, write_gallery
-from vit_tickets.pipeline.images import decode
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.shards import Dataset, read_shard
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry.images import decode
+from vit_tickets.pipeline.inspection.gallery import (
+    CAPTION,
+    DROPPED,
+    GAP,
+    dim,
+    draw,
+    heat,
+    pick,
+    stage_of,
+    stages,
+    write_gallery,
+)
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system.errors import UserError
 
 
 @pytest.fixture

@@ -8,9 +8,17 @@ from PIL import Image
 from torchvision import transforms
 
 from tests.helpers import encode, png
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.images import UndecodableImage, crop_resize, decode, render, resampling, shrink, to_array
-from vit_tickets.pipeline.views import View
+from vit_tickets.pipeline.geometry.images import (
+    UndecodableImage,
+    crop_resize,
+    decode,
+    render,
+    resampling,
+    shrink,
+    to_array,
+)
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.system.errors import UserError
 
 # left half red, right half blue, 6 high and 8 wide
 HALVES = Image.fromarray(np.repeat([[[255, 0, 0]] * 4 + [[0, 0, 255]] * 4], 6, axis=0).astype(np.uint8))

@@ -10,10 +10,17 @@ import pyarrow as pa
 import pytest
 
 from tests.helpers import label_rows, write_labels
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.labels import SCHEMA, LabelMaps, LabelRow, label_arrays, labels_name, write_label_rows
-from vit_tickets.pipeline.manifests import read_table
-from vit_tickets.pipeline.shards import Dataset, Shard
+from vit_tickets.pipeline.datasets.shards import Dataset, Shard
+from vit_tickets.pipeline.manifests.labels import (
+    SCHEMA,
+    LabelMaps,
+    LabelRow,
+    label_arrays,
+    labels_name,
+    write_label_rows,
+)
+from vit_tickets.pipeline.manifests.manifest import read_table
+from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "map_size": 2, "places": 3, "shard_sha256": "ab"}
 SHARD = Shard("train/000000.tar", 3, 0, "ab")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.reference import reference_lvvit, reference_lvvit_tokens, small_lvvit
-from vit_tickets.pipeline import pretrained, registry, vit
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.lvvit import LVViT
+from vit_tickets.pipeline.networks import pretrained, registry, vit
+from vit_tickets.pipeline.networks.lvvit import LVViT
+from vit_tickets.pipeline.system.errors import UserError
 
 NORM = ("weight", "bias")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vit_tickets.pipeline.columns import list_matrix, unpack_masks
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import (
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import pack_mask
+from vit_tickets.pipeline.manifests.columns import list_matrix, unpack_masks
+from vit_tickets.pipeline.manifests.manifest import (
     Manifest,
     Row,
     difference,
@@ -18,8 +19,7 @@ from vit_tickets.pipeline.manifests import (
     schema,
     write_rows,
 )
-from vit_tickets.pipeline.patches import pack_mask
-from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "num_patches": 4, "counts": [2], "dataset": "d", "shard_sha256": "ab"}
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from tests.helpers import write_crops, write_manifest
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.overlap import chance_distance, iou, keep_map_distance, overlap, rank_correlation
-from vit_tickets.pipeline.overlap_report import record_of
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.regrid import axis_weights, rerank, resample, view_affines
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.summary import chance_iou
-from vit_tickets.pipeline.views import View
-from vit_tickets.train.alignment import resample as trainer_resample
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.regrid import axis_weights, rerank, resample, view_affines
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.inspection.overlap import chance_distance, iou, keep_map_distance, overlap, rank_correlation
+from vit_tickets.pipeline.inspection.overlap_report import record_of
+from vit_tickets.pipeline.inspection.tickets import chance_iou
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.train.views.alignment import resample as trainer_resample
 
 
 @settings(deadline=None)

@@ -6,13 +6,13 @@ import webdataset as wds
 from PIL import Image
 
 from tests.helpers import encode, png, write_folder, write_parquet, write_tars
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline import pack as packing
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.images import decode
-from vit_tickets.pipeline.pack import pack, pack_in_place
-from vit_tickets.pipeline.shards import Dataset, Sample, read_shard, write_shard
-from vit_tickets.pipeline.verify import verify_dataset
+from vit_tickets.pipeline.datasets import pack as packing
+from vit_tickets.pipeline.datasets.pack import pack, pack_in_place
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard, write_shard
+from vit_tickets.pipeline.geometry.images import decode
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.verification.manifests import verify_dataset
 
 
 def contents(root) -> dict[str, str]:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.patches import (
+from vit_tickets.pipeline.geometry.patches import (
     Budget,
     ceil_count,
     grid_side,
@@ -20,6 +19,7 @@ from vit_tickets.pipeline.patches import (
     small_grid_side,
     ticket_of,
 )
+from vit_tickets.pipeline.system.errors import UserError
 
 ranks = st.integers(1, 20).flatmap(lambda side: st.permutations(range(side * side)))
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import pretrained, registry, vit
-from vit_tickets.pipeline.errors import UserError
+from vit_tickets.pipeline.networks import pretrained, registry, vit
+from vit_tickets.pipeline.system.errors import UserError
 
 
 def test_a_missing_and_an_unexpected_weight_are_named(tmp_path):

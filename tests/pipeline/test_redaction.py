@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_tickets.pipeline.errors import StorageError, UserError, WorkFailed
-from vit_tickets.pipeline.redaction import has_password, redacted, without_secrets
+from vit_tickets.pipeline.system.errors import StorageError, UserError, WorkFailed
+from vit_tickets.pipeline.system.redaction import has_password, redacted, without_secrets
 
 SCHEME, USER = st.sampled_from(["s3", "https", "ftp"]), st.text("abcK12", min_size=1)
 SECRET = st.text("abcXYZ019/+=-_.~%!$", min_size=6).filter(lambda text: not text[0].isdigit())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vit_tickets.pipeline import registry
+from vit_tickets.pipeline.networks import registry
 
 
 def millions(network):

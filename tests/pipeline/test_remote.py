@@ -6,8 +6,8 @@ import sys
 import fsspec
 import pytest
 
-from vit_tickets.pipeline import files, remote
-from vit_tickets.pipeline.errors import StorageError, UserError
+from vit_tickets.pipeline.system import files, remote
+from vit_tickets.pipeline.system.errors import StorageError, UserError
 
 
 @pytest.fixture

@@ -5,9 +5,17 @@ import tarfile
 
 import pytest
 
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.shards import Dataset, Sample, parse_label, read_keys, read_shard, sha256_of, write_shard
+from vit_tickets.pipeline.datasets.shards import (
+    Dataset,
+    Sample,
+    parse_label,
+    read_keys,
+    read_shard,
+    sha256_of,
+    write_shard,
+)
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
 
 SAMPLES = [Sample("a/1", 0, b"one", "jpg"), Sample("a/2", 3, b"", "png"), Sample("ü 3", 1, b"x" * 2000, "webp")]
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.helpers import encode, png, write_folder, write_parquet, write_tars
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.images import decode
-from vit_tickets.pipeline.shards import Sample, write_shard
-from vit_tickets.pipeline.sources import folder_keys, open_source, sniff_suffix
+from vit_tickets.pipeline.datasets.shards import Sample, write_shard
+from vit_tickets.pipeline.datasets.sources import folder_keys, open_source, sniff_suffix
+from vit_tickets.pipeline.geometry.images import decode
+from vit_tickets.pipeline.system.errors import UserError
 
 
 def samples_of(split):

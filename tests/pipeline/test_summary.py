@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import random_subset
-from vit_tickets.pipeline.summary import (
+from vit_tickets.pipeline.geometry.patches import random_subset
+from vit_tickets.pipeline.inspection.tickets import (
     centre_and_border,
     chance_iou,
     describe_manifest,
@@ -18,6 +16,8 @@ from vit_tickets.pipeline.summary import (
     draw_map,
     summarise_split,
 )
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from tests.helpers import write_labels
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.labels import LabelMaps
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.summary_labels import first_probability, summarise_labels
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.inspection.labels import first_probability, summarise_labels
+from vit_tickets.pipeline.manifests.labels import LabelMaps
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import png
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import METADATA_KEY
-from vit_tickets.pipeline.shards import Dataset, Sample, read_shard, write_shard
-from vit_tickets.pipeline.verify import verify_dataset, verify_manifest
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard, write_shard
+from vit_tickets.pipeline.manifests.manifest import METADATA_KEY
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.verification.manifests import verify_dataset, verify_manifest
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.images import crop_resize
-from vit_tickets.pipeline.views import View, box_affine, center_box, view_to_view
+from vit_tickets.pipeline.geometry.images import crop_resize
+from vit_tickets.pipeline.geometry.views import View, box_affine, center_box, view_to_view
+from vit_tickets.pipeline.system.errors import UserError
 
 sides = st.integers(10, 600)
 boxes = st.tuples(*[st.floats(-50, 50)] * 2, *[st.floats(1, 100)] * 2).map(

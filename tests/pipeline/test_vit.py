@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference import reference_ranking
-from vit_tickets.pipeline import registry, vit
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.patches import Budget
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.system.errors import UserError
 
 
 def small_vit(seed: int = 0, depth: int = 4, grid: int = 5, **kwargs):

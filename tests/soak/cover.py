@@ -18,11 +18,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.soak.data import SIDE, numbers_of, write_dataset
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.plan import Position
-from vit_tickets.train.stream import START, TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.train.data.plan import Position
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import START, TrainStreamConfig, train_batches
+from vit_tickets.train.views.augment import Augment
 
 SIZES = (97, 30, 120)
 BATCH = 24

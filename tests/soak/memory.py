@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tests.soak.cover import stream
 from tests.soak.data import write_dataset
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.views.augment import Augment
 
 SAMPLES = 50_000
 WORKERS = 2

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.helpers import write_folder
-from vit_tickets.pipeline import files
 from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.system import files
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import StorageError, UserError
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import StorageError, UserError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 BIG = 40_000_000  # more than sockets buffer
@@ -187,7 +187,7 @@ def test_what_keeps_failing_ends_after_so_many_tries_with_one_line(bucket, serve
 def test_a_killed_upload_leaves_nothing_that_a_reader_sees(bucket, server):
     root = f"{bucket}/d"
     code = (
-        "import sys; from vit_tickets.pipeline import files\n"
+        "import sys; from vit_tickets.pipeline.system import files\n"
         "with files.atomic_write(sys.argv[1]) as stream:\n"
         "    stream.write(bytes(int(sys.argv[2])))\n"
         "    print('written', flush=True)\n"

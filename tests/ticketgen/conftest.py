@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from tests.helpers import png, write_folder, write_selector
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.pack import pack
+from vit_tickets.pipeline.datasets.pack import pack
 
 
 @pytest.fixture(scope="session")

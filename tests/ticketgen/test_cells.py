@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.registry import create_model
-from vit_tickets.ticketgen.cells import cell_logits, check_cells, set_image_size
+from vit_tickets.pipeline.networks.registry import create_model
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.selection.cells import cell_logits, check_cells, set_image_size
 
 SMALL_SWIN = {"img_size": 64, "window_size": 4, "embed_dim": 24, "depths": (1, 1, 1), "num_heads": (1, 2, 3)}
 SMALL_CONVIT = {"embed_dim": 48, "depth": 2, "local_up_to_layer": 1}

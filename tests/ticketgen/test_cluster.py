@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers import contents, write_folder
 from tests.soak import kills
-from vit_tickets.pipeline.pack import pack
+from vit_tickets.pipeline.datasets.pack import pack
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.helpers import contents
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.folds import fold_of
-from vit_tickets.pipeline.manifests import Manifest, read_metadata
-from vit_tickets.pipeline.names import manifest_name
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.summary import describe_manifest
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.inspection.tickets import describe_manifest
+from vit_tickets.pipeline.manifests.folds import fold_of
+from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata
+from vit_tickets.pipeline.runs.names import manifest_name
 
 
 def generate(oblong, *options, code=0):

@@ -7,8 +7,8 @@ import torch
 from click.testing import CliRunner
 
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.manifests import Manifest, read_metadata
-from vit_tickets.ticketgen.selector import Selector
+from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata
+from vit_tickets.ticketgen.selection.selector import Selector
 
 
 @pytest.fixture

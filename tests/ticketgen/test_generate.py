@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 from tests.helpers import contents, without_circumstances
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.ticketgen import engines
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.ticketgen.engines import opening as engines
 
 VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
 
@@ -254,7 +254,7 @@ def test_a_process_answers_ctrl_c_and_leaves_nothing_half_done(many, selector_ru
 
 
 def test_whatever_befalls_one_shard_the_others_are_done(packed, selector_run, tmp_path, monkeypatch):
-    from vit_tickets.ticketgen.shard import ShardTask
+    from vit_tickets.ticketgen.jobs.shard import ShardTask
 
     def process(task, *rest):
         if task.name == "train/000000.tar":

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 
 from tests.helpers import contents
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.manifests import Manifest, read_metadata
-from vit_tickets.pipeline.methods import METHODS, STAGED
-from vit_tickets.pipeline.names import manifest_name
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.summary import describe_manifest
-from vit_tickets.ticketgen import methods
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.inspection.tickets import describe_manifest
+from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata
+from vit_tickets.pipeline.manifests.methods import METHODS, STAGED
+from vit_tickets.pipeline.runs.names import manifest_name
+from vit_tickets.ticketgen.selection import methods
 
 OTHERS = [name for name in METHODS if name != STAGED]
 FAST = ("lotus", "gradient-input", "random")
@@ -152,7 +152,7 @@ def test_the_default_folder_is_named_after_the_method():
 
 
 def test_inspect_draws_scores_below_zero(make, oblong):
-    from vit_tickets.pipeline.gallery import heat, pick
+    from vit_tickets.pipeline.inspection.gallery import heat, pick
 
     folder = make("--method", "centre")
     (item,) = pick(Manifest.open(str(folder)), Dataset.open(oblong), "train", 1)

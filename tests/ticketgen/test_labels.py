@@ -17,16 +17,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.helpers import contents, encode, without_circumstances
-from vit_tickets.pipeline import images, registry
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.digits import NAME as DIGITS
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.labels import LabelMaps
-from vit_tickets.pipeline.manifests import read_metadata
-from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.ticketgen.annotator import Annotator, above_the_rest, best, default_annotator, open_annotator
-from vit_tickets.ticketgen.label_job import label_samples
-from vit_tickets.ticketgen.work import Settings
+from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.manifests.labels import LabelMaps
+from vit_tickets.pipeline.manifests.manifest import read_metadata
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.jobs.labels import label_samples
+from vit_tickets.ticketgen.selection.annotator import Annotator, above_the_rest, best, default_annotator, open_annotator
 
 BOTH = ("--split", "train", "--split", "val")
 VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vit_tickets.pipeline.crops import Crop
-from vit_tickets.ticketgen.mean import CropMean, covered, overlaps, rank_by_value
+from vit_tickets.pipeline.geometry.crops import Crop
+from vit_tickets.ticketgen.jobs.mean import CropMean, covered, overlaps, rank_by_value
 
 
 @given(st.integers(1, 300), st.integers(1, 30), st.integers(1, 30), st.data())

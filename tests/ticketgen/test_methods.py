@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_tickets.pipeline import registry, vit
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.methods import BLIND, METHODS, ONE_BLOCK, STAGED, Method
-from vit_tickets.pipeline.patches import Budget, random_subset
-from vit_tickets.ticketgen import methods
-from vit_tickets.ticketgen.selector import Selector, open_selector
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.manifests.methods import BLIND, METHODS, ONE_BLOCK, STAGED, Method
+from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.selection import methods
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 OTHERS = [name for name in METHODS if name != STAGED]
 NO_NETWORK = ("entropy", *BLIND)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import webdataset as wds
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import read_table
-from vit_tickets.pipeline.patches import Budget, random_subset
-from vit_tickets.pipeline.shards import Dataset, Sample, read_shard
-from vit_tickets.ticketgen import driver
-from vit_tickets.ticketgen.driver import count_errors
-from vit_tickets.ticketgen.selector import Selector, open_selector
-from vit_tickets.ticketgen.shard import Output, ShardTask, process_shard, rank_samples
-from vit_tickets.ticketgen.work import Settings
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.manifests.manifest import read_table
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.jobs import driver
+from vit_tickets.ticketgen.jobs.driver import count_errors
+from vit_tickets.ticketgen.jobs.shard import Output, ShardTask, process_shard, rank_samples
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 PLANS = [Budget(sparsity=0.5).stage_counts(36, 1), Budget(sparsity=0.75).stage_counts(36, 1)]
 

@@ -14,15 +14,15 @@ from PIL import Image
 from timm.models.vision_transformer import checkpoint_filter_fn
 
 from tests.reference import reference_ranking
-from vit_tickets.pipeline import pretrained, registry
-from vit_tickets.pipeline.columns import unpack_masks
-from vit_tickets.pipeline.crops import keyed_rng, random_resized_crop
-from vit_tickets.pipeline.images import decode, render, to_array
-from vit_tickets.pipeline.manifests import Manifest, read_metadata
-from vit_tickets.pipeline.names import manifest_name
-from vit_tickets.pipeline.patches import Budget, random_subset
-from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.ticketgen.selector import Selector, open_selector
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry.crops import keyed_rng, random_resized_crop
+from vit_tickets.pipeline.geometry.images import decode, render, to_array
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.manifests.columns import unpack_masks
+from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata
+from vit_tickets.pipeline.networks import pretrained, registry
+from vit_tickets.pipeline.runs.names import manifest_name
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 STAGES = (2, 4)
 V = 5

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.columns import unpack_masks
-from vit_tickets.pipeline.gallery import GAP, write_gallery
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.summary import describe_manifest, describe_split, summarise_split
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.inspection.gallery import GAP, write_gallery
+from vit_tickets.pipeline.inspection.tickets import describe_manifest, describe_split, summarise_split
+from vit_tickets.pipeline.manifests.columns import unpack_masks
+from vit_tickets.pipeline.manifests.manifest import Manifest
 
 
 def verified(manifest, dataset):

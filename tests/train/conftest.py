@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.helpers import encode, write_manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
 
 TRAIN, VAL = 62, 13
 # Options that leave DeiT's recipe without what would hide the number of a picture, or show it more than once.

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_tickets.pipeline.views import View, box_affine, view_to_view
-from vit_tickets.train.alignment import aligned_ticket, keep_best, resample, value_map
+from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
+from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
 
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_tickets.pipeline.crops import Crop
-from vit_tickets.pipeline.images import FILTERS, to_array
-from vit_tickets.train.augment import as_image, resized
+from vit_tickets.pipeline.geometry.crops import Crop
+from vit_tickets.pipeline.geometry.images import FILTERS, to_array
+from vit_tickets.train.views.augment import as_image, resized
 
 
 def picture(height: int, width: int) -> Image.Image:

@@ -16,13 +16,13 @@ from timm.data.auto_augment import NAME_TO_OP, AugmentOp
 from timm.data.mixup import cutmix_bbox_and_lam, mixup_target
 from timm.data.random_erasing import RandomErasing
 
-from vit_tickets.pipeline.crops import Crop, keyed_rng
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.views import View, box_affine, view_to_view
-from vit_tickets.train import alignment, augment, erasing, mixing, randaugment
-from vit_tickets.train.alignment import aligned_ticket, keep_best, resample, value_map
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.randaugment import Drawn, trace_back
+from vit_tickets.pipeline.geometry.crops import Crop, keyed_rng
+from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.views import alignment, augment, erasing, mixing, randaugment
+from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
+from vit_tickets.train.views.augment import Augment
+from vit_tickets.train.views.randaugment import Drawn, trace_back
 
 HEIGHT, WIDTH, SIDE, GRID, CELLS = 96, 150, 96, 6, 8
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY", "TranslateXRel", "TranslateYRel")

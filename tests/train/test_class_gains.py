@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_tickets.train.class_gains import class_gains, ends
+from vit_tickets.train.report.analysis.class_gains import class_gains, ends
 
 
 def slow(first_Sn, second_Sn, labels_n):

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.pretrained import read_weights
-from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.train import evaluate
-from vit_tickets.train.models import build_model
-from vit_tickets.train.results import read_run
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.networks.pretrained import read_weights
+from vit_tickets.train.evaluation import predict as evaluate
+from vit_tickets.train.models.sparse import build_model
+from vit_tickets.train.report.analysis.results import read_run
 
 SMALL = (
     "--epochs", 2, "--batch-size", 8, "--image-size", 24, "--patch-size", 4, "--workers", 0, "--device", "cpu", *PLAIN,
@@ -79,8 +79,8 @@ def test_predictions_are_in_the_datasets_order(runs, numbered_data):
 
 def test_predictions_are_the_models(runs, numbered_data, numbered_tickets):
     """Each of dense, lt and rc, worked out from the files alone."""
-    from vit_tickets.pipeline.images import crop_resize, decode, to_array
-    from vit_tickets.pipeline.manifests import Manifest
+    from vit_tickets.pipeline.geometry.images import crop_resize, decode, to_array
+    from vit_tickets.pipeline.manifests.manifest import Manifest
 
     manifest, dataset = Manifest.open(numbered_tickets), Dataset.open(numbered_data)
     model = build_model("deit_micro", 2, 24, 4, None).eval()

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.runs import COSTS, TICKETS, write_run
-from vit_tickets.train import rendering
-from vit_tickets.train.comparison import group_runs
-from vit_tickets.train.findings import find
-from vit_tickets.train.report import report
-from vit_tickets.train.results import read_run
+from vit_tickets.train.report import text as rendering
+from vit_tickets.train.report.analysis.comparison import group_runs
+from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.report.report import report
 
 FITTED = TICKETS | {"cross_fit": ["a" * 64, "b" * 64], "weights_sha256": "c" * 64}
 OF_FITTED = {"tickets": FITTED | {"view": "center"}}

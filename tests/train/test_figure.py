@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.train import curves, figure
-from vit_tickets.train.bootstrap import Accuracy
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.train.report import figure
+from vit_tickets.train.report.analysis import curves
+from vit_tickets.train.report.analysis.bootstrap import Accuracy
 
 
 def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt:centre"), kept=True):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from vit_tickets.pipeline.views import View
-from vit_tickets.train.inputs import Preparation
-from vit_tickets.train.losses import loss_of
-from vit_tickets.train.recipe import Recipe
-from vit_tickets.train.token_labels import TokenLabels, class_targets, token_targets
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.train.loop.inputs import Preparation
+from vit_tickets.train.loop.losses import loss_of
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.views.token_labels import TokenLabels, class_targets, token_targets
 
 GRID, SIDE, B, C, P = 4, 32, 4, 6, 3
 VIEW = View("full", SIDE, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -11,9 +11,9 @@ import pytest
 from tests.helpers import png
 from tests.soak import kills
 from tests.soak.data import write_dataset
-from vit_tickets.pipeline.errors import WorkFailed
-from vit_tickets.pipeline.shards import Sample, write_shard
-from vit_tickets.train import loader
+from vit_tickets.pipeline.datasets.shards import Sample, write_shard
+from vit_tickets.pipeline.system.errors import WorkFailed
+from vit_tickets.train.data import loader
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_failure_of_one_rank_ends_all_with_one_line_and_a_checkpoint(tmp_path,
     assert kills.start(arguments, log).wait(timeout=120) != 0
     assert log.read_text().count("image x30 cannot be decoded") == 1
     assert "pass --skip-errors" in log.read_text()
-    assert "train/loop.py" not in log.read_text(), "no traceback but torchrun's own"
+    assert "train/loop/trainer.py" not in log.read_text(), "no traceback but torchrun's own"
     assert (out / "last.pt").exists()
     began = time.monotonic()  # now the failing batch is the first
     assert kills.start(arguments, log).wait(timeout=120) != 0

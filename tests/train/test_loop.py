@@ -14,18 +14,18 @@ from safetensors.torch import load_file
 
 from tests.soak import kills
 from tests.train.conftest import PLAIN
-from vit_tickets.pipeline.errors import UserError, WorkFailed
-from vit_tickets.pipeline.folds import fold_of
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train import checkpoint
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.distributed import World
-from vit_tickets.train.loop import Options, Trainer
-from vit_tickets.train.plan import Position
-from vit_tickets.train.recipe import Recipe
-from vit_tickets.train.run import resolve
-from vit_tickets.train.schedule import learning_rate
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.manifests.folds import fold_of
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.train.data.plan import Position
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.loop import checkpoint
+from vit_tickets.train.loop.schedule import learning_rate
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runtime.distributed import World
 
 RECIPE = Recipe(
     epochs=3, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.0,

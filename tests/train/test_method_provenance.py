@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from vit_tickets.pipeline.manifests import Manifest, difference
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.evaluate import ticket_provenance
-from vit_tickets.train.recipes import RECIPES
-from vit_tickets.train.run import resolve
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.manifests.manifest import Manifest, difference
+from vit_tickets.train.evaluation.predict import ticket_provenance
+from vit_tickets.train.runs.recipes import RECIPES
+from vit_tickets.train.runs.run import resolve
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pytest
 import timm
 import torch
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.registry import create_model
-from vit_tickets.pipeline.vit import identify_tokens
-from vit_tickets.train.models import OccludedModel, SparseViT, build_model, check_runs, embed_kept
+from vit_tickets.pipeline.networks.registry import create_model
+from vit_tickets.pipeline.networks.vit import identify_tokens
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.models.sparse import OccludedModel, SparseViT, build_model, check_runs, embed_kept
 
 
 def some_patches(batch, num_patches, kept, seed=0):

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.recipes import DIGITS, LVVIT
-from vit_tickets.train.run import resolve
-from vit_tickets.train.scoring import open_run
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.evaluation.scoring import open_run
+from vit_tickets.train.runs.recipes import DIGITS, LVVIT
+from vit_tickets.train.runs.run import resolve
 
 BLACK = [(0 - 0.5) / 0.5] * 3  # by the mean and deviation that timm gives for test_convnext
 

@@ -8,17 +8,18 @@ import torch
 from safetensors.torch import load_file
 
 from tests.reference import reference_ranking
-from vit_tickets.pipeline import files, pretrained, registry, vit
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.distributed import World
-from vit_tickets.train.folder import claim
-from vit_tickets.train.loop import Options, Trainer
-from vit_tickets.train.online import OnlineSelector
-from vit_tickets.train.pruning import PrunedViT
-from vit_tickets.train.recipes import DEIT, DIGITS, recipe_for
-from vit_tickets.train.run import resolve
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import pretrained, registry, vit
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.models.online import OnlineSelector
+from vit_tickets.train.models.pruned import PrunedViT
+from vit_tickets.train.runs.folder import claim
+from vit_tickets.train.runs.recipes import DEIT, DIGITS, recipe_for
+from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runtime.distributed import World
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
 STAGES = (2, 4)

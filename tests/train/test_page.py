@@ -17,14 +17,16 @@ from hypothesis import strategies as st
 
 from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.pipeline.cli import main
-from vit_tickets.train import bootstrap, figure, sweep_rendering
-from vit_tickets.train.comparison import group_runs
-from vit_tickets.train.findings import find
-from vit_tickets.train.markup import VOID, element, json_block, table
-from vit_tickets.train.page import RECORD, render
-from vit_tickets.train.page_sections import group_section
-from vit_tickets.train.report import report
-from vit_tickets.train.results import read_run
+from vit_tickets.train.report import figure
+from vit_tickets.train.report.analysis import bootstrap
+from vit_tickets.train.report.analysis.comparison import group_runs
+from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.report.page.markup import VOID, element, json_block, table
+from vit_tickets.train.report.page.page import RECORD, render
+from vit_tickets.train.report.page.sections import group_section
+from vit_tickets.train.report.report import report
+from vit_tickets.train.sweep import report as sweep_rendering
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'--><!--"
@@ -239,8 +241,8 @@ def test_a_gallery_without_a_page_is_refused(tmp_path):
 
 def test_what_the_page_is_made_of_is_shipped():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    shipped = settings["package-data"]["vit_tickets.train"]
-    folder = ROOT / settings["package-dir"]["vit_tickets.train"]
+    shipped = settings["package-data"]["vit_tickets.train.report.page"]
+    folder = ROOT / "train" / "report" / "page"
     assert sorted(shipped) == sorted(path.name for path in folder.iterdir() if path.suffix not in (".py", ""))
 
 

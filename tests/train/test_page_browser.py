@@ -9,10 +9,10 @@ import pytest
 
 from tests import chromium
 from tests.runs import write_gallery_runs
-from vit_tickets.train import page
-from vit_tickets.train.comparison import group_runs
-from vit_tickets.train.findings import find
-from vit_tickets.train.page_gallery import collect
+from vit_tickets.train.report.analysis.comparison import group_runs
+from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.page import page
+from vit_tickets.train.report.page.gallery import collect
 
 pytestmark = pytest.mark.slow
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_tickets.train.page_charts import (
+from vit_tickets.train.report.page.charts import (
     OWN,
     Axis,
     Interval,

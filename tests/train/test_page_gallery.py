@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.runs import write_gallery_runs
-from vit_tickets.pipeline.images import decode, render
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.train import page_gallery
-from vit_tickets.train.comparison import group_runs
-from vit_tickets.train.page_gallery import choose, collect, data_uri, spread
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry.images import decode, render
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.train.report.analysis.comparison import group_runs
+from vit_tickets.train.report.page import gallery as page_gallery
+from vit_tickets.train.report.page.gallery import choose, collect, data_uri, spread
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from itertools import pairwise
 import pytest
 
 from tests.runs import COSTS, TICKETS, write_run
-from vit_tickets.train import bootstrap, figure
-from vit_tickets.train.page_figures import CLASSES_SHOWN
-from vit_tickets.train.report import report
+from vit_tickets.train.report import figure
+from vit_tickets.train.report.analysis import bootstrap
+from vit_tickets.train.report.page.figures import CLASSES_SHOWN
+from vit_tickets.train.report.report import report
 
 NUMBER = re.compile(r"(?<![\w.#])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
 LOSSES = {"dense": 1.0625, "lt": 1.4375, "lt:centre": 1.5625, "rc": 1.8125, "small": 1.6875}  # of seed 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_tickets.train.paired import mcnemar, paired
+from vit_tickets.train.report.analysis.paired import mcnemar, paired
 
 
 @pytest.fixture(scope="module")

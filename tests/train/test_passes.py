@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from tests.helpers import write_labels
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.compiled import compiled
-from vit_tickets.train.distributed import World
-from vit_tickets.train.inputs import Inputs
-from vit_tickets.train.loop import Options, Trainer
-from vit_tickets.train.parts import check_parts, parts_of
-from vit_tickets.train.recipe import Recipe
-from vit_tickets.train.run import resolve
-from vit_tickets.train.stream import train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.stream import train_batches
+from vit_tickets.train.loop.inputs import Inputs
+from vit_tickets.train.loop.parts import check_parts, parts_of
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runtime.compiled import compiled
+from vit_tickets.train.runtime.distributed import World
 
 RECIPE = Recipe(
     epochs=1, batch_size=8, opt="sgd", lr=0.1, lr_batch=8, warmup_epochs=0.0, image_size=24, patch_size=4,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.train import plan as plans
-from vit_tickets.train.plan import Plan, Position, Segment, even_parts, lane_share
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data import plan as plans
+from vit_tickets.train.data.plan import Plan, Position, Segment, even_parts, lane_share
 
 counts_of_shards = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 topologies = st.tuples(st.sampled_from([1, 2, 3, 4, 6]), st.integers(1, 5))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.train.test_verdict import simulate
-from vit_tickets.train.bootstrap import Contrast, contrast
-from vit_tickets.train.verdict import needed
+from vit_tickets.train.report.analysis.bootstrap import Contrast, contrast
+from vit_tickets.train.report.analysis.verdict import needed
 
 LT_ALONE, RC_ALONE, BOTH = 0.08, 0.06, 0.7  # of all images, who classifies them right
 

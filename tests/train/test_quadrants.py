@@ -7,16 +7,16 @@ import torch
 from PIL import Image
 
 from tests.helpers import encode, write_labels, write_manifest
-from vit_tickets.pipeline.labels import LabelMaps, LabelRow
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.inputs import Preparation
-from vit_tickets.train.recipe import Recipe
-from vit_tickets.train.run import resolve
-from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.manifests.labels import LabelMaps, LabelRow
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.loop.inputs import Preparation
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.views.augment import Augment
 
 COLOURS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]])  # of class 0, 1, 2, 3
 MAP, SIDE, GRID, COUNT = 8, 48, 6, 16

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.train.recipe import NAMES, Recipe
-from vit_tickets.train.recipes import (
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.runs.recipe import NAMES, Recipe
+from vit_tickets.train.runs.recipes import (
     CIFAR_DEIT,
     CIFAR_RESNET,
     DEIT,

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from tests.runs import IMAGES, RIGHT, TICKETS, write_predictions, write_run
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.train.report import report
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.report.report import report
 
 
 @pytest.fixture

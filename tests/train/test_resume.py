@@ -14,15 +14,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.soak import kills
 from tests.soak.data import write_dataset
 from tests.train.conftest import numbers_of
-from vit_tickets.pipeline import images
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train import checkpoint, log, loop, stream
-from vit_tickets.train.distributed import World
-from vit_tickets.train.loop import Options, Trainer
-from vit_tickets.train.plan import Position, Segment
-from vit_tickets.train.recipe import Recipe
-from vit_tickets.train.run import resolve
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data import stream
+from vit_tickets.train.data.plan import Position, Segment
+from vit_tickets.train.loop import checkpoint
+from vit_tickets.train.loop import trainer as loop
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runtime import log
+from vit_tickets.train.runtime.distributed import World
 
 RECIPE = Recipe(
     epochs=2, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.3,

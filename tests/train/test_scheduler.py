@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vit_tickets.train.scheduler import DONE, FAILED, LEFT_OUT, WAITING, Scheduler
-from vit_tickets.train.steps import Step
+from vit_tickets.train.sweep.scheduler import DONE, FAILED, LEFT_OUT, WAITING, Scheduler
+from vit_tickets.train.sweep.steps import Step
 
 
 def step(title, *needs):

@@ -5,7 +5,7 @@ import torch
 
 from tests.reference import reference_lvvit, reference_lvvit_tokens, small_lvvit
 from tests.train.test_models import change_dropped, some_patches
-from vit_tickets.train.models import SparseLVViT, build_model, swap
+from vit_tickets.train.models.sparse import SparseLVViT, build_model, swap
 
 GRID, SIDE = 3, 4  # 9 patches of 4 pixels
 BLACK = (-2.0, -1.5, -1.8)

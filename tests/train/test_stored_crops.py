@@ -6,21 +6,21 @@ import pytest
 
 from tests.helpers import brightest, write_crops_manifest
 from tests.train.conftest import TRAIN, numbers_of
-from vit_tickets.pipeline import files
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import Budget, random_subset
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.alignment import keep_best, resample, value_map
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.distributed import World
-from vit_tickets.train.evaluate import check_on
-from vit_tickets.train.folder import claim
-from vit_tickets.train.loop import Options, Trainer
-from vit_tickets.train.recipes import DIGITS
-from vit_tickets.train.run import resolve
-from vit_tickets.train.stream import TrainStreamConfig, stored_view, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, stored_view, train_batches
+from vit_tickets.train.evaluation.predict import check_on
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.runs.folder import claim
+from vit_tickets.train.runs.recipes import DIGITS
+from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.augment import Augment
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
 

@@ -10,18 +10,19 @@ import pytest
 import torch
 
 from tests.train.conftest import TRAIN, VAL, numbers_of
-from vit_tickets.pipeline import bars
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import random_rank, random_subset
-from vit_tickets.pipeline.shards import Dataset, read_keys
-from vit_tickets.pipeline.views import View
-from vit_tickets.train import data, stream
-from vit_tickets.train.alignment import aligned_ticket, keep_best, resample, value_map
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import Holdout, SplitData, check_belongs
-from vit_tickets.train.evalstream import EvalStreamConfig, eval_batches
-from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset, read_keys
+from vit_tickets.pipeline.geometry.patches import random_rank, random_subset
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system import bars
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data import split as data
+from vit_tickets.train.data import stream
+from vit_tickets.train.data.split import Holdout, SplitData, check_belongs
+from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
+from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
+from vit_tickets.train.views.augment import Augment
 
 
 @pytest.fixture(scope="module")

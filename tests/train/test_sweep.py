@@ -13,9 +13,9 @@ from tests.soak import kills
 from tests.soak.data import write_dataset
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import sha256_of
-from vit_tickets.train.sweep import PATHS, Request, plan
+from vit_tickets.pipeline.datasets.shards import sha256_of
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.train.sweep.sweep import PATHS, Request, plan
 
 S5, S75 = Budget(0.5), Budget(0.75)
 
@@ -188,7 +188,7 @@ def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, sai
 
 
 def test_a_sweep_grows_and_one_that_made_nothing_binds_nobody(numbered_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("vit_tickets.train.sweep_command.execute", lambda *_: [])
+    monkeypatch.setattr("vit_tickets.train.commands.sweep.execute", lambda *_: [])
     assert sweep(numbered_data, "--out", tmp_path, "--selector", "mistyped").exit_code == 0
     assert sweep(numbered_data, "--out", tmp_path, "--selector", "sel").exit_code == 0
     trained = tmp_path / "runs" / "data-deit_micro-dense-seed0"

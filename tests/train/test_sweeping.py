@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from vit_tickets.pipeline.errors import UserError, WorkFailed
-from vit_tickets.train import engines
-from vit_tickets.train.board import Board, progress_of, span
-from vit_tickets.train.engines import LocalEngine, last_line, local_gpus, open_log
-from vit_tickets.train.scheduler import Scheduler
-from vit_tickets.train.steps import Step
-from vit_tickets.train.sweeping import failures, run
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.train.sweep import protocols as engines
+from vit_tickets.train.sweep.board import Board, progress_of, span
+from vit_tickets.train.sweep.protocols import LocalEngine, last_line, local_gpus, open_log
+from vit_tickets.train.sweep.running import failures, run
+from vit_tickets.train.sweep.scheduler import Scheduler
+from vit_tickets.train.sweep.steps import Step
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def shell(monkeypatch, tmp_path):
     """Runs steps that are lines for the shell, in `tmp_path`; returns the scheduler and what was said."""
     monkeypatch.setattr(engines, "argv", lambda step: ["sh", "-c", step.command[0]])
     monkeypatch.setattr(engines, "POLL_S", 0.01)
-    monkeypatch.setattr("vit_tickets.train.sweeping.WAIT_S", 0.05)
+    monkeypatch.setattr("vit_tickets.train.sweep.running.WAIT_S", 0.05)
     monkeypatch.chdir(tmp_path)
 
     def execute(*steps, gpus=(None,), done=()):

@@ -23,15 +23,17 @@ from tests.soak import kills
 from tests.soak.data import write_dataset
 from tests.train.conftest import PLAIN
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.errors import UserError, WorkFailed
-from vit_tickets.pipeline.names import DEFAULT_SELECTOR
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.pretrained import state_sha256
-from vit_tickets.pipeline.views import View
-from vit_tickets.train import paper, runner, table_rendering
-from vit_tickets.train.runner import Runner
-from vit_tickets.train.steps import Step, argv, typed
-from vit_tickets.train.table import Request, plan
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.networks.pretrained import state_sha256
+from vit_tickets.pipeline.runs.names import DEFAULT_SELECTOR
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.train.report import paper_table as table_rendering
+from vit_tickets.train.report.analysis import paper
+from vit_tickets.train.sweep import process as runner
+from vit_tickets.train.sweep.process import Runner
+from vit_tickets.train.sweep.steps import Step, argv, typed
+from vit_tickets.train.sweep.table import Request, plan
 
 R9, R8, R85 = (Budget(keep_rate=rate) for rate in (0.9, 0.8, 0.85))
 WEIGHTS = {"w": torch.arange(3.0)}
@@ -479,7 +481,7 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, said):
-    from vit_tickets.pipeline.shards import sha256_of
+    from vit_tickets.pipeline.datasets.shards import sha256_of
 
     record = {"format_version": 1, "dataset": "data", "dataset_sha256": sha256_of(f"{numbered_data}/dataset.json")}
     record |= {"selector": DEFAULT_SELECTOR, "weights": None, "labels": None, "train": {"limit": 8}}

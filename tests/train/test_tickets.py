@@ -16,24 +16,24 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from tests.helpers import encode, write_crops, write_folder, write_manifest
-from vit_tickets.pipeline.crops import keyed_rng, random_resized_crop
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.images import decode
-from vit_tickets.pipeline.manifests import Manifest, read_table
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.patches import random_rank
-from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.pipeline.views import View
-from vit_tickets.train.alignment import keep_best, resample, value_map
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.inputs import Preparation
-from vit_tickets.train.loader import collate
-from vit_tickets.train.mixing import Mix
-from vit_tickets.train.randaugment import RandAugment, padded, trace_back
-from vit_tickets.train.recorded import RecordedCrop, RecordedMixup, with_rows
-from vit_tickets.train.stream import Stored, TrainStream, TrainStreamConfig
-from vit_tickets.train.tickets import Tickets, align, crop_affine, key_of, stored_box
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry.crops import keyed_rng, random_resized_crop
+from vit_tickets.pipeline.geometry.images import decode
+from vit_tickets.pipeline.geometry.patches import random_rank
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.manifest import Manifest, read_table
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.loader import collate
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import Stored, TrainStream, TrainStreamConfig
+from vit_tickets.train.loop.inputs import Preparation
+from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.augment import Augment
+from vit_tickets.train.views.mixing import Mix
+from vit_tickets.train.views.randaugment import RandAugment, padded, trace_back
+from vit_tickets.train.views.recorded import RecordedCrop, RecordedMixup, with_rows
+from vit_tickets.train.views.tickets import Tickets, align, crop_affine, key_of, stored_box
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 FULL = View("full", 24)

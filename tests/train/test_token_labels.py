@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_tickets.train.alignment import keep_best
-from vit_tickets.train.mixing import Mix, draw_tokens
-from vit_tickets.train.token_labels import TokenLabels, class_targets, one_hot, token_targets
+from vit_tickets.train.views.alignment import keep_best
+from vit_tickets.train.views.mixing import Mix, draw_tokens
+from vit_tickets.train.views.token_labels import TokenLabels, class_targets, one_hot, token_targets
 
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 C, P = 12, 5

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from vit_tickets.train.bootstrap import (
+from vit_tickets.train.report.analysis.bootstrap import (
     Contrast,
     accuracy,
     bootstrap_means,
@@ -14,7 +14,7 @@ from vit_tickets.train.bootstrap import (
     lower_bound,
     upper_bound,
 )
-from vit_tickets.train.verdict import (
+from vit_tickets.train.report.analysis.verdict import (
     BARELY,
     MIN_IMAGES,
     Needed,
