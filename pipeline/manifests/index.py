@@ -3,8 +3,6 @@
 Whatever a JSON file holds, these raise nothing.
 """
 
-import json
-import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -15,6 +13,7 @@ from vit_tickets.pipeline.geometry.patches import Budget, grid_side
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, Method, scored_by
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import is_count, is_number, shown
 
 # What a split has of its own in ticket.json; the rest is the same in every file of a manifest.
 PER_SPLIT = ("view", "preprocessing")
@@ -25,35 +24,6 @@ MAX_MAP_SIZE = 1 << 12
 MAX_LABEL_CLASSES = 1 << 16
 PLACES = 5
 WRONG = (UserError, TypeError, ValueError, AttributeError, KeyError, ArithmeticError)
-
-
-def is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-WORDS = {str: "a text", int: "a whole number", float: "a number", dict: "an object", bool: "true or false"}
-
-
-def fields_fault(record: dict[str, Any], kinds: dict[str, type], needed: tuple[str, ...] = ()) -> str | None:
-    """The first field that is not of the kind that `kinds` gives for its name; None if all are.
-
-    A field may be null or missing unless it is among `needed`; float stands for any finite number.
-    """
-    for name, kind in kinds.items():
-        value = record.get(name)
-        if value is None:
-            fits = name not in needed
-        elif kind is float:
-            fits = is_number(value)
-        else:
-            fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        if not fits:
-            return f"{name}: expected {WORDS[kind]}, found {repr(value)[:80]}"
-    return None
 
 
 def dataset_fault(record: dict[str, Any]) -> str | None:
@@ -217,9 +187,3 @@ def true_of(record: dict[str, Any], view: View) -> dict[str, Any]:
     counts = list(budget.stage_counts(num_patches, len(record["counts"])))
     own = {"num_patches": num_patches, "grid": grid_side(num_patches), "counts": counts}
     return record | own | {"image_size": view.image_size}
-
-
-def shown(value: Any) -> str:
-    """`value` as JSON, cut where it is long."""
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -18,10 +18,11 @@ from vit_tickets.pipeline.datasets.shards import Shard
 from vit_tickets.pipeline.geometry.patches import Budget, grid_side
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import check_patches, check_present, check_types
-from vit_tickets.pipeline.manifests.index import shown, ticket_fault, true_of
+from vit_tickets.pipeline.manifests.index import ticket_fault, true_of
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, first_line
+from vit_tickets.pipeline.system.records import shown
 
 INDEX = "ticket.json"
 FORMAT_VERSION = 1

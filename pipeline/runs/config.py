@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from vit_tickets.pipeline.manifests.index import MAX_SIDE, fields_fault, is_count, view_fault
+from vit_tickets.pipeline.manifests.index import MAX_SIDE, view_fault
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import fields_fault, is_count
 
 CONFIG = "config.json"
 KINDS = {

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from vit_tickets.pipeline.manifests.index import fields_fault
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import fields_fault
 
 METRICS = "metrics.jsonl"
 NUMBERS = dict.fromkeys(("epoch", "step", "loss", "lr", "seconds", "val_top1", "holdout_top1"), float)

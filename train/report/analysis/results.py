@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.columns import check_types
-from vit_tickets.pipeline.manifests.index import fields_fault
 from vit_tickets.pipeline.manifests.manifest import METADATA_KEY
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, scored_by
 from vit_tickets.pipeline.runs.config import read_config
@@ -21,6 +20,7 @@ from vit_tickets.pipeline.runs.log import read_log, training_seconds
 from vit_tickets.pipeline.runs.names import short_name
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, first_line
+from vit_tickets.pipeline.system.records import fields_fault
 
 FORMAT_VERSION = 1
 PATHS = ("dense", "lt", "rc", "small", "selector", "weights")
