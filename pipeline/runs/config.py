@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vit_tickets.pipeline.manifests.index import MAX_SIDE, view_fault
+from vit_tickets.pipeline.geometry.view_records import MAX_SIDE, view_fault
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import fields_fault, is_count
