@@ -12,8 +12,8 @@ from typing import IO
 from webdataset.tariterators import group_by_keys, meta_prefix, meta_suffix
 from webdataset.writer import TarWriter
 
+from vit_tickets.pipeline.datasets.index import dataset_fault, shards_fault
 from vit_tickets.pipeline.geometry.images import SUFFIXES
-from vit_tickets.pipeline.manifests.index import dataset_fault, shards_fault
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 

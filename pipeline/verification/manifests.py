@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from vit_tickets.pipeline.datasets.index import shard_fault
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard, parse_label, read_members, sha256_of
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.manifests import manifest as manifests
-from vit_tickets.pipeline.manifests.index import PER_SPLIT, shard_fault, ticket_fault
+from vit_tickets.pipeline.manifests.index import PER_SPLIT, ticket_fault
 from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, PER_SHARD, Manifest, difference
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.system import files
