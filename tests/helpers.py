@@ -21,7 +21,8 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.index import PLACES
 from vit_tickets.pipeline.manifests.labels import INDEX as LABELS_INDEX
 from vit_tickets.pipeline.manifests.labels import LabelRow, write_label_rows
-from vit_tickets.pipeline.manifests.manifest import FORMAT_VERSION, INDEX, Row, write_rows
+from vit_tickets.pipeline.manifests.manifest import INDEX, Row, write_rows
+from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.system import files
 

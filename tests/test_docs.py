@@ -16,8 +16,9 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.geometry.views import KINDS
 from vit_tickets.pipeline.manifests.labels import SCHEMA as LABEL_SCHEMA
-from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata, schema
+from vit_tickets.pipeline.manifests.manifest import Manifest, schema
 from vit_tickets.pipeline.manifests.methods import METHODS
+from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.publish.archive import write_archive
 from vit_tickets.pipeline.runs.names import default_selector, manifest_name, run_name
 from vit_tickets.pipeline.system import files

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vit_tickets.pipeline.inspection.tickets import MAX_PERCENT_SIDE, SHADES, draw_map
 from vit_tickets.pipeline.manifests.labels import LabelMaps, label_arrays
-from vit_tickets.pipeline.manifests.manifest import read_table
+from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 

@@ -15,7 +15,7 @@ from vit_tickets.pipeline.datasets.shards import Shard
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import check_present, check_types, list_matrix
 from vit_tickets.pipeline.manifests.index import label_fault
-from vit_tickets.pipeline.manifests.manifest import read_index, read_of_shard, read_table, write_table
+from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table, write_table
 from vit_tickets.pipeline.runs.names import short_name
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from vit_tickets.pipeline.geometry.patches import rank_dtype
 from vit_tickets.pipeline.manifests.index import ticket_fault
 from vit_tickets.pipeline.manifests.keyed import KeyedRows, Part, rank_bytes, read_keyed, stored_ranks
-from vit_tickets.pipeline.manifests.manifest import FORMAT_VERSION, INDEX, Manifest
+from vit_tickets.pipeline.manifests.manifest import INDEX, Manifest
+from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, parse_label, read_members
-from vit_tickets.pipeline.manifests import manifest as manifests
+from vit_tickets.pipeline.manifests import tables
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError, first_line
@@ -78,7 +78,7 @@ def _check_split(
     for stem in Bar(stems, desc=f"verify {split}", unit="file", leave=False, disable=None if progress else True):
         tally = Tally(f"{split}/{stem}.parquet ")
         try:
-            table, metadata = manifests.read_table(files.join(folder.root, split, f"{stem}.parquet"))
+            table, metadata = tables.read_table(files.join(folder.root, split, f"{stem}.parquet"))
             entries = entries or set(metadata)
             _check_metadata(tally, folder, split, metadata, entries)
             if fault := folder.schema_fault(split, table.schema):

@@ -14,7 +14,7 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests import labels
 from vit_tickets.pipeline.manifests.index import label_fault
 from vit_tickets.pipeline.manifests.labels import LabelMaps
-from vit_tickets.pipeline.manifests.manifest import PER_SHARD, difference
+from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference
 from vit_tickets.pipeline.verification.files import check_splits, schema_fault
 from vit_tickets.pipeline.verification.findings import Rows, Tally, check_keys, check_nulls
 

@@ -15,8 +15,9 @@ from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard, parse_la
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.manifests import manifest as manifests
 from vit_tickets.pipeline.manifests.index import PER_SPLIT, ticket_fault
-from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, PER_SHARD, Manifest, difference
+from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, Manifest
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
+from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError

@@ -19,7 +19,7 @@ from vit_tickets.pipeline.manifests.labels import (
     labels_name,
     write_label_rows,
 )
-from vit_tickets.pipeline.manifests.manifest import read_table
+from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "map_size": 2, "places": 3, "shard_sha256": "ab"}

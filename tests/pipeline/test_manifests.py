@@ -10,15 +10,8 @@ import pytest
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import pack_mask
 from vit_tickets.pipeline.manifests.columns import list_matrix, unpack_masks
-from vit_tickets.pipeline.manifests.manifest import (
-    Manifest,
-    Row,
-    difference,
-    read_metadata,
-    read_table,
-    schema,
-    write_rows,
-)
+from vit_tickets.pipeline.manifests.manifest import Manifest, Row, schema, write_rows
+from vit_tickets.pipeline.manifests.tables import difference, read_metadata, read_table
 from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "num_patches": 4, "counts": [2], "dataset": "d", "shard_sha256": "ab"}

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tests.helpers import write_labels
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.manifests.manifest import METADATA_KEY
+from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.verification.labels import verify_labels
 
 FILE = "train/000000.parquet"

@@ -7,7 +7,8 @@ import torch
 from click.testing import CliRunner
 
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.ticketgen.selection.selector import Selector
 
 

@@ -13,8 +13,9 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.inspection.tickets import describe_manifest
-from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata
+from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import METHODS, STAGED
+from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.runs.names import manifest_name
 from vit_tickets.ticketgen.selection import methods
 

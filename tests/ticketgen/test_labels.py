@@ -22,7 +22,7 @@ from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.manifests.labels import LabelMaps
-from vit_tickets.pipeline.manifests.manifest import read_metadata
+from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.work import Settings

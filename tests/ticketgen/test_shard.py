@@ -9,7 +9,7 @@ import webdataset as wds
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
-from vit_tickets.pipeline.manifests.manifest import read_table
+from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.jobs import driver

@@ -19,7 +19,8 @@ from vit_tickets.pipeline.geometry.crops import keyed_rng, random_resized_crop
 from vit_tickets.pipeline.geometry.images import decode, render, to_array
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.manifests.columns import unpack_masks
-from vit_tickets.pipeline.manifests.manifest import Manifest, read_metadata
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.networks import pretrained, registry
 from vit_tickets.pipeline.runs.names import manifest_name
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector

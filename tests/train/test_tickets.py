@@ -22,7 +22,8 @@ from vit_tickets.pipeline.geometry.crops import keyed_rng, random_resized_crop
 from vit_tickets.pipeline.geometry.images import decode
 from vit_tickets.pipeline.geometry.patches import random_rank
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.manifest import Manifest, read_table
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.loader import collate
 from vit_tickets.train.data.split import SplitData

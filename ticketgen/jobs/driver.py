@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.manifests.manifest import PER_SHARD, difference, read_index, read_metadata, read_table
+from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference, read_index, read_metadata, read_table
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed

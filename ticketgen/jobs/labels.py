@@ -12,7 +12,7 @@ from vit_tickets.pipeline.datasets import shards
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.labels import INDEX, LabelRow, write_label_rows
-from vit_tickets.pipeline.manifests.manifest import FORMAT_VERSION
+from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.work import Progress, Settings, in_batches

@@ -6,9 +6,10 @@ from typing import Any
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, FORMAT_VERSION, INDEX, true_of
+from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, INDEX, true_of
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.manifests.methods import method_name
+from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.runs.log import seconds_of
 from vit_tickets.pipeline.runs.names import manifest_name
 from vit_tickets.pipeline.system import files

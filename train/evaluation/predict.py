@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline.manifests.manifest import METADATA_KEY, Manifest
+from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import method_entries
+from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_safetensors
 
-from vit_tickets.pipeline.manifests.manifest import difference
+from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.config import read_config
 from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.system import files

@@ -11,7 +11,8 @@ from typing import Any
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests import labels, methods
 from vit_tickets.pipeline.manifests import manifest as manifests
-from vit_tickets.pipeline.manifests.manifest import Manifest, difference, read_metadata
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import difference, read_metadata
 from vit_tickets.pipeline.networks.pretrained import read_weights, state_sha256
 from vit_tickets.pipeline.runs.names import short_name
 from vit_tickets.pipeline.system import files

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.manifests.manifest import difference
 from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, accuracy
 from vit_tickets.train.report.analysis.results import ON, PATHS, Predictions, RunResult

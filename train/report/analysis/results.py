@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.columns import check_types
-from vit_tickets.pipeline.manifests.manifest import METADATA_KEY
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, scored_by
+from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.runs.config import read_config
 from vit_tickets.pipeline.runs.log import read_log, training_seconds
 from vit_tickets.pipeline.runs.names import short_name
