@@ -18,12 +18,11 @@ import pyarrow.compute as pc
 from vit_tickets.pipeline.geometry.patches import scaled_count
 from vit_tickets.pipeline.geometry.regrid import axis_weights, rerank, view_affines
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.keyed import KeyedRows, check_fixed_view, read_keyed
+from vit_tickets.pipeline.manifests.keyed import OTHER_LABELS, KeyedRows, check_fixed_view, read_keyed
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system.errors import UserError
 
 CHUNK = 2048  # images at a time
-OTHER_LABELS = 0.01  # share of images with another label from which keys cannot name the same images
 
 
 @dataclass(frozen=True)

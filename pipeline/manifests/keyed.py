@@ -116,3 +116,6 @@ def read_keyed(manifest: Manifest, split: str) -> KeyedRows:
             yield Part(table, stored_ranks(rank_RN), valid_R)
 
     return KeyedRows(parts(), rank_bytes(N), f"{manifest.root}: {split}")
+
+
+OTHER_LABELS = 0.01  # share of images with another label from which keys cannot name the same images

@@ -8,9 +8,8 @@ import numpy as np
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, parse_label, read_members
 from vit_tickets.pipeline.geometry.patches import random_subset, ticket_of
-from vit_tickets.pipeline.inspection.overlap import OTHER_LABELS
 from vit_tickets.pipeline.manifests.index import PER_SPLIT, true_of
-from vit_tickets.pipeline.manifests.keyed import KeyedRows, check_fixed_view
+from vit_tickets.pipeline.manifests.keyed import OTHER_LABELS, KeyedRows, check_fixed_view
 from vit_tickets.pipeline.manifests.manifest import INDEX, Row, write_rows
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.publish.archive import RANKS, Archive
