@@ -17,7 +17,8 @@ from itertools import islice
 import numpy as np
 
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
-from vit_tickets.pipeline.datasets.sources import Split, TarSplit, open_source
+from vit_tickets.pipeline.datasets.sources import Split, open_source
+from vit_tickets.pipeline.datasets.tars import TarSplit
 from vit_tickets.pipeline.geometry.images import UndecodableImage, shrink
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.helpers import encode, png, write_folder, write_parquet, write_tars
+from vit_tickets.pipeline.datasets.folder import folder_keys
+from vit_tickets.pipeline.datasets.parquet import sniff_suffix
 from vit_tickets.pipeline.datasets.shards import Sample, write_shard
-from vit_tickets.pipeline.datasets.sources import folder_keys, open_source, sniff_suffix
+from vit_tickets.pipeline.datasets.sources import open_source
 from vit_tickets.pipeline.geometry.images import decode
 from vit_tickets.pipeline.system.errors import UserError
 
