@@ -12,8 +12,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample
-from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.system.errors import UserError
 
 NAME = "digits"
@@ -53,20 +52,6 @@ class DigitsSplit:
 
 def splits() -> dict[str | None, DigitsSplit]:
     return {name: DigitsSplit(name) for name in SAMPLES}
-
-
-def open_or_build(root: str) -> Dataset:
-    """The dataset at `root`; `digits`, where no such dataset is, means data/digits, built now if need be."""
-    if root == NAME and not files.exists(files.join(root, INDEX)):
-        root = FOLDER
-        if not files.exists(files.join(root, INDEX)):
-            from vit_tickets.pipeline.datasets.pack import pack
-            from vit_tickets.pipeline.system.locks import alone_in
-
-            with alone_in(root, wait=True):  # torchrun's ranks all come here
-                if not files.exists(files.join(root, INDEX)):
-                    return pack(NAME, root).dataset
-    return Dataset.open(root)
 
 
 @cache

@@ -16,6 +16,7 @@ from itertools import islice
 
 import numpy as np
 
+from vit_tickets.pipeline.datasets.digits import FOLDER, NAME
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
 from vit_tickets.pipeline.datasets.sources import Split, open_source
 from vit_tickets.pipeline.datasets.tars import TarSplit
@@ -232,3 +233,17 @@ def _remove_surplus(root: str, split: str, shards: list[Shard]) -> None:
     for name in files.list_names(folder):
         if name.endswith(".tar") and name not in listed:
             files.remove(files.join(folder, name))
+
+
+def open_or_build(root: str) -> Dataset:
+    """The dataset at `root`; `digits`, where no such dataset is, means data/digits, built now if need be."""
+    if root == NAME and not files.exists(files.join(root, INDEX)):
+        root = FOLDER
+        if not files.exists(files.join(root, INDEX)):
+            from vit_tickets.pipeline.datasets.pack import pack
+            from vit_tickets.pipeline.system.locks import alone_in
+
+            with alone_in(root, wait=True):  # torchrun's ranks all come here
+                if not files.exists(files.join(root, INDEX)):
+                    return pack(NAME, root).dataset
+    return Dataset.open(root)

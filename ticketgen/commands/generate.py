@@ -86,7 +86,7 @@ def generate(
     vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0 --engine local
     vit-tickets generate data/cifar10 --cross-fit 2 --selector runs/without-1of2,runs/without-2of2
     """
-    from vit_tickets.pipeline.datasets.digits import open_or_build
+    from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.geometry.patches import parse_budgets
     from vit_tickets.pipeline.manifests.manifest import true_of
     from vit_tickets.pipeline.manifests.methods import Method

@@ -86,7 +86,7 @@ def sweep(
     if ray_address and engine != "ray":
         raise UserError(f"--ray-address: expected --engine ray, found {engine}")
     from vit_tickets.pipeline.datasets import shards
-    from vit_tickets.pipeline.datasets.digits import open_or_build
+    from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.geometry.patches import parse_budgets
     from vit_tickets.pipeline.manifests.methods import METHODS
     from vit_tickets.pipeline.networks import registry

@@ -50,7 +50,7 @@ def table(
     options += train_options
     parsed = parse_train_options(dataset, options)
     from vit_tickets.pipeline.datasets import shards
-    from vit_tickets.pipeline.datasets.digits import open_or_build
+    from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.names import default_selector
     from vit_tickets.pipeline.system import files

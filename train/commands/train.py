@@ -172,7 +172,7 @@ def train(
         raise UserError("expected --resume or --overwrite, found both")
     if amp and precision not in ("auto", "bf16"):
         raise UserError(f"--amp: expected --precision bf16 or none, found {precision}")
-    from vit_tickets.pipeline.datasets.digits import open_or_build
+    from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.loop.trainer import Options, Trainer
     from vit_tickets.train.runs import folder

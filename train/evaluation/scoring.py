@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vit_tickets.pipeline.datasets.digits import open_or_build
+from vit_tickets.pipeline.datasets.pack import open_or_build
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
