@@ -7,7 +7,7 @@ import importlib
 import click
 
 COMMANDS = {
-    "pack": ("vit_tickets.pipeline.commands.inspection:pack", "Write images as a dataset of WebDataset shards."),
+    "pack": ("vit_tickets.pipeline.commands.pack:pack", "Write images as a dataset of WebDataset shards."),
     "generate": ("vit_tickets.ticketgen.commands.generate:generate", "Select every image's ticket, once per dataset."),
     "labels": ("vit_tickets.ticketgen.commands.labels:labels", "Write training images' label maps, for token labels."),
     "inspect": (
@@ -16,7 +16,7 @@ COMMANDS = {
     ),
     "compare": ("vit_tickets.pipeline.commands.compare:compare", "How far the tickets of several manifests overlap."),
     "verify": (
-        "vit_tickets.pipeline.commands.inspection:verify",
+        "vit_tickets.pipeline.commands.verification:verify",
         "Check a dataset, manifest or label maps against the contract.",
     ),
     "export": ("vit_tickets.pipeline.commands.publish:export", "Write a manifest's tickets as one file to publish."),

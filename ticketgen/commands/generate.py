@@ -2,7 +2,7 @@
 
 import click
 
-from vit_tickets.pipeline.commands.inspection import overwrite_option
+from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, WITHOUT_SELECTOR
 from vit_tickets.pipeline.system.errors import UserError

@@ -2,7 +2,7 @@
 
 import click
 
-from vit_tickets.pipeline.commands.inspection import overwrite_option
+from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.ticketgen.commands.options import CPU_BATCH, engine_options
 
 GPU_BATCH = 64  # of larger networks and squares than a selector's

@@ -5,7 +5,7 @@ import os
 
 import click
 
-from vit_tickets.pipeline.commands.inspection import overwrite_option
+from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.system.errors import UserError
