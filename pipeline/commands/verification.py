@@ -27,8 +27,9 @@ def verify(path, dataset):
     from vit_tickets.pipeline.manifests import labels
     from vit_tickets.pipeline.manifests import manifest as manifests
     from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.verification.datasets import verify_dataset
     from vit_tickets.pipeline.verification.labels import verify_labels
-    from vit_tickets.pipeline.verification.manifests import verify_dataset, verify_manifest
+    from vit_tickets.pipeline.verification.manifests import verify_manifest
 
     if files.exists(files.join(path, manifests.INDEX)):
         index, findings = manifests.INDEX, verify_manifest(path, dataset, progress=True)

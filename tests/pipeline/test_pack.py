@@ -12,7 +12,7 @@ from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard, wr
 from vit_tickets.pipeline.geometry.images import decode
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.verification.manifests import verify_dataset
+from vit_tickets.pipeline.verification.datasets import verify_dataset
 
 
 def contents(root) -> dict[str, str]:

@@ -11,7 +11,8 @@ from tests.helpers import png
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard, write_shard
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.verification.manifests import verify_dataset, verify_manifest
+from vit_tickets.pipeline.verification.datasets import verify_dataset
+from vit_tickets.pipeline.verification.manifests import verify_manifest
 
 
 @pytest.fixture
