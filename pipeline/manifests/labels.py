@@ -16,7 +16,6 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import check_present, check_types, list_matrix
 from vit_tickets.pipeline.manifests.index import label_fault
 from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table, write_table
-from vit_tickets.pipeline.runs.names import short_name
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -41,11 +40,6 @@ class LabelRow:
     classes: np.ndarray | None = None
     logits: np.ndarray | None = None
     error: str | None = None
-
-
-def labels_name(dataset: str, annotator: str) -> str:
-    """The default folder, `manifests/labels/<dataset>-<annotator>`."""
-    return f"manifests/labels/{dataset}-{short_name(annotator)}"
 
 
 def write_label_rows(path: str, rows: list[LabelRow], metadata: dict[str, Any]) -> None:

@@ -76,3 +76,8 @@ def default_selector(source: str) -> str:
     if source == DIGITS:
         return run_name(DIGITS, "deit_micro", "dense", Budget(sparsity=0.0), seed=0)
     return DEFAULT_SELECTOR
+
+
+def labels_name(dataset: str, annotator: str) -> str:
+    """The default folder, `manifests/labels/<dataset>-<annotator>`."""
+    return f"manifests/labels/{dataset}-{short_name(annotator)}"

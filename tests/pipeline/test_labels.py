@@ -11,15 +11,9 @@ import pytest
 
 from tests.helpers import label_rows, write_labels
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard
-from vit_tickets.pipeline.manifests.labels import (
-    SCHEMA,
-    LabelMaps,
-    LabelRow,
-    label_arrays,
-    labels_name,
-    write_label_rows,
-)
+from vit_tickets.pipeline.manifests.labels import SCHEMA, LabelMaps, LabelRow, label_arrays, write_label_rows
 from vit_tickets.pipeline.manifests.tables import read_table
+from vit_tickets.pipeline.runs.names import labels_name
 from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "map_size": 2, "places": 3, "shard_sha256": "ab"}

@@ -43,7 +43,7 @@ def labels(
     vit-tickets verify manifests/labels/imagenet-dm_nfnet_f6 --dataset data/imagenet
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build
-    from vit_tickets.pipeline.manifests.labels import labels_name
+    from vit_tickets.pipeline.runs.names import labels_name
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.ticketgen.engines import opening as engines
     from vit_tickets.ticketgen.engines.work import Settings
