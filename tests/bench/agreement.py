@@ -24,7 +24,7 @@ from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import vit
 from vit_tickets.pipeline.system.bars import Bar
-from vit_tickets.ticketgen.engines.opening import resolve_device
+from vit_tickets.ticketgen.engines.processor import resolve_device
 from vit_tickets.ticketgen.selection.selector import Selector, SelectorSpec
 from vit_tickets.train.data.loader import collate
 from vit_tickets.train.loop.inputs import Preparation

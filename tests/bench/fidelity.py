@@ -32,7 +32,8 @@ from vit_tickets.pipeline.datasets.shards import INDEX, Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.ticketgen.engines.opening import local_engine, resolve_device
+from vit_tickets.ticketgen.engines.local import local_engine
+from vit_tickets.ticketgen.engines.processor import resolve_device
 from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.jobs import tickets as job
 from vit_tickets.ticketgen.selection.selector import SelectorSpec, open_selector

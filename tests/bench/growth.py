@@ -32,7 +32,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import registry
-from vit_tickets.ticketgen.engines.opening import local_engine
+from vit_tickets.ticketgen.engines.local import local_engine
 from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.jobs import tickets as job
 from vit_tickets.ticketgen.selection.selector import open_selector

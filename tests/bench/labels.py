@@ -23,10 +23,10 @@ from safetensors.torch import save_file
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.manifests.labels import write_label_rows
 from vit_tickets.pipeline.networks import registry
-from vit_tickets.ticketgen.engines.opening import LocalEngine, resolve_device
-from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.engines.local import LocalEngine
+from vit_tickets.ticketgen.engines.processor import resolve_device
+from vit_tickets.ticketgen.engines.work import Decoded, Settings
 from vit_tickets.ticketgen.jobs.labels import label_group
-from vit_tickets.ticketgen.jobs.shard import Decoded
 from vit_tickets.ticketgen.selection.annotator import Annotator, open_annotator
 from vit_tickets.ticketgen.selection.cells import cell_logits
 

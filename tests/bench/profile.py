@@ -28,7 +28,7 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.networks import registry, vit
-from vit_tickets.ticketgen.engines.opening import LocalEngine
+from vit_tickets.ticketgen.engines.local import LocalEngine
 from vit_tickets.ticketgen.jobs import shard
 from vit_tickets.ticketgen.jobs import tickets as job
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector

@@ -1,9 +1,9 @@
 """`generate` against a plain forward pass of the same model, and against its own two limits.
 
 command       python -m tests.bench selection
-part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/jobs/shard.py drives it (batches of 16,
-              one arithmetic thread per core), against normalisation and timm's own forward pass of the same network on
-              the same pixels. The baseline is timed twice, driven by the same threads and by torch's own, and the
+part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/jobs/shard.py drives it (batches of
+              16, one arithmetic thread per core), against normalisation and timm's own forward pass of the same network
+              on the same pixels. The baseline is timed twice, driven by the same threads and by torch's own, and the
               target is set against the faster.
               Likewise the tickets of three sparsities in one pass, against those of the first alone.
 part 2        end to end: JPEGs of 256 pixels from a shard; the local engine, with its Parquet file, against the two
@@ -29,7 +29,9 @@ from vit_tickets.pipeline.datasets import shards
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.networks import registry
-from vit_tickets.ticketgen.engines.opening import LocalEngine, Processor, resolve_device
+from vit_tickets.ticketgen.engines import work
+from vit_tickets.ticketgen.engines.local import LocalEngine
+from vit_tickets.ticketgen.engines.processor import Processor, resolve_device
 from vit_tickets.ticketgen.engines.work import groups as batches_of
 from vit_tickets.ticketgen.engines.work import map_ordered
 from vit_tickets.ticketgen.jobs import shard
@@ -212,7 +214,7 @@ def decoded_batches(task: shard.ShardTask, settings: shard.Settings) -> Iterator
     with ThreadPoolExecutor(settings.threads) as decoders:
         decoded = map_ordered(
             decoders,
-            lambda sample: shard.decode(sample, task.view, settings.max_pixels),
+            lambda sample: work.decode(sample, task.view, settings.max_pixels),
             shards.read_shard(task.path),
             ahead=settings.batch_size * (settings.threads + 1),
         )

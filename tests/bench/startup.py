@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.networks import registry
-from vit_tickets.ticketgen.engines.opening import LocalEngine, resolve_device
+from vit_tickets.ticketgen.engines.local import LocalEngine
+from vit_tickets.ticketgen.engines.processor import resolve_device
 from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.selection.selector import open_selector
 

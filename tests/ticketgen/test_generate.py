@@ -19,7 +19,7 @@ from tests.helpers import contents, without_circumstances
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.ticketgen.engines import opening as engines
+from vit_tickets.ticketgen.engines import processor
 
 VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
 
@@ -219,7 +219,7 @@ def test_a_signal_is_answered_with_how_far_it_is(
     local, packed, selector_run, tmp_path, monkeypatch, number, overwrite, again
 ):
     options = ("--selector", selector_run, "--sparsity", 0.5, "--engine", "local", "--out", tmp_path / "m")
-    process, handler = engines.Processor.process, signal.getsignal(number)
+    process, handler = processor.Processor.process, signal.getsignal(number)
 
     def interrupted(processor, task, progress):
         if task.name == "train/000002.tar":
@@ -227,7 +227,7 @@ def test_a_signal_is_answered_with_how_far_it_is(
         return process(processor, task, progress)
 
     with monkeypatch.context() as patched:
-        patched.setattr(engines.Processor, "process", interrupted)
+        patched.setattr(processor.Processor, "process", interrupted)
         done = generate(packed, *options, *overwrite, check=False)
     assert done.exit_code == 1
     told = f"Error: stopped by {number.name}; 16 of 30 images are done, the same command {again}"

@@ -7,6 +7,7 @@ from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, WITHOUT_SELECTOR
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.commands.options import CPU_BATCH, engine_options
+from vit_tickets.ticketgen.engines import processor
 
 GPU_BATCH = 256
 FORMATS = ("parquet", "webdataset")
@@ -123,7 +124,7 @@ def generate(
         f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]})"
         f"{chosen_by}{fitted}"
     )
-    resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
+    resolved = processor.resolve_device(device) if engine == "local" or ray_address is None else device
     settings = Settings(
         batch_size=batch_size or (CPU_BATCH if resolved == "cpu" else GPU_BATCH),
         mask_seed=mask_seed,

@@ -4,6 +4,7 @@ import click
 
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.ticketgen.commands.options import CPU_BATCH, engine_options
+from vit_tickets.ticketgen.engines import processor
 
 GPU_BATCH = 64  # of larger networks and squares than a selector's
 
@@ -61,7 +62,7 @@ def labels(
         f"annotator: {name} ({spec.map_size} x {spec.map_size} cells of {spec.num_classes} classes at "
         f"{spec.image_size} px, weights {spec.weights_sha256[:12]})"
     )
-    resolved = engines.resolve_device(device) if engine == "local" or ray_address is None else device
+    resolved = processor.resolve_device(device) if engine == "local" or ray_address is None else device
     settings = Settings(batch_size=batch_size or (CPU_BATCH if resolved == "cpu" else GPU_BATCH), max_pixels=max_pixels)
     folder = out or labels_name(opened.name, spec.model)
     request = label_job.LabelRequest(opened, spec, folder, chosen, settings, precision, overwrite)

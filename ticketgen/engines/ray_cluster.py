@@ -11,10 +11,10 @@ from typing import Any
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.cluster import ray_session
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.ticketgen.engines.opening import Processor, Spec, reason
 from vit_tickets.ticketgen.engines.placement import Machine, place
+from vit_tickets.ticketgen.engines.processor import Processor, Spec, reason
+from vit_tickets.ticketgen.engines.protocols import Finished, Task
 from vit_tickets.ticketgen.engines.work import Settings
-from vit_tickets.ticketgen.jobs.driver import Finished, Task
 
 POLL_S = 0.5
 ATTEMPTS = 3  # per shard, and to start workers one after the other, against lost workers alone

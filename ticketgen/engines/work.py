@@ -11,7 +11,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
+from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.views import View
 
 S, T, R = TypeVar("S"), TypeVar("T"), TypeVar("R")
 
@@ -109,3 +111,24 @@ def in_batches(
         ahead = pool.computing + 1
         decoded = map_ordered(pool.decoders, decode, samples, ahead=settings.batch_size * ahead)
         yield from map_ordered(pool.computers, compute, groups(decoded, settings.batch_size), ahead=ahead)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A sample and its pixels (3, side, side) in a view, or the error why there are none."""
+
+    sample: Sample
+    height: int | None = None
+    width: int | None = None
+    pixels: np.ndarray | None = None
+    error: str | None = None
+
+
+def decode(sample: Sample, view: View, max_pixels: int) -> Decoded:
+    """The pixels of `sample` in `view`, or why there are none."""
+    try:
+        image = images.decode(sample.data, max_pixels)
+    except images.UndecodableImage as error:
+        return Decoded(sample, error=str(error))
+    width, height = image.size
+    return Decoded(sample, height, width, images.to_array(images.render(image, view)))

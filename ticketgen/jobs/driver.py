@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference, read_index, read_metadata, read_table
@@ -15,31 +15,9 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.stopping import stoppable
-from vit_tickets.ticketgen.engines.work import Progress, Settings
+from vit_tickets.ticketgen.engines.protocols import Engine, Task
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
-
-
-class Task(Protocol):
-    """A shard and the files that are still missing for it; it can be sent to another process."""
-
-    samples: int
-
-    @property
-    def name(self) -> str: ...
-
-    def process(self, network: Any, settings: Settings, progress: Progress) -> None:
-        """Write the files with what the engine's spec has built, each moved into place whole."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A shard that an engine has done, with which batch, or why it failed. is_last: others would fail for the same."""
-
-    task: Task
-    error: str | None = None
-    batch_size: int | None = None
-    is_last: bool = False
 
 
 @dataclass
@@ -72,16 +50,6 @@ class Summary:
         if self.batch_size and self.batch_size < batch_size:
             parts.append(f"batch lowered from {batch_size} to {self.batch_size} for want of GPU memory")
         return ", ".join(parts)
-
-
-class Engine(Protocol):
-    """Runs shard tasks. `device` and `name` go into the index."""
-
-    name: str
-    device: str
-
-    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
-        """Every task exactly once, in any order; moves `bar` by images, and tells it of errors and retries."""
 
 
 @dataclass(frozen=True)

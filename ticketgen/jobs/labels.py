@@ -15,9 +15,9 @@ from vit_tickets.pipeline.manifests.labels import INDEX, LabelRow, write_label_r
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.ticketgen.engines.work import Progress, Settings, in_batches
-from vit_tickets.ticketgen.jobs.driver import Engine, Folder, Job, Summary, check_made
-from vit_tickets.ticketgen.jobs.shard import Decoded, decode
+from vit_tickets.ticketgen.engines.protocols import Engine
+from vit_tickets.ticketgen.engines.work import Decoded, Progress, Settings, decode, in_batches
+from vit_tickets.ticketgen.jobs.driver import Folder, Job, Summary, check_made
 from vit_tickets.ticketgen.selection.annotator import Annotator, AnnotatorSpec
 
 

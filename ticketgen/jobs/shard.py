@@ -10,12 +10,11 @@ import numpy as np
 
 from vit_tickets.pipeline.datasets import shards
 from vit_tickets.pipeline.datasets.shards import Sample
-from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.manifest import Row, write_rows
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.ticketgen.engines.work import Progress, Settings, in_batches
+from vit_tickets.ticketgen.engines.work import Decoded, Progress, Settings, decode, in_batches
 from vit_tickets.ticketgen.jobs.crops import rank_crops
 from vit_tickets.ticketgen.selection.selector import Selector
 
@@ -50,17 +49,6 @@ class ShardTask:
 
     def process(self, selector: Selector, settings: Settings, progress: Progress) -> None:
         process_shard(selector, self, settings, progress)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A sample and its pixels (3, side, side) in a view, or the error why there are none."""
-
-    sample: Sample
-    height: int | None = None
-    width: int | None = None
-    pixels: np.ndarray | None = None
-    error: str | None = None
 
 
 def process_shard(selector: Selector, task: ShardTask, settings: Settings, progress: Progress) -> None:
@@ -108,16 +96,6 @@ def rank_samples(
             rows += new
         progress(len(group_rows[0]), sum(row.error is not None for row in group_rows[0]))
     return rows_by_plan
-
-
-def decode(sample: Sample, view: View, max_pixels: int) -> Decoded:
-    """The pixels of `sample` in `view`, or why there are none."""
-    try:
-        image = images.decode(sample.data, max_pixels)
-    except images.UndecodableImage as error:
-        return Decoded(sample, error=str(error))
-    width, height = image.size
-    return Decoded(sample, height, width, images.to_array(images.render(image, view)))
 
 
 def _rank_group(
