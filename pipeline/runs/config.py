@@ -39,3 +39,6 @@ def read_config(run: str, needed: tuple[str, ...] = ()) -> dict[str, Any]:
     if fault:
         raise UserError(f"{path}: {fault}")
     return config
+
+
+CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"

@@ -38,13 +38,14 @@ from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks.pretrained import load_strictly, open_pretrained, read_weights
 from vit_tickets.pipeline.runs.log import read_log
+from vit_tickets.pipeline.runs.predictions import read_predictions
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.verification.datasets import verify_dataset
 from vit_tickets.pipeline.verification.labels import verify_labels
 from vit_tickets.pipeline.verification.manifests import verify_manifest
 from vit_tickets.train.data.split import read_labels, read_tickets
 from vit_tickets.train.loop import checkpoint
-from vit_tickets.train.report.analysis.results import read_predictions, read_run
+from vit_tickets.train.report.analysis.results import read_run
 
 FEW, MANY = 4, int(os.environ.get("FUZZ", "500"))
 SECONDS = 20  # that an example may take

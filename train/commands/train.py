@@ -8,6 +8,7 @@ import click
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
+from vit_tickets.pipeline.runs.config import CONFIG, LAST
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.stopping import stoppable
 from vit_tickets.train.commands.options import NOT_NEGATIVE, RECIPE_SECTIONS, recipe_options
@@ -208,13 +209,13 @@ def train(
         if todo == "resume":
             trainer.restore()
             if not here.agrees(trainer.step):
-                raise UserError(f"expected all ranks to read the same {run.place(folder.LAST)}; is it a shared file?")
+                raise UserError(f"expected all ranks to read the same {run.place(LAST)}; is it a shared file?")
             if here.is_main:
                 files.remove_leftovers(run.root)
         elif here.is_main:
             folder.clear(run.root)
             where = folder.circumstances(here.device, here.size, workers, **how)
-            files.write_json(run.place(folder.CONFIG), run.config | where)
+            files.write_json(run.place(CONFIG), run.config | where)
         if here.is_main:
             click.echo(describe(run, trainer, todo))
         trainer.fit()

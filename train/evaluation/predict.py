@@ -12,30 +12,18 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import method_entries
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
+from vit_tickets.pipeline.runs.predictions import ON, SCHEMA, ticket_provenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
 from vit_tickets.train.models.sparse import Model
-from vit_tickets.train.runs.folder import TICKET_COSTS
-from vit_tickets.train.runs.run import FORMAT_VERSION, TICKET_FIELDS, Run
+from vit_tickets.train.runs.run import FORMAT_VERSION, Run
 from vit_tickets.train.views.alignment import aligned_ticket
 
-ON = ("dense", "lt", "rc")
 BATCH_SIZE = 64
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("label", pa.int32()),
-        ("prediction", pa.int32()),
-        ("top5", pa.list_(pa.int32())),
-        ("confidence", pa.float32()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -193,12 +181,6 @@ def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
         "errors": data.left_out,
         "tickets": tickets,
     }
-
-
-def ticket_provenance(manifest: Manifest) -> dict[str, Any]:
-    """What a predictions file says of the manifest that it was made with; of its method where that is not staged."""
-    record = {name: manifest.record.get(name) for name in TICKET_FIELDS if name not in TICKET_COSTS}
-    return record | method_entries(manifest.record)
 
 
 def _summarised(p: Prediction) -> Prediction:

@@ -9,7 +9,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import pretrained
-from vit_tickets.pipeline.runs.config import read_config
+from vit_tickets.pipeline.runs.config import CONFIG, FINAL, read_config
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData, check_belongs
@@ -42,11 +42,11 @@ class Subject:
 
 def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Subject:
     """The finished run at `root`, with its own manifest unless `tickets` names another."""
-    path = files.join(root, folder.CONFIG)
+    path = files.join(root, CONFIG)
     if not files.exists(path):
-        raise UserError(f"expected the folder of a run, found no {folder.CONFIG} in {root}")
+        raise UserError(f"expected the folder of a run, found no {CONFIG} in {root}")
     config = folder.LATER | read_config(root, NEEDED)
-    weights = files.join(root, folder.FINAL)
+    weights = files.join(root, FINAL)
     if not files.exists(weights):
         raise UserError(f"{root} is not finished; go on with `vit-tickets train ... --resume`")
     dataset = open_or_build(config["root"])
@@ -117,7 +117,7 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     config = eval_config(run, subject.data, view=view)
     about = {"model": run.config["model"], "weights_sha256": pretrained.weights_sha256(subject.model.network)}
     model = subject.model.to(device)
-    config_path = files.join(subject.folder, folder.CONFIG)
+    config_path = files.join(subject.folder, CONFIG)
     if run.path == "weights":
         files.write_json(config_path, run.config | folder.circumstances(device, 1, workers))
     elif subject.folder != run.root:

@@ -11,6 +11,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.manifests.folds import hash_word
+from vit_tickets.pipeline.runs.config import BEST, FINAL, LAST
 from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import WorkFailed
@@ -25,7 +26,7 @@ from vit_tickets.train.loop.optim import build_optimizer, load_state, set_learni
 from vit_tickets.train.loop.parts import check_parts, parts_of
 from vit_tickets.train.loop.schedule import kept_at, learning_rate
 from vit_tickets.train.models.pruned import PrunedViT
-from vit_tickets.train.runs.folder import BEST, FINAL, LAST, save_weights
+from vit_tickets.train.runs.folder import save_weights
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.compiled import compiled
 from vit_tickets.train.runtime.distributed import World

@@ -5,6 +5,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import Any
 
+from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report import figure
@@ -12,7 +13,7 @@ from vit_tickets.train.report import text as rendering
 from vit_tickets.train.report.analysis.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import Finding, find
-from vit_tickets.train.report.analysis.results import FORMAT_VERSION, RunResult, read_run
+from vit_tickets.train.report.analysis.results import RunResult, read_run
 from vit_tickets.train.report.analysis.verdict import needed
 from vit_tickets.train.report.page import page
 

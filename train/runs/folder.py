@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from vit_tickets.pipeline.manifests.tables import difference
-from vit_tickets.pipeline.runs.config import read_config
+from vit_tickets.pipeline.runs.config import BEST, CONFIG, FINAL, LAST, read_config
 from vit_tickets.pipeline.runs.log import METRICS
+from vit_tickets.pipeline.runs.predictions import TICKET_COSTS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
@@ -21,7 +22,6 @@ from vit_tickets.train.models.sparse import OCCLUSIONS
 from vit_tickets.train.runs.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 
-CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 # In config.json, but no part of what makes two runs the same.
 CIRCUMSTANCES = (
@@ -30,8 +30,6 @@ CIRCUMSTANCES = (
 )  # fmt: skip
 # Not in the config.json of older runs, which were made like this.
 LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None, "without_fold": None}
-# The part of a manifest's record that two runs on the same tickets share.
-TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 
 
 def circumstances(device: str, ranks: int, workers: int, **how: Any) -> dict[str, Any]:

@@ -14,24 +14,21 @@ from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED, method_entries, method_name
 from vit_tickets.pipeline.networks import pretrained, registry, vit
+from vit_tickets.pipeline.runs.config import CONFIG, FINAL
 from vit_tickets.pipeline.runs.names import run_name, timm_name
+from vit_tickets.pipeline.runs.predictions import TICKET_FIELDS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import without_secrets
 from vit_tickets.train.data.split import Holdout, check_belongs
 from vit_tickets.train.models.online import ONLINE, OnlineSelector
 from vit_tickets.train.models.sparse import OCCLUSIONS, Model, build_model, check_runs
-from vit_tickets.train.runs.folder import CONFIG, FINAL
 from vit_tickets.train.runs.recipe import Recipe
 
 PATHS = ("lt", "rc", "dense", "small", "selector")
 FORMAT_VERSION = 1
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
-TICKET_FIELDS = (
-    "dataset", "selector", "weights_sha256", "sparsity", "keep_rate", "stages", "counts", "num_patches", "mask_seed",
-    "precision", "selector_run", "selector_seconds", "wall_time_s",
-)  # fmt: skip
 LABEL_FIELDS = ("annotator", "weights_sha256", "map_size", "places", "image_size", "precision")
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.pipeline.runs.config import FINAL
 from vit_tickets.pipeline.runs.names import run_name, short_name
 from vit_tickets.pipeline.system import files
-from vit_tickets.train.runs.folder import FINAL
 from vit_tickets.train.sweep import steps
 from vit_tickets.train.sweep.steps import Shared, Step
 

@@ -10,9 +10,10 @@ import numpy as np
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
+from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, accuracy
-from vit_tickets.train.report.analysis.results import ON, PATHS, Predictions, RunResult
+from vit_tickets.train.report.analysis.results import ON, PATHS, RunResult
 
 BASELINES = ("dense", "weights")  # plain weights stand in where there is no dense run
 SPARSE = ("lt", "rc")

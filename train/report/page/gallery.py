@@ -20,10 +20,10 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import random_subset, scaled_count
 from vit_tickets.pipeline.inspection.gallery import lightness
 from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import SPARSE, Group
-from vit_tickets.train.report.analysis.results import Predictions
 
 BYTES = 5_000_000  # of the whole gallery, and
 IMAGE_BYTES = 3_000_000  # of all images together, of which base64 makes 4 MB
