@@ -23,7 +23,7 @@ COMMANDS = {
     "join": ("vit_tickets.pipeline.commands.publish:join", "Make a manifest of published tickets for your own data."),
     "train": ("vit_tickets.train.commands.train:train", "Train on tickets, random subsets or whole images."),
     "evaluate": (
-        "vit_tickets.train.commands.train:evaluate",
+        "vit_tickets.train.commands.evaluate:evaluate",
         "Score a run on whole images, tickets and random subsets.",
     ),
     "report": ("vit_tickets.train.commands.report:report", "Table and verdict over several runs."),

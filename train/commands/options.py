@@ -1,5 +1,6 @@
 """The options of `train` that choose a recipe and change it, one for every field."""
 
+import os
 from collections.abc import Callable
 
 import click
@@ -128,3 +129,16 @@ def recipe_options(command: Callable) -> Callable:
     for option in reversed(OPTIONS):
         command = option(command)
     return command
+
+
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+TICKETS_HELP = "The manifest, as written by `vit-tickets generate`."
+tickets_option = click.option("--tickets", help=TICKETS_HELP)
+workers_option = click.option(
+    "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
+)
+
+
+def yield_while_waiting() -> None:
+    """Arithmetic threads spin while they wait, at the cost of the loader's workers; read when torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -10,14 +10,14 @@ from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.runs.config import CONFIG, LAST
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.system.stopping import stoppable
-from vit_tickets.train.commands.options import NOT_NEGATIVE, RECIPE_SECTIONS, recipe_options
-
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-TICKETS_HELP = "The manifest, as written by `vit-tickets generate`."
-tickets_option = click.option("--tickets", help=TICKETS_HELP)
-workers_option = click.option(
-    "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
+from vit_tickets.train.commands.options import (
+    NOT_NEGATIVE,
+    RECIPE_SECTIONS,
+    TICKETS_HELP,
+    device_option,
+    recipe_options,
+    workers_option,
+    yield_while_waiting,
 )
 
 # Headings of `train --help`, and the first option below each.
@@ -226,11 +226,6 @@ def train(
             click.echo(f"{run.root}: done{trainer.result()}; {use}")
 
 
-def yield_while_waiting() -> None:
-    """Arithmetic threads spin while they wait, at the cost of the loader's workers; read when torch is imported."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def describe(run, trainer, todo: str) -> str:
     """One line: what is about to be trained on what."""
     config, limit = run.config, run.config["limit"]
@@ -270,57 +265,3 @@ def default_workers(ranks: int) -> int:
     """Loader processes per rank: the CPUs shared by the ranks of this machine, one left for the trainer, 8 at most."""
     on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
     return max(1, min(8, len(os.sched_getaffinity(0)) // on_machine - 1))
-
-
-@click.command()
-@click.argument("run", required=False)
-@click.option("--on", help="What to evaluate on: some of dense,lt,rc.  [default: all that the tickets allow]")
-@tickets_option
-@click.option("--dataset", help="Plain weights instead of a run: the dataset,")
-@click.option("--split", default="val", show_default=True, help="its split,")
-@click.option("--model", help="the model,")
-@click.option("--weights", help="and its weights (.safetensors or .pth).  [default: the hub's]")
-@click.option("--out", help="Where predictions-*.parquet go.  [default: the run]")
-@click.option(
-    "--view",
-    type=click.Choice(["manifest", "recipe"]),
-    default="manifest",
-    show_default=True,
-    help="Evaluate on the manifest's view, or on the recipe's own with the rank carried over.",
-)
-@workers_option
-@device_option
-def evaluate(run, on, tickets, dataset, split, model, weights, out, view, workers, device):
-    """Score RUN on val: with all patches (dense), with tickets (lt), with random subsets (rc).
-
-    All three see the manifest's view. Without --tickets a run uses the manifest it was trained with; a dense run that
-    is to be compared needs --tickets too. Instead of a run, plain weights can be scored. Predictions are written when
-    all are there: interrupted, it starts anew.
-
-    \b
-    vit-tickets evaluate runs/imagenet-deit_small-lt-s0.27-seed0
-    vit-tickets evaluate runs/imagenet-deit_small-dense-seed0 --tickets manifests/imagenet-deit_small-s0.27
-    vit-tickets evaluate --dataset data/imagenet --model deit_small --on dense --out evals/deit_small
-    """
-    yield_while_waiting()
-    if (run is None) == (dataset is None):
-        raise UserError(
-            f"expected either a RUN, or --dataset with --model, found {'neither' if run is None else 'both'}"
-        )
-    with stoppable(lambda: "predictions are written at the end, the same command starts anew"):
-        from vit_tickets.train.evaluation import scoring
-        from vit_tickets.train.runtime.distributed import world
-
-        with world(device) as here:
-            if run is not None:
-                subject = scoring.open_run(run, tickets, split, out)
-            else:
-                if model is None or out is None:
-                    lacking = "--model" if model is None else "--out"
-                    raise UserError(f"--dataset: expected --model, and --out for the predictions, found no {lacking}")
-                subject = scoring.open_weights(dataset, split, model, weights, tickets, out)
-            wanted = on.split(",") if on else scoring.default_on(subject)
-            workers = default_workers(1) if workers is None else workers
-            top1 = scoring.score(subject, wanted, view, here.device, workers)
-    for how, percent in top1.items():
-        click.echo(f"{subject.folder}: {percent:.2f}% top-1 on {how}, {subject.images:,} images of {split}")
