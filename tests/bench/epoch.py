@@ -36,7 +36,7 @@ from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.runs.recipes import DEIT
-from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 
 from . import pictures

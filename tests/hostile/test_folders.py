@@ -18,7 +18,7 @@ from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop.trainer import Options, Trainer
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.runs.recipe import Recipe
-from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 
 SIZES = {"img_size": 24, "patch_size": 4, "num_classes": 2}

@@ -10,7 +10,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.predictions import ticket_provenance
 from vit_tickets.train.runs.recipes import RECIPES
-from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runs.resolve import resolve
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.runs.recipes import DEIT, DIGITS, recipe_for
-from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)

@@ -15,7 +15,7 @@ from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.runs.recipe import Recipe
-from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.views.augment import Augment
 
 COLOURS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]])  # of class 0, 1, 2, 3

@@ -23,7 +23,7 @@ from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.trainer import Options, Trainer
 from vit_tickets.train.runs.recipe import Recipe
-from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime import log
 from vit_tickets.train.runtime.distributed import World
 

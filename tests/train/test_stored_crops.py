@@ -17,7 +17,7 @@ from vit_tickets.train.evaluation.predict import check_on
 from vit_tickets.train.loop.trainer import Options, Trainer
 from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.runs.recipes import DIGITS
-from vit_tickets.train.runs.run import resolve
+from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.views.alignment import keep_best, resample, value_map
 from vit_tickets.train.views.augment import Augment

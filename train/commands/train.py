@@ -177,8 +177,8 @@ def train(
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.loop.trainer import Options, Trainer
     from vit_tickets.train.runs import folder
-    from vit_tickets.train.runs import run as runs
     from vit_tickets.train.runs.recipes import recipe_for
+    from vit_tickets.train.runs.resolve import resolve
     from vit_tickets.train.runtime.distributed import world
 
     with world(device) as here, contextlib.ExitStack() as held:
@@ -189,7 +189,7 @@ def train(
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {recipe.batch_size}")
         if precision == "auto":
             precision = "bf16" if amp or here.device.startswith("cuda") else "fp32"
-        run = runs.resolve(
+        run = resolve(
             opened, model, path, recipe, tickets=tickets, budget=one_budget(sparsity, keep_rate), out=out, seed=seed,
             mask_seed=mask_seed, holdout=holdout, without_fold=without_fold, init=init, precision=precision, rc=rc,
             align=align, selector=selector, weights=weights, online=online, match_patches=match_patches,

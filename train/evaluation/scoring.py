@@ -19,6 +19,7 @@ from vit_tickets.train.runs import folder
 from vit_tickets.train.runs import run as runs
 from vit_tickets.train.runs.recipe import Recipe
 from vit_tickets.train.runs.recipes import recipe_for
+from vit_tickets.train.runs.resolve import resolve
 
 NEEDED = (
     "root", "model", "path", "recipe", "eval_view", "image_size", "patch_size", "num_classes", "seed",
@@ -69,7 +70,7 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     opened.shards(split)
     manifest = _manifest(tickets, opened, split)
     recipe = replace(recipe_for(opened.source, model), crop_pct=None)
-    run = runs.resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split, init=weights)
+    run = resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split, init=weights)
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config["patch_size"], run.grid)
         pretrained.load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)
