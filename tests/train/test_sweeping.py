@@ -11,8 +11,10 @@ import pytest
 
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.sweep import protocols as engines
+from vit_tickets.train.sweep import ray_cluster
 from vit_tickets.train.sweep.board import Board, progress_of, span
-from vit_tickets.train.sweep.protocols import LocalEngine, last_line, local_gpus, open_log
+from vit_tickets.train.sweep.local import LocalEngine, local_gpus
+from vit_tickets.train.sweep.protocols import last_line, open_log
 from vit_tickets.train.sweep.running import failures, run
 from vit_tickets.train.sweep.scheduler import Scheduler
 from vit_tickets.train.sweep.steps import Step
@@ -137,7 +139,7 @@ def test_more_than_there_is_is_refused(monkeypatch, asked, said):
 @pytest.mark.parametrize("cpus", [1, 2, 3, 7, 8, 64])
 @pytest.mark.parametrize("jobs", [1, 2, 3, 5, 7])
 def test_what_a_ray_task_asks_for_lets_all_jobs_run(cpus, jobs):
-    share = engines._share(cpus, jobs)
+    share = ray_cluster._share(cpus, jobs)
     assert share * jobs <= cpus
     assert share > 0
     assert share < 1 or share == int(share)

@@ -153,11 +153,14 @@ def sweep(
 
 def make_engine_of(engine, per_gpu, jobs, gpus, device, logs, address):
     """What opens the engine, local or ray."""
-    from vit_tickets.train.sweep import protocols as engines
 
     if engine == "local":
-        return lambda: engines.local_engine(per_gpu, jobs, gpus, device, logs)
-    return lambda: engines.ray_engine(per_gpu, jobs, gpus, device, logs, address)
+        from vit_tickets.train.sweep.local import local_engine
+
+        return lambda: local_engine(per_gpu, jobs, gpus, device, logs)
+    from vit_tickets.train.sweep.ray_cluster import ray_engine
+
+    return lambda: ray_engine(per_gpu, jobs, gpus, device, logs, address)
 
 
 def execute(steps, done: list[str], engine_of, logs: str) -> list[str]:
