@@ -8,11 +8,11 @@ from click.testing import CliRunner
 
 from tests.runs import write_predictions, write_run
 from vit_tickets.pipeline.cli import main
-from vit_tickets.train.report import text as rendering
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import find
 from vit_tickets.train.report.analysis.paired import mcnemar
 from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.report.rendering import text as rendering
 
 
 def write(root, seeds=1, dense=0.9, ticket=0.92, random=0.7, **changes):

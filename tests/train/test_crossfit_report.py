@@ -3,10 +3,10 @@
 import pytest
 
 from tests.runs import COSTS, TICKETS, write_run
-from vit_tickets.train.report import text as rendering
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import find
 from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.report import report
 
 FITTED = TICKETS | {"cross_fit": ["a" * 64, "b" * 64], "weights_sha256": "c" * 64}

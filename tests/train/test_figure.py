@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.train.report import figure
 from vit_tickets.train.report.analysis import curves
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
+from vit_tickets.train.report.rendering import figure
 
 
 def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt:centre"), kept=True):

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.pipeline.cli import main
-from vit_tickets.train.report import figure
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import find
@@ -25,6 +24,7 @@ from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page.markup import VOID, element, json_block, table
 from vit_tickets.train.report.page.page import RECORD, render
 from vit_tickets.train.report.page.sections import group_section
+from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.report import report
 from vit_tickets.train.sweep import report as sweep_rendering
 

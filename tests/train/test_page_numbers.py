@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from tests.runs import COSTS, TICKETS, write_run
-from vit_tickets.train.report import figure
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.page.figures import CLASSES_SHOWN
+from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.report import report
 
 NUMBER = re.compile(r"(?<![\w.#])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")

@@ -4,10 +4,10 @@ import pytest
 
 from tests.runs import COSTS, TICKETS, write_predictions, write_run
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report import text as rendering
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import find
 from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.report import report
 
 CENTRE = TICKETS | {"method": "centre", "selector": None, "weights_sha256": None, "stages": None}

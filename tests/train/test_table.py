@@ -28,8 +28,8 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.networks.pretrained import state_sha256
 from vit_tickets.pipeline.runs.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
-from vit_tickets.train.report import paper_table as table_rendering
 from vit_tickets.train.report.analysis import paper
+from vit_tickets.train.report.rendering import paper_table as table_rendering
 from vit_tickets.train.sweep import process as runner
 from vit_tickets.train.sweep.process import Runner
 from vit_tickets.train.sweep.steps import Step, argv, typed

@@ -56,7 +56,7 @@ def table(
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.pipeline.system.redaction import without_secrets
-    from vit_tickets.train.report import paper_table as rendering
+    from vit_tickets.train.report.rendering import paper_table as rendering
     from vit_tickets.train.sweep import steps as planned
     from vit_tickets.train.sweep import table as tables
     from vit_tickets.train.sweep.process import Runner

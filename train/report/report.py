@@ -8,14 +8,14 @@ from typing import Any
 from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report import figure
-from vit_tickets.train.report import text as rendering
 from vit_tickets.train.report.analysis.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import Finding, find
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 from vit_tickets.train.report.analysis.verdict import needed
 from vit_tickets.train.report.page import page
+from vit_tickets.train.report.rendering import figure
+from vit_tickets.train.report.rendering import text as rendering
 
 TITLE = "Tickets: the runs compared"
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report import figure, report
-from vit_tickets.train.report import text as rendering
+from vit_tickets.train.report import report
 from vit_tickets.train.report.analysis.comparison import Group, group_runs
 from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis, find
 from vit_tickets.train.report.analysis.results import ON, read_run
 from vit_tickets.train.report.page import page
-from vit_tickets.train.report.text import (
+from vit_tickets.train.report.rendering import figure
+from vit_tickets.train.report.rendering import text as rendering
+from vit_tickets.train.report.rendering.text import (
     LEGEND,
     Rows,
     accuracy_text,

@@ -3,8 +3,6 @@
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from vit_tickets.train.report import paper_table as table_rendering
-from vit_tickets.train.report import text as rendering
 from vit_tickets.train.report.analysis import paper
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.costs import cost_rows
@@ -13,6 +11,8 @@ from vit_tickets.train.report.analysis.results import ON
 from vit_tickets.train.report.analysis.verdict import Needed
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, table
+from vit_tickets.train.report.rendering import paper_table as table_rendering
+from vit_tickets.train.report.rendering import text as rendering
 
 LEVELS = 10  # shades of the matrix
 RUNS_SHOWN, NOTICES_SHOWN = 12, 6  # more are folded away

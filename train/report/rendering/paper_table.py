@@ -11,7 +11,14 @@ from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import Finding, find
 from vit_tickets.train.report.analysis.paper import PaperRow
 from vit_tickets.train.report.analysis.results import read_run
-from vit_tickets.train.report.text import LEGEND, accuracy_text, aligned, table, verdict_label, verdict_reasons
+from vit_tickets.train.report.rendering.text import (
+    LEGEND,
+    accuracy_text,
+    aligned,
+    table,
+    verdict_label,
+    verdict_reasons,
+)
 
 FORMAT_VERSION = 1
 TWO_VERDICTS = "two verdicts on models that see dropped patches as zeros: on whole images, as in the paper / on tickets"
