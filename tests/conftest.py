@@ -12,6 +12,7 @@ from tests.helpers import write_folder, write_manifest
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
 
+pytest_plugins = ["tests.fixtures.numbered", "tests.fixtures.selector"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

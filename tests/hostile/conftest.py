@@ -3,7 +3,6 @@
 import pytest
 
 from tests.helpers import write_labels
-from tests.ticketgen.conftest import selector_run  # noqa: F401
 from vit_tickets.pipeline.datasets.shards import Dataset
 
 
