@@ -5,8 +5,7 @@
     python -m tests.bench.golden --reopen before/                   # does the new code open the old code's files?
 
 Everything is built by the command line alone, on a CPU, with one thread per process and fixed seeds, from 448 of the
-digits: manifests, label maps, runs, predictions, a report and an archive. Hashes hold for one machine and one set of
-library versions.
+digits. Hashes hold for one machine and one set of library versions.
 """
 
 import argparse
@@ -129,13 +128,8 @@ class Folder:
         stopped = self.root / "runs/interrupted"
         if not (stopped / "last.pt").exists():
             options = f"{DENSE} --workers 1 --checkpoint-minutes 0 --device cpu --out runs/interrupted"
-            process = subprocess.Popen(
-                [*COMMAND, "train", "data/digits", *options.split()],
-                cwd=self.root,
-                env=ENVIRONMENT,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            command, quiet = [*COMMAND, "train", "data/digits", *options.split()], subprocess.DEVNULL
+            process = subprocess.Popen(command, cwd=self.root, env=ENVIRONMENT, stdout=quiet, stderr=quiet)
             try:
                 limit = time.monotonic() + LIMIT_S
                 while not (stopped / "last.pt").exists() and process.poll() is None and time.monotonic() < limit:
