@@ -185,12 +185,17 @@ class Folder:
         self.together([(self.interrupt_and_resume,), (self.labels,), *((self.generate, name) for name in MANIFESTS)])
         others = [run for run in reversed(RUNS) if run not in ("dense", "fold1", "fold2")]
         self.together([*((self.train, run) for run in others), (self.archive,)])
-        self.together([
-            *((self.evaluate, run) for run in SCORED),
-            (self.vt, "compare manifests/staged manifests/centre", "compare"),
-            (self.vt, "inspect manifests/staged --dataset data/digits", "inspect"),
-            *((self.vt, f"verify manifests/{name} --dataset data/digits") for name in (*MANIFESTS, "labels", "joined")),
-        ])  # fmt: skip
+        self.together(
+            [
+                *((self.evaluate, run) for run in SCORED),
+                (self.vt, "compare manifests/staged manifests/centre", "compare"),
+                (self.vt, "inspect manifests/staged --dataset data/digits", "inspect"),
+                *(
+                    (self.vt, f"verify manifests/{name} --dataset data/digits")
+                    for name in (*MANIFESTS, "labels", "joined")
+                ),
+            ]
+        )
         self.report()
 
     def together(self, steps: list[tuple[Callable[..., None], Any]]) -> None:
