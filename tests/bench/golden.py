@@ -51,8 +51,7 @@ VOLATILE = {
     "hardware": "the machine",
     "versions": "of libraries",
 }
-#: What replaces measured values in copies of what is reported and exported: a report computes costs from them, and an
-#: archive holds them, so that both are the same bytes each time.
+#: What replaces measured values in copies of what is reported and exported, so that both are the same bytes each time.
 FROZEN_EPOCH = {"seconds": 2.5, "images_per_s": 100.0, "step_ms": 10.0, "data_wait": 0.1, "peak_memory_mib": 500.0}
 FROZEN_TICKETS = {"wall_time_s": 20.0, "selector_seconds": 300.0}
 
@@ -284,10 +283,9 @@ def main(args: list[str] | None = None) -> int:
             folder.root.mkdir(parents=True)
         folder.build()
         record = folder.record()
-    text = json.dumps(record, indent=1)
     for path in (chosen.out, chosen.keep and chosen.keep / RECORD):
         if path:
-            path.write_text(text + "\n")
+            path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"{len(record['items'])} items in {time.monotonic() - began:.0f} s")
     against = chosen.against or (chosen.reopen and chosen.reopen / RECORD)
     if not against:
