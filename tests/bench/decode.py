@@ -92,7 +92,7 @@ def compare(files: list[File], view: str, what: str, options: Options) -> list[F
         ]
     expected = contestants["ours"]()
     apart = {name: difference(expected, work()) for name, work in contestants.items() if name != "ours"}
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
     in_full = [name for name, value in apart.items() if value < ROUNDING and "draft" not in name]
     best = fastest(turns, in_full) if in_full else None
 

@@ -63,7 +63,7 @@ def run(options: Options) -> list[Finding]:
             "loader": lambda: exhaust(batches(trainer)),
             "steps": bare_steps(trainer),
         }
-        turns = take_turns(contestants, options.runs)
+        turns = take_turns(contestants, options.runs, options.warmup)
     return findings(trainer, kind, turns, on_gpu)
 
 

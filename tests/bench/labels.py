@@ -32,7 +32,7 @@ from vit_tickets.ticketgen.selection.cells import cell_logits
 
 from . import arithmetic, pictures
 from .harness import Finding, Options, fastest, take_turns
-from .selection import BY_TORCH, IN_POOL, by_torch, classify, in_threads, num_images
+from .selection import BY_TORCH, IN_POOL, batch_size, by_torch, classify, in_threads, num_images
 
 RANDOM, PUBLISHED = "resnet50", "deit_tiny"
 TARGET = 0.9
@@ -52,7 +52,7 @@ def run(options: Options) -> list[Finding]:
 
 def compare(name: str, weights: str, folder: str, options: Options) -> list[Finding]:
     device = resolve_device("auto")
-    settings = Settings(batch_size=16 if device == "cpu" else 256)
+    settings = Settings(batch_size(device, options.quick))
     processor = LocalEngine(open_annotator(name, weights), settings, device, "fp32", workers=None).processor
     annotator, settings = processor.network, processor.settings
     side, count = annotator.spec.image_size, num_images(settings, options.quick)
@@ -69,7 +69,7 @@ def compare(name: str, weights: str, folder: str, options: Options) -> list[Find
         contestants[BY_TORCH] = lambda: by_torch(annotator, batches)
     baselines = list(contestants)
     contestants["labels"] = labelling(annotator, settings, groups, os.path.join(folder, "labels.parquet"))
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     faster, limit, findings = fastest(turns, baselines), arithmetic_of(annotator), []
     for baseline in sorted(baselines, key=lambda name: name != faster):

@@ -81,7 +81,7 @@ def compare(
     }
     if source:
         contestants["timm"] = lambda: exhaust(image_folder(source, side))
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
     samples = dataset.samples("train")
     findings = [
         Finding(f"loader, {samples} {kind}", name, "webdataset", turns[name], turns["plain"], None, target)

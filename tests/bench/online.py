@@ -57,7 +57,7 @@ def run(options: Options) -> list[Finding]:
     }
     for mode, selector in selectors.items():
         contestants[mode] = online_step(model, selector, images, (mean, std), kept, label_B)
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     what = f"{batch} images, s{SPARSITY:g}"
     sparse = arithmetic.training_step(shape, kept)

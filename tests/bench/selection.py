@@ -58,9 +58,13 @@ def run(options: Options) -> list[Finding]:
         weights = os.path.join(folder, "random.safetensors")
         save_file(registry.create_model(MODEL).state_dict(), weights)
         spec = open_selector(MODEL, weights)
-        settings = shard.Settings(batch_size=16 if device == "cpu" else 256)
+        settings = shard.Settings(batch_size(device, options.quick))
         engine = LocalEngine(spec, settings, device, "fp32", workers=None)
         return [*without_decode(engine.processor, options), *end_to_end(engine, folder, options)]
+
+
+def batch_size(device: str, quick: bool) -> int:
+    return (16 if device == "cpu" else 256) // (4 if quick else 1)
 
 
 def limit(selector: Selector, sparsity: float) -> float:
@@ -91,7 +95,7 @@ def without_decode(processor: Processor, options: Options) -> list[Finding]:
     for sparsity in SPARSITIES:
         contestants[f"rank {sparsity}"] = ranking(selector, settings, [plans[sparsity]], batches)
     contestants["rank all"] = ranking(selector, settings, list(plans.values()), batches)
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     faster, findings = fastest(turns, baselines), []
     for sparsity in SPARSITIES:
@@ -174,7 +178,7 @@ def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Findi
     for sparsity in SPARSITIES:
         contestants[f"select alone {sparsity}"] = ranking(selector, settings, [plan_of(selector, sparsity)], pixels)
         contestants[f"s{sparsity:g}"] = generating(engine, tasks[sparsity])
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     findings = []
     for sparsity in SPARSITIES:

@@ -37,7 +37,7 @@ FIXED_S = {"local": 6.0, "ray": 12.0}
 
 def run(options: Options) -> list[Duration]:
     torch.manual_seed(0)
-    count = 16 if options.quick else IMAGES
+    count = 4 if options.quick else IMAGES
     with tempfile.TemporaryDirectory(prefix="vit-tickets-bench-") as folder:
         weights, source, data = (os.path.join(folder, name) for name in ("random.safetensors", "source", "data"))
         save_file(registry.create_model(MODEL).state_dict(), weights)
@@ -47,7 +47,7 @@ def run(options: Options) -> list[Duration]:
         contestants = {"help": lambda: call("--help"), "forward": forward_passes(weights, count)}
         for engine in engines:
             contestants[engine] = generating(engine, data, weights, os.path.join(folder, engine))
-        turns = take_turns(contestants, options.runs)
+        turns = take_turns(contestants, options.runs, options.warmup)
 
     def seconds(name: str) -> list[float]:
         return [turn.wall_s for turn in turns[name]]

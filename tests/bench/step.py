@@ -62,7 +62,7 @@ def of_vit(options: Options, device: str) -> list[Finding]:
     for sparsity, kept in counts.items():
         contestants[f"ours {sparsity}"] = ours(model, images, indices(batch, shape.num_patches, kept, device), label_B)
         contestants[f"dropout {sparsity}"] = patch_dropout(images, shape.num_patches, kept, label_B)
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     def finding(sparsity: float, baseline: str, name: str, limit: float, target: float) -> Finding:
         what = f"step, s{sparsity:g}, {batch} images, {counts[sparsity]} of {shape.num_patches} patches"
@@ -98,7 +98,7 @@ def of_lvvit(options: Options, device: str) -> list[Finding]:
         "dense": one_step(None, shape.num_patches),
         "kept patches": one_step(indices(batch, shape.num_patches, kept, device), kept),
     }
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
     dense, sparse = (arithmetic.lvvit_training_step(shape, stem, patches) for patches in (None, kept))
     what = f"{LV_MODEL} step, s{LV_SPARSITY:g}, {batch} images, {kept} of {shape.num_patches} patches"
     target = LV_SHARE_OF_ARITHMETIC * dense / sparse
