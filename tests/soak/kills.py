@@ -176,9 +176,9 @@ def same(a, b) -> bool:
 
 
 def run(quick: bool = False) -> bool:
-    """quick: one kill of a run of two ranks, in the first of two epochs."""
+    """quick: one kill of a run of two ranks, in the first of three epochs."""
     good = True
-    trials, epochs, spread_s = (((2, 1),), 2, 0.5) if quick else (((1, 20), (2, 20), (3, 6)), 20, 2.5)
+    trials, epochs, spread_s = (((2, 1),), 3, 0.5) if quick else (((1, 20), (2, 20), (3, 6)), 20, 2.5)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         write_dataset(data, [500, 300, 407], val=64)
