@@ -17,7 +17,7 @@ LIMIT_S = 300
 ENTRY = re.compile(r"""^if __name__ == ["']__main__["']:""", re.MULTILINE)
 
 
-def run(module: str, *arguments) -> str:
+def run(module: str, *arguments, limit_s: int = LIMIT_S) -> str:
     """What `python -m module` prints; it must end with status 0 in time."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -25,7 +25,7 @@ def run(module: str, *arguments) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=limit_s,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
@@ -91,6 +91,14 @@ def test_growth():
 
 
 @pytest.mark.slow
+def test_golden(tmp_path):
+    told = run("tests.bench.golden", "--out", tmp_path / "found.json", limit_s=900)
+    items = json.loads((tmp_path / "found.json").read_text())["items"]
+    assert told.startswith(f"{len(items)} items in ")
+    assert {name.split("/")[0] for name in items} >= {"manifests", "labels", "runs", "texts"}
+
+
+@pytest.mark.slow
 def test_worth(packed, tmp_path):
     selector, out = write_selector(tmp_path / "selector"), tmp_path / "out"
     least = ["--ways", "naive", "--seeds", "1", "--epochs", "1"]
@@ -109,5 +117,5 @@ def test_no_program_is_missing_here():
     """A file that can be run is a registry's, or has a test of its own above."""
     found = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py") if ENTRY.search(path.read_text())}
     registries = {"bench/__main__.py", "soak/__main__.py"}
-    others = {"bench/fidelity.py", "bench/growth.py", "bench/worth.py", "hostile/__main__.py", "integration/storage/server.py"}
-    assert found == registries | others
+    alone = {f"bench/{name}.py" for name in ("fidelity", "golden", "growth", "worth")}
+    assert found == registries | alone | {"hostile/__main__.py", "integration/storage/server.py"}
