@@ -95,7 +95,7 @@ def test_golden(tmp_path):
     told = run("tests.bench.golden", "--out", tmp_path / "found.json", limit_s=900)
     items = json.loads((tmp_path / "found.json").read_text())["items"]
     assert told.startswith(f"{len(items)} items in ")
-    assert {name.split("/")[0] for name in items} >= {"manifests", "labels", "runs", "texts"}
+    assert {name.split("/")[0] for name in items} >= {"archive.parquet", "manifests", "report", "runs", "texts"}
 
 
 @pytest.mark.slow
