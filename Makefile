@@ -51,7 +51,7 @@ NEEDS_PRETRAINING := $(if $(ON_DIGITS),$(if $(SELECTOR),,$(DIGITS_SELECTOR)/fina
 # A run is named after its model in the manifest's folder, and a view by its name, as `vit-tickets generate` does by
 # default; `train` names its runs after the view where that is not what train images have without VIEW.
 VIEW_SUFFIX = $(if $(filter-out $(1),$(VIEW)),-$(subst :,,$(VIEW)))
-SHORT_SELECTOR = $(if $(NEEDS_PRETRAINING),deit_micro,$(shell $(BIN)/python -c "from vit_tickets.pipeline.names import selector_name; print(selector_name('$(SELECTOR_USED)'))"))
+SHORT_SELECTOR = $(if $(NEEDS_PRETRAINING),deit_micro,$(shell $(BIN)/python -c "from vit_tickets.pipeline.runs.names import selector_name; print(selector_name('$(SELECTOR_USED)'))"))
 MANIFEST = manifests/$(NAME)-$(SHORT_SELECTOR)-s$(SPARSITY)$(call VIEW_SUFFIX,auto)
 
 # What is mistyped is told before anything is made.
@@ -151,12 +151,12 @@ labels-once: $(READY) $(PACKED) $(DIGITS_SELECTOR)/final.safetensors
 
 model-exists: $(READY)
 	@$(if $(filter $(MODEL),$(KNOWN_MODELS)),:,$(BIN)/python -c "import sys; \
-	  from vit_tickets.pipeline.registry import model_fault; \
+	  from vit_tickets.pipeline.networks.registry import model_fault; \
 	  fault = model_fault('$(MODEL)'); sys.exit(fault and 'MODEL: ' + fault)")
 .PHONY: model-exists
 
 recipe-exists: $(READY)
-	@test -z "$(RECIPE)" || $(BIN)/python -c "import sys; from vit_tickets.train.recipe import NAMES; \
+	@test -z "$(RECIPE)" || $(BIN)/python -c "import sys; from vit_tickets.train.runs.recipe import NAMES; \
 	  sys.exit('$(RECIPE)' not in NAMES and 'RECIPE: expected ' + ', '.join(NAMES) + '; found $(RECIPE)')"
 .PHONY: recipe-exists
 

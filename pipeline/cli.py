@@ -7,22 +7,28 @@ import importlib
 import click
 
 COMMANDS = {
-    "pack": ("vit_tickets.pipeline.commands:pack", "Write images as a dataset of WebDataset shards."),
-    "generate": ("vit_tickets.ticketgen.commands:generate", "Select every image's ticket, once per dataset."),
-    "labels": ("vit_tickets.ticketgen.labels_command:labels", "Write training images' label maps, for token labels."),
-    "inspect": ("vit_tickets.pipeline.commands:inspect", "Summarise a manifest or label maps; draw tickets on images."),
-    "compare": ("vit_tickets.pipeline.compare_command:compare", "How far the tickets of several manifests overlap."),
-    "verify": ("vit_tickets.pipeline.commands:verify", "Check a dataset, manifest or label maps against the contract."),
-    "export": ("vit_tickets.pipeline.publish_commands:export", "Write a manifest's tickets as one file to publish."),
-    "join": ("vit_tickets.pipeline.publish_commands:join", "Make a manifest of published tickets for your own data."),
-    "train": ("vit_tickets.train.commands:train", "Train on tickets, random subsets or whole images."),
+    "pack": ("vit_tickets.pipeline.commands.pack:pack", "Write images as a dataset of WebDataset shards."),
+    "generate": ("vit_tickets.ticketgen.commands.generate:generate", "Select every image's ticket, once per dataset."),
+    "labels": ("vit_tickets.ticketgen.commands.labels:labels", "Write training images' label maps, for token labels."),
+    "inspect": (
+        "vit_tickets.pipeline.commands.inspection:inspect",
+        "Summarise a manifest or label maps; draw tickets on images.",
+    ),
+    "compare": ("vit_tickets.pipeline.commands.compare:compare", "How far the tickets of several manifests overlap."),
+    "verify": (
+        "vit_tickets.pipeline.commands.verification:verify",
+        "Check a dataset, manifest or label maps against the contract.",
+    ),
+    "export": ("vit_tickets.pipeline.commands.publish:export", "Write a manifest's tickets as one file to publish."),
+    "join": ("vit_tickets.pipeline.commands.publish:join", "Make a manifest of published tickets for your own data."),
+    "train": ("vit_tickets.train.commands.train:train", "Train on tickets, random subsets or whole images."),
     "evaluate": (
-        "vit_tickets.train.commands:evaluate",
+        "vit_tickets.train.commands.evaluate:evaluate",
         "Score a run on whole images, tickets and random subsets.",
     ),
-    "report": ("vit_tickets.train.report_command:report", "Table and verdict over several runs."),
-    "sweep": ("vit_tickets.train.sweep_command:sweep", "Models x paths x sparsities x seeds, to one report."),
-    "table": ("vit_tickets.train.table_command:table", "The paper's table on your data: all of the above in one."),
+    "report": ("vit_tickets.train.commands.report:report", "Table and verdict over several runs."),
+    "sweep": ("vit_tickets.train.commands.sweep:sweep", "Models x paths x sparsities x seeds, to one report."),
+    "table": ("vit_tickets.train.commands.table:table", "The paper's table on your data: all of the above in one."),
 }
 
 

@@ -9,9 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from tests.helpers import write_folder, write_manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
 
+pytest_plugins = ["tests.fixtures.numbered", "tests.fixtures.selector"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.test_docs import PAGES, blocks, command, spans
+from tests.integration.docs.test_docs import PAGES, blocks, command, spans
 from vit_tickets.pipeline.cli import COMMANDS, main
 
 # What an example is changed to before it runs: (pattern, replacement, why). All that fit, in this order.
@@ -32,7 +32,7 @@ SMALLER = (
 EXCEPTIONS = {
     "make test": "would run this file",
     "make setup && . .venv/bin/activate": "installs from an index; .ci/run begins with it",
-    "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...": "several machines; tests/ticketgen/test_cluster.py has a cluster",
+    "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...": "several machines; test_cluster.py has a cluster",
     "ray start --head --node-ip-address=10.0.0.1 --port=6379": "the same",
     "ray start --address=10.0.0.1:6379": "the same",
     "vit-tickets generate /shared/data/imagenet --out /shared/manifests/imagenet "
@@ -42,9 +42,9 @@ EXCEPTIONS = {
     '--rdzv-endpoint $head:29500"': "Slurm",
     'trainer="$torchrun -m vit_tickets.train /shared/data/imagenet --model deit_small --path dense '
     '--out /shared/runs/dense"': "Slurm",
-    "srun sh -c \"trap '' USR1; exec $trainer --resume\"": "Slurm; tests/train/test_interrupts.py sends the signals",
+    "srun sh -c \"trap '' USR1; exec $trainer --resume\"": "Slurm; test_interrupts.py sends the signals",
     "export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION=...": "object storage; "
-    "tests/storage/test_commands.py runs all commands on a server",
+    "tests/integration/storage runs all commands on a server",
     "export AWS_ENDPOINT_URL=https://...": "the same",
     "vit-tickets pack s3://bucket/imagenet s3://bucket/data/imagenet --shorter-side 256": "the same",
     "vit-tickets generate s3://bucket/data/imagenet --sparsity 0.27 --out s3://bucket/tickets": "the same",

@@ -13,16 +13,18 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import files, registry
-from vit_tickets.pipeline.crops import stored_crops
-from vit_tickets.pipeline.images import UndecodableImage, crop_resize, decode, to_array
-from vit_tickets.pipeline.labels import INDEX as LABELS_INDEX
-from vit_tickets.pipeline.labels import LabelRow, write_label_rows
-from vit_tickets.pipeline.manifests import FORMAT_VERSION, INDEX, Row, write_rows
-from vit_tickets.pipeline.patches import Budget, pack_mask, random_subset, rank_dtype, ticket_of
-from vit_tickets.pipeline.records import PLACES
-from vit_tickets.pipeline.shards import Dataset, Sample, read_shard, write_shard
-from vit_tickets.pipeline.views import View
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard, write_shard
+from vit_tickets.pipeline.geometry.crops import stored_crops
+from vit_tickets.pipeline.geometry.images import UndecodableImage, crop_resize, decode, to_array
+from vit_tickets.pipeline.geometry.patches import Budget, pack_mask, random_subset, rank_dtype, ticket_of
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.index import PLACES
+from vit_tickets.pipeline.manifests.labels import INDEX as LABELS_INDEX
+from vit_tickets.pipeline.manifests.labels import LabelRow, write_label_rows
+from vit_tickets.pipeline.manifests.manifest import INDEX, Row, write_rows
+from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.system import files
 
 
 def png(seed: int, height: int = 24, width: int = 24) -> bytes:

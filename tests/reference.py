@@ -4,7 +4,7 @@ obvious, to hold the real ones to."""
 import torch
 import torch.nn.functional as F
 
-from vit_tickets.pipeline.lvvit import LVViT
+from vit_tickets.pipeline.networks.lvvit import LVViT
 
 
 def reference_ranking(network, image, stages, counts):

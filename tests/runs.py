@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vit_tickets.pipeline import files
-from vit_tickets.train.results import RunResult, read_run
+from vit_tickets.pipeline.system import files
+from vit_tickets.train.report.analysis.results import RunResult, read_run
 
 IMAGES = 400
 TICKETS = {

@@ -1,11 +1,17 @@
-"""The import rule: pipeline <- ticketgen, pipeline <- train; torch and Ray only where they belong."""
+"""The import rule: pipeline <- ticketgen, pipeline <- train; torch and Ray only where they belong; small folders."""
 
 import ast
+import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("pipeline", "ticketgen", "train")
+FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in PACKAGES}
+EVERY_FILE = [path for paths in FILES.values() for path in paths]
 
 
 def imports(path: Path) -> set[str]:
@@ -23,9 +29,6 @@ def uses(path: Path, package: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for name in imports(path))
 
 
-FILES = {package: sorted((ROOT / package).glob("*.py")) for package in ("pipeline", "ticketgen", "train")}
-
-
 @pytest.mark.parametrize("package", FILES)
 def test_stages_never_import_each_other(package):
     others = {"pipeline": ("ticketgen", "train"), "ticketgen": ("train",), "train": ("ticketgen",)}[package]
@@ -34,30 +37,34 @@ def test_stages_never_import_each_other(package):
             assert not uses(path, f"vit_tickets.{other}"), path
 
 
-NETWORKS = ("registry", "pretrained", "vit", "lvvit", "resnet")
-
-
 def test_the_contract_needs_no_torch_but_for_networks():
+    networks = ROOT / "pipeline" / "networks"
     for path in FILES["pipeline"]:
-        for package in ("torch", "timm", "torchvision", *(f"vit_tickets.pipeline.{name}" for name in NETWORKS)):
-            assert path.stem in NETWORKS or not uses(path, package), path
+        for package in ("torch", "timm", "torchvision", "vit_tickets.pipeline.networks"):
+            assert path.is_relative_to(networks) or not uses(path, package), path
 
 
 def test_ray_is_imported_in_one_place_alone():
-    for paths in FILES.values():
-        for path in paths:
-            assert path == ROOT / "pipeline" / "cluster.py" or not uses(path, "ray"), path
+    for path in EVERY_FILE:
+        assert path == ROOT / "pipeline" / "system" / "cluster.py" or not uses(path, "ray"), path
 
 
 def test_no_file_is_too_long_for_one_sitting():
-    for paths in FILES.values():
-        for path in paths:
-            assert len(path.read_text().splitlines()) <= 350, path
+    for path in EVERY_FILE:
+        assert len(path.read_text().splitlines()) <= 350, path
+
+
+def test_no_folder_holds_more_than_a_dozen_modules():
+    counts = Counter(path.parent for path in EVERY_FILE if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in counts.items() if count > 12} == {}
+
+
+def test_every_folder_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in EVERY_FILE}
+    assert set(settings["packages"]) == {f"vit_tickets.{folder.replace('/', '.')}" for folder in folders}
 
 
 def test_no_module_shadows_a_standard_one():
-    import sys
-
-    for paths in FILES.values():
-        for path in paths:
-            assert path.stem not in sys.stdlib_module_names - {"__init__", "__main__"}, path
+    for path in EVERY_FILE:
+        assert path.stem not in sys.stdlib_module_names - {"__init__", "__main__"}, path

@@ -24,7 +24,7 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Ratios of two things timed in one run.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--runs", type=int, help="rounds that count (default: 7; 2 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="fewer images: shows that it runs, proves nothing")
+    parser.add_argument("--quick", action="store_true", help="few images, no warm-up: shows that it runs, no more")
     parser.add_argument("--json", metavar="FILE", help="write every turn, the machine and the versions to FILE")
     chosen = parser.parse_args(args)
     if unknown := [name for name in chosen.names if name not in BENCHMARKS]:

@@ -14,22 +14,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vit_tickets.pipeline import images, vit
-from vit_tickets.pipeline.bars import Bar
-from vit_tickets.pipeline.columns import list_matrix
-from vit_tickets.pipeline.crop_rows import read_crop_rows
-from vit_tickets.pipeline.crops import Crop, keyed_rng
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import Budget, grid_side, random_rank
-from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.pipeline.views import box_affine, view_to_view
-from vit_tickets.ticketgen.engines import resolve_device
-from vit_tickets.ticketgen.selector import Selector, SelectorSpec
-from vit_tickets.train.augment import Augment, AugmentedView
-from vit_tickets.train.inputs import Preparation
-from vit_tickets.train.loader import collate
-from vit_tickets.train.recipe import Recipe
-from vit_tickets.train.recipes import DEIT
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.crops import Crop, keyed_rng
+from vit_tickets.pipeline.geometry.patches import Budget, grid_side, random_rank
+from vit_tickets.pipeline.geometry.views import box_affine, view_to_view
+from vit_tickets.pipeline.manifests.columns import list_matrix
+from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.networks import vit
+from vit_tickets.pipeline.system.bars import Bar
+from vit_tickets.ticketgen.engines.processor import resolve_device
+from vit_tickets.ticketgen.selection.selector import Selector, SelectorSpec
+from vit_tickets.train.data.loader import collate
+from vit_tickets.train.loop.inputs import Preparation
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.recipes import DEIT
+from vit_tickets.train.views.augment import Augment, AugmentedView
 
 SPARSITIES = (0.27, 0.488, 0.75)
 WHOLE = ("full", "full@2", "crops-mean:16")  # views whose ranks are of the whole image

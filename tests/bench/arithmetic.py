@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vit_tickets.pipeline.lvvit import LVViT
+from vit_tickets.pipeline.networks.lvvit import LVViT
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, functional
 
-from vit_tickets.pipeline import images
-from vit_tickets.pipeline.crops import Crop, keyed_rng, random_resized_crop
-from vit_tickets.pipeline.views import View
-from vit_tickets.train.augment import resized
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.crops import Crop, keyed_rng, random_resized_crop
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.train.views.augment import resized
 
 from . import pictures
 from .harness import Finding, Options, Timing, arithmetic_threads, fastest, median_wall_s, take_turns
@@ -92,7 +92,7 @@ def compare(files: list[File], view: str, what: str, options: Options) -> list[F
         ]
     expected = contestants["ours"]()
     apart = {name: difference(expected, work()) for name, work in contestants.items() if name != "ours"}
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
     in_full = [name for name, value in apart.items() if value < ROUNDING and "draft" not in name]
     best = fastest(turns, in_full) if in_full else None
 

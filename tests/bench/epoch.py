@@ -27,17 +27,17 @@ from unittest import mock
 import torch
 
 from tests.helpers import write_manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train import loop
-from vit_tickets.train.commands import default_workers
-from vit_tickets.train.distributed import World
-from vit_tickets.train.loop import Trainer
-from vit_tickets.train.losses import loss_of
-from vit_tickets.train.plan import Position
-from vit_tickets.train.recipes import DEIT
-from vit_tickets.train.run import resolve
-from vit_tickets.train.stream import train_batches
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.train.commands.train import default_workers
+from vit_tickets.train.data.plan import Position
+from vit_tickets.train.data.stream import train_batches
+from vit_tickets.train.loop import trainer as loop
+from vit_tickets.train.loop.losses import loss_of
+from vit_tickets.train.loop.trainer import Trainer
+from vit_tickets.train.runs.recipes import DEIT
+from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runtime.distributed import World
 
 from . import pictures
 from .harness import Finding, Options, Timing, cores, median_wall_s, now, take_turns
@@ -63,7 +63,7 @@ def run(options: Options) -> list[Finding]:
             "loader": lambda: exhaust(batches(trainer)),
             "steps": bare_steps(trainer),
         }
-        turns = take_turns(contestants, options.runs)
+        turns = take_turns(contestants, options.runs, options.warmup)
     return findings(trainer, kind, turns, on_gpu)
 
 

@@ -27,15 +27,16 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import INDEX, Dataset
-from vit_tickets.ticketgen import job
-from vit_tickets.ticketgen.engines import local_engine, resolve_device
-from vit_tickets.ticketgen.selector import SelectorSpec, open_selector
-from vit_tickets.ticketgen.work import Settings
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import INDEX, Dataset
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.engines.local import local_engine
+from vit_tickets.ticketgen.engines.processor import resolve_device
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.jobs import tickets as job
+from vit_tickets.ticketgen.selection.selector import SelectorSpec, open_selector
 
 from . import pictures
 from .agreement import CROPS, SPARSITIES, SPLIT, WHOLE, Agreement, measure

@@ -27,24 +27,24 @@ import torch
 from safetensors.torch import save_file
 
 from tests.soak.data import SIDE, write_dataset
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.pipeline.views import View
-from vit_tickets.ticketgen import job
-from vit_tickets.ticketgen.engines import local_engine
-from vit_tickets.ticketgen.selector import open_selector
-from vit_tickets.ticketgen.work import Settings
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines.local import local_engine
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.jobs import tickets as job
+from vit_tickets.ticketgen.selection.selector import open_selector
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.views.augment import Augment
 
 SIZES = (2_000, 20_000, 200_000)
 SHARD = 1_000
 PATCH = 8
 SLOWER, LARGER = 0.05, 0.10
-LEAST = 20_000  # images per turn
+LEAST = 20_000
 
 
 def write_selector(root: Path) -> None:
@@ -82,16 +82,16 @@ def loader(folder: Path, size: int) -> None:
 LOOPS = {"generate": generate, "loader": loader}
 
 
-def measure(loop: str, folder: Path, smallest: int, size: int) -> dict[str, float]:
-    """One turn in a process of its own: images per second and MiB."""
-    command = [sys.executable, "-m", "tests.bench.growth", "--turn", loop, str(folder), str(smallest), str(size)]
+def measure(loop: str, folder: Path, smallest: int, size: int, least: int) -> dict[str, float]:
+    """One turn of `least` images or more in a process of its own: images per second and MiB."""
+    command = [sys.executable, "-m", "tests.bench.growth", "--turn", loop, *map(str, (folder, smallest, size, least))]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def turn(loop: str, folder: str, smallest: str, size: str) -> None:
+def turn(loop: str, folder: str, smallest: str, size: str, least: str) -> None:
     torch.set_num_threads(1)
     LOOPS[loop](Path(folder), int(smallest))
-    again = max(1, LEAST // int(size))
+    again = max(1, int(least) // int(size))
     started, cpu_started = time.perf_counter(), time.process_time()
     for _ in range(again):
         LOOPS[loop](Path(folder), int(size))
@@ -104,9 +104,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.growth", description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="images, multiples of 1,000")
     parser.add_argument("--runs", type=int, default=3, help="rounds")
+    parser.add_argument("--least", type=int, default=LEAST, metavar="N", help="images per turn, or more")
     parser.add_argument("--loop", choices=LOOPS, help="only this one")
     parser.add_argument("--json", metavar="FILE", help="write every turn to FILE")
-    parser.add_argument("--turn", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--turn", nargs=5, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.turn:
         turn(*chosen.turn)
@@ -122,7 +123,7 @@ def main() -> None:
         for _ in range(chosen.runs):
             for size in sizes:
                 for loop in needed:
-                    found = measure(loop, folder, min(sizes), size)
+                    found = measure(loop, folder, min(sizes), size, chosen.least)
                     turns.get(loop, {}).get(size, []).append(found)
     for loop, by_size in turns.items():
         report(loop, by_size)

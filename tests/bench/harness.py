@@ -17,10 +17,16 @@ import torch
 
 @dataclass(frozen=True)
 class Options:
-    """runs: rounds that count. quick: fewer images, to see that everything runs; its ratios prove nothing."""
+    """runs: rounds that count. quick: fewer images and no warm-up, to see that everything runs; its ratios prove
+    nothing."""
 
     runs: int
     quick: bool = False
+
+    @property
+    def warmup(self) -> int:
+        """Rounds that do not count."""
+        return 0 if self.quick else 1
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 command       python -m tests.bench labels
 what          decoding excluded: from uint8 pixels to label maps, the shard's rows and its Parquet file, driven as
-              ticketgen/label_job.py drives it (batches of 16, one arithmetic thread per core; 256 on a GPU), against
+              ticketgen/jobs/labels.py drives it (batches of 16, one arithmetic thread per core; 256 on a GPU), against
               normalisation and timm's own forward pass of the same network on the same pixels. The baseline is timed
               twice, driven by the same threads and by torch's own, and the target is set against the faster.
 annotators    resnet50 with random weights; deit_tiny with its published ones, where the shared weights are there
@@ -20,19 +20,19 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.labels import write_label_rows
-from vit_tickets.pipeline.shards import Sample
-from vit_tickets.ticketgen.annotator import Annotator, open_annotator
-from vit_tickets.ticketgen.cells import cell_logits
-from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
-from vit_tickets.ticketgen.label_job import label_group
-from vit_tickets.ticketgen.shard import Decoded
-from vit_tickets.ticketgen.work import Settings
+from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.manifests.labels import write_label_rows
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines.local import LocalEngine
+from vit_tickets.ticketgen.engines.processor import resolve_device
+from vit_tickets.ticketgen.engines.work import Decoded, Settings
+from vit_tickets.ticketgen.jobs.labels import label_group
+from vit_tickets.ticketgen.selection.annotator import Annotator, open_annotator
+from vit_tickets.ticketgen.selection.cells import cell_logits
 
 from . import arithmetic, pictures
 from .harness import Finding, Options, fastest, take_turns
-from .selection import BY_TORCH, IN_POOL, by_torch, classify, in_threads, num_images
+from .selection import BY_TORCH, IN_POOL, batch_size, by_torch, classify, in_threads, num_images
 
 RANDOM, PUBLISHED = "resnet50", "deit_tiny"
 TARGET = 0.9
@@ -52,9 +52,10 @@ def run(options: Options) -> list[Finding]:
 
 def compare(name: str, weights: str, folder: str, options: Options) -> list[Finding]:
     device = resolve_device("auto")
-    settings = Settings(batch_size=16 if device == "cpu" else 256)
-    engine = LocalEngine(open_annotator(name, weights), settings, device, "fp32", workers=None)
-    annotator, side, count = engine.network, engine.network.spec.image_size, num_images(engine, options.quick)
+    settings = Settings(batch_size(device, options.quick))
+    processor = LocalEngine(open_annotator(name, weights), settings, device, "fp32", workers=None).processor
+    annotator, settings = processor.network, processor.settings
+    side, count = annotator.spec.image_size, num_images(settings, options.quick)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
     starts = range(0, count, settings.batch_size)
     batches = [pixels[start : start + settings.batch_size] for start in starts]
@@ -63,12 +64,12 @@ def compare(name: str, weights: str, folder: str, options: Options) -> list[Find
         for start, batch in zip(starts, batches, strict=True)
     ]
 
-    contestants = {IN_POOL: lambda: in_threads(annotator, engine.settings, partial(classify, annotator), batches)}
+    contestants = {IN_POOL: lambda: in_threads(annotator, settings, partial(classify, annotator), batches)}
     if annotator.device.type == "cpu":
         contestants[BY_TORCH] = lambda: by_torch(annotator, batches)
     baselines = list(contestants)
-    contestants["labels"] = labelling(annotator, engine.settings, groups, os.path.join(folder, "labels.parquet"))
-    turns = take_turns(contestants, options.runs)
+    contestants["labels"] = labelling(annotator, settings, groups, os.path.join(folder, "labels.parquet"))
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     faster, limit, findings = fastest(turns, baselines), arithmetic_of(annotator), []
     for baseline in sorted(baselines, key=lambda name: name != faster):

@@ -30,13 +30,13 @@ from torchvision import transforms
 
 from tests.helpers import write_manifest
 from tests.soak.data import SIDE, write_dataset
-from vit_tickets.pipeline import images
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.views.augment import Augment
 
 from . import pictures
 from .harness import Finding, Options, arithmetic_threads, take_turns
@@ -81,7 +81,7 @@ def compare(
     }
     if source:
         contestants["timm"] = lambda: exhaust(image_folder(source, side))
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
     samples = dataset.samples("train")
     findings = [
         Finding(f"loader, {samples} {kind}", name, "webdataset", turns[name], turns["plain"], None, target)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.train.models import OccludedModel, build_model, is_kept, occlude
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.train.models.sparse import OccludedModel, build_model, is_kept, occlude
 
 from .harness import Finding, Options, median_wall_s, take_turns
 from .step import CLASSES, indices, step
@@ -32,7 +32,7 @@ def run(options: Options) -> list[Finding]:
     (kept,) = Budget(SPARSITY).stage_counts(GRID * GRID, 1)
     kept_BK = indices(batch, GRID * GRID, kept, device)
     contestants = {"occlusion": occlusion(model, images, kept_BK), "step": step(model, lambda: model(images), label_B)}
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
     share = median_wall_s(turns["occlusion"]) / median_wall_s(turns["step"])
     what = f"occlusion, {MODEL}, {batch} images, {kept} of {GRID * GRID} cells: {share:.2%} of a step"
     return [Finding(what, "occlusion", "dense step", turns["occlusion"], turns["step"], None, LEAST_RATIO)]

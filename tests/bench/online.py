@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.train import mixing
-from vit_tickets.train.alignment import keep_best, resample, value_map
-from vit_tickets.train.erasing import LAST, draw_box, erased_cells
-from vit_tickets.train.models import build_model
-from vit_tickets.train.online import MODES, OnlineSelector
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.train.models.online import MODES, OnlineSelector
+from vit_tickets.train.models.sparse import build_model
+from vit_tickets.train.views import mixing
+from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.erasing import LAST, draw_box, erased_cells
 
 from . import arithmetic
 from .harness import Finding, Options, take_turns
@@ -57,7 +57,7 @@ def run(options: Options) -> list[Finding]:
     }
     for mode, selector in selectors.items():
         contestants[mode] = online_step(model, selector, images, (mean, std), kept, label_B)
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     what = f"{batch} images, s{SPARSITY:g}"
     sparse = arithmetic.training_step(shape, kept)

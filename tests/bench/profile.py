@@ -23,15 +23,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vit_tickets.pipeline import images, registry, shards, vit
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.ticketgen import job, shard
-from vit_tickets.ticketgen.engines import LocalEngine
-from vit_tickets.ticketgen.selector import Selector, open_selector
-from vit_tickets.train import augment, data, inputs, loop, models, plan, randaugment, stream
-from vit_tickets.train.loop import Trainer
-from vit_tickets.train.mixing import Mix
+from vit_tickets.pipeline.datasets import shards
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.ticketgen.engines.local import LocalEngine
+from vit_tickets.ticketgen.jobs import shard
+from vit_tickets.ticketgen.jobs import tickets as job
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
+from vit_tickets.train.data import plan, stream
+from vit_tickets.train.data import split as data
+from vit_tickets.train.loop import inputs
+from vit_tickets.train.loop import trainer as loop
+from vit_tickets.train.loop.trainer import Trainer
+from vit_tickets.train.models import sparse as models
+from vit_tickets.train.views import augment, randaugment
+from vit_tickets.train.views.mixing import Mix
 
 from .epoch import SPARSITY, batches, packed, trainer_of
 from .harness import Options, Share, arithmetic_threads, take_turns
@@ -55,7 +63,7 @@ def run(options: Options) -> list[Share]:
         return [
             *shares(
                 f"generate, {count} {kind}", lambda: [generating(engine, task)() for task in tasks],
-                of_generate(engine.network), options,
+                of_generate(engine.processor.network), options,
             ),
             *shares(f"lt step, {STEPS} of {batch}", steps(trainer), of_step(trainer), options, step_clock),
             *shares(

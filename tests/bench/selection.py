@@ -1,9 +1,9 @@
 """`generate` against a plain forward pass of the same model, and against its own two limits.
 
 command       python -m tests.bench selection
-part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/shard.py drives it (batches of 16,
-              one arithmetic thread per core), against normalisation and timm's own forward pass of the same network on
-              the same pixels. The baseline is timed twice, driven by the same threads and by torch's own, and the
+part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/jobs/shard.py drives it (batches of
+              16, one arithmetic thread per core), against normalisation and timm's own forward pass of the same network
+              on the same pixels. The baseline is timed twice, driven by the same threads and by torch's own, and the
               target is set against the faster.
               Likewise the tickets of three sparsities in one pass, against those of the first alone.
 part 2        end to end: JPEGs of 256 pixels from a shard; the local engine, with its Parquet file, against the two
@@ -25,15 +25,19 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import registry, shards
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.ticketgen import job, shard
-from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
-from vit_tickets.ticketgen.networks import Network
-from vit_tickets.ticketgen.selector import Selector, open_selector
-from vit_tickets.ticketgen.work import groups as batches_of
-from vit_tickets.ticketgen.work import map_ordered
+from vit_tickets.pipeline.datasets import shards
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines import work
+from vit_tickets.ticketgen.engines.local import LocalEngine
+from vit_tickets.ticketgen.engines.processor import Processor, resolve_device
+from vit_tickets.ticketgen.engines.work import groups as batches_of
+from vit_tickets.ticketgen.engines.work import map_ordered
+from vit_tickets.ticketgen.jobs import shard
+from vit_tickets.ticketgen.jobs import tickets as job
+from vit_tickets.ticketgen.selection.network import Network
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 from . import arithmetic, pictures
 from .harness import Finding, Options, arithmetic_threads, cores, fastest, median_wall_s, take_turns
@@ -54,9 +58,13 @@ def run(options: Options) -> list[Finding]:
         weights = os.path.join(folder, "random.safetensors")
         save_file(registry.create_model(MODEL).state_dict(), weights)
         spec = open_selector(MODEL, weights)
-        settings = shard.Settings(batch_size=16 if device == "cpu" else 256)
+        settings = shard.Settings(batch_size(device, options.quick))
         engine = LocalEngine(spec, settings, device, "fp32", workers=None)
-        return [*without_decode(engine, options), *end_to_end(engine, folder, options)]
+        return [*without_decode(engine.processor, options), *end_to_end(engine, folder, options)]
+
+
+def batch_size(device: str, quick: bool) -> int:
+    return (16 if device == "cpu" else 256) // (4 if quick else 1)
 
 
 def limit(selector: Selector, sparsity: float) -> float:
@@ -65,17 +73,17 @@ def limit(selector: Selector, sparsity: float) -> float:
     return arithmetic.forward(shape) / arithmetic.selection(shape, stages, plan_of(selector, sparsity))
 
 
-def num_images(engine: LocalEngine, quick: bool) -> int:
+def num_images(settings: shard.Settings, quick: bool) -> int:
     """Four batches for every thread, so that the last ones weigh little."""
-    return engine.settings.batch_size * engine.settings.threads * (1 if quick else 4)
+    return settings.batch_size * settings.threads * (1 if quick else 4)
 
 
 # --- part 1: decode excluded
 
 
-def without_decode(engine: LocalEngine, options: Options) -> list[Finding]:
-    selector, settings = engine.network, engine.settings
-    side, count = selector.spec.image_size, num_images(engine, options.quick)
+def without_decode(processor: Processor, options: Options) -> list[Finding]:
+    selector, settings = processor.network, processor.settings
+    side, count = selector.spec.image_size, num_images(settings, options.quick)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
     batches = [pixels[start : start + settings.batch_size] for start in range(0, count, settings.batch_size)]
     plans = {s: plan_of(selector, s) for s in TOGETHER}
@@ -87,7 +95,7 @@ def without_decode(engine: LocalEngine, options: Options) -> list[Finding]:
     for sparsity in SPARSITIES:
         contestants[f"rank {sparsity}"] = ranking(selector, settings, [plans[sparsity]], batches)
     contestants["rank all"] = ranking(selector, settings, list(plans.values()), batches)
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     faster, findings = fastest(turns, baselines), []
     for sparsity in SPARSITIES:
@@ -149,8 +157,8 @@ def in_threads(network: Network, settings: shard.Settings, work: Callable, group
 
 
 def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Finding]:
-    selector, settings = engine.network, engine.settings
-    count = num_images(engine, options.quick)
+    selector, settings = engine.processor.network, engine.processor.settings
+    count = num_images(settings, options.quick)
     source = os.path.join(folder, "source")
     kind = pictures.write(source, count)
     dataset = pack(source, os.path.join(folder, "dataset"), split="train", shard_size=count, progress=False).dataset
@@ -170,7 +178,7 @@ def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Findi
     for sparsity in SPARSITIES:
         contestants[f"select alone {sparsity}"] = ranking(selector, settings, [plan_of(selector, sparsity)], pixels)
         contestants[f"s{sparsity:g}"] = generating(engine, tasks[sparsity])
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     findings = []
     for sparsity in SPARSITIES:
@@ -210,7 +218,7 @@ def decoded_batches(task: shard.ShardTask, settings: shard.Settings) -> Iterator
     with ThreadPoolExecutor(settings.threads) as decoders:
         decoded = map_ordered(
             decoders,
-            lambda sample: shard.decode(sample, task.view, settings.max_pixels),
+            lambda sample: work.decode(sample, task.view, settings.max_pixels),
             shards.read_shard(task.path),
             ahead=settings.batch_size * (settings.threads + 1),
         )

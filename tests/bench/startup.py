@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.ticketgen.engines import LocalEngine, resolve_device
-from vit_tickets.ticketgen.selector import open_selector
-from vit_tickets.ticketgen.work import Settings
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.engines.local import LocalEngine
+from vit_tickets.ticketgen.engines.processor import resolve_device
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.selection.selector import open_selector
 
 from . import pictures
 from .harness import Duration, Options, take_turns
@@ -36,7 +37,7 @@ FIXED_S = {"local": 6.0, "ray": 12.0}
 
 def run(options: Options) -> list[Duration]:
     torch.manual_seed(0)
-    count = 16 if options.quick else IMAGES
+    count = 4 if options.quick else IMAGES
     with tempfile.TemporaryDirectory(prefix="vit-tickets-bench-") as folder:
         weights, source, data = (os.path.join(folder, name) for name in ("random.safetensors", "source", "data"))
         save_file(registry.create_model(MODEL).state_dict(), weights)
@@ -46,7 +47,7 @@ def run(options: Options) -> list[Duration]:
         contestants = {"help": lambda: call("--help"), "forward": forward_passes(weights, count)}
         for engine in engines:
             contestants[engine] = generating(engine, data, weights, os.path.join(folder, engine))
-        turns = take_turns(contestants, options.runs)
+        turns = take_turns(contestants, options.runs, options.warmup)
 
     def seconds(name: str) -> list[float]:
         return [turn.wall_s for turn in turns[name]]
@@ -76,9 +77,9 @@ def generating(engine: str, data: str, weights: str, out: str):
 def forward_passes(weights: str, count: int):
     device = resolve_device("auto")
     settings = Settings(batch_size=16 if device == "cpu" else 256)
-    engine = LocalEngine(open_selector(MODEL, weights), settings, device, "fp32", workers=None)
-    spec = engine.network.spec
-    shape = (count, 3, spec.image_size, spec.image_size)
+    processor = LocalEngine(open_selector(MODEL, weights), settings, device, "fp32", workers=None).processor
+    selector, side = processor.network, processor.network.spec.image_size
+    shape = (count, 3, side, side)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     batches = [pixels[start : start + settings.batch_size] for start in range(0, count, settings.batch_size)]
-    return ranking(engine.network, engine.settings, [plan_of(engine.network, SPARSITY)], batches)
+    return ranking(selector, processor.settings, [plan_of(selector, SPARSITY)], batches)

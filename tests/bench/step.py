@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.patches import Budget, random_subset
-from vit_tickets.train.inputs import Inputs
-from vit_tickets.train.losses import loss_of
-from vit_tickets.train.models import build_model
-from vit_tickets.train.recipes import LVVIT
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.train.loop.inputs import Inputs
+from vit_tickets.train.loop.losses import loss_of
+from vit_tickets.train.models.sparse import build_model
+from vit_tickets.train.runs.recipes import LVVIT
 
 from . import arithmetic
 from .harness import Finding, Options, take_turns
@@ -62,7 +62,7 @@ def of_vit(options: Options, device: str) -> list[Finding]:
     for sparsity, kept in counts.items():
         contestants[f"ours {sparsity}"] = ours(model, images, indices(batch, shape.num_patches, kept, device), label_B)
         contestants[f"dropout {sparsity}"] = patch_dropout(images, shape.num_patches, kept, label_B)
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
 
     def finding(sparsity: float, baseline: str, name: str, limit: float, target: float) -> Finding:
         what = f"step, s{sparsity:g}, {batch} images, {counts[sparsity]} of {shape.num_patches} patches"
@@ -98,7 +98,7 @@ def of_lvvit(options: Options, device: str) -> list[Finding]:
         "dense": one_step(None, shape.num_patches),
         "kept patches": one_step(indices(batch, shape.num_patches, kept, device), kept),
     }
-    turns = take_turns(contestants, options.runs)
+    turns = take_turns(contestants, options.runs, options.warmup)
     dense, sparse = (arithmetic.lvvit_training_step(shape, stem, patches) for patches in (None, kept))
     what = f"{LV_MODEL} step, s{LV_SPARSITY:g}, {batch} images, {kept} of {shape.num_patches} patches"
     target = LV_SHARE_OF_ARITHMETIC * dense / sparse
@@ -117,7 +117,7 @@ def step(model: nn.Module, forward: Callable[[], Tensor], label_B: Tensor) -> Ca
 def step_of(
     model: nn.Module, forward: Callable[[], Any], loss_of_output: Callable[[Any], Tensor], device: torch.device
 ) -> Callable[[], None]:
-    """What train/loop.py does with a batch, at a learning rate that leaves the weights about as they are."""
+    """What train/loop/trainer.py does with a batch, at a learning rate that leaves the weights about as they are."""
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-6, weight_decay=0.05, fused=True)
 
     def one_step() -> None:

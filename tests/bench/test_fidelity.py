@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.helpers import encode
-from vit_tickets.pipeline import registry
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.ticketgen.selector import Selector, open_selector
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 from .agreement import CROPS, KINDS, SPARSITIES, WHOLE, agreement, as_ranks, iou, measure, online
 from .fidelity import generate, table

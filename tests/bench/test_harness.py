@@ -7,10 +7,10 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from vit_tickets.pipeline import registry, vit
-from vit_tickets.pipeline.lvvit import LVViT
-from vit_tickets.pipeline.patches import Budget
-from vit_tickets.train.models import SparseLVViT, SparseViT
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.networks.lvvit import LVViT
+from vit_tickets.train.models.sparse import SparseLVViT, SparseViT
 
 from . import arithmetic
 from .epoch import limit

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from torch import nn
 
-from vit_tickets.pipeline import registry
+from vit_tickets.pipeline.networks import registry
 
 from .profile import of_generate, of_loader, of_step
 from .stopwatch import Place, Stopwatch

@@ -3,8 +3,7 @@
 import pytest
 
 from tests.helpers import write_labels
-from tests.ticketgen.conftest import selector_run  # noqa: F401
-from vit_tickets.pipeline.shards import Dataset
+from vit_tickets.pipeline.datasets.shards import Dataset
 
 
 @pytest.fixture(scope="session")

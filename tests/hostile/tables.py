@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.helpers import png
-from vit_tickets.pipeline.manifests import METADATA_KEY
+from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 
 FILE, ROW = "train/000000.parquet", 2  # what is spoilt; its row 2 has a ticket
 

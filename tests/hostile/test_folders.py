@@ -11,15 +11,15 @@ from tests.hostile.folders import DATASETS, RUNS, SELECTORS
 from tests.hostile.test_tables import by_kind, of_command, refusal
 from tests.hostile.weights import CHECKPOINTS, MARKER, WEIGHTS
 from tests.runs import write_run
-from vit_tickets.pipeline.pretrained import load_strictly, open_pretrained, read_weights
-from vit_tickets.pipeline.registry import create_model
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train import checkpoint
-from vit_tickets.train.distributed import World
-from vit_tickets.train.loop import Options, Trainer
-from vit_tickets.train.recipe import Recipe
-from vit_tickets.train.results import read_run
-from vit_tickets.train.run import resolve
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.networks.pretrained import load_strictly, open_pretrained, read_weights
+from vit_tickets.pipeline.networks.registry import create_model
+from vit_tickets.train.loop import checkpoint
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runtime.distributed import World
 
 SIZES = {"img_size": 24, "patch_size": 4, "num_classes": 2}
 

@@ -29,21 +29,23 @@ from tests.hostile.tables import IMAGES, LABELS, written
 from tests.hostile.tars import WHOLE, pax
 from tests.hostile.weights import saved
 from tests.runs import write_run
-from vit_tickets.pipeline.crop_rows import read_crop_rows
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.images import UndecodableImage, decode
-from vit_tickets.pipeline.labels import LabelMaps
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.pretrained import load_strictly, open_pretrained, read_weights
-from vit_tickets.pipeline.runlog import read_log
-from vit_tickets.pipeline.shards import Dataset, read_keys, read_shard
-from vit_tickets.pipeline.sources import open_source
-from vit_tickets.pipeline.summary import describe_manifest
-from vit_tickets.pipeline.verify import verify_dataset, verify_manifest
-from vit_tickets.pipeline.verify_labels import verify_labels
-from vit_tickets.train import checkpoint
-from vit_tickets.train.data import read_labels, read_tickets
-from vit_tickets.train.results import read_predictions, read_run
+from vit_tickets.pipeline.datasets.shards import Dataset, read_keys, read_shard
+from vit_tickets.pipeline.datasets.sources import open_source
+from vit_tickets.pipeline.geometry.images import UndecodableImage, decode
+from vit_tickets.pipeline.inspection.tickets import describe_manifest
+from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
+from vit_tickets.pipeline.manifests.labels import LabelMaps
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.networks.pretrained import load_strictly, open_pretrained, read_weights
+from vit_tickets.pipeline.runs.log import read_log
+from vit_tickets.pipeline.runs.predictions import read_predictions
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.verification.datasets import verify_dataset
+from vit_tickets.pipeline.verification.labels import verify_labels
+from vit_tickets.pipeline.verification.manifests import verify_manifest
+from vit_tickets.train.data.split import read_labels, read_tickets
+from vit_tickets.train.loop import checkpoint
+from vit_tickets.train.report.analysis.results import read_run
 
 FEW, MANY = 4, int(os.environ.get("FUZZ", "500"))
 SECONDS = 20  # that an example may take

@@ -10,10 +10,10 @@ import pytest
 from tests.helpers import png
 from tests.hostile.pictures import PICTURES
 from tests.hostile.test_tables import by_kind, of_command, refusal
-from vit_tickets.pipeline.images import UndecodableImage, decode
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset, read_shard
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry.images import UndecodableImage, decode
+from vit_tickets.pipeline.manifests.manifest import Manifest
 
 
 @by_kind(PICTURES)
@@ -74,7 +74,7 @@ def samples(root: str) -> dict[str, tuple[bytes | None, int | None]]:
 
 PEAK = """
 import pathlib, resource, sys
-from vit_tickets.pipeline.images import UndecodableImage, decode
+from vit_tickets.pipeline.geometry.images import UndecodableImage, decode
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 
 from tests.hostile.tables import LABEL_ROWS, OWN_LABEL_ROWS, ROWS, SOURCES
 from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.errors import UserError
-from vit_tickets.pipeline.labels import LabelMaps
-from vit_tickets.pipeline.manifests import Manifest
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset, read_shard
-from vit_tickets.train.data import SplitData, check_belongs
-from vit_tickets.train.tickets import Tickets
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.manifests.labels import LabelMaps
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.split import SplitData, check_belongs
+from vit_tickets.train.views.tickets import Tickets
 
 
 def by_kind(cases, slow=()):

@@ -6,8 +6,8 @@ import pytest
 
 from tests.hostile.tars import IMAGE, TARS
 from tests.hostile.test_tables import by_kind, refusal
-from vit_tickets.pipeline.pack import pack
-from vit_tickets.pipeline.shards import Dataset, read_keys, read_shard
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset, read_keys, read_shard
 
 
 @by_kind(TARS)

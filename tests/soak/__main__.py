@@ -11,6 +11,7 @@ TRIALS = {"cover": cover.run, "generate-kills": generate_kills.run, "kills": kil
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Long trials, each with a table.")
     parser.add_argument("names", nargs="*", metavar="TRIAL", help=f"some of {', '.join(TRIALS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="the least of each trial: shows that it runs, no more")
     parser.add_argument("--dataset", help="for memory: stream this one instead of a made one")
     parser.add_argument("--image-size", type=int, help="for memory: side of the views")
     chosen = parser.parse_args()
@@ -19,7 +20,7 @@ def main() -> None:
     failed = []
     for name in chosen.names or TRIALS:
         arguments = (chosen.dataset, chosen.image_size) if name == "memory" else ()
-        if not TRIALS[name](*arguments):
+        if not TRIALS[name](chosen.quick, *arguments):
             failed.append(name)
         print(flush=True)
     print(f"failed: {', '.join(failed)}" if failed else "all as promised")

@@ -18,11 +18,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.soak.data import SIDE, numbers_of, write_dataset
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.plan import Position
-from vit_tickets.train.stream import START, TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.train.data.plan import Position
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import START, TrainStreamConfig, train_batches
+from vit_tickets.train.views.augment import Augment
 
 SIZES = (97, 30, 120)
 BATCH = 24
@@ -162,10 +162,14 @@ def faults(cover: Cover) -> list[str]:
     return wrong
 
 
-def run() -> bool:
-    trials = plain_trials() + interrupted_trials()
+def run(quick: bool = False) -> bool:
+    """quick: two ranks at most."""
+    plain, interrupted = plain_trials(), interrupted_trials()
+    if quick:
+        plain, interrupted = [Trial((Link(1, 0),)), Trial((Link(2, 1),))], interrupted[-1:]
+    trials = plain + interrupted
     print(f"cover: shards of {SIZES} samples, batches of {BATCH}, {EPOCHS} epochs of {STEPS} steps")
-    first, again, other = covers(trials), covers(trials), covers(plain_trials(), seed=1)
+    first, again, other = covers(trials), covers(trials), covers(plain, seed=1)
     print(f"{'ranks x workers':56}{'samples an epoch':18}{'twice':8}{'left out':10}fault")
     good = True
     for cover, repeated in zip(first, again, strict=True):

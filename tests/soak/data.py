@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.helpers import encode
-from vit_tickets.pipeline.shards import Dataset, Sample, write_shard
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample, write_shard
 
 SIDE = 24
 

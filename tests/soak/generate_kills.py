@@ -15,6 +15,8 @@ from tests.soak import kills
 from tests.soak.data import write_dataset
 
 SHARDS, IMAGES = 40, 12
+KILLS = {"local": 20, "ray": 40}
+QUICK_SHARDS, QUICK_KILLS = 8, {"local": 1, "ray": 2}
 LIMIT_S = 120
 
 
@@ -83,16 +85,18 @@ def trial(root: Path, engine: str, count: int, expected: dict[str, str], seed: i
     return outcome
 
 
-def run() -> bool:
+def run(quick: bool = False) -> bool:
+    """quick: one kill of each sort, over fewer shards."""
     good = True
+    shards, counts = (QUICK_SHARDS, QUICK_KILLS) if quick else (SHARDS, KILLS)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_dataset(root / "data", [IMAGES] * SHARDS)
+        write_dataset(root / "data", [IMAGES] * shards)
         write_selector(root / "selector")
         if start(root, "local", root / "undisturbed").wait():
             raise AssertionError((root / "undisturbed.log").read_text()[-2000:])
         expected = contents(root / "undisturbed")
-        for engine, count in (("local", 20), ("ray", 40)):
+        for engine, count in counts.items():
             outcome = trial(root, engine, count, expected, seed=len(engine))
             alone = sum(kill.endswith("w") for kill in outcome.fell)
             print(f"generate-kills: {engine}, {count - alone} SIGKILLs of all processes, {alone} of a single worker")

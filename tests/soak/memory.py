@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tests.soak.cover import stream
 from tests.soak.data import write_dataset
-from vit_tickets.pipeline.shards import Dataset
-from vit_tickets.train.augment import Augment
-from vit_tickets.train.data import SplitData
-from vit_tickets.train.stream import TrainStreamConfig, train_batches
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
+from vit_tickets.train.views.augment import Augment
 
-SAMPLES = 50_000
+SAMPLES, QUICK_SAMPLES = 50_000, 10_000
 WORKERS = 2
 
 
@@ -48,19 +48,20 @@ def growth(found: list[tuple[int, float]]) -> float:
     return sorted(sizes[half:])[len(sizes[half:]) // 2] - sorted(sizes[:half])[half // 2]
 
 
-def run(dataset: str | None = None, image_size: int | None = None) -> bool:
+def run(quick: bool = False, dataset: str | None = None, image_size: int | None = None) -> bool:
+    samples = QUICK_SAMPLES if quick else SAMPLES
     with tempfile.TemporaryDirectory() as folder:
-        root = dataset or write_dataset(Path(folder) / "data", [1000] * (SAMPLES // 1000)).root
+        root = dataset or write_dataset(Path(folder) / "data", [1000] * (samples // 1000)).root
         data = SplitData(Dataset.open(root), "train")
         config = replace(stream(root, rank=0, ranks=1), data=data, batch_size=100)
         if image_size:
             config = replace(config, augment=Augment(image_size))
-        epochs = 1 + SAMPLES // (config.plan.steps * config.batch_size)  # more than are streamed: no worker ends
+        epochs = 1 + samples // (config.plan.steps * config.batch_size)  # more than are streamed: no worker ends
         started = time.monotonic()
-        found = measure(replace(config, epochs=epochs), WORKERS, SAMPLES, points=20)
+        found = measure(replace(config, epochs=epochs), WORKERS, samples, points=20)
         seconds = time.monotonic() - started
-    print(f"memory: {SAMPLES:,} samples of {root if dataset else 'a made dataset'}, {WORKERS} workers")
+    print(f"memory: {samples:,} samples of {root if dataset else 'a made dataset'}, {WORKERS} workers")
     print("\n".join(f"{seen:>8,} samples {mib:8.1f} MiB" for seen, mib in found))
     grown = growth(found)
-    print(f"growth {grown:+.1f} MiB in the second half; {SAMPLES / seconds:,.0f} samples/s")
+    print(f"growth {grown:+.1f} MiB in the second half; {samples / seconds:,.0f} samples/s")
     return grown < 0.02 * found[-1][1]

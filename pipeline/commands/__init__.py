@@ -1,0 +1,1 @@
+"""The commands pack, inspect, compare, verify, export and join."""

@@ -1,0 +1,58 @@
+"""The verify command."""
+
+import click
+
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+
+
+@click.command()
+@click.argument("path")
+@click.option(
+    "--dataset", help="PATH is a manifest or label maps: compare keys, labels, order and hashes with this dataset too."
+)
+def verify(path, dataset):
+    """Check the dataset, manifest or label maps in the folder PATH; print what is wrong, one finding to a line.
+
+    Of a dataset: that its tars are those of dataset.json, byte for byte, with unique keys, an image and a valid class
+    index per sample. Of a manifest: columns and types, provenance, ranks, tickets, random counterparts, scores, sums.
+    Of label maps: columns and types, provenance, classes, logits, sums.
+    Exits with 1 if anything is found.
+
+    \b
+    vit-tickets verify data/digits
+    vit-tickets verify manifests/digits-deit_micro-s0.75 --dataset data/digits
+    vit-tickets verify manifests/labels/digits-deit_micro --dataset data/digits
+    """
+    from vit_tickets.pipeline.datasets import shards
+    from vit_tickets.pipeline.manifests import labels
+    from vit_tickets.pipeline.manifests import manifest as manifests
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.verification.datasets import verify_dataset
+    from vit_tickets.pipeline.verification.labels import verify_labels
+    from vit_tickets.pipeline.verification.manifests import verify_manifest
+
+    if files.exists(files.join(path, manifests.INDEX)):
+        index, findings = manifests.INDEX, verify_manifest(path, dataset, progress=True)
+        checked = "columns, provenance, ranks, tickets, random counterparts, scores, sums"
+    elif files.exists(files.join(path, labels.INDEX)):
+        index, findings = labels.INDEX, verify_labels(path, dataset, progress=True)
+        checked = "columns, provenance, classes, logits, sums"
+    elif files.exists(files.join(path, shards.INDEX)):
+        if dataset:
+            raise UserError(
+                f"--dataset: expected a manifest or label maps to compare with it, found the dataset {path}"
+            )
+        index, findings = shards.INDEX, verify_dataset(path, progress=True)
+        checked = "files, hashes, counts, keys, images, labels"
+    else:
+        expected = f"a dataset ({shards.INDEX}), a manifest ({manifests.INDEX}) or label maps ({labels.INDEX})"
+        raise UserError(f"expected {expected} in {path}, found none")
+    count = 0
+    for count, finding in enumerate(findings, 1):  # noqa: B007 (used below)
+        click.echo(finding)
+    if count:
+        raise WorkFailed(f"{path}: {count} finding{'s' if count > 1 else ''}")
+    splits = files.read_json(files.join(path, index))["splits"]
+    sizes = ", ".join(f"{name} {entry['samples']:,} images" for name, entry in splits.items())
+    against = f"; compared with {dataset}" if dataset else ""
+    click.echo(f"ok: {path}: {sizes}: {checked}{against}")

@@ -1,0 +1,1 @@
+"""Datasets: WebDataset shards, their index, and the sources that they are packed from."""

@@ -1,0 +1,86 @@
+"""The embedded dataset: scikit-learn's handwritten digits (real scans) on cluttered 48 x 48 canvases.
+
+With 8-pixel patches a canvas has 6 x 6 patches, of which the digit covers exactly four; scraps of other digits lie
+around it, so a model must look at the right patches. Digits and scraps of val are disjoint from train's. Nothing is
+downloaded.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.system.errors import UserError
+
+NAME = "digits"
+FOLDER = "data/digits"
+IMAGE_SIZE = 48
+PATCH_SIZE = 8
+SAMPLES = {"train": 12_000, "val": 2_000}
+VAL_DIGITS = 297  # of 1,797
+SEED = 0
+DIGIT_SIDE = 16
+SCRAP_SIDE = 7
+SCRAPS = 10
+NOISE = 12.0
+
+
+class DigitsSplit:
+    """One split of the embedded dataset, drawn when read: sample i depends on (seed, split, i) alone."""
+
+    kind = NAME
+    random_access = True
+
+    def __init__(self, split: str):
+        self.split = split
+        self.classes = [str(digit) for digit in range(10)]
+
+    def __len__(self) -> int:
+        return SAMPLES[self.split]
+
+    def read(self, order: Iterable[int]) -> Iterator[Sample]:
+        scans, labels = _scans(self.split)
+        for index in order:
+            canvas = draw_canvas(scans, index, np.random.default_rng([SEED, list(SAMPLES).index(self.split), index]))
+            out = io.BytesIO()
+            Image.fromarray(canvas).save(out, "PNG")
+            yield Sample(f"{index:05d}", int(labels[index % len(labels)]), out.getvalue(), "png")
+
+
+def splits() -> dict[str | None, DigitsSplit]:
+    return {name: DigitsSplit(name) for name in SAMPLES}
+
+
+@cache
+def _scans(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scans of a split, (n, 16, 16) float in 0..255, and their digits, (n,) int."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise UserError("the embedded dataset needs scikit-learn: pip install 'vit-tickets[digits]'") from None
+    digits = load_digits()
+    order = np.random.default_rng(SEED).permutation(len(digits.target))
+    chosen = order[:VAL_DIGITS] if split == "val" else order[VAL_DIGITS:]
+    small = np.rint(digits.images[chosen] / 16 * 255).astype(np.uint8)
+    scans = [
+        np.asarray(Image.fromarray(scan).resize((DIGIT_SIDE, DIGIT_SIDE), Image.Resampling.BICUBIC)) for scan in small
+    ]
+    return np.stack(scans).astype(np.float64), digits.target[chosen]
+
+
+def draw_canvas(scans: np.ndarray, index: int, rng: np.random.Generator) -> np.ndarray:
+    """Scan `index` (modulo their number) on a canvas: (48, 48) uint8, the digit's corner on the patch grid."""
+    canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE))
+    for _ in range(SCRAPS):
+        scan = scans[rng.integers(len(scans))]
+        y, x = rng.integers(DIGIT_SIDE - SCRAP_SIDE + 1, size=2)
+        top, left = rng.integers(IMAGE_SIZE - SCRAP_SIDE + 1, size=2)
+        scrap = scan[y : y + SCRAP_SIDE, x : x + SCRAP_SIDE]
+        canvas[top : top + SCRAP_SIDE, left : left + SCRAP_SIDE] = scrap
+    top, left = PATCH_SIZE * rng.integers(IMAGE_SIZE // PATCH_SIZE - DIGIT_SIDE // PATCH_SIZE + 1, size=2)
+    canvas[top : top + DIGIT_SIDE, left : left + DIGIT_SIDE] = scans[index % len(scans)]
+    canvas += rng.normal(0, NOISE, canvas.shape)
+    return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)

@@ -1,0 +1,126 @@
+"""Parquet files in the Hugging Face layout as a source of samples."""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vit_tickets.pipeline.datasets.shards import (
+    MAX_CLASSES,
+    Sample,
+)
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError, first_line
+
+PARQUET_BATCH = 256
+
+
+@dataclass
+class ParquetSplit:
+    """Hugging Face layout: `image` (struct<bytes, path> or bytes), integer `label`; the key is the 8-digit row."""
+
+    root: str
+    names: list[str]
+    kind = "parquet"
+    random_access = False
+
+    @cached_property
+    def _tables(self) -> list[tuple[pa.Schema, pa.Array]]:
+        """Schema and labels of each file."""
+        found = []
+        for path in self._paths:
+            with _opened(path) as file:
+                schema = file.schema_arrow
+                for column in ("image", "label"):
+                    if schema.names.count(column) != 1:
+                        raise UserError(f"{path}: expected columns image and label, found {', '.join(schema.names)}")
+                if not pa.types.is_integer(kind := schema.field("label").type):
+                    raise UserError(f"{path}: expected integers in label, found {kind}")
+                if not _holds_bytes(kind := schema.field("image").type):
+                    raise UserError(f"{path}: expected bytes, or a struct with a field bytes, in image, found {kind}")
+                labels = file.read(["label"], use_threads=False)["label"].combine_chunks()
+                for label in pc.min_max(labels).as_py().values():
+                    if label is not None and not 0 <= label < MAX_CLASSES:
+                        raise UserError(f"{path}: expected class indices in 0..{MAX_CLASSES - 1}, found {label}")
+                found.append((schema, labels))
+        return found
+
+    @property
+    def _paths(self) -> list[str]:
+        return [files.join(self.root, name) if name else self.root for name in self.names]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Those of the metadata, else the numbers from 0 to the highest label."""
+        if names := _class_names(self._tables[0][0]):
+            return names
+        highest = max((pc.max(labels).as_py() or 0 for _, labels in self._tables if len(labels)), default=-1)
+        return [str(label) for label in range(highest + 1)]
+
+    def __len__(self) -> int:
+        return sum(len(labels) for _, labels in self._tables)
+
+    def read(self, order: Iterable[int]) -> Iterator[Sample]:
+        row = 0
+        for path, (_, labels) in zip(self._paths, self._tables, strict=True):
+            first = row
+            with _opened(path) as file:
+                for batch in file.iter_batches(PARQUET_BATCH, columns=["image"], use_threads=False):
+                    images = batch["image"]
+                    images = pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+                    for image in images:
+                        if row - first == len(labels) or not labels[row - first].is_valid:
+                            raise UserError(f"{path}: expected a label in every row, found none in row {row}")
+                        data = image.as_py() or b""
+                        yield Sample(f"{row:08d}", labels[row - first].as_py(), data, sniff_suffix(data))
+                        row += 1
+            if row - first != len(labels):
+                raise UserError(f"{path}: expected {len(labels)} images, as it has labels, found {row - first}")
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[pq.ParquetFile]:
+    """The Parquet file at `path`; raises UserError for whatever cannot be read of it."""
+    with files.open_read(path) as stream:
+        try:
+            with pq.ParquetFile(stream) as file:
+                yield file
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def _class_names(schema: pa.Schema) -> list[str] | None:
+    """Class names in the `huggingface` metadata of a Parquet schema, if it has them."""
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]
+        names = info.get("names")
+        if isinstance(names, dict):  # older writers number them
+            names = [names[str(index)] for index in range(len(names))]
+        return [str(name) for name in names] if names else None
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def sniff_suffix(data: bytes) -> str:
+    """File suffix by the first bytes; jpg for what is none of the known kinds."""
+    for magic, suffix in (
+        (b"\x89PNG", "png"),
+        (b"GIF8", "gif"),
+        (b"BM", "bmp"),
+        (b"II*\0", "tif"),
+        (b"MM\0*", "tif"),
+    ):
+        if data.startswith(magic):
+            return suffix
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "jpg"

@@ -1,0 +1,262 @@
+"""WebDataset shards and the `dataset.json` that lists them: what `pack` writes and everything else reads."""
+
+import contextlib
+import hashlib
+import math
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import IO
+
+from webdataset.tariterators import group_by_keys, meta_prefix, meta_suffix
+from webdataset.writer import TarWriter
+
+from vit_tickets.pipeline.datasets.index import dataset_fault, shards_fault
+from vit_tickets.pipeline.geometry.images import SUFFIXES
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+INDEX = "dataset.json"
+VERSION = 1
+MAX_CLASSES = 1 << 20  # the highest label is taken for the last class where nobody names them
+MAX_HEADER = 1 << 20  # bytes of a long name, or of a member's pax records
+HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a shard: its key, class index, and bytes as they are in the source."""
+
+    key: str
+    label: int | None
+    data: bytes | None
+    suffix: str = "jpg"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An entry of `dataset.json`; `file` is relative to the dataset's folder, `bytes` and `sha256` are the tar's."""
+
+    file: str
+    samples: int
+    bytes: int
+    sha256: str
+
+    @property
+    def stem(self) -> str:
+        return os.path.splitext(os.path.basename(self.file))[0]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of shards: `Dataset.open(path)`."""
+
+    root: str
+    name: str
+    classes: list[str]
+    source: str
+    splits: dict[str, list[Shard]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, root: str) -> "Dataset":
+        """Read DATASET/dataset.json; raises UserError if it is missing, malformed or of an unknown version."""
+        dataset = cls.unchecked(root)
+        for split, shards in dataset.splits.items():
+            if fault := shards_fault([asdict(shard) for shard in shards]):
+                raise UserError(f"{files.join(root, INDEX)}: {split}: {fault}")
+        return dataset
+
+    @classmethod
+    def unchecked(cls, root: str) -> "Dataset":
+        """The same whatever its entries of shards hold, for `verify`."""
+        path = files.join(root, INDEX)
+        if not files.exists(path):
+            raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")
+        record = files.read_json(path)
+        try:
+            if record["version"] != VERSION:
+                raise UserError(f"{path}: expected version {VERSION}, found {record['version']!r}")
+            splits = {split: [Shard(**shard) for shard in entry["shards"]] for split, entry in record["splits"].items()}
+            if fault := dataset_fault(record):
+                raise UserError(f"{path}: {fault}")
+            return cls(root, record["name"], record["classes"], record["source"], splits)
+        except KeyError as error:
+            raise UserError(f"{path}: expected the fields of a dataset index, found no {error.args[0]}") from None
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{path}: expected the fields of a dataset index: {error}") from None
+
+    def save(self) -> None:
+        splits = {
+            split: {
+                "samples": sum(shard.samples for shard in shards),
+                "shards": [asdict(shard) for shard in shards],
+            }
+            for split, shards in self.splits.items()
+        }
+        record = {"name": self.name, "classes": self.classes, "source": self.source, "version": VERSION}
+        files.write_json(files.join(self.root, INDEX), record | {"splits": splits})
+
+    def shards(self, split: str) -> list[Shard]:
+        if split not in self.splits:
+            raise UserError(f"{self.root}: expected a split {split!r}, found {', '.join(self.splits)}")
+        return self.splits[split]
+
+    def samples(self, split: str) -> int:
+        return sum(shard.samples for shard in self.shards(split))
+
+    def path_of(self, shard: Shard) -> str:
+        return files.join(self.root, shard.file)
+
+
+def read_shard(path: str) -> Iterator[Sample]:
+    """The samples of the tar at `path`, in order; raises UserError where the tar cannot be read to its end, or a key
+    has two images."""
+    for fields in read_members(path):
+        suffix = image_suffix(fields, path)
+        yield Sample(
+            key=fields["__key__"],
+            label=parse_label(fields.get("cls")),
+            data=None if suffix is None else fields[suffix],
+            suffix=suffix or "jpg",
+        )
+
+
+def image_suffix(fields: dict, path: str) -> str | None:
+    """Which member of a sample of the tar at `path` is its image; None if there is none. Raises UserError for two."""
+    found = [name for name in fields if name in SUFFIXES]
+    if len(found) > 1:
+        raise UserError(f"{path}: expected one image for {fields['__key__']}, found {' and '.join(found)}")
+    return found[0] if found else None
+
+
+def read_members(path: str) -> Iterator[dict]:
+    """The samples of the tar at `path` as webdataset groups them: `__key__` and a bytes value per suffix.
+
+    Raises UserError where it cannot be read to its end, is compressed, or has sparse members: few bytes might stand for
+    any number then.
+    """
+    with _opened(path) as stream:
+        yield from group_by_keys(_members(stream, path, "r|", with_data=True))
+
+
+def read_keys(path: str) -> list[str]:
+    """The keys of `read_shard(path)`; of a local tar only the headers are read, the rest is skipped."""
+    if not files.is_local(path):
+        return [member["__key__"] for member in read_members(path)]
+    with _opened(path) as stream:
+        return [member["__key__"] for member in group_by_keys(_members(stream, path, "r:", with_data=False))]
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    with files.open_read(path) as stream:
+        try:
+            if stream.read(max(map(len, COMPRESSED))).startswith(COMPRESSED):
+                raise ValueError("expected a plain tar, found a compressed one")
+            stream.seek(0)
+            yield stream
+        except Exception as error:  # tarfile raises anything from ValueError to RecursionError
+            why = error.args[0] if error.args else type(error).__name__
+            raise UserError(f"{path} cannot be read as a WebDataset shard: {why}") from None
+
+
+def _members(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterator[dict]:
+    """The regular members of a tar as webdataset's `tar_file_iterator` gives them, with or without their data."""
+    with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header) as tar:
+        for member in tar:
+            if member.size < 0 or member.issparse():
+                raise ValueError(f"{member.name}: expected a plain member, found a sparse one or a negative size")
+            is_meta = member.name.startswith(meta_prefix) and member.name.endswith(meta_suffix)
+            if member.isreg() and ("/" in member.name or not is_meta):
+                if not is_text(member.name):
+                    raise ValueError(f"expected names in UTF-8 without null characters, found {member.name}")
+                data = tar.extractfile(member).read() if with_data else None
+                yield {"fname": member.name, "data": data, "__url__": path}
+            tar.members = []  # which it would gather
+
+
+class _Header(tarfile.TarInfo):
+    """Ends a tar at its end-of-archive block alone: tarfile takes any header for it that is damaged or cut off.
+
+    Sizes that would send it backwards, or make it read a header into memory that is none, are refused.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} before the end-of-archive block") from None
+        most = MAX_HEADER if header.type in HEADERS else math.inf
+        if not 0 <= header.size <= most:
+            raise tarfile.ReadError(f"{header.name}: expected a size of 0 to {most} bytes, found {header.size}")
+        return header
+
+
+def is_text(name: str) -> bool:
+    """Whether a table can hold `name`, and a tar give it back: no bytes that are no UTF-8, no null characters."""
+    return "\0" not in name and (name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name))
+
+
+def parse_label(text: bytes | None) -> int | None:
+    """The class index in a `.cls` member; None if there is none or it is not an integer of 32 bits."""
+    try:
+        label = None if text is None else int(text)
+    except ValueError:
+        return None
+    return label if label is None or -(1 << 31) <= label < 1 << 31 else None
+
+
+class _HashedStream:
+    """Passes writes on and keeps their SHA-256 and length."""
+
+    def __init__(self, stream):
+        self._stream, self._hash, self.length = stream, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.length += len(data)
+        return self._stream.write(data)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def write_tar(path: str, members: Iterable[dict]) -> tuple[int, int, str]:
+    """Write webdataset samples (`__key__`, bytes per suffix) as one tar; equal samples give equal bytes.
+
+    Returns how many samples, bytes of the tar, its SHA-256.
+    """
+    count = 0
+    with files.atomic_write(path) as stream:
+        hashed = _HashedStream(stream)
+        with TarWriter(hashed, encoder=False, mtime=0, format="PAX_FORMAT") as writer:
+            for member in members:
+                writer.write(member)
+                count += 1
+    return count, hashed.length, hashed.hexdigest()
+
+
+def write_shard(root: str, file: str, samples: Iterable[Sample]) -> Shard:
+    """Write `samples` as the tar `root`/`file` and return its index entry."""
+    members = ({"__key__": s.key, s.suffix: s.data, "cls": str(s.label).encode()} for s in samples)
+    return Shard(file, *write_tar(files.join(root, file), members))
+
+
+def sha256_of(path: str) -> str:
+    """SHA-256 of the file at `path`, as 64 hexadecimal digits."""
+    with files.open_read(path) as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

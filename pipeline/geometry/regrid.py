@@ -1,0 +1,57 @@
+"""Ranks of one view and grid on those of another, as the trainer sends a ticket to the view that it shows.
+
+A rank is a map of values 1 - rank / N, sampled bilinearly at the centre of every cell, 0 outside; ties go to the lower
+cell. Views are boxes, so each axis is sampled by itself.
+
+Legend: R images, G side of the grid that ranks are on, T side of the one they are wanted on.
+"""
+
+import numpy as np
+
+from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
+
+
+def axis_weights(scale_R: np.ndarray, shift_R: np.ndarray, side: int, target_side: int) -> np.ndarray:
+    """What the cells of one axis count for in those of another, float64 (R, T, G).
+
+    A point x of the target's unit interval lies at `scale` x + `shift` of the source's. Cell centres lie at +0.5.
+    """
+    centre_T = (np.arange(target_side) + 0.5) / target_side
+    place_RT = (np.multiply.outer(scale_R, centre_T) + np.asarray(shift_R)[:, None]) * side - 0.5
+    return np.maximum(0, 1 - np.abs(place_RT[:, :, None] - np.arange(side)))
+
+
+def resample(map_RGG: np.ndarray, y_RTG: np.ndarray, x_RTG: np.ndarray) -> np.ndarray:
+    """Maps through the weights of both axes, float64 (R, T, T)."""
+    return y_RTG @ map_RGG @ x_RTG.swapaxes(-1, -2)
+
+
+def rerank(rank_RN: np.ndarray, y_RTG: np.ndarray, x_RTG: np.ndarray) -> np.ndarray:
+    """Ranks (R, G * G) on another grid, int64 (R, T * T); values are compared to 9 decimals."""
+    R, N = rank_RN.shape
+    G, T = y_RTG.shape[2], y_RTG.shape[1]
+    value_RN = np.round(resample((1 - rank_RN / N).reshape(R, G, G), y_RTG, x_RTG), 9).reshape(R, T * T)
+    order_RN = np.argsort(-value_RN, axis=1, kind="stable")
+    ranks_RN = np.empty_like(order_RN)
+    np.put_along_axis(ranks_RN, order_RN, np.broadcast_to(np.arange(T * T), order_RN.shape), axis=1)
+    return ranks_RN
+
+
+def view_affines(target: View, target_hw_R2: np.ndarray, source: View, source_hw_R2: np.ndarray) -> np.ndarray:
+    """Maps from the unit square of `target` to that of `source`, float64 (R, 2, 3): one per image.
+
+    Sizes are (height, width), each of the copy of the image that its view was taken of; they may differ in resolution.
+    """
+    affine_R23 = np.empty((len(target_hw_R2), 2, 3))
+    known: dict[tuple, np.ndarray] = {}
+    for row, sizes in enumerate(zip(map(tuple, target_hw_R2.tolist()), map(tuple, source_hw_R2.tolist()), strict=True)):
+        if sizes not in known:
+            to_whole, from_whole = (_of_whole(view, *size) for view, size in zip((target, source), sizes, strict=True))
+            known[sizes] = view_to_view(to_whole, from_whole)
+        affine_R23[row] = known[sizes]
+    return affine_R23
+
+
+def _of_whole(view: View, height: int, width: int) -> np.ndarray:
+    """Map from the view's unit square to that of the whole image, 3 x 3."""
+    return np.diag([1 / width, 1 / height, 1.0]) @ box_affine(view.box(height, width))

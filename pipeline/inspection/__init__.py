@@ -1,0 +1,1 @@
+"""Summaries, pictures and overlaps of finished manifests."""

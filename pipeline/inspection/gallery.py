@@ -1,0 +1,232 @@
+"""A contact sheet of a manifest: image, ticket, random counterpart, stage and score, one row of panels per image.
+
+Legend: G x G grid of N patches, S side of a panel in pixels.
+"""
+
+import math
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.crops import Crop
+from vit_tickets.pipeline.geometry.patches import grid_side, random_subset
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.columns import unpack_masks
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+MIN_SIDE = 160
+GAP = 8
+CAPTION = 18
+FONT_SIZE = 12
+PAPER, INK, FAINT = (250, 250, 248), (30, 30, 30), (110, 110, 110)
+DROPPED = np.array((88, 96, 112), dtype=np.float64)  # dropped patches fade to slate, so that black ones show too
+FADE = 0.78
+# Over what each stage dropped, darkest the first, as page.js has it: colour, and how much of it.
+FELL = (((12, 16, 60), 0.86), ((36, 92, 170), 0.78), ((120, 180, 225), 0.7), ((200, 225, 240), 0.66))
+HEAT = np.array([(10, 10, 40), (80, 20, 110), (180, 50, 90), (240, 120, 40), (250, 240, 150)], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A row of a manifest and its image in the manifest's view, (S, S, 3) uint8 as the selector saw it.
+
+    Of view crops:V the first crop, without a score. fell_N: int, the stage in which each patch was dropped, from 0, -1
+    for never; None where there is one stage alone.
+    """
+
+    key: str
+    caption: str
+    pixels: np.ndarray
+    ticket_k: np.ndarray
+    random_k: np.ndarray
+    score_N: np.ndarray | None
+    fell_N: np.ndarray | None = None
+
+
+def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[Picked]:
+    """`count` images spread evenly over the split, the same ones every time; rows with an error are passed over.
+
+    Reads only the shards that it needs. Raises UserError where the manifest was made from other shards.
+    """
+    view, counts = manifest.view(split), manifest.record_of(split)["counts"]
+    picked = []
+    for shard, rows in _spread(dataset, split, count):
+        table = manifest.read(split, shard)
+        valid = [row for row, error in enumerate(table["error"].to_pylist()) if error is None]
+        wanted = {valid[len(valid) * place // shard.samples]: None for place in rows} if valid else {}
+        for row, sample in enumerate(read_shard(dataset.path_of(shard))):
+            if row not in wanted:
+                continue
+            record = table.slice(row, 1).to_pylist()[0]
+            if record["key"] != sample.key:
+                raise UserError(f"{shard.file}: expected key {record['key']} in row {row}, found {sample.key}")
+            try:
+                image = images.decode(sample.data or b"", manifest.record.get("max_pixels", images.MAX_PIXELS))
+            except images.UndecodableImage as error:
+                raise UserError(f"{shard.file}: expected an image at {sample.key}: {error}") from None
+            caption = _caption(record, dataset.classes)
+            if view.num_views:
+                picked.append(_first_crop(manifest, record, image, view, caption))
+                continue
+            square = images.render(image, view)
+            lists = (np.array(record[name]) for name in ("lt", "rc", "score"))
+            fell = stage_of(np.array(record["rank"]), counts) if len(counts) > 1 else None
+            picked.append(Picked(sample.key, caption, np.asarray(square), *lists, fell))
+    if not picked:
+        raise UserError(f"expected an image with a ticket in split {split}, found none")
+    return picked
+
+
+def _first_crop(manifest: Manifest, record: dict, image: Image.Image, view: View, caption: str) -> Picked:
+    crop = Crop(tuple(map(float, record["box"][0])), record["flip"][0])
+    N, key = manifest.num_patches, record["key"]
+    mask_N = unpack_masks(record["lt"], N)[0]
+    random_k = random_subset(manifest.mask_seed, key, N, manifest.kept)
+    square = crop.render(image, view.image_size, view.interpolation)
+    return Picked(key, caption, np.asarray(square), np.flatnonzero(mask_N), random_k, None)
+
+
+def _spread(dataset: Dataset, split: str, count: int) -> list[tuple]:
+    """`count` places spread evenly over a split, as (shard, places in it), shards in order."""
+    total = dataset.samples(split)
+    places = sorted({(2 * i + 1) * total // (2 * count) for i in range(count)})
+    spread, start = [], 0
+    for shard in dataset.shards(split):
+        inside = [place - start for place in places if start <= place < start + shard.samples]
+        if inside:
+            spread.append((shard, inside))
+        start += shard.samples
+    return spread
+
+
+def _caption(record: dict, classes: list[str]) -> str:
+    def name(index: int | None) -> str:
+        return classes[index] if index is not None and 0 <= index < len(classes) else str(index)
+
+    said = f", selector says {name(record['prediction'])}" if record.get("prediction") is not None else ""
+    return f"{record['key']}: {name(record['label'])}{said}"
+
+
+def draw(picked: list[Picked], num_patches: int) -> Image.Image:
+    """The sheet: a line of headings, then per image a caption and its panels, RGB.
+
+    Four panels: image, ticket, random counterpart, score; the stages before the score where there are several, no score
+    of crops.
+    """
+    side = grid_side(num_patches)
+    scale = max(1, math.ceil(MIN_SIDE / len(picked[0].pixels)))
+    panel = scale * len(picked[0].pixels)
+    headings = ["image", f"ticket (lt), {len(picked[0].ticket_k)} of {num_patches}", "random (rc)"]
+    if picked[0].fell_N is not None:
+        headings.append(f"stage, 1 (dark) to {picked[0].fell_N.max() + 1}")
+    if picked[0].score_N is not None:
+        headings.append("score")
+    else:
+        headings[0] = "first crop"
+    width = len(headings) * panel + (len(headings) + 1) * GAP
+    row_height = CAPTION + panel + GAP
+    sheet = Image.new("RGB", (width, CAPTION + GAP + row_height * len(picked)), PAPER)
+    pen, font = ImageDraw.Draw(sheet), _font()
+    for column, heading in enumerate(headings):
+        pen.text((GAP + column * (panel + GAP), GAP // 2), heading, fill=INK, font=font)
+    for row, item in enumerate(picked):
+        top = CAPTION + GAP + row * row_height
+        pen.text((GAP, top), _fitting(item.caption, width - 2 * GAP, pen, font), fill=FAINT, font=font)
+        pixels = np.asarray(Image.fromarray(item.pixels).resize((panel, panel), Image.Resampling.NEAREST))
+        panels = [pixels, dim(pixels, item.ticket_k, side), dim(pixels, item.random_k, side)]
+        if item.fell_N is not None:
+            panels.append(stages(pixels, item.fell_N))
+        if item.score_N is not None:
+            panels.append(heat(pixels, item.score_N))
+        for column, array in enumerate(panels):
+            sheet.paste(Image.fromarray(array), (GAP + column * (panel + GAP), top + CAPTION))
+    return sheet
+
+
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    try:
+        return ImageFont.load_default(FONT_SIZE)
+    except ImportError:  # Pillow without FreeType has one bitmap font of one size
+        return ImageFont.load_default()
+
+
+def _fitting(text: str, width: int, pen: ImageDraw.ImageDraw, font) -> str:
+    """`text`, printable in the default font, its middle left out where it is wider than `width` pixels."""
+    text = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    shown, keep = text, len(text)
+    while keep and pen.textlength(shown, font=font) > width:
+        keep -= 2
+        shown = f"{text[: keep // 2]} ... {text[len(text) - keep // 2 :]}"
+    return shown
+
+
+def dim(pixels: np.ndarray, kept_k: np.ndarray, side: int) -> np.ndarray:
+    """`pixels` (S, S, 3) uint8 with every patch that is not in `kept_k` faded to slate; same shape and type."""
+    mask_N = np.zeros(side * side, dtype=bool)
+    mask_N[kept_k] = True
+    keep = _of_pixels(mask_N, pixels)
+    return np.where(keep, pixels, pixels * (1 - FADE) + DROPPED * FADE).astype(np.uint8)
+
+
+def stage_of(rank_N: np.ndarray, counts: list[int]) -> np.ndarray:
+    """The stage in which each patch fell, from 0, or -1; int (N,). counts: how many patches each stage leaves."""
+    fell_NS = rank_N[:, None] >= np.array(counts)
+    return np.where(fell_NS.any(axis=1), fell_NS.argmax(axis=1), -1)
+
+
+def stages(pixels: np.ndarray, fell_N: np.ndarray) -> np.ndarray:
+    """`pixels` (S, S, 3) uint8 with every patch that fell in the colour of its stage; same shape and type."""
+    colours, shares = (np.array(of, dtype=np.float64) for of in zip(*FELL, strict=True))
+    fell = _of_pixels(fell_N, pixels)
+    place = np.clip(fell[..., 0], 0, len(FELL) - 1)
+    share = shares[place][..., None]
+    return np.where(fell < 0, pixels, pixels * (1 - share) + colours[place] * share).astype(np.uint8)
+
+
+def _of_pixels(values_N: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The value of each pixel's patch, (S, S, 1)."""
+    side = grid_side(len(values_N))
+    cells = np.arange(len(pixels)) * side // len(pixels)
+    return values_N.reshape(side, side)[np.ix_(cells, cells)][..., None]
+
+
+def heat(pixels: np.ndarray, score_N: np.ndarray) -> np.ndarray:
+    """Scores as colours, dark to light, over the grey image; same shape and type as `pixels`.
+
+    Scores are shown by their `lightness`.
+    """
+    side = grid_side(len(score_N))
+    grid = Image.fromarray(lightness(score_N).reshape(side, side).astype(np.float32))
+    smooth = np.asarray(grid.resize((len(pixels), len(pixels)), Image.Resampling.BILINEAR), dtype=np.float64)
+    places = np.linspace(0, 1, len(HEAT))
+    colour = np.stack([np.interp(smooth, places, HEAT[:, channel]) for channel in range(3)], axis=-1)
+    grey = pixels.mean(axis=-1, keepdims=True)
+    return np.clip(0.65 * colour + 0.35 * grey, 0, 255).astype(np.uint8)
+
+
+def lightness(score_N: np.ndarray) -> np.ndarray:
+    """The square root of scores, between the image's least (0) and greatest (1): attention is heavy-tailed. Negative
+    ones are first shifted to 0. float64 (N,).
+    """
+    values = np.asarray(score_N, dtype=np.float64)
+    values = np.sqrt(values - min(values.min(), 0))
+    span = values.max() - values.min()
+    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+
+
+def write_gallery(path: str, manifest: Manifest, dataset: Dataset, split: str, count: int = 8) -> int:
+    """Draw `count` images of `split` as a PNG at `path`; returns how many there are on it."""
+    if not path.lower().endswith(".png"):
+        raise UserError(f"--gallery: expected a name that ends in .png, found {path}")
+    picked = pick(manifest, dataset, split, count)
+    out = BytesIO()
+    draw(picked, manifest.num_patches_of(split)).save(out, "PNG")
+    with files.atomic_write(path) as stream:
+        stream.write(out.getvalue())
+    return len(picked)

@@ -1,0 +1,110 @@
+"""What `inspect` says of label maps: counts, what the annotator finds in the cells, and how sure it is of it.
+
+Legend: R rows, M cells along a side of a map, N = M * M cells, P places of a cell, C classes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from vit_tickets.pipeline.inspection.tickets import MAX_PERCENT_SIDE, SHADES, draw_map
+from vit_tickets.pipeline.manifests.labels import LabelMaps, label_arrays
+from vit_tickets.pipeline.manifests.tables import read_table
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+
+@dataclass
+class LabelSummary:
+    """Sums over the rows of a split; what is shown is derived from them.
+
+    reasons: of the rows with an error. sure_MM: sum of the first places' probabilities, float64 (M, M). found_C: how
+    many cells have class c in the first place, int64.
+    """
+
+    map_size: int
+    num_classes: int
+    shards: int = 0
+    samples: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    sure_MM: np.ndarray = field(init=False)
+    found_C: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sure_MM = np.zeros((self.map_size, self.map_size))
+        self.found_C = np.zeros(self.num_classes, dtype=np.int64)
+
+    def add(self, table: pa.Table, places: int, path: str) -> None:
+        """Count the rows of one file; raises UserError where `path` does not hold label maps of this M, P and C."""
+        if missing := sorted({"classes", "logits", "error"} - set(table.column_names)):
+            raise UserError(f"{path}: expected a column {missing[0]}, found {', '.join(table.column_names)}")
+        arrays = label_arrays(table, self.map_size, places, path)
+        first_RN = arrays.classes[arrays.valid, :, 0]
+        if first_RN.size and first_RN.max() >= self.num_classes:
+            raise UserError(f"{path}: expected classes in 0..{self.num_classes - 1}, found {first_RN.max()}")
+        self.shards += 1
+        self.samples += table.num_rows
+        self.reasons.update(reason for reason in table["error"].to_pylist() if reason is not None)
+        self.found_C += np.bincount(first_RN.ravel(), minlength=self.num_classes)
+        sure_RN = first_probability(arrays.logits[arrays.valid], self.num_classes)
+        self.sure_MM += sure_RN.sum(axis=0).reshape(self.map_size, self.map_size)
+
+    @property
+    def errors(self) -> int:
+        return self.reasons.total()
+
+
+def first_probability(logits: np.ndarray, num_classes: int) -> np.ndarray:
+    """The first place's share of the softmax over all classes, those without a place at logit 0 as in training.
+
+    logits: (..., P), best place first; float64 (...).
+    """
+    logits = logits.astype(np.float64)
+    others = num_classes - logits.shape[-1]
+    top = np.maximum(logits[..., 0], 0)
+    weights = np.exp(logits - top[..., None])
+    return weights[..., 0] / (weights.sum(axis=-1) + others * np.exp(-top))
+
+
+def summarise_labels(maps: LabelMaps, split: str) -> LabelSummary:
+    """Read every file of a split, one at a time; raises UserError where one cannot be read."""
+    maps.split_record(split)
+    summary = LabelSummary(maps.map_size, maps.num_classes)
+    for name in files.list_names(files.join(maps.root, split)):
+        if name.endswith(".parquet") and not name.startswith("."):
+            path = files.join(maps.root, split, name)
+            summary.add(read_table(path)[0], maps.places, path)
+    return summary
+
+
+def describe(maps: LabelMaps, splits: list[str]) -> Iterator[str]:
+    """Lines about the whole, annotator, map and classes, and about each of `splits`."""
+    record, size = maps.record, f"{maps.map_size} x {maps.map_size}"
+    yield f"{maps.root}: label maps of {record['dataset']}"
+    weights = str(record.get("weights_sha256", "unknown"))[:12]
+    run = f" ({record['annotator_run']})" if record.get("annotator_run") else ""
+    yield f"annotator  {record.get('annotator', 'unknown')}{run}, weights {weights}, {record.get('precision', 'fp32')}"
+    yield f"map        {size} cells of the whole image at {maps.view.image_size} px"
+    yield f"classes    the best {maps.places} of {maps.num_classes:,} in every cell"
+    for split in splits:
+        yield from describe_split(split, summarise_labels(maps, split))
+
+
+def describe_split(split: str, summary: LabelSummary) -> Iterator[str]:
+    """Lines about one split."""
+    labelled, shards = summary.samples - summary.errors, f"{summary.shards} file{'' if summary.shards == 1 else 's'}"
+    yield f"{split}: {summary.samples:,} images in {shards}, {summary.errors:,} without a label map"
+    for reason, count in summary.reasons.most_common(3):
+        yield f"  {count:,} x {reason}"
+    if not labelled:
+        return
+    present, share = np.count_nonzero(summary.found_C), summary.found_C.max() / summary.found_C.sum()
+    commonest = f"class {summary.found_C.argmax()} in {share:.1%} of the cells"
+    yield f"  first      {present:,} of {summary.num_classes:,} classes come first somewhere; {commonest}"
+    sure_MM = summary.sure_MM / labelled
+    shades = "" if len(sure_MM) <= MAX_PERCENT_SIDE else f", '{SHADES[-1]}' is {sure_MM.max():.0%}"
+    yield f"  sure       probability of the first class {sure_MM.mean():.1%} on average, by cell (%{shades}):"
+    yield from (f"  {line}" for line in draw_map(sure_MM))

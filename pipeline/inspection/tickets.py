@@ -1,0 +1,211 @@
+"""What `inspect` says of a manifest: counts, where the tickets lie, how they overlap their random counterparts.
+
+Legend: R rows, N patches of an image on a G x G grid, k of them kept.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from vit_tickets.pipeline.geometry.patches import grid_side, random_subset
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.columns import list_matrix
+from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, scored_by
+from vit_tickets.pipeline.system.errors import UserError
+
+MAX_PERCENT_SIDE = 16  # wider keep maps are drawn in shades
+SHADES = " .:-=+*#%@"
+
+
+@dataclass
+class SplitSummary:
+    """Sums over the rows of a split; what is shown is derived from them.
+
+    views: tickets per image. kept_N: how many tickets hold patch p, int64. overlaps: how many rows have so many patches
+    in both lt and rc; with several views, in the first one's. area_sum: shares of the image that the views show.
+    """
+
+    num_patches: int
+    kept: int
+    views: int | None = None
+    mask_seed: int = 0
+    samples: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    kept_N: np.ndarray = field(init=False)
+    overlaps: Counter[int] = field(default_factory=Counter)
+    predicted: int = 0
+    agreeing: int = 0
+    confidence_sum: float = 0.0
+    area_sum: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.kept_N = np.zeros(self.num_patches, dtype=np.int64)
+
+    def add(self, table: pa.Table, path: str) -> None:
+        """Count the rows of one manifest file; raises UserError where `path` does not hold tickets of this N and k."""
+        needed = {"key", "label", "lt", "error"} | ({"box", "height", "width"} if self.views else {"rc"})
+        missing = sorted(needed - set(table.column_names))
+        if missing:
+            raise UserError(f"{path}: expected a column {missing[0]}, found {', '.join(table.column_names)}")
+        self.samples += table.num_rows
+        self.reasons.update(reason for reason in table["error"].to_pylist() if reason is not None)
+        if self.views:
+            self._add_crops(table.filter(table["error"].is_null()), path)
+            return
+        lt_Rk, rc_Rk = (self._patches(table, name, path) for name in ("lt", "rc"))
+        self.kept_N += np.bincount(lt_Rk.ravel(), minlength=self.num_patches)
+        self.overlaps.update((_mask(lt_Rk, self.num_patches) & _mask(rc_Rk, self.num_patches)).sum(axis=1).tolist())
+        if "prediction" in table.column_names:
+            predictions = table["prediction"].drop_null()
+            self.predicted += len(predictions)
+            agree = np.asarray(table["prediction"].fill_null(-1)) == np.asarray(table["label"].fill_null(-2))
+            self.agreeing += int(agree.sum())
+            self.confidence_sum += float(np.asarray(table["confidence"].drop_null(), dtype=np.float64).sum())
+
+    def _add_crops(self, table: pa.Table, path: str) -> None:
+        rows = read_crop_rows(table, self.views, self.num_patches, path)
+        for row, key in enumerate(table["key"].to_pylist()):
+            mask_VN = rows.masks(row)
+            self.kept_N += mask_VN.sum(axis=0)
+            random_k = random_subset(self.mask_seed, key, self.num_patches, self.kept)
+            self.overlaps[int(mask_VN[0, random_k].sum())] += 1
+        x0, y0, x1, y1 = np.moveaxis(rows.box_RV4.astype(np.float64), -1, 0)
+        whole_R = np.asarray(table["height"], dtype=np.float64) * np.asarray(table["width"])
+        self.area_sum += float(((x1 - x0) * (y1 - y0) / whole_R[:, None]).sum())
+
+    def _patches(self, table: pa.Table, name: str, path: str) -> np.ndarray:
+        rows_Rk, valid_R = list_matrix(table[name], self.kept, path)
+        return rows_Rk[valid_R]
+
+    @property
+    def errors(self) -> int:
+        return self.reasons.total()
+
+    @property
+    def keep_map(self) -> np.ndarray:
+        """Share of the tickets that hold each patch, float64 (G, G); NaN without a ticket."""
+        side = grid_side(self.num_patches)
+        with np.errstate(invalid="ignore"):
+            return (self.kept_N / np.float64((self.samples - self.errors) * (self.views or 1))).reshape(side, side)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean intersection over union of lt and rc; NaN without a ticket."""
+        rows = self.overlaps.total()
+        iou = sum(count * both / (2 * self.kept - both) for both, count in self.overlaps.items())
+        return iou / rows if rows else math.nan
+
+
+def _mask(patches_Rk: np.ndarray, num_patches: int) -> np.ndarray:
+    mask_RN = np.zeros((len(patches_Rk), num_patches), dtype=bool)
+    np.put_along_axis(mask_RN, patches_Rk.astype(np.int64), True, axis=1)
+    return mask_RN
+
+
+def chance_iou(num_patches: int, kept: int, other_kept: int | None = None) -> float:
+    """Expected intersection over union of two independent random subsets of `kept` and `other_kept` (by default as
+    many) of `num_patches` patches."""
+    others = kept if other_kept is None else other_kept
+    ways = math.comb(num_patches, others)
+    shared = range(max(0, kept + others - num_patches), min(kept, others) + 1)
+    return sum(
+        math.comb(kept, both) * math.comb(num_patches - kept, others - both) / ways * both / (kept + others - both)
+        for both in shared
+    )
+
+
+def centre_and_border(keep_map: np.ndarray) -> tuple[float, float]:
+    """Mean of a (G, G) map over the cells in the middle half of both axes, and over the outermost ring.
+
+    NaN for the centre where no cell's centre lies strictly in the middle half (G = 1 has one, G = 2 none).
+    """
+    side = len(keep_map)
+    offset = np.abs(np.arange(side) + 0.5 - side / 2)
+    middle, edge = offset < side / 4, offset == offset.max()
+    centre = keep_map[np.ix_(middle, middle)]
+    border = keep_map[edge[:, None] | edge[None, :]]
+    return float(centre.mean()) if centre.size else math.nan, float(border.mean())
+
+
+def draw_map(keep_map: np.ndarray) -> list[str]:
+    """A (G, G) map of shares as text: percentages up to 16 cells a side, shades from 0 to the largest value beyond."""
+    if len(keep_map) <= MAX_PERCENT_SIDE:
+        return ["".join(f"{100 * share:4.0f}" for share in row) for row in keep_map]
+    top = max(float(keep_map.max()), 1e-9)
+    return ["".join(2 * SHADES[round(share / top * (len(SHADES) - 1))] for share in row) for row in keep_map]
+
+
+def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
+    """Read every file of a split, one at a time; raises UserError where one cannot be read or rows are missing."""
+    summary = SplitSummary(
+        manifest.num_patches_of(split), manifest.kept_of(split), manifest.view(split).num_views, manifest.mask_seed
+    )
+    for path, table in manifest.read_files(split):
+        summary.add(table, path)
+    return summary
+
+
+def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
+    """Lines about the whole: selector, budget, grid, and what the selector saw of each of `splits`."""
+    record, N, k = manifest.record, manifest.num_patches, manifest.kept
+    yield f"{manifest.root}: tickets of {record['dataset']}"
+    weights = str(record.get("weights_sha256", "unknown"))[:12]
+    yield f"selector   {record.get('selector', 'unknown')}, weights {weights}, {record.get('precision', 'fp32')}"
+    stages = ", ".join(str(stage) for stage in record.get("stages", [])) or "unknown"
+    kept = ", ".join(str(count) for count in record["counts"])
+    budget = manifest.budget
+    asked = f"sparsity {budget.sparsity:g}" if budget.keep_rate is None else f"keep rate {budget.keep_rate:g} per stage"
+    staged = f"; blocks {stages} keep {kept}" if scored_by(record) == STAGED else ""
+    if not staged:
+        block = f" of block {record['block']}" if "block" in record else ""
+        yield f"method     {scored_by(record)}{block}"
+    if folds := record.get(CROSS_FIT):
+        yield f"cross-fit  {len(folds)} selectors, each marking the fold of the images that it was trained without"
+    yield f"budget     {asked}: {k} of {N} patches ({k / N:.1%}){staged}"
+    grid = f"{grid_side(N)} x {grid_side(N)}"
+    yield f"grid       {grid} at {record['image_size']} px; mask seed {manifest.mask_seed}"
+    for split in splits:
+        view, finer = manifest.view(split), ""
+        if view.fineness > 1:
+            side = manifest.grid_of(split)
+            finer = f"; grid {side} x {side}, {manifest.kept_of(split)} of {side * side} cells in a ticket"
+        yield f"view       {split}: {view.kind} ({_how(view)}, {view.interpolation}, {view.image_size} px){finer}"
+
+
+def _how(view: View) -> str:
+    if view.num_crops:
+        drawn = f"from {view.crop_scale:g} of its area on, flip {view.crop_flip:g}, crop seed {view.crop_seed}"
+        return f"random crops {drawn}" if view.num_views else f"whole image, mean over random crops {drawn}"
+    if view.kind == "center":
+        return f"shorter side to {view.preprocessing()['resize']}, centre crop"
+    return "whole image"
+
+
+def describe_split(split: str, summary: SplitSummary) -> Iterator[str]:
+    """Lines about one split."""
+    yield f"{split}: {summary.samples:,} images, {summary.errors:,} without a ticket"
+    for reason, count in summary.reasons.most_common(3):
+        yield f"  {count:,} x {reason}"
+    if summary.samples == summary.errors:
+        return
+    if summary.views:
+        area = summary.area_sum / ((summary.samples - summary.errors) * summary.views)
+        yield f"  crops      {summary.views} per image, {area:.1%} of its area on average"
+    chance = chance_iou(summary.num_patches, summary.kept)
+    where = " in the first crop" if summary.views else ""
+    yield f"  lt and rc  overlap (IoU){where} {summary.mean_iou:.3f}, by chance {chance:.3f}"
+    centre, border = centre_and_border(summary.keep_map)
+    shown = "" if math.isnan(centre) else f"middle quarter {centre:.1%}, "
+    yield f"  kept       {shown}border {border:.1%}, all {summary.kept / summary.num_patches:.1%}"
+    if summary.predicted:
+        top1, confidence = summary.agreeing / summary.predicted, summary.confidence_sum / summary.predicted
+        yield f"  selector   right on {top1:.1%}, mean confidence {confidence:.1%}"
+    shades = "" if len(summary.keep_map) <= MAX_PERCENT_SIDE else f", '{SHADES[-1]}' is {summary.keep_map.max():.0%}"
+    yield f"  how often each patch is in the ticket (%{shades}):"
+    yield from (f"  {line}" for line in draw_map(summary.keep_map))

@@ -1,0 +1,167 @@
+"""Label maps: for every image, the best classes of each cell of an annotator's feature map of the whole image.
+
+One Parquet file per shard, and `labels.json`, which says that they are complete; manifests/README.md documents every
+column. Legend: M cells along a side of the map, P places of a cell (min(5, classes)), n rows of a file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vit_tickets.pipeline.datasets.shards import Shard
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.columns import check_present, check_types, list_matrix
+from vit_tickets.pipeline.manifests.index import label_fault
+from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table, write_table
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+INDEX = "labels.json"
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("map_size", pa.int32()),
+        ("classes", pa.list_(pa.uint16())),
+        ("logits", pa.list_(pa.float16())),
+        ("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One image's row: classes uint16 and logits float16, each (M * M, P), best place first; or an error."""
+
+    key: str
+    classes: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    error: str | None = None
+
+
+def write_label_rows(path: str, rows: list[LabelRow], metadata: dict[str, Any]) -> None:
+    """Write one shard's label maps; equal rows and metadata give equal bytes."""
+    columns = {
+        "key": [row.key for row in rows],
+        "map_size": [None if row.classes is None else metadata["map_size"] for row in rows],
+        "classes": [None if row.classes is None else row.classes.ravel() for row in rows],
+        "logits": [None if row.logits is None else row.logits.ravel() for row in rows],
+        "error": [row.error for row in rows],
+    }
+    write_table(path, columns, SCHEMA, metadata)
+
+
+@dataclass(frozen=True)
+class LabelArrays:
+    """The label maps of one file, zeros where a row has an error.
+
+    classes: uint16 (n, M * M, P), cells row-major, place 0 the best. logits: float16, same shape. valid: bool (n,).
+    """
+
+    classes: np.ndarray
+    logits: np.ndarray
+    valid: np.ndarray
+
+
+def label_arrays(table: pa.Table, map_size: int, places: int, path: str = "label maps") -> LabelArrays:
+    """The columns `classes` and `logits` of a file as arrays; raises UserError where a list has another length."""
+    cells = map_size * map_size
+    classes, valid = list_matrix(table["classes"], cells * places, path)
+    logits, with_logits = list_matrix(table["logits"], cells * places, path)
+    if (odd := np.flatnonzero(valid != with_logits)).size:
+        raise UserError(f"{path}: row {odd[0]}: expected classes and logits together, found one without the other")
+    return LabelArrays(classes.reshape(-1, cells, places), logits.reshape(-1, cells, places), valid)
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """A folder of label maps: `LabelMaps.open(path)`. `record` is what labels.json holds."""
+
+    root: str
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, root: str) -> "LabelMaps":
+        """Read LABELS/labels.json; raises UserError if it is missing or malformed."""
+        maps = cls.unchecked(root)
+        if fault := label_fault(maps.record):
+            raise UserError(f"{files.join(root, INDEX)}: {fault}")
+        return maps
+
+    @classmethod
+    def unchecked(cls, root: str) -> "LabelMaps":
+        """The same whatever the fields hold, for `verify`."""
+        path = files.join(root, INDEX)
+        if not files.exists(path):
+            raise UserError(f"expected finished label maps, found no {INDEX} in {root}; run `vit-tickets labels` first")
+        needed = ("map_size", "places", "num_classes", "preprocessing", "dataset", "splits")
+        return cls(root, read_index(path, needed, "label maps"))
+
+    @property
+    def map_size(self) -> int:
+        """M: cells along a side of every map."""
+        return self.record["map_size"]
+
+    @property
+    def places(self) -> int:
+        """P: classes stored per cell."""
+        return self.record["places"]
+
+    @property
+    def num_classes(self) -> int:
+        return self.record["num_classes"]
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.record["splits"])
+
+    @property
+    def view(self) -> View:
+        """What the annotator saw of an image of any split: the whole, resized to a square."""
+        return View.from_record("full", self.record["preprocessing"])
+
+    def split_record(self, split: str) -> dict[str, Any]:
+        if split not in self.record["splits"]:
+            raise UserError(
+                f"{self.root}: expected label maps of split {split!r}, found those of {', '.join(self.splits)}"
+            )
+        return self.record["splits"][split]
+
+    def path_of(self, split: str, shard: Shard) -> str:
+        return files.join(self.root, split, f"{shard.stem}.parquet")
+
+    def read(self, split: str, shard: Shard, columns: list[str] | None = None) -> pa.Table:
+        """The rows that belong to `shard`, as `read_file` gives them; raises UserError unless they were made from
+        exactly this shard."""
+        path = self.path_of(split, shard)
+        if not files.exists(path):
+            raise UserError(f"{self.root}: expected label maps of shard {shard.file}, found no {path}")
+        return self._sound(lambda names: read_of_shard(path, shard, names), columns, path)
+
+    def read_file(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a file (all columns, or `columns`).
+
+        Raises UserError where a column is missing or of another type, a row has neither a label map nor an error, a
+        class is none of the annotator's, or a logit is not finite.
+        """
+        return self._sound(lambda names: read_table(path, names)[0], columns, path)
+
+    def _sound(self, read: Callable[[list[str] | None], pa.Table], columns: list[str] | None, path: str) -> pa.Table:
+        table = read(columns and [*columns, *(name for name in ("key", "error") if name not in columns)])
+        check_types(table, SCHEMA, path, columns or SCHEMA.names)
+        check_present(table, ("classes", "logits"), path)
+        for name in {"classes", "logits"} & set(table.column_names):
+            values, _ = list_matrix(table[name], self.map_size**2 * self.places, path)
+            if name == "classes" and values.size and values.max() >= self.num_classes:
+                raise UserError(f"{path}: expected classes in 0..{self.num_classes - 1}, found {values.max()}")
+            if name == "logits" and not np.isfinite(values).all():
+                raise UserError(f"{path}: expected finite logits, found others")
+        return table.select(columns) if columns else table
+
+    def arrays(self, split: str, shard: Shard) -> LabelArrays:
+        """The label maps of the images of `shard`, in its order."""
+        table = self.read(split, shard, ["classes", "logits"])
+        return label_arrays(table, self.map_size, self.places, self.path_of(split, shard))

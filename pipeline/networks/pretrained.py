@@ -1,0 +1,197 @@
+"""Pretrained networks: weights from the hub, a file or a run, loaded strictly, and the preprocessing they expect."""
+
+import hashlib
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from vit_tickets.pipeline.networks.registry import create_model, size_kwargs
+from vit_tickets.pipeline.runs.config import CONFIG, read_config
+from vit_tickets.pipeline.runs.names import timm_name
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+HUB_TIMEOUT_S = 5.0
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a .pth loaded `weights_only`, bare or under `model` / `state_dict`.
+
+    Raises UserError for files that are neither, and for checkpoints that hold pickled code.
+    """
+    if path.endswith(".safetensors"):
+        try:
+            return load_safetensors(files.read_bytes(path))
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the others: types that torch lacks
+            raise UserError(f"{path} cannot be read as safetensors: {error}") from None
+    with files.open_read(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
+        try:
+            state = torch.load(stream, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
+            code = "weights_only" in str(error).lower()
+            why = "more than tensors and plain values" if code else f"neither ({type(error).__name__})"
+            raise UserError(f"{path}: expected safetensors or a PyTorch checkpoint, found {why}") from None
+    for key in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
+        for name, value in state.items()
+    ):
+        raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict', found others")
+    if state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Load `state` into `model`; raises UserError naming what is missing, unexpected, misshapen or not finite."""
+    own = model.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    problems = []
+    for names, what in ((missing, "missing"), (unexpected, "unexpected")):
+        if names:
+            problems.append(f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})")
+    problems += [
+        f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in sorted(shapes)[:3]
+    ]
+    if problems:
+        raise UserError(f"{origin}: expected weights that fit the model, found {'; '.join(problems)}")
+    odd = [name for name, value in state.items() if value.is_complex() or not value.isfinite().all()]
+    if odd:
+        raise UserError(f"{origin}: expected finite real numbers, found others in {len(odd)} tensors ({odd[0]} ...)")
+    model.load_state_dict(state, strict=True)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of all parameters and buffers, whatever file they came from."""
+    return state_sha256(model.state_dict())
+
+
+def state_sha256(state: dict[str, Tensor]) -> str:
+    """`weights_sha256` of the model that has the parameters and buffers `state`."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network in eval mode and what it expects.
+
+    model: timm name without tag. kwargs: how timm builds it. view_record: image size, crop_pct, interpolation, mean,
+    std of its evaluation view. run: the run that its weights are from, None for others.
+    """
+
+    network: nn.Module
+    model: str
+    kwargs: dict[str, Any]
+    view_record: dict[str, Any]
+    run: str | None = None
+
+
+def open_pretrained(
+    source: str, weights: str | None = None, check: Callable[[nn.Module], None] | None = None
+) -> Pretrained:
+    """A network by timm name (weights from the hub, or from the file `weights`), or by the folder of a finished run.
+
+    `check` may refuse the network before its weights are compared. Raises UserError where there is no such model or
+    run, or its weights do not fit.
+    """
+    if files.exists(files.join(source, CONFIG)):
+        config = read_config(source, ("model", "num_classes", "image_size", "eval_view"))
+        kwargs = {"num_classes": config["num_classes"]}
+        kwargs |= size_kwargs(config["model"], config["image_size"], config.get("patch_size"))
+        own = files.join(source, "final.safetensors")
+        if weights is None and not files.exists(own):
+            raise UserError(f"expected a finished run, found no {own}")
+        run = source if weights is None or files.join(source, files.name_of(weights)) == weights else None
+        weights = weights or own
+        network = create_model(config["model"], **kwargs)
+        if check is not None:
+            check(network)
+        load_strictly(network, read_weights(weights), weights)
+        record = {key: value for key, value in config["eval_view"]["preprocessing"].items() if key != "resize"}
+        return Pretrained(network.eval(), config["model"].split(".")[0], kwargs, record, run)
+    if "/" in source or files.is_dir(source):
+        raise UserError(f"expected a model or the folder of a finished run, found no config.json in {source}")
+    network = load_pretrained(source, weights, check).eval()
+    cfg = network.pretrained_cfg
+    record = {"image_size": cfg["input_size"][-1]}
+    record |= {name: cfg[name] for name in ("crop_pct", "interpolation", "mean", "std")}
+    return Pretrained(network, timm_name(source).split(".")[0], {"num_classes": network.num_classes}, record)
+
+
+def load_pretrained(
+    model: str, weights: str | None = None, check: Callable[[nn.Module], None] | None = None
+) -> nn.Module:
+    """A pretrained classifier by timm name: weights from the hub (or its cache), or from `weights`, loaded strictly.
+
+    The number of classes follows the file's head. `check` may refuse the network before its weights are compared.
+    Raises UserError offline with nothing cached, within seconds.
+    """
+    if weights is not None:
+        state = read_weights(weights)
+        head = state.get(f"{classifier_of(model)}.weight")
+        network = create_model(model, num_classes=None if head is None else head.shape[0])
+        if check is not None:
+            check(network)
+        load_strictly(network, state, weights)
+        return network
+    name = timm_name(model)
+    if not timm.is_model(name):
+        raise UserError(f"expected a model of timm {timm.__version__} or the folder of a run, found {model!r}")
+    cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    if cfg is None or not cfg.has_weights:
+        raise UserError(f"{model} has no published weights; pass --weights FILE")
+    if not _is_cached(cfg) and not _hub_answers():
+        raise UserError(f"the weights of {name} are not cached and the hub cannot be reached; pass --weights FILE")
+    try:
+        return timm.create_model(name, pretrained=True)
+    except Exception as error:  # the hub client raises many kinds; any of them means no weights
+        raise UserError(f"the weights of {name} could not be loaded ({error}); pass --weights FILE") from None
+
+
+def classifier_of(model: str) -> str:
+    """What timm calls the last layer of `model`: head, fc, head.fc ..."""
+    name = timm_name(model)
+    cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    found = None if cfg is None else cfg.classifier
+    return found if isinstance(found, str) else "head"
+
+
+def _is_cached(cfg) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    if not cfg.hf_hub_id:
+        return False
+    names = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, name), str) for name in names)
+
+
+def _hub_answers() -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 (the hub's own https address)
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()  # noqa: S310 (the same)
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,200 @@
+"""Token identification in vision transformers: what both stages know about a selector.
+
+Legend: B images, N patches of an image, n patches still alive, T tokens (prefix tokens and alive patches), D width,
+H heads, k kept.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from vit_tickets.pipeline.runs.names import timm_name
+from vit_tickets.pipeline.system.errors import UserError
+
+# Blocks (counted from 1) in which tokens are identified, where they are not 1 + i * depth // 4.
+STAGES = {"deit_micro": (4,)}
+
+
+def default_stages(model: str, depth: int) -> tuple[int, ...]:
+    """Blocks (counted from 1) of identification: 1 + i * depth // 4 for i = 1, 2, 3; depth 12: 4, 7, 10."""
+    return STAGES.get(timm_name(model), tuple(1 + i * depth // 4 for i in (1, 2, 3)))
+
+
+def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
+    """A copy of `vit` for images of `image_size`, its position embeddings resampled to the grid of that size by timm.
+
+    Raises UserError where the size is no multiple of the patches'.
+    """
+    patch = vit.patch_embed.patch_size[0]
+    if image_size % patch:
+        raise UserError(f"expected an image size that is a multiple of {patch}, found {image_size}")
+    larger = copy.deepcopy(vit)
+    with torch.no_grad():
+        larger.set_input_size(img_size=(image_size, image_size))
+    return larger
+
+
+def check_selector(vit: nn.Module, stages: tuple[int, ...], needs_cls: bool = True) -> None:
+    """Raise UserError unless `vit` is a timm ViT, with a CLS token where that is needed, whose attention can be read in
+    the blocks `stages`."""
+    check_is_vit(vit, needs_cls)
+    name = type(vit).__name__
+    plain = all(type(block) is Block and type(block.attn) is Attention for block in vit.blocks)
+    if not plain:
+        raise UserError(f"expected a selector built on timm's Block and Attention, found others in {name}")
+    ascending = list(stages) == sorted(set(stages))
+    if not stages or not ascending or stages[0] < 1 or stages[-1] > len(vit.blocks):
+        raise UserError(f"expected ascending stages between 1 and {len(vit.blocks)}, found {stages}")
+
+
+def check_is_vit(vit: nn.Module, needs_cls: bool = True) -> None:
+    """Raise UserError unless `vit` is a timm vision transformer, with a CLS token where that is needed."""
+    if not isinstance(vit, VisionTransformer) or (needs_cls and not vit.has_class_token):
+        name, such = type(vit).__name__, " with a CLS token" if needs_cls else ""
+        raise UserError(f"expected a timm vision transformer{such} as selector, found {name}")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What identification says of B images.
+
+    rank_BN: int64, place of every patch, 0 = most informative; a permutation per row.
+    score_BN: float32, head-mean CLS attention at the last stage where the patch was alive.
+    logits_BC: the pruned selector's own classification, where asked for.
+    """
+
+    rank_BN: Tensor
+    score_BN: Tensor
+    logits_BC: Tensor | None = None
+
+
+def cls_attention(attn: Attention, x_BTD: Tensor, num_prefix: int) -> Tensor:
+    """Head-mean softmax attention of the CLS query over the patches, float32 (B, T - num_prefix).
+
+    The softmax runs over all tokens; the columns of the prefix tokens are then left out (Shen et al. 2023,
+    section 3.4; Liang et al. 2022, EViT, equation 3). Only the CLS query and all keys are computed.
+    """
+    dim, bias = attn.attn_dim, attn.qkv.bias
+    q = F.linear(x_BTD[:, :1], attn.qkv.weight[:dim], None if bias is None else bias[:dim])
+    k = F.linear(x_BTD, attn.qkv.weight[dim : 2 * dim], None if bias is None else bias[dim : 2 * dim])
+    q, k = (attn_norm(_heads(attn, part)) for attn_norm, part in ((attn.q_norm, q), (attn.k_norm, k)))
+    return _cls_row(attn, q, k, num_prefix)
+
+
+def attention_map(attn: Attention, x_BTD: Tensor) -> Tensor:
+    """Head-mean softmax attention of every token (rows) to every token, float32 (B, T, T); one head at a time."""
+    dim, bias = attn.attn_dim, attn.qkv.bias
+    qk = F.linear(x_BTD, attn.qkv.weight[: 2 * dim], None if bias is None else bias[: 2 * dim])
+    q, k = (_heads(attn, part) for part in qk.chunk(2, dim=-1))
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    with torch.autocast(q.device.type, enabled=False):
+        per_head = zip(q.float().unbind(1), k.float().unbind(1), strict=True)
+        maps = ((q_BTd * attn.scale @ k_BTd.transpose(-2, -1)).softmax(dim=-1) for q_BTd, k_BTd in per_head)
+        return sum(maps) / attn.num_heads
+
+
+def attend_and_score(attn: Attention, x_BTD: Tensor, num_prefix: int) -> tuple[Tensor, Tensor]:
+    """timm's Attention.forward (eval mode, no mask) and, from the same projections, `cls_attention`."""
+    B, T, _ = x_BTD.shape
+    gate = None if attn.gate is None else attn.gate(x_BTD).sigmoid()
+    q, k, v = (_heads(attn, part) for part in attn.qkv(x_BTD).chunk(3, dim=-1))
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    out = F.scaled_dot_product_attention(q, k, v, scale=attn.scale).transpose(1, 2).reshape(B, T, attn.attn_dim)
+    out = attn.norm(out)
+    out = attn.proj(out if gate is None else out * gate)
+    return out, _cls_row(attn, q[:, :, :1], k, num_prefix)
+
+
+def _heads(attn: Attention, x_BTD: Tensor) -> Tensor:
+    return x_BTD.unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)
+
+
+def _cls_row(attn: Attention, q: Tensor, k: Tensor, num_prefix: int) -> Tensor:
+    with torch.autocast(q.device.type, enabled=False):
+        logits_BHT = (q.float() * attn.scale @ k.float().transpose(-2, -1)).squeeze(2)
+        return logits_BHT.softmax(dim=-1)[:, :, num_prefix:].mean(dim=1)
+
+
+@torch.inference_mode()
+def identify_tokens(
+    vit: VisionTransformer,
+    images: Tensor,
+    stages: tuple[int, ...],
+    plans: list[tuple[int, ...]],
+    predictions: bool = False,
+) -> list[Ranking]:
+    """Rank the patches of each image, once per plan (Shen et al. 2023, section 3.4).
+
+    In each block of `stages`, after its attention has been added to the residual stream, the top-k patch tokens by CLS
+    attention stay (ties to the lower patch index), then the block's MLP follows. What comes before the first drop is
+    shared by all plans; without `predictions` the pass stops at the last identification.
+
+    Args:
+        vit: a selector that passed `check_selector`, in eval mode.
+        images: normalised, (B, 3, height, width).
+        stages: blocks, counted from 1, ascending.
+        plans: per plan, the patches that each stage keeps: `Budget.stage_counts`.
+    """
+    x_BTD = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+    B, N = len(images), x_BTD.shape[1] - vit.num_prefix_tokens
+    for block in vit.blocks[: stages[0] - 1]:
+        x_BTD = block(x_BTD)
+    x_BTD, score_BN = _attend(vit, stages[0], x_BTD, last=len(stages) == 1, predictions=predictions)
+    everything = torch.arange(N, device=images.device).expand(B, N)
+    return [_follow(vit, x_BTD, score_BN, everything, stages, plan, predictions) for plan in plans]
+
+
+def _attend(vit: VisionTransformer, number: int, x_BTD: Tensor, last: bool, predictions: bool) -> tuple[Tensor, Tensor]:
+    """Block `number` up to its attention's residual (in the last stage only for predictions), and scores (B, n)."""
+    block = vit.blocks[number - 1]
+    normed = block.norm1(x_BTD)
+    if not last:
+        out, score_Bn = attend_and_score(block.attn, normed, vit.num_prefix_tokens)
+        return x_BTD + block.ls1(out), score_Bn
+    # the same arithmetic with and without predictions, so that both write the same tickets
+    score_Bn = cls_attention(block.attn, normed, vit.num_prefix_tokens)
+    return (x_BTD + block.ls1(block.attn(normed)) if predictions else x_BTD), score_Bn
+
+
+def _follow(
+    vit: VisionTransformer,
+    x_BTD: Tensor,
+    score_Bn: Tensor,
+    alive_Bn: Tensor,
+    stages: tuple[int, ...],
+    plan: tuple[int, ...],
+    predictions: bool,
+) -> Ranking:
+    """Identification from the first stage's attention on, for one plan."""
+    rank_BN = torch.empty_like(alive_Bn)
+    score_BN = torch.empty_like(score_Bn)
+    for i, (number, kept) in enumerate(zip(stages, plan, strict=True)):
+        last = i == len(stages) - 1
+        # `alive` ascends, so a stable sort gives ties to the lower patch index
+        order_Bn = score_Bn.sort(dim=1, descending=True, stable=True).indices
+        places_Bn = torch.arange(order_Bn.shape[1], device=order_Bn.device).expand_as(order_Bn)
+        rank_BN.scatter_(1, alive_Bn.gather(1, order_Bn), places_Bn)
+        score_BN.scatter_(1, alive_Bn, score_Bn)
+        if last and not predictions:
+            break
+        kept_Bk = order_Bn[:, :kept].sort(dim=1).values
+        alive_Bn = alive_Bn.gather(1, kept_Bk)
+        x_BTD = gather_tokens(x_BTD, kept_Bk, vit.num_prefix_tokens)
+        block = vit.blocks[number - 1]
+        x_BTD = x_BTD + block.ls2(block.mlp(block.norm2(x_BTD)))
+        for between in vit.blocks[number : len(vit.blocks) if last else stages[i + 1] - 1]:
+            x_BTD = between(x_BTD)
+        if not last:
+            x_BTD, score_Bn = _attend(vit, stages[i + 1], x_BTD, i + 1 == len(stages) - 1, predictions)
+    return Ranking(rank_BN, score_BN, vit.forward_head(vit.norm(x_BTD)).float() if predictions else None)
+
+
+def gather_tokens(x_BTD: Tensor, kept_Bk: Tensor, num_prefix: int) -> Tensor:
+    """The prefix tokens and the patch tokens at `kept_Bk` (indices among the patch tokens), in that order."""
+    patches = x_BTD[:, num_prefix:].gather(1, kept_Bk.unsqueeze(-1).expand(-1, -1, x_BTD.shape[-1]))
+    return torch.cat([x_BTD[:, :num_prefix], patches], dim=1)

@@ -1,0 +1,1 @@
+"""Tickets as one file to publish, and the way back to a manifest."""

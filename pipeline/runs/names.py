@@ -1,0 +1,83 @@
+"""Short names of models, and the default places of manifests and runs."""
+
+from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.manifests.folds import Fold
+from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.pipeline.runs.config import CONFIG, read_config
+from vit_tickets.pipeline.system import files
+
+DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
+
+# short name -> the name it has in timm (ours are registered there under the short name)
+MODELS = {
+    "deit_tiny": "deit_tiny_patch16_224",
+    "deit_small": "deit_small_patch16_224",
+    "deit_base": "deit_base_patch16_224",
+    "deit_medium": "deit_medium",
+    "deit_micro": "deit_micro",
+    "lvvit_small": "lvvit_small",
+    "lvvit_micro": "lvvit_micro",
+    "swin_tiny": "swin_tiny_patch4_window7_224",
+    "resnet50": "resnet50",
+    "resnet20": "resnet20",
+}
+ABBREVIATIONS = {
+    "deit_t": "deit_tiny",
+    "deit_s": "deit_small",
+    "deit_b": "deit_base",
+    "deit_m": "deit_medium",
+    "lvvit_s": "lvvit_small",
+    "swin_t": "swin_tiny",
+}
+
+
+def timm_name(model: str) -> str:
+    """The timm name that `model` stands for: deit_s and deit_small give deit_small_patch16_224, others themselves."""
+    model = ABBREVIATIONS.get(model, model)
+    return MODELS.get(model, model)
+
+
+def short_name(model: str) -> str:
+    """How `model` is called in folder names: deit_small for deit_small_patch16_224.fb_in1k, other names untagged."""
+    architecture = timm_name(model).split(".")[0]
+    return next((short for short, name in MODELS.items() if name == architecture), architecture)
+
+
+def selector_name(selector: str) -> str:
+    """How a selector is called in folder names: the short name of the model, or of the model of a run."""
+    is_run = files.exists(files.join(selector, CONFIG))
+    return short_name(read_config(selector, ("model",))["model"] if is_run else selector)
+
+
+def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto", method: str = STAGED) -> str:
+    """`<dataset>-<selector>-s<S>`, with `-<view>` and `-<method>` where they are not the default."""
+    suffix = "" if view == "auto" else f"-{view.replace(':', '')}"
+    suffix += "" if method == STAGED else f"-{method}"
+    return f"manifests/{dataset}-{short_name(selector)}-{budget.label}{suffix}"
+
+
+def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int, variant: str = "") -> str:
+    """`runs/<dataset>-<model>-<path>-s<S>-seed<n>`; dense runs have no budget, a `variant` stands before the seed."""
+    middle = path if path == "dense" else f"{path}-{budget.label}"
+    return f"runs/{dataset}-{short_name(model)}-{middle}{variant and f'-{variant}'}-seed{seed}"
+
+
+def default_runs_of_folds(source: str, count: int) -> list[str]:
+    """The selectors of `generate --cross-fit` when none are named: for the embedded dataset its own dense runs."""
+    if source != DIGITS:
+        return []
+    folds = (Fold(number, count) for number in range(1, count + 1))
+    return [run_name(DIGITS, "deit_micro", "dense", Budget(sparsity=0.0), 0, fold.variant) for fold in folds]
+
+
+def default_selector(source: str) -> str:
+    """The selector when none is named: a DeiT-S from the hub; for the embedded dataset its own dense run."""
+    if source == DIGITS:
+        return run_name(DIGITS, "deit_micro", "dense", Budget(sparsity=0.0), seed=0)
+    return DEFAULT_SELECTOR
+
+
+def labels_name(dataset: str, annotator: str) -> str:
+    """The default folder, `manifests/labels/<dataset>-<annotator>`."""
+    return f"manifests/labels/{dataset}-{short_name(annotator)}"

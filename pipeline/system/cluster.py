@@ -1,0 +1,95 @@
+"""Ray: a cluster of this machine alone, or one that is there."""
+
+import contextlib
+import glob
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
+
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.pipeline.system.locks import alone_in
+
+FOLDERS = "vt-ray-"
+SESSION = "s"  # in such a folder; all names short, since the paths of Ray's sockets may have 107 bytes
+BELOW_SESSION = len("/session_2026-11-22_00-07-55_659759_4194304/sockets/plasma_store")
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, object_store_memory: int) -> Iterator[ModuleType]:
+    """The module `ray`, joined to the cluster at `address`, or to one on loopback with a temporary session folder.
+
+    object_store_memory: bytes, of a Ray that is started here. Raises UserError where Ray is not installed or the
+    cluster cannot be joined.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None:
+        # the only switch that keeps Ray's listeners on loopback; read when ray is imported
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # who speaks to it must know a token; Ray would keep its own in ~/.ray
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", _token())
+    try:
+        import ray
+    except ImportError:
+        raise UserError("ray is not installed: pip install ray, or pass --engine local") from None
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(session_folder()) if address is None else None
+        stack.callback(ray.shutdown)
+        if address is None:
+            ray.init(
+                "local", include_dashboard=False, _temp_dir=session, object_store_memory=object_store_memory, **quiet
+            )
+        else:
+            try:
+                ray.init(address, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                said = " ".join(str(error).split())[:300]
+                token = "" if os.environ.get("RAY_AUTH_TOKEN") else "; where it asks for a token, set RAY_AUTH_TOKEN"
+                raise UserError(f"cannot join the Ray cluster at {address}: {said}{token}") from None
+        # Ray sets a handler of its own; with this one its processes and its session folder go, too
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        yield ray
+
+
+@cache
+def _token() -> str:
+    """One for the process: Ray reads it once and remembers it."""
+    return secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def session_folder() -> Iterator[str]:
+    """The name of a folder for a Ray session, in a temporary one that is closed to other users (Ray opens its own to
+    all) and gone afterwards. Those that killed processes left behind are removed first."""
+    temporary = tempfile.gettempdir()
+    for left in glob.glob(os.path.join(glob.escape(temporary), f"{FOLDERS}*", SESSION)):
+        folder = os.path.dirname(left)
+        if os.lstat(folder).st_uid != os.getuid():
+            continue
+        with contextlib.suppress(UserError, WorkFailed), alone_in(folder) as locked:
+            if locked:
+                shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder = tempfile.mkdtemp(prefix=FOLDERS)
+    except OSError as error:
+        raise files.cannot_write(temporary, error) from None
+    with alone_in(folder):
+        try:
+            session = os.path.join(folder, SESSION)
+            if (longest := len(os.fsencode(session)) + BELOW_SESSION) > 107:
+                raise UserError(
+                    f"expected TMPDIR to be {longest - 107} bytes shorter for Ray's sockets, found {temporary}"
+                )
+            yield session
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

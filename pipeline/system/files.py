@@ -1,0 +1,220 @@
+"""Reading and writing whole files on any storage that fsspec knows; nothing half-written is ever visible.
+
+A path may be a URL. Whatever fails elsewhere than on the local disk is told in one line: see `remote.told`.
+"""
+
+import contextlib
+import datetime
+import errno
+import io
+import json
+import os
+import posixpath
+import secrets
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from vit_tickets.pipeline.system import remote
+from vit_tickets.pipeline.system.errors import DiskFailed, UserError
+
+LEFTOVER = ".part"
+STORAGE_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of `path` (a local path or a URL such as `s3://bucket/key`) and the path on it."""
+    return remote.connect(os.fspath(path))
+
+
+def is_local(path: str) -> bool:
+    return isinstance(filesystem(path)[0], LocalFileSystem)
+
+
+def _asked(path: str, fs: fsspec.AbstractFileSystem, verb: str = "look at") -> contextlib.AbstractContextManager:
+    """What surrounds a request to `fs`; the local disk tells its errors itself."""
+    return contextlib.nullcontext() if isinstance(fs, LocalFileSystem) else remote.told(verb, path)
+
+
+def join(root: str, *parts: str) -> str:
+    return posixpath.join(os.fspath(root), *parts)
+
+
+def name_of(path: str) -> str:
+    """Last component of a path or URL: `name_of("s3://b/data/imagenet/") == "imagenet"`."""
+    return posixpath.basename(filesystem(path)[1].rstrip("/"))
+
+
+def exists(path: str) -> bool:
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.exists(inner)
+
+
+def is_dir(path: str) -> bool:
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.isdir(inner)
+
+
+def size(path: str) -> int:
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.size(inner)
+
+
+def modified(path: str) -> datetime.datetime:
+    """When the file at `path` was last written."""
+    fs, inner = filesystem(path)
+    with _asked(path, fs):
+        return fs.modified(inner)
+
+
+def list_names(folder: str) -> list[str]:
+    """Names of what lies directly in `folder`, sorted; empty if there is no such folder."""
+    fs, inner = filesystem(folder)
+    with _asked(folder, fs):
+        fs.invalidate_cache(inner)
+        found = fs.ls(inner, detail=False) if fs.isdir(inner) else []
+    inner = inner.rstrip("/")  # which an object store lists too, where somebody made a `folder` of that name
+    return sorted(posixpath.basename(entry.rstrip("/")) for entry in found if entry.rstrip("/") != inner)
+
+
+def walk_files(folder: str) -> list[str]:
+    """Paths of all files below `folder`, relative to it and sorted; hidden ones, pipes and devices left out.
+
+    Links to folders are among them, and not followed.
+    """
+    fs, root = filesystem(folder)
+    root = root.rstrip("/")
+    with _asked(folder, fs):
+        entries = fs.find(root, detail=True).items()
+    found = [path[len(root) + 1 :] for path, entry in entries if entry["type"] != "other" or entry.get("islink")]
+    visible = (path for path in found if not any(part.startswith(".") for part in path.split("/")))
+    return sorted(path for path in visible if posixpath.basename(path))  # a key `folder/` is none
+
+
+def open_read(path: str) -> IO[bytes]:
+    fs, inner = filesystem(path)
+    if not isinstance(fs, LocalFileSystem):
+        return remote.open_whole(fs, inner, path)
+    try:
+        return fs.open(inner, "rb")
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except OSError as error:  # a folder, no permission, a link to itself, a name too long ...
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def read_bytes(path: str) -> bytes:
+    with open_read(path) as stream:
+        return stream.read()
+
+
+def remove(path: str) -> None:
+    """Delete the file at `path`, if there is one."""
+    fs, inner = filesystem(path)
+    with _asked(path, fs, "delete"), contextlib.suppress(FileNotFoundError):
+        fs.rm_file(inner)
+
+
+def read_json(path: str) -> Any:
+    """The parsed JSON file; raises UserError where it is missing or not JSON."""
+    try:
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from None
+
+
+def write_json(path: str, value: Any) -> None:
+    with atomic_write(path) as stream:
+        stream.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def cannot_write(path: str, error: OSError) -> UserError | DiskFailed:
+    """What to raise for an `error` at `path`: DiskFailed where storage is full or broke, else UserError."""
+    kind = DiskFailed if error.errno in STORAGE_FAILED else UserError
+    return kind(f"cannot write {path}: {error.strerror or error}")
+
+
+def check_writable(folder: str) -> None:
+    """Make the local `folder`, and raise `cannot_write` where it takes no new file; of others nothing is said."""
+    fs, inner = filesystem(folder)
+    if isinstance(fs, LocalFileSystem):
+        try:
+            os.makedirs(inner, exist_ok=True)
+            with tempfile.TemporaryFile(dir=inner):
+                pass
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+
+
+class _Output(io.FileIO):
+    """A file that keeps the error of a failed write, whatever its user makes of it."""
+
+    fault: OSError | None = None
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def move(self, path: str) -> None:
+        """To its place, once all of it is on the disk."""
+        try:
+            os.fsync(self.fileno())
+            os.replace(self.name, path)
+        except OSError as error:
+            self.fault = error
+            raise
+
+
+@contextlib.contextmanager
+def atomic_write(path: str) -> Iterator[IO[bytes]]:
+    """A binary stream whose content appears at `path`, whole, when the block ends without an exception.
+
+    Locally it is written beside its place as `.<name>.<random>.part` and moved; elsewhere it is gathered in a local
+    temporary file and put as one object. Raises `cannot_write` where the disk does not take it; what was at `path`
+    stays.
+    """
+    fs, inner = filesystem(path)
+    if not isinstance(fs, LocalFileSystem):
+        with tempfile.NamedTemporaryFile() as stream:
+            yield stream
+            stream.flush()
+            with remote.told("write", path):
+                fs.put_file(stream.name, inner)
+        return
+    if os.path.exists(inner) and not os.path.isfile(inner):
+        found = "folder" if os.path.isdir(inner) else "device"
+        raise UserError(f"cannot write {path}: expected a file, found a {found}")
+    folder, name = os.path.split(inner)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        output = _Output(os.path.join(folder, f".{name}.{secrets.token_hex(4)}{LEFTOVER}"), "w+")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    try:
+        with io.BufferedRandom(output) as stream:
+            yield stream
+            stream.flush()
+            output.move(inner)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(output.name)
+        if output.fault is not None:
+            raise cannot_write(path, output.fault) from None
+        raise
+
+
+def remove_leftovers(folder: str) -> int:
+    """Delete what killed writers left in `folder` and return how many files that were."""
+    leftovers = [name for name in list_names(folder) if name.startswith(".") and name.endswith(LEFTOVER)]
+    for name in leftovers:
+        remove(join(folder, name))
+    return len(leftovers)

@@ -1,0 +1,1 @@
+"""Checks of datasets, manifests and label maps against the contract, in full."""

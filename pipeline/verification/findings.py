@@ -1,0 +1,86 @@
+"""How findings about one file of rows are told: the first of each kind, by row and key, and how many more there are;
+and what is checked of every kind of rows.
+
+Legend: R rows of a file.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vit_tickets.pipeline.manifests.columns import list_matrix
+
+
+class Tally:
+    """Findings of one file: the first of each kind, and how many more there are."""
+
+    def __init__(self, where: str):
+        self.where = where
+        self._first: dict[str, str] = {}
+        self._count: dict[str, int] = {}
+
+    def add(self, kind: str, text: str, times: int = 1) -> None:
+        self._first.setdefault(kind, f"{self.where}{text}")
+        self._count[kind] = self._count.get(kind, 0) + times
+
+    def lines(self) -> Iterator[str]:
+        for kind, text in self._first.items():
+            more = self._count[kind] - 1
+            yield " ".join(text.split()) + (f" (and {more} more like it)" if more else "")
+
+
+class Rows:
+    """A file's rows, and how findings about them are told."""
+
+    def __init__(self, tally: Tally, table: pa.Table):
+        self.keys: list[str | None] = table["key"].to_pylist()
+        self._tally = tally
+
+    def report(self, column: str, bad_R: np.ndarray, expected: str, found: Callable[[int], Any]) -> None:
+        rows = np.flatnonzero(bad_R)
+        if len(rows):
+            row = int(rows[0])
+            text = f"row {row} ({self.keys[row]}): {column}: expected {expected}, found {found(row)}"
+            self._tally.add(f"{column}: {expected}", text, len(rows))
+
+    def matrix(self, column: pa.ChunkedArray, name: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """A list column as (R, `length`) and which rows hold a sound list, bool (R,); the others are reported."""
+        lists = column.combine_chunks()
+        lengths_R = np.asarray(lists.value_lengths().fill_null(length))
+        self.report(name, lengths_R != length, f"a list of {length}", lambda row: f"one of {lengths_R[row]}")
+        gaps_R = np.zeros(len(lists), dtype=bool)
+        if lists.flatten().null_count:
+            gaps_R = np.array([None in (values or ()) for values in lists.to_pylist()])
+            self.report(name, gaps_R, "no null inside a list", lambda row: "one")
+        sound = pa.array((lengths_R == length) & ~gaps_R)
+        return list_matrix(pa.chunked_array([pc.if_else(sound, lists, pa.scalar(None, lists.type))]), length, name)
+
+
+def check_keys(rows: Rows, table: pa.Table, keys: set[str]) -> None:
+    """Check that every row has a key of its own; `keys` are the split's so far, and grow."""
+    rows.report("key", np.asarray(table["key"].is_null()), "a key", lambda row: "null")
+    rows.report("key", _repeated(rows.keys, keys), "a key once in the split", lambda row: "it a second time")
+
+
+def _repeated(row_keys: Iterable[str | None], keys: set[str]) -> np.ndarray:
+    """Which rows have a key that is in `keys` or in an earlier row; adds them all to `keys`."""
+    repeated = []
+    for key in row_keys:
+        repeated.append(key is not None and key in keys)
+        keys.add(key)
+    return np.array(repeated, dtype=bool)
+
+
+def check_nulls(rows: Rows, table: pa.Table, either: tuple[str, ...] = ()) -> None:
+    """Check that rows without an error have all values, and rows with one none but those of the columns `either`."""
+    failed_R = np.asarray(table["error"].is_valid())
+    for name in table.column_names:
+        if name in ("key", "error"):
+            continue
+        null_R = np.asarray(table[name].is_null())
+        rows.report(name, null_R & ~failed_R, "a value where there is no error", lambda row: "null")
+        if name not in either:
+            rows.report(name, ~null_R & failed_R, "null where there is an error", lambda row: "a value")

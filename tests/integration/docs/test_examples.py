@@ -1,0 +1,133 @@
+"""Every example of README.md, docs/*.md, manifests/README.md and of each --help runs, as printed but for SMALLER.
+
+The pages are one story: their blocks run in one folder, where each line finds what those before it made. The blocks
+that pack come first, then what READER has. An example of a help text runs alone, beside what the story made. What
+cannot run here is in EXCEPTIONS; a new example that is not there has to run. Lines of make: test_makefile.py.
+"""
+
+import contextlib
+import glob
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.examples import ALL, ALONE, BLOCKS, EXCEPTIONS, FINDS, READER, SMALLER, SOURCES, STORY, smaller
+from tests.helpers import encode, write_folder, write_parquet, write_tars
+from tests.integration.docs.test_docs import PAGES, README
+from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.datasets import digits
+from vit_tickets.pipeline.networks.registry import create_model
+
+PICTURE = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], flags=re.S)
+NOTHING_DONE = re.compile("finished already|were there already")
+
+
+def run(line: str, folder: Path) -> str:
+    """What the example says in `folder`, made smaller; fails unless it exits with 0 and does something."""
+    line = smaller(line)
+    program, *words = shlex.split(line)
+    with contextlib.chdir(folder):
+        words = [name for word in words for name in (sorted(glob.glob(word)) or [word])]
+        if program == "vit-tickets":
+            done = CliRunner().invoke(main, words)
+            status, said = done.exit_code, f"{done.output}{done.exception or ''}"
+        else:
+            assert program == "torchrun", f"{line}: neither run nor among EXCEPTIONS"
+            launched = [sys.executable, "-m", "torch.distributed.run", *words]
+            ended = subprocess.run(launched, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            status, said = ended.returncode, ended.stdout
+    assert status == 0, f"{line}\n{said}"
+    assert not NOTHING_DONE.search(said), f"{line}\n{said}"
+    return said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What the reader begins with: some images, and weights that nobody trained."""
+    root = tmp_path_factory.mktemp("reader")
+    classes = [f"n{label:08d}" for label in range(8)]
+    for split, count in (("train", 2), ("val", 1)):
+        write_folder(root / "imagenet" / split, dict.fromkeys(classes, count), height=260, width=280)
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
+    images = [{"bytes": encode(Image.fromarray(pixels), "PNG"), "path": None} for pixels in noise]
+    write_parquet(root / "cifar10" / "train-0.parquet", [*range(8)] * 4, classes, images)
+    write_parquet(root / "cifar10" / "test-0.parquet", [*range(8)], classes, images[:8])
+    write_tars(root / "my-tars", {"000000": [0, 1], "000001": [1]})
+    with contextlib.chdir(root):
+        exec(PICTURE[0], {})  # noqa: S102 (our own page)
+    (root / "weights").mkdir()
+    for name in ("deit_tiny", "deit_small", "resnet50"):
+        save_file(create_model(name, num_classes=8).state_dict(), root / "weights" / f"{name}.safetensors")
+    return root
+
+
+@pytest.fixture(scope="module")
+def story(folder) -> dict[str, str]:
+    """What each line of READER and STORY said in `folder`, or why it failed."""
+    packing = [line for block in BLOCKS if any(" pack " in line for line in block) for line in block if line in STORY]
+    said = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "SAMPLES", {"train": 160, "val": 40})
+        for line in dict.fromkeys([*packing, *READER, *STORY]):
+            try:
+                said[line] = run(line, folder)
+            except AssertionError as failure:
+                said[line] = f"FAILED {failure}"
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [*READER, *STORY])
+def test_the_pages_run_from_top_to_bottom(line, story):
+    assert not story[line].startswith("FAILED"), story[line]
+
+
+@pytest.mark.slow
+def test_the_report_looks_as_the_readme_prints_it(story):
+    printed = re.search(r"```\n(digits, deit_micro, .*?)```", README, flags=re.S)[1].splitlines()
+    said = next(said for line, said in story.items() if line.startswith("vit-tickets report runs/digits-deit_micro-* "))
+    for line in printed[1], printed[5], *(f"{row[:10].strip()} " for row in printed[2:5]), "verdict: ":
+        assert any(found.startswith(line) for found in said.splitlines()), f"{line}\n{said}"
+
+
+@pytest.mark.slow
+def test_the_picture_is_made_small_as_printed(story, folder):
+    assert not any(said.startswith("FAILED") for line, said in story.items() if "photographs" in line)
+    before = (folder / "photographs.png").stat().st_size
+    with contextlib.chdir(folder):
+        exec(PICTURE[1], {})  # noqa: S102 (our own page)
+    assert (folder / "photographs.png").stat().st_size < before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ALONE)
+def test_the_examples_of_help_run(line, story, folder, tmp_path):
+    for name in (*SOURCES, *FINDS.get(line.split()[1], ALL)):
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, tmp_path / name, copy_function=os.link)
+        else:
+            os.link(folder / name, tmp_path / name)
+    run(line, tmp_path)
+
+
+def test_no_exception_and_no_change_outlives_its_example():
+    lines = {line for block in BLOCKS for line in block} | set(ALONE)
+    assert set(EXCEPTIONS) <= lines
+    for pattern, _, _ in SMALLER:
+        assert any(re.search(pattern, line) for line in [*lines, *READER]), pattern
+
+
+def test_blocks_of_python_are_those_that_other_tests_run():
+    """Those of selection and manifests test_docs.py, of the own loader tests/train, of the results this file."""
+    counts = {name: text.count("```python") for name, text in PAGES.items() if "```python" in text}
+    assert counts == {"docs/own-loader.md": 1, "docs/results.md": 2, "docs/select.md": 1, "manifests/README.md": 4}

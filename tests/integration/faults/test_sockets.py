@@ -1,0 +1,144 @@
+"""Where our processes listen: on loopback alone."""
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.soak import kills
+from vit_tickets.train.runtime import distributed
+
+CLI = "vit_tickets.pipeline.cli"
+LOOPBACK = {"127.0.0.1", "::1"}
+
+
+def listening() -> dict[str, str]:
+    """The local address of every TCP socket of this machine that listens, by the socket's name in /proc."""
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":  # TCP_LISTEN
+                words = bytes.fromhex(fields[1].partition(":")[0])  # of 4 bytes each, the lowest first
+                packed = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
+                found[f"socket:[{fields[9]}]"] = _unmapped(ipaddress.ip_address(packed))
+    return found
+
+
+def _unmapped(address) -> str:
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def sockets_of(pid: int) -> set[str]:
+    try:
+        return {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+    except OSError:  # it has ended
+        return set()
+
+
+def where_listens(arguments: list, **environment: str) -> dict[str, set[str]]:
+    """Addresses at which processes listen while the command runs to its good end: those of what we start, and those of
+    all it starts in turn."""
+    found = {"itself": set(), "below": set()}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    with subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        pids = set()
+        while process.poll() is None:
+            now = listening()
+            pids |= set(kills.tree(process.pid))
+            for pid in pids:
+                found["itself" if pid == process.pid else "below"] |= {now[s] for s in sockets_of(pid) & now.keys()}
+            time.sleep(0.05)
+        assert process.returncode == 0, process.stdout.read().decode()[-2000:]
+    return found
+
+
+def test_where_this_process_listens_is_seen():
+    with socket.socket() as plain, socket.socket(socket.AF_INET6) as six:
+        plain.bind(("127.0.0.1", 0))
+        six.bind(("::", 0))
+        plain.listen()
+        six.listen()
+        now = listening()
+        assert {"127.0.0.1", "::"} <= {now[name] for name in sockets_of(os.getpid()) & now.keys()}
+
+
+@pytest.mark.slow
+def test_a_local_ray_listens_on_loopback_alone_and_keeps_nothing_at_home(packed, selector_run, tmp_path):
+    (tmp_path / "home").mkdir()
+    options = ("--selector", selector_run, "--workers", 2, "--out", tmp_path / "m")
+    found = where_listens([CLI, "generate", packed, *options], HOME=str(tmp_path / "home"))
+    assert found["below"] <= LOOPBACK
+    assert found["itself"] <= LOOPBACK
+    assert found["below"]
+    assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+def test_a_sweep_on_ray_listens_on_loopback_alone(packed, selector_run, tmp_path):
+    train = (
+        "--image-size",
+        24,
+        "--patch-size",
+        4,
+        "--batch-size",
+        8,
+        "--workers",
+        0,
+        "--device",
+        "cpu",
+        "--skip-errors",
+    )
+    options = (
+        "--paths",
+        "dense",
+        "--selector",
+        selector_run,
+        "--epochs",
+        1,
+        "--engine",
+        "ray",
+        "--out",
+        tmp_path / "s",
+    )
+    found = where_listens([CLI, "sweep", packed, *options, "--", *train])
+    assert found["below"] <= LOOPBACK
+    assert found["itself"] <= LOOPBACK
+    assert found["below"]
+
+
+@pytest.mark.slow
+def test_ranks_listen_on_loopback_alone(packed, tmp_path):
+    """torchrun itself listens everywhere: PyTorch's TCPStore cannot be bound to an address (README)."""
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "vit_tickets.train")
+    options = (
+        "--model", "deit_micro", "--path", "dense", "--image-size", 24, "--patch-size", 4, "--batch-size", 8,
+        "--epochs", 1, "--workers", 0, "--device", "cpu", "--skip-errors", "--out", tmp_path / "run",
+    )  # fmt: skip
+    found = where_listens([*launcher, packed, *options])
+    assert found["below"] <= LOOPBACK
+    assert found["below"]
+    assert found["itself"] == {"::"}, "say so in the README if this has become better"
+
+
+def test_ranks_of_one_machine_are_told_to_use_loopback(monkeypatch):
+    def stop(backend):
+        raise InterruptedError(backend)
+
+    monkeypatch.setattr(distributed.dist, "init_process_group", stop)
+    for local, given, expected in (("2", None, "lo"), ("2", "eth0", "eth0"), ("1", None, None)):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+        monkeypatch.setenv("GLOO_SOCKET_IFNAME", given or "")
+        if given is None:
+            monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+        with pytest.raises(InterruptedError, match="gloo"), distributed.world("cpu"):
+            pass
+        assert os.environ.get("GLOO_SOCKET_IFNAME") == expected

@@ -1,0 +1,59 @@
+"""A batch that the GPU has no memory for is halved, the shard begun again, and what was used is recorded."""
+
+from collections import Counter
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import read_metadata
+from vit_tickets.ticketgen.selection.selector import Selector
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """Selectors that have no memory for more than `most` images at a time."""
+    rank, state = Selector.rank, Counter(most=16)
+
+    def limited(selector, pixels, *rest):
+        if len(pixels) > state["most"]:
+            state["refused"] += 1
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+        return rank(selector, pixels, *rest)
+
+    monkeypatch.setattr(Selector, "rank", limited)
+    return state
+
+
+def generate(data, *options):
+    return CliRunner().invoke(main, ["generate", data, *map(str, options)])
+
+
+def test_the_batch_is_halved_and_recorded(oblong, selector_run, small_memory, tmp_path):
+    options = ("--selector", selector_run, "--stages", "2,4", "--sparsity", 0.5, "--engine", "local")
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    assert generate(oblong, *options, "--batch-size", 2, "--out", whole).exit_code == 0
+    small_memory["most"] = 1
+    done = generate(oblong, *options, "--batch-size", 2, "--workers", 1, "--out", halved)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].startswith("12 images selected in ")
+    assert done.stdout.splitlines()[-1].endswith("1 with errors, batch lowered from 2 to 1 for want of GPU memory")
+    assert read_metadata(f"{halved}/train/000000.parquet")["batch_size"] == 1
+    assert small_memory["refused"] >= 1
+    ours, theirs = Manifest.open(str(halved)), Manifest.open(str(whole))
+    assert ours.record["counts"] == theirs.record["counts"]
+    again = generate(oblong, *options, "--batch-size", 2, "--out", halved)
+    assert again.exit_code == 0, "a lowered batch does not make a rerun another one"
+    assert CliRunner().invoke(main, ["verify", str(halved), "--dataset", oblong]).exit_code == 0
+
+
+def test_a_batch_of_one_that_is_too_large_names_the_shard(oblong, selector_run, small_memory, tmp_path):
+    small_memory["most"] = 0
+    options = ("--selector", selector_run, "--stages", "2,4", "--engine", "local", "--out", tmp_path / "m")
+    done = generate(oblong, *options)
+    assert done.exit_code == 1
+    said = "train/000000.tar: a batch of 1 image is too large for the GPU: CUDA out of memory. Tried to allocate 2 GiB"
+    assert said in done.stderr
+    assert not list((tmp_path / "m").rglob("*.parquet"))

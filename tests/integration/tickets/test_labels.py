@@ -1,0 +1,310 @@
+"""`vit-tickets labels`: maps against plain torch and PIL, engines, resume, refusals."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.helpers import contents, encode, without_circumstances
+from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.manifests.labels import LabelMaps
+from vit_tickets.pipeline.manifests.tables import read_metadata
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.jobs.labels import label_samples
+from vit_tickets.ticketgen.selection.annotator import Annotator, above_the_rest, best, default_annotator, open_annotator
+
+BOTH = ("--split", "train", "--split", "val")
+VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Files of random weights of timm's tiny NFNet, far from uniform, by number of classes."""
+    root = tmp_path_factory.mktemp("weights")
+
+    def of(num_classes: int) -> str:
+        path = root / f"{num_classes}.safetensors"
+        torch.manual_seed(0)
+        network = registry.create_model("test_nfnet", num_classes=num_classes)
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.5)
+        save_file(network.state_dict(), path)
+        return str(path)
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def annotator(weights) -> tuple:
+    """How the command names the annotator of most tests: 2 x 2 cells of 2 classes at 64 px."""
+    return ("--annotator", "test_nfnet", "--weights", weights(2), "--image-size", 64, "--batch-size", 4)
+
+
+def labels(*arguments, check=True):
+    """The command in this process (a process of its own costs seconds of imports)."""
+    done = CliRunner().invoke(main, ["labels", *map(str, arguments)])
+    if check:
+        assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def local(packed, annotator, tmp_path_factory) -> Path:
+    """Undisturbed label maps by the local engine with one worker."""
+    out = tmp_path_factory.mktemp("local") / "l"
+    done = labels(packed, *annotator, *BOTH, "--engine", "local", "--workers", 1, "--out", out)
+    assert done.stdout.startswith("annotator: test_nfnet (2 x 2 cells of 2 classes at 64 px, weights ")
+    assert f"{out}: 2 classes per cell\n30 images labelled in " in done.stdout
+    assert " s, 1 with errors" in done.stdout
+    return out
+
+
+def test_maps_are_those_of_plain_torch_and_pillow(weights, packed):
+    """One image, one cell and one class at a time; five places of nine classes, and an oblong image among them."""
+    spec = open_annotator("test_nfnet", weights(9), image_size=96, num_classes=9)
+    assert (spec.map_size, spec.places, spec.image_size) == (3, 5, 96)
+    dataset = Dataset.open(packed)
+    samples = list(read_shard(dataset.path_of(dataset.shards("val")[0])))
+    oblong = Image.effect_noise((50, 31), 90).convert("RGB")
+    samples[2] = replace(samples[2], data=encode(oblong, "PNG"), suffix="png")
+    rows = label_samples(Annotator(spec), samples, spec.view, Settings(batch_size=3, threads=2), lambda *_: None)
+
+    network = registry.create_model("test_nfnet", num_classes=9).eval()
+    network.load_state_dict(Annotator(spec).network.state_dict())
+    mean, std = (torch.tensor(spec.view_record[name]).view(3, 1, 1) for name in ("mean", "std"))
+    for sample, row in zip(samples, rows, strict=True):
+        square = images.decode(sample.data).resize((96, 96), Image.Resampling.BICUBIC)
+        x = (torch.from_numpy(np.array(square)).permute(2, 0, 1) / 255 - mean) / std
+        with torch.no_grad():
+            features = network.forward_features(x[None])[0]
+        for cell in range(9):
+            with torch.no_grad():
+                logits = network.head.fc(features[:, cell // 3, cell % 3]).tolist()
+            order = sorted(range(9), key=lambda c: (-logits[c], c))[:5]
+            assert row.classes[cell].tolist() == order
+            others = sum(logits[c] for c in range(9) if c not in order) / 4
+            assert row.logits[cell] == pytest.approx([logits[c] - others for c in order], rel=2e-3, abs=2e-3)
+        assert row.key == sample.key
+    assert rows[0].classes.dtype == np.uint16
+    assert rows[0].logits.dtype == np.float16
+
+
+def test_ties_go_to_the_lower_class():
+    indices, values = best(torch.tensor([[[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]]]), 4)
+    assert indices.tolist() == [[[1, 2, 4, 3], [0, 1, 2, 3]]]
+    assert values.tolist() == [[[3.0, 3.0, 3.0, 2.0], [0.0] * 4]]
+
+
+@pytest.mark.parametrize(("num_classes", "places"), [(10, 5), (5, 5), (2, 2)])
+def test_a_class_that_was_left_out_is_no_better_than_those_that_were_not(num_classes, places):
+    logits = torch.randn(3, 4, num_classes, generator=torch.Generator().manual_seed(0)) - 3  # most of them negative
+    indices, values = above_the_rest(logits, places)
+    assert torch.equal(indices, best(logits, places)[0])
+    restored = torch.zeros_like(logits).scatter_(-1, indices, values)
+    assert torch.equal(restored.argmax(-1), logits.argmax(-1))
+    left_out = torch.ones_like(logits, dtype=torch.bool).scatter_(-1, indices, False)
+    shift = (logits - restored).gather(-1, indices)
+    assert torch.allclose(shift, shift[..., :1].expand_as(shift), atol=1e-5)
+    if places < num_classes:
+        mean = (logits * left_out).sum(-1, keepdim=True) / (num_classes - places)
+        assert torch.allclose(shift[..., :1], mean, atol=1e-5)
+        assert (values > 0)[..., 0].all()
+
+
+@pytest.mark.parametrize(("num_classes", "places", "spread"), [(5, 5, 3), (1000, 5, 300), (40, 3, 1000), (2, 1, 1)])
+def test_the_best_are_the_first_of_a_stable_sort(num_classes, places, spread):
+    drawn = torch.randn(4, 9, num_classes, generator=torch.Generator().manual_seed(0))
+    logits = (drawn * spread).round() / spread  # some rows with ties among the best, or right after them, others not
+    values, indices = logits.sort(dim=-1, descending=True, stable=True)
+    found = best(logits.clone(), places)
+    assert torch.equal(found[0], indices[..., :places])
+    assert torch.equal(found[1], values[..., :places])
+
+
+def test_numbers_beyond_float16_fail_and_name_the_image(weights, packed):
+    spec = open_annotator("test_nfnet", weights(9), image_size=64)
+    annotator = Annotator(spec)
+    annotator.network.head.fc.weight.data.mul_(1e12)
+    dataset = Dataset.open(packed)
+    samples = read_shard(dataset.path_of(dataset.shards("val")[0]))
+    with pytest.raises(UserError, match="expected finite logits within float16, found inf"):
+        label_samples(annotator, samples, spec.view, Settings(batch_size=3), lambda *_: None)
+
+
+def test_the_folder_opens_with_pandas_and_passes_verify(local, packed):
+    frame = pd.read_parquet(local / "train")
+    assert len(frame) == 23
+    broken = frame[frame["error"].notna()]
+    assert broken["key"].tolist() == ["dog/broken"], "an image that cannot be decoded keeps its row"
+    assert broken[["map_size", "classes", "logits"]].isna().all(axis=None)
+    whole = frame[frame["error"].isna()]
+    assert set(whole["classes"].map(len)) == {2 * 2 * 2} == set(whole["logits"].map(len))
+    assert set(whole["map_size"]) == {2}
+    record = LabelMaps.open(str(local)).record
+    assert record["splits"] == {"train": {"samples": 23, "errors": 1}, "val": {"samples": 7, "errors": 0}}
+    assert (record["places"], record["engine"], record["annotator_run"]) == (2, "local", None)
+    metadata = read_metadata(str(local / "val/000000.parquet"))
+    assert metadata.keys() == {
+        "format_version", "dataset", "annotator", "weights_sha256", "map_size", "places", "num_classes", "image_size",
+        "preprocessing", "precision", "max_pixels", "batch_size", "shard_sha256",
+    }  # fmt: skip
+    assert metadata["batch_size"] == 4
+    done = CliRunner().invoke(main, ["verify", str(local), "--dataset", packed])
+    assert done.exit_code == 0, done.output
+
+
+def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
+    labels(packed, *annotator, *BOTH, "--engine", "local", "--workers", 2, "--out", tmp_path / "l")
+    assert contents(tmp_path / "l") == contents(local)
+    assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ray_writes_the_same_bytes(local, packed, annotator, tmp_path, workers):
+    labels(packed, *annotator, *BOTH, "--engine", "ray", "--workers", workers, "--out", tmp_path / "l")
+    assert contents(tmp_path / "l") == contents(local)
+    assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
+
+
+def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
+    copy = tmp_path / "l"
+    shutil.copytree(local, copy)
+    for name in ("train/000001.parquet", "val/000000.parquet", "labels.json"):
+        (copy / name).unlink()
+    (copy / "train" / ".000001.parquet.dead.part").write_bytes(b"left by a killed writer")
+    kept = (copy / "train" / "000000.parquet").stat().st_mtime_ns
+    done = labels(packed, *annotator, *BOTH, "--engine", "local", "--out", copy)
+    assert "15 images labelled" in done.stdout
+    assert "15 were there already" in done.stdout
+    assert contents(copy) == contents(local)
+    assert without_circumstances(copy, "labels.json") == without_circumstances(local, "labels.json")
+    assert (copy / "train" / "000000.parquet").stat().st_mtime_ns == kept
+
+
+def test_train_alone_is_labelled_and_another_split_can_follow(local, packed, annotator, tmp_path):
+    out = tmp_path / "l"
+    assert "23 images labelled" in labels(packed, *annotator, "--engine", "local", "--out", out).stdout
+    assert LabelMaps.open(str(out)).splits == ["train"]
+    verified = CliRunner().invoke(main, ["verify", str(out), "--dataset", packed])
+    assert verified.stdout.startswith(f"ok: {out}: train 23 images: ")
+    done = labels(packed, *annotator, "--engine", "local", "--out", out, "--split", "val")
+    assert "7 images labelled" in done.stdout
+    assert contents(out) == contents(local)
+    assert without_circumstances(out, "labels.json") == without_circumstances(local, "labels.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--image-size", 96), "map_size: expected 3, found 2"),
+        (("--precision", "bf16"), 'precision: expected "bf16", found "fp32"'),
+        (("--max-pixels", 100), "max_pixels: expected 100, found 100000000"),
+    ],
+)
+def test_another_request_into_the_same_folder_is_refused(local, packed, annotator, tmp_path, options, difference):
+    copy = shutil.copytree(local, tmp_path / "l")
+    request = (packed, *annotator, *BOTH, "--engine", "local", *options, "--out", copy)
+    done = labels(*request, check=False)
+    assert done.exit_code == 2
+    assert f"{copy} holds another set of label maps: {difference}; pass --overwrite" in done.stderr
+    (copy / "labels.json").unlink()
+    done = labels(*request, check=False)
+    assert f"train/000000.parquet was made otherwise: {difference}; pass --overwrite" in done.stderr
+    assert contents(copy) == contents(local)
+    labels(*request, "--overwrite")
+    dataset = Dataset.open(packed)
+    ours, theirs = (LabelMaps.open(root).arrays("val", dataset.shards("val")[0]) for root in (str(copy), str(local)))
+    assert ours.valid.any() != ("--max-pixels" in options)
+    assert ours.logits.shape != theirs.logits.shape or not np.array_equal(ours.logits, theirs.logits)
+
+
+def test_a_failed_shard_is_named_and_the_others_are_done(local, packed, annotator, tmp_path):
+    copy = shutil.copytree(packed, tmp_path / "data")
+    record = json.loads((copy / "dataset.json").read_text())
+    record["splits"]["val"]["shards"][0]["samples"] = 8
+    (copy / "dataset.json").write_text(json.dumps(record))
+    done = labels(copy, *annotator, *BOTH, "--engine", "local", "--out", tmp_path / "l", check=False)
+    assert done.exit_code == 1
+    assert "1 of 4 shards failed: val/000000.tar: " in done.stderr
+    assert "expected 8 samples as in dataset.json, found 7" in done.stderr
+    assert len(list((tmp_path / "l").rglob("*.parquet"))) == 3
+    assert not (tmp_path / "l" / "labels.json").exists()
+    remade = shutil.copytree(local, tmp_path / "remade")
+    labels(copy, *annotator, *BOTH, "--engine", "local", "--out", remade, "--overwrite", check=False)
+    assert not (remade / "labels.json").exists(), "what is half remade is not complete"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--weights", 3), "expected an annotator of 2 classes like the dataset, found 3"),
+        (("--split", "test"), "expected a split 'test', found train, val"),
+        (("--annotator", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
+        (("--annotator", "runs/nothing"), "expected a model or the folder of a finished run"),
+        (("--annotator", "deit_gigantic"), "found 'deit_gigantic'"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(packed, annotator, weights, tmp_path, arguments, message):
+    if arguments == ("--weights", 3):
+        arguments = ("--weights", weights(3))
+    named = arguments[0] == "--annotator"
+    given = arguments if named else (*annotator, *arguments)
+    done = labels(packed, *given, "--engine", "local", "--out", tmp_path / "l", check=False)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "l").exists()
+
+
+def test_a_run_annotates_at_its_own_size(packed, selector_run):
+    spec = open_annotator(selector_run, num_classes=2)
+    assert (spec.image_size, spec.map_size, spec.run) == (24, 6, selector_run)
+    larger = open_annotator(selector_run, image_size=32)
+    assert (larger.map_size, larger.weights_sha256) == (8, spec.weights_sha256)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    classes, logits = Annotator(larger).label(pixels)
+    assert classes.shape == logits.shape == (2, 64, 2)
+
+
+def test_a_model_is_shown_images_of_the_size_that_it_is_tested_at(tmp_path):
+    """timm trains test_mambaout at 160 px and tests it at 192."""
+    path = str(tmp_path / "w.safetensors")
+    save_file(registry.create_model("test_mambaout", num_classes=2).state_dict(), path)
+    spec = open_annotator("test_mambaout", path)
+    assert (spec.image_size, spec.map_size) == (192, 6)
+    assert spec.view.preprocessing()["image_size"] == 192
+
+
+def test_the_default_annotator_is_the_papers_but_on_digits():
+    assert default_annotator("folder") == "dm_nfnet_f6.dm_in1k"
+    assert default_annotator(DIGITS) == "runs/digits-deit_micro-dense-seed0"
+
+
+def test_the_command_as_a_process(local, packed, annotator, tmp_path):
+    (tmp_path / "ray.py").write_text("raise AssertionError('ray was imported')")
+    options = (*map(str, annotator), *BOTH, "--engine", "local", "--out", str(tmp_path / "l"))
+    command = [VIT_TICKETS, "labels", packed, *options]
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "label maps: 100%" in done.stderr
+    assert "errors=1" in done.stderr
+    assert contents(tmp_path / "l") == contents(local)

@@ -1,0 +1,41 @@
+"""Runs and predictions say by which method their tickets were chosen, where it is not the paper's."""
+
+import json
+import shutil
+
+import pytest
+
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import difference
+from vit_tickets.pipeline.runs.predictions import ticket_provenance
+from vit_tickets.train.runs.recipes import RECIPES
+from vit_tickets.train.runs.resolve import resolve
+
+
+@pytest.fixture(scope="module")
+def of_one_block(numbered_tickets, tmp_path_factory):
+    """`numbered_tickets`, said to be of a method that reads one block."""
+    folder = shutil.copytree(numbered_tickets, tmp_path_factory.mktemp("tickets") / "m")
+    record = json.loads((folder / "ticket.json").read_text())
+    (folder / "ticket.json").write_text(json.dumps(record | {"method": "cls-attention", "block": 3}))
+    return str(folder)
+
+
+def resolved(data, tickets, path):
+    return resolve(Dataset.open(data), "deit_micro", path, RECIPES["digits"], tickets=tickets)
+
+
+@pytest.mark.parametrize("path", ["lt", "rc"])
+def test_a_run_is_named_after_the_method_and_records_it(numbered_data, numbered_tickets, of_one_block, path):
+    staged, other = (resolved(numbered_data, tickets, path) for tickets in (numbered_tickets, of_one_block))
+    assert staged.root == f"runs/{Dataset.open(numbered_data).name}-deit_micro-{path}-s0.5-seed0"
+    assert other.root == staged.root.replace("-seed0", "-cls-attention-seed0")
+    assert not {"method", "block"} & staged.config["tickets"].keys()
+    assert other.config["tickets"] == staged.config["tickets"] | {"method": "cls-attention", "block": 3}
+
+
+def test_predictions_record_it(numbered_tickets, of_one_block):
+    staged, other = (ticket_provenance(Manifest.open(tickets)) for tickets in (numbered_tickets, of_one_block))
+    assert other == staged | {"method": "cls-attention", "block": 3}
+    assert difference(other, staged) == 'method: expected "cls-attention", found "staged"'

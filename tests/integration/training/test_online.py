@@ -1,0 +1,191 @@
+"""The authors' way: a selector in every step, and the fine-tune that makes one."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.reference import reference_ranking
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.networks import pretrained, registry, vit
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.models.online import OnlineSelector
+from vit_tickets.train.models.pruned import PrunedViT
+from vit_tickets.train.runs.folder import claim
+from vit_tickets.train.runs.recipes import DEIT, DIGITS, recipe_for
+from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runtime.distributed import World
+
+RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
+STAGES = (2, 4)
+
+
+def run_of(data, out, path="dense", recipe=RECIPE, **options):
+    return resolve(Dataset.open(data), "deit_micro", path, recipe, out=str(out), **options)
+
+
+def fitted(run):
+    trainer = Trainer(run, World(0, 1, "cpu"), Options(0, progress=False))
+    trainer.fit()
+    files.write_json(run.place("config.json"), run.config)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def dense(numbered_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("dense") / "run"
+    fitted(run_of(numbered_data, out))
+    return str(out)
+
+
+@pytest.mark.parametrize("mode", ["full", "truncated"])
+def test_an_online_selector_keeps_what_the_reference_ranks_first_on_the_batch_itself(dense, mode):
+    selector = OnlineSelector(dense, None, mode, Budget(0.5), image_size=24)
+    images = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    kept = selector.choose(images, selector.mean, selector.std, grid=6, kept=18)
+    for image, patches in zip(images, kept.tolist(), strict=True):
+        rank = reference_ranking(selector.network, image, selector.stages, selector.counts)[0]
+        assert patches == sorted(p for p in range(36) if rank[p] < 18)
+
+
+def test_it_sees_its_own_normalisation(dense):
+    selector = OnlineSelector(dense, None, "truncated", Budget(0.5), image_size=24)
+    pixels = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    own = (pixels - selector.mean) / selector.std
+    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
+    expected = selector.choose(own, selector.mean, selector.std, 6, 18)
+    assert torch.equal(selector.choose((pixels - mean) / std, mean, std, 6, 18), expected)
+
+
+def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, tmp_path):
+    mixed = RECIPE.override(mixup=0.8, cutmix=1.0, erasing=0.25, rand_augment="rand-m9-mstd0.5-inc1")
+    run = run_of(numbered_data, tmp_path, "lt", mixed, tickets="online", selector=dense, budget=Budget(0.5))
+    before = pretrained.weights_sha256(run.online.network)
+    fitted(run)
+    assert run.config["tickets"]["online"] == "full"
+    assert run.config["tickets"]["weights_sha256"] == before == pretrained.weights_sha256(run.online.network)
+    assert run.config["kept"] == 18
+    assert (tmp_path / "final.safetensors").exists()
+    lines = files.read_bytes(f"{dense}/metrics.jsonl").splitlines()
+    assert run.config["tickets"]["selector_run"] == dense
+    assert run.config["tickets"]["selector_seconds"] == pytest.approx(
+        sum(json.loads(line)["seconds"] for line in lines)
+    )
+
+
+def test_what_the_online_selector_cost_does_not_make_a_run_another(numbered_data, dense, tmp_path):
+    selector = tmp_path / "selector"
+    shutil.copytree(dense, selector)
+    options = {"tickets": "online", "selector": str(selector), "budget": Budget(0.5)}
+    run = run_of(numbered_data, tmp_path / "run", "lt", **options)
+    files.write_json(run.place("config.json"), run.config)
+    files.write_json(run.place("last.pt"), None)
+    (selector / "metrics.jsonl").unlink()
+    again = run_of(numbered_data, tmp_path / "run", "lt", **options)
+    assert again.config["tickets"]["selector_seconds"] is None
+    assert claim(again.root, again.config, resume=True, overwrite=False) == "resume"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tickets": "online"}, "--tickets online: expected --selector"),
+        ({"tickets": "online", "selector": "DENSE", "path": "rc"}, "--tickets online: expected path lt, found rc"),
+        ({"tickets": "online", "selector": "DENSE", "online": "half"}, "found 'half'"),
+        ({"path": "selector"}, "--path selector: expected --init"),
+        ({"path": "dense", "match_patches": True}, "lt or rc, found dense"),
+        ({"path": "dense", "rc": "fresh"}, "--rc fresh: expected path rc, found dense"),
+        ({"path": "dense", "align": False}, "--no-align: expected path lt or rc, found dense"),
+        ({"path": "dense", "selector": "DENSE"}, "--selector: expected --tickets online"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(numbered_data, dense, tmp_path, options, message):
+    options = {name: dense if value == "DENSE" else value for name, value in options.items()}
+    with pytest.raises(UserError, match=message):
+        run_of(numbered_data, tmp_path, **({"path": "lt"} | options))
+
+
+def test_a_selector_of_another_image_size_is_refused(dense):
+    with pytest.raises(UserError, match="expected a selector of 48-pixel images, as the run's, found one of 24"):
+        OnlineSelector(dense, None, "full", Budget(0.5), image_size=48)
+
+
+# --- path selector
+
+
+def test_pruning_in_training_is_the_pruning_of_selection():
+    """The logits of the network in the making are those of a selector that is asked for its predictions."""
+    torch.manual_seed(0)
+    network = registry.create_model("deit_micro", num_classes=3, img_size=24, patch_size=4).eval()
+    images = torch.randn(5, 3, 24, 24)
+    (ranking,) = vit.identify_tokens(network, images, STAGES, [(27, 18)], predictions=True)
+    pruned = PrunedViT(network, STAGES, (27, 18))
+    torch.testing.assert_close(pruned(images), ranking.logits_BC, rtol=1e-4, atol=1e-5)
+    pruned(images).sum().backward()
+    assert all(value.grad is not None for value in network.parameters())
+    with pytest.raises(ValueError, match="chooses its patches itself"):
+        pruned(images, torch.zeros(5, 2).long())
+
+
+def test_the_fine_tune_changes_the_dense_weights_and_its_run_is_a_selector(numbered_data, dense, tmp_path):
+    recipe = recipe_for("digits", "deit_micro", path="selector").override(batch_size=8, image_size=24, patch_size=4)
+    assert recipe.name == "selector"
+    run = run_of(numbered_data, tmp_path, "selector", recipe, init=dense, budget=Budget(0.5))
+    assert run.config["counts"] == (18,)
+    trainer = fitted(run)
+    assert not trainer.model.training, "the authors' fine-tune leaves the model in eval mode"
+    before, after = load_file(f"{dense}/final.safetensors"), load_file(tmp_path / "final.safetensors")
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    selector = OnlineSelector(str(tmp_path), None, "truncated", Budget(0.5), image_size=24)
+    assert torch.equal(selector.network.head.weight, after["head.weight"])
+
+
+def test_the_authors_fine_tune_is_the_recipe():
+    recipe = recipe_for("imagenet", "deit_small", path="selector")
+    assert (recipe.epochs, recipe.batch_size, recipe.warmup_epochs, recipe.weight_decay) == (30, 2048, 0, 1e-6)
+    assert recipe.peak_lr == pytest.approx(8e-5)
+    assert recipe.end_lr == pytest.approx(2e-6)
+    assert (recipe.mixup, recipe.cutmix, recipe.rand_augment) == (DEIT.mixup, DEIT.cutmix, DEIT.rand_augment)
+    assert recipe.drop_path == 0
+
+
+# --- budgets
+
+
+def test_matched_patches_are_those_of_the_dense_run(numbered_data, numbered_tickets, tmp_path):
+    run = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets, match_patches=True)
+    assert run.recipe.epochs == run.config["epochs"] == run.config["recipe"]["epochs"] == 4  # 2 * 36 / 18
+    run = run_of(numbered_data, tmp_path, "rc", tickets=numbered_tickets, match_patches=True, budget=Budget(0.3))
+    assert run.recipe.epochs == 3  # ceil(2 * 36 / 26)
+
+
+def test_another_sparsity_is_read_off_the_ranks_and_marked(numbered_data, numbered_tickets, tmp_path):
+    own = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets)
+    other = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets, budget=Budget(0.75))
+    assert (own.config["read_off"], own.kept) == (False, 18)
+    assert (other.config["read_off"], other.kept) == (True, 9)
+
+
+def test_the_keep_rate_warms_up(numbered_data, numbered_tickets, tmp_path):
+    recipe = RECIPE.override(epochs=4, keep_warmup=(1.0, 3.0))
+    run = run_of(numbered_data, tmp_path, "lt", recipe, tickets=numbered_tickets)
+    trainer = Trainer(run, World(0, 1, "cpu"), Options(0, progress=False))
+    kept, prepare = [], trainer.prepare
+
+    def noted(batch, step, rank, number):
+        inputs = prepare(batch, step, rank, number)
+        kept.append(inputs.kept_BK.shape[1])
+        return inputs
+
+    trainer.prepare = noted
+    trainer.fit()
+    assert kept[: trainer.steps] == [36] * trainer.steps
+    assert kept[3 * trainer.steps :] == [18] * trainer.steps
+    assert sorted(kept, reverse=True) == kept
+    assert len(set(kept)) > 6

@@ -1,0 +1,155 @@
+"""How a batch is passed, in parts, channels last or compiled: the same losses and weights as in one piece."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from tests.helpers import write_labels
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.stream import train_batches
+from vit_tickets.train.loop.inputs import Inputs
+from vit_tickets.train.loop.parts import check_parts, parts_of
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runtime.compiled import compiled
+from vit_tickets.train.runtime.distributed import World
+
+RECIPE = Recipe(
+    epochs=1, batch_size=8, opt="sgd", lr=0.1, lr_batch=8, warmup_epochs=0.0, image_size=24, patch_size=4,
+    drop_path=0.0, crop_scale=0.5,
+)  # fmt: skip
+
+
+def trainer(model, data, tickets, out, recipe=RECIPE, passed=None, **options):
+    run = resolve(Dataset.open(data), model, "lt", recipe, tickets=tickets, out=str(out), **options)
+    return Trainer(run, World(0, 1, "cpu"), Options(0, progress=False, **(passed or {})))
+
+
+def first_steps(trainer, steps=3, frozen=True):
+    """Losses of the first steps, and the weights after them. frozen: batch norms keep their first statistics."""
+    losses = []
+    trainer.model.train()
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train(not frozen)
+    for batch in islice(train_batches(trainer.stream, 0), steps):
+        loss, _ = trainer.batch_loss(batch)
+        trainer.update(loss)
+        trainer.position = trainer.position.after_step(1, 1)
+        losses.append(loss.item())
+    return losses, trainer.model.network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("model", "count", "changed"),
+    [
+        ("deit_micro", 3, {"mixup": 0.8, "cutmix": 1.0}),
+        ("lvvit_micro", 3, {"mix_token": 1.0}),
+    ],
+    ids=["deit", "lvvit"],
+)
+def test_parts_learn_what_the_whole_batch_does(numbered_data, numbered_tickets, tmp_path, model, count, changed):
+    options = {"recipe": RECIPE.override(**changed)}
+    if model == "lvvit_micro":
+        options["labels"] = write_labels(Dataset.open(numbered_data), str(tmp_path / "labels"))
+    whole, weights = first_steps(trainer(model, numbered_data, numbered_tickets, tmp_path, **options))
+    options["passed"] = {"grad_accum": count}
+    run = trainer(model, numbered_data, numbered_tickets, tmp_path, **options)
+    start = run.model.network.head.weight.clone()
+    in_parts, found = first_steps(run)
+    assert in_parts == pytest.approx(whole, rel=1e-5)
+    assert (weights["head.weight"] - start).abs().max() > 1e-3
+    for name, value in weights.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_channels_last_learns_the_same(numbered_data, numbered_tickets, tmp_path):
+    def made(channels_last):
+        gentle, passed = RECIPE.override(lr=1e-3), {"channels_last": channels_last}
+        return trainer("resnet20", numbered_data, numbered_tickets, tmp_path, gentle, passed)
+
+    usual, weights = first_steps(made(False), frozen=False)
+    run, received = made(True), []
+    first = next(module for module in run.model.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, inputs: received.append((inputs[0].stride(), first.weight.stride())))
+    losses, found = first_steps(run, frozen=False)
+    assert received == [((24 * 24 * 3, 1, 24 * 3, 3), (3 * 3 * 3, 1, 3 * 3, 3))] * 3
+    assert losses == pytest.approx(usual, rel=1e-3)
+    for name, value in weights.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("in_pairs", [False, True])
+def test_every_image_is_in_one_part_beside_its_partner(in_pairs):
+    swapped = torch.ones(1, dtype=torch.bool) if in_pairs else None
+    for B in range(1, 12):
+        images = torch.arange(B)
+        batch = Inputs(images, images.unsqueeze(1) + 100, images + 200, swapped_N=swapped)
+        for count in range(1, B + 1):
+            parts = parts_of(batch, count)
+            assert len(parts) == min(count, (B + 1) // 2 if in_pairs else B)
+            assert torch.cat([part.images for part, _ in parts]).sort().values.tolist() == list(range(B))
+            for part, share in parts:
+                assert share == len(part.images) / B
+                assert torch.equal(part.kept_BK.flatten(), part.images + 100)
+                assert torch.equal(part.target, part.images + 200)
+                assert part.token_target is None
+                if in_pairs:
+                    assert torch.equal(part.images.flip(0), B - 1 - part.images)
+
+
+def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, numbered_tickets, tmp_path):
+    run = trainer("deit_micro", numbered_data, numbered_tickets, tmp_path, passed={"grad_accum": 4})
+    before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
+    passed, forward = [], run.parallel.forward
+
+    def fail_in_the_third(*arguments):
+        passed.append(1)
+        if len(passed) == 3:
+            raise ValueError("out of memory")
+        return forward(*arguments)
+
+    run.parallel.forward = fail_in_the_third
+    with pytest.raises(ValueError, match="out of memory"):
+        run.fit()
+    after = run.model.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_more_parts_than_images_or_pairs_are_refused():
+    check_parts(8, 8, in_pairs=False)
+    check_parts(4, 7, in_pairs=True)
+    with pytest.raises(UserError, match=r"at most 8 \(8 images per rank\), found 9"):
+        check_parts(9, 8, in_pairs=False)
+    with pytest.raises(UserError, match=r"at most 4 \(8 images per rank, in pairs for --mix-token\), found 5"):
+        check_parts(5, 8, in_pairs=True)
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same(numbered_data, numbered_tickets, tmp_path):
+    """Without a break at the gather, with the same drop path, and in other shapes too."""
+    recipe = RECIPE.override(drop_path=0.3, ema=0.9, keep_warmup=(0.0, 0.5))
+    usual = trainer("deit_micro", numbered_data, numbered_tickets, tmp_path, recipe)
+    run = trainer("deit_micro", numbered_data, numbered_tickets, tmp_path, recipe, {"compile": True})
+    kept = torch.arange(18).expand(2, 18)
+    whole_graph = torch.compile(run.model, backend="eager", fullgraph=True)
+    whole_graph(torch.zeros(2, 3, 24, 24), kept)
+    assert run.model.network.state_dict().keys() == usual.model.network.state_dict().keys()
+    assert run.ema.module.network.state_dict().keys() == usual.ema.module.network.state_dict().keys()
+    expected, weights = first_steps(usual, 7)
+    losses, found = first_steps(run, 7)
+    assert losses == pytest.approx(expected, rel=1e-4)
+    for name, value in weights.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_where_nothing_can_be_compiled_one_line_says_so(monkeypatch):
+    def no_compiler(*_, **__):
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler\nfound\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+    monkeypatch.setattr(torch, "compile", lambda function: no_compiler)
+    with pytest.raises(UserError, match=r"for --compile: InvalidCxxCompiler: No working C.. compiler found$"):
+        compiled(torch.nn.Identity(), "cpu")

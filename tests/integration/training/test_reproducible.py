@@ -1,0 +1,221 @@
+"""Training: reproducible, resumable, the same on one rank and on two."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.fixtures.numbered import PLAIN
+from tests.soak import kills
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.manifests.folds import fold_of
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.train.data.plan import Position
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.loop import checkpoint
+from vit_tickets.train.loop.schedule import learning_rate
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runtime.distributed import World
+
+RECIPE = Recipe(
+    epochs=3, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.0,
+    crop_scale=0.5,
+)  # fmt: skip
+
+
+def trainer(data, out, path="lt", tickets=None, workers=1, recipe=RECIPE, **options):
+    run = resolve(Dataset.open(data), "deit_micro", path, recipe, tickets=tickets, out=str(out), **options)
+    return Trainer(run, World(0, 1, "cpu"), Options(workers, progress=False))
+
+
+def samples_of(split):
+    for number, count in enumerate(split.counts):
+        yield from (sample for _, sample, _ in split.read(number, np.arange(count)))
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(out):
+    return load_file(out / "final.safetensors")
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("path", ["lt", "rc", "dense", "small"])
+def test_every_path_trains_and_leaves_its_files(numbered_data, numbered_tickets, tmp_path, path):
+    trainer(numbered_data, tmp_path, path, numbered_tickets).fit()
+    log = metrics(tmp_path)
+    assert [line["epoch"] for line in log] == [1, 2, 3]
+    assert [line["step"] for line in log] == [7, 14, 21]
+    assert all(math.isfinite(line["loss"]) and line["images_per_s"] > 0 for line in log)
+    for line in log:
+        assert line["step_ms"] == pytest.approx(1000 * RECIPE.batch_size / line["images_per_s"])
+        assert 7 * line["step_ms"] < 1000 * line["seconds"]
+        assert 0 < line["data_wait"] < 1
+        assert line["peak_memory_mib"] > 50
+    assert 0 <= log[-1]["val_top1"] <= 100
+    assert (tmp_path / "last.pt").exists()
+    side = 4 if path == "small" else 6  # 18 of 36 patches: 16 = 4 x 4 is the nearest square
+    assert weights(tmp_path)["pos_embed"].shape == (1, 1 + side * side, 96)
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_the_loss_falls(numbered_data, numbered_tickets, tmp_path):
+    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=RECIPE.override(epochs=6)).fit()
+    log = metrics(tmp_path)
+    assert log[-1]["loss"] < log[0]["loss"] - 0.1
+    assert log[-1]["val_top1"] > 90
+
+
+def test_the_same_seed_gives_the_same_weights(numbered_data, numbered_tickets, tmp_path):
+    with_drop_path = RECIPE.override(drop_path=0.3, epochs=2)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        trainer(numbered_data, tmp_path / name, "rc", numbered_tickets, recipe=with_drop_path, seed=seed).fit()
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_all_paths_of_a_seed_start_from_the_same_weights(numbered_data, numbered_tickets, tmp_path):
+    states = [
+        trainer(numbered_data, tmp_path / path, path, numbered_tickets).model.network.state_dict()
+        for path in ("lt", "rc", "dense")
+    ]
+    assert equal(states[0], states[1])
+    assert equal(states[0], states[2])
+
+
+def test_going_on_after_an_epoch_ends_with_the_same_weights(numbered_data, numbered_tickets, tmp_path):
+    recipe = RECIPE.override(drop_path=0.3)
+    trainer(numbered_data, tmp_path / "whole", "lt", numbered_tickets, recipe=recipe).fit()
+
+    broken = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
+    save = broken.save
+
+    def stop_after_the_second():
+        save()
+        if broken.position == Position(2):
+            raise KeyboardInterrupt
+
+    broken.save = stop_after_the_second
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit()
+    assert not (tmp_path / "broken" / "final.safetensors").exists()
+
+    resumed = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
+    resumed.restore()
+    assert resumed.position == Position(2)
+    resumed.fit()
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    without_time = [
+        [{k: v for k, v in line.items() if k not in kills.CLOCKS} for line in metrics(tmp_path / name)]
+        for name in ("whole", "broken")
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_checkpoint_is_tensors_and_plain_values(numbered_data, numbered_tickets, tmp_path):
+    recipe = RECIPE.override(epochs=1)
+    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=recipe).fit()
+    assert checkpoint.load(str(tmp_path / "last.pt"))["position"] == {"epoch": 1, "segments": ()}
+    (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be resumed from"):
+        checkpoint.load(str(tmp_path / "last.pt"))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_optimizer(numbered_data, numbered_tickets, tmp_path):
+    run = trainer(numbered_data, tmp_path, "lt", numbered_tickets)
+    with torch.no_grad():
+        run.model.network.head.bias.fill_(math.nan)
+    before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
+    with pytest.raises(WorkFailed, match="the loss is nan in epoch 1, step 1 of 7"):
+        run.fit()
+    after = run.model.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "head.bias")
+
+
+def test_a_holdout_yields_best(numbered_data, tmp_path):
+    trainer(numbered_data, tmp_path, "dense", holdout=0.3).fit()
+    log = metrics(tmp_path)
+    assert all("holdout_top1" in line for line in log)
+    assert (tmp_path / "best.safetensors").exists()
+
+
+def test_a_fold_is_left_out(numbered_data, numbered_tickets, tmp_path):
+    for tickets in (None, numbered_tickets):  # keys from the tars, and from the manifest
+        manifest = None if tickets is None else Manifest.open(tickets)
+        whole = {sample.key for sample in samples_of(SplitData(Dataset.open(numbered_data), "train", manifest))}
+        for number in (1, 2):
+            run = trainer(numbered_data, tmp_path / "run", "dense", tickets, without_fold=f"{number}/2")
+            kept = {sample.key for sample in samples_of(run.data)}
+            assert kept == {key for key in whole if fold_of(key, 2) != number} != whole
+    default = resolve(Dataset.open(numbered_data), "deit_micro", "dense", RECIPE, without_fold="2/3")
+    assert default.root == "runs/data-deit_micro-dense-without-fold-2of3-seed0"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"without_fold": "3/2"}, "found '3/2'"),
+        ({"without_fold": "1/2", "holdout": 0.1}, "--holdout or --without-fold"),
+    ],
+)
+def test_folds_that_are_refused(numbered_data, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        trainer(numbered_data, tmp_path, "dense", **options)
+
+
+@pytest.mark.parametrize("schedule", ["step", "epoch"])
+def test_every_step_runs_at_the_schedules_rate(numbered_data, tmp_path, schedule):
+    recipe = RECIPE.override(epochs=4, warmup_epochs=2.0, schedule=schedule, opt="sgd")
+    run = trainer(numbered_data, tmp_path, "dense", recipe=recipe)
+    rates, update = [], run.update
+
+    def update_and_note(loss):
+        rates.append({group["lr"] for group in run.optimizer.param_groups})
+        update(loss)
+
+    run.update = update_and_note
+    run.fit()
+    assert rates == [{learning_rate(recipe, step, run.steps)} for step in range(4 * run.steps)]
+    assert [line["lr"] for line in metrics(tmp_path)] == [rates[run.steps * epoch - 1].pop() for epoch in (1, 2, 3, 4)]
+
+
+def torchrun(ranks, *arguments):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
+        "-m", "vit_tickets.train", *map(str, arguments),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, numbered_tickets, tmp_path):
+    options = [
+        numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets, "--epochs", 2,
+        "--batch-size", 8, "--lr", 0.01, "--drop-path", 0, "--warmup-epochs", 0.5, "--device", "cpu", *PLAIN,
+    ]  # fmt: skip
+    torchrun(2, *options, "--workers", 1, "--grad-accum", 3, "--out", tmp_path / "two")
+    torchrun(1, *options, "--workers", 2, "--out", tmp_path / "one")
+    two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
+    assert [line["step"] for line in two] == [7, 14]
+    for a, b in zip(two, one, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        assert a["val_top1"] == b["val_top1"]
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-2, atol=1e-4)
+    shutil.rmtree(tmp_path / "two")

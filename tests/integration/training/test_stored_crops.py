@@ -1,0 +1,121 @@
+"""Training on stored crops: what is kept of a view is the selector's own choice on its pixels, exactly."""
+
+from collections import defaultdict
+
+import pytest
+
+from tests.fixtures.numbered import TRAIN, numbers_of
+from tests.helpers import brightest, write_crops_manifest
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig, stored_view, train_batches
+from vit_tickets.train.evaluation.predict import check_on
+from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.runs.folder import claim
+from vit_tickets.train.runs.recipes import DIGITS
+from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.augment import Augment
+
+RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
+
+
+@pytest.fixture(scope="module")
+def crops_manifest(numbered_data, tmp_path_factory):
+    return write_crops_manifest(Dataset.open(numbered_data), str(tmp_path_factory.mktemp("crops") / "m"), num_views=3)
+
+
+def config(data, manifest, path="lt", **changes):
+    split = SplitData(Dataset.open(data), "train", Manifest.open(manifest))
+    options = {"epochs": 3, "seed": 0, "grid": 6, "mask_seed": 3} | changes
+    return TrainStreamConfig(split, path, Augment(24, 0.3), 8, **options)
+
+
+def kept_of(batch):
+    return keep_best(resample(value_map(batch["rank"]), batch["affine"], 6, batch["through"]), 18)
+
+
+@pytest.mark.parametrize("options", [{}, {"repeats": 3, "views_per_decode": 3}])
+def test_what_is_kept_is_the_selectors_choice_on_the_very_pixels(numbered_data, crops_manifest, options):
+    for batch in train_batches(config(numbered_data, crops_manifest, **options), 0):
+        for pixels, kept in zip(batch["pixels"].numpy(), kept_of(batch).tolist(), strict=True):
+            assert kept == brightest(pixels, 6, 18).nonzero()[0].tolist()
+
+
+def test_every_path_sees_the_same_crops_and_epochs_take_one_after_the_other(numbered_data, crops_manifest):
+    seen = defaultdict(set)
+    streams = [train_batches(config(numbered_data, crops_manifest, path), 0) for path in ("lt", "rc", "dense")]
+    for batches in zip(*streams, strict=True):
+        for other in batches[1:]:
+            assert (other["pixels"] == batches[0]["pixels"]).all()
+        for number, pixels in zip(numbers_of(batches[0]["pixels"]), batches[0]["pixels"], strict=True):
+            seen[number].add(pixels.numpy().tobytes())
+    assert len(seen) == TRAIN
+    assert sum(map(len, seen.values())) > 2.5 * TRAIN
+
+
+def test_as_many_stored_crops_as_views_of_a_run_are_all_taken():
+    assert {stored_view(epoch, 0, 1, 300) for epoch in range(300)} == set(range(300))
+    # three views in one epoch of three: those of an image that every third epoch takes
+    taken = [stored_view(epoch, repeat, 3, 9) for epoch in (1, 4, 7) for repeat in range(3)]
+    assert sorted(taken) == list(range(9))
+
+
+def test_the_random_counterpart_is_the_hash_of_key_and_crop(numbered_data, crops_manifest):
+    batches = list(train_batches(config(numbered_data, crops_manifest, "rc"), 0))
+    for at, batch in enumerate(batches):
+        view = at // (TRAIN // 8)
+        kept = keep_best(value_map(batch["rank"]).flatten(1), 18)
+        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+            key = f"{('even', 'odd')[number % 2]}/{number:03d}"
+            assert patches == random_subset(3, key, 36, 18, view).tolist()
+
+
+def test_a_run_on_stored_crops_ends(numbered_data, crops_manifest, tmp_path):
+    for path in ("lt", "rc", "dense"):
+        run = resolve(
+            Dataset.open(numbered_data), "deit_micro", path, RECIPE, tickets=crops_manifest, out=str(tmp_path / path)
+        )
+        Trainer(run, World(0, 1, "cpu"), Options(0, progress=False)).fit()
+        assert (tmp_path / path / "final.safetensors").exists()
+
+
+def test_random_crops_are_no_tickets_to_evaluate_on(numbered_data, crops_manifest):
+    split = SplitData(Dataset.open(numbered_data), "train", Manifest.open(crops_manifest))
+    with pytest.raises(UserError, match=r"expected one ticket per image .*, found those of random crops \(crops:3\)"):
+        check_on(split, ["lt"], "lt")
+
+
+def test_what_masks_cannot_give_is_refused(numbered_data, crops_manifest, tmp_path):
+    common = {"tickets": crops_manifest, "out": str(tmp_path)}
+    with pytest.raises(UserError, match=r"expected the manifest's own s0.5, found s0.25: crops:3 holds masks"):
+        resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, budget=Budget(0.25), **common)
+    with pytest.raises(UserError, match="expected tickets of a fixed view to score a holdout on, found crops:3"):
+        resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, holdout=0.2, **common)
+
+
+def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, numbered_tickets, crops_manifest):
+    dataset = Dataset.open(numbered_data)
+    for manifest, path, name in (
+        (numbered_tickets, "lt", "lt-s0.5"),
+        (crops_manifest, "lt", "lt-s0.5-crops3"),
+        (crops_manifest, "rc", "rc-s0.5-crops3"),
+        (crops_manifest, "dense", "dense"),
+    ):
+        run = resolve(dataset, "deit_micro", path, RECIPE, tickets=manifest)
+        assert run.root == f"runs/data-deit_micro-{name}-seed0"
+
+
+def test_a_folder_refuses_tickets_of_another_view(numbered_data, crops_manifest, tmp_path):
+    run = resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, tickets=crops_manifest, out=str(tmp_path))
+    files.write_json(run.place("config.json"), run.config)
+    assert claim(run.root, run.config, resume=True, overwrite=False) == "start"
+    of_whole_images = run.config | {"tickets": run.config["tickets"] | {"view": "full"}}
+    files.write_json(run.place("config.json"), of_whole_images)
+    with pytest.raises(UserError, match=r'holds another run: tickets\.view: expected "crops:3", found "full"'):
+        claim(run.root, run.config, resume=True, overwrite=False)

@@ -1,0 +1,234 @@
+"""Overlap of manifests: against loops over sets, and numpy's correlation, and as `compare` says it."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import write_crops, write_manifest
+from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.regrid import axis_weights, rerank, resample, view_affines
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.inspection.overlap import chance_distance, iou, keep_map_distance, overlap, rank_correlation
+from vit_tickets.pipeline.inspection.overlap_report import record_of
+from vit_tickets.pipeline.inspection.tickets import chance_iou
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.train.views.alignment import resample as trainer_resample
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_iou_and_correlation_of_two_ranks(data):
+    N = data.draw(st.integers(2, 12))
+    a, b = (np.array([data.draw(st.permutations(range(N))) for _ in range(2)]) for _ in range(2))
+    k, m = (data.draw(st.integers(1, N)) for _ in range(2))
+    for row in range(2):
+        ours, theirs = ({p for p in range(N) if rank[row][p] < kept} for rank, kept in ((a, k), (b, m)))
+        assert iou(a, b, k, m)[row] == pytest.approx(len(ours & theirs) / len(ours | theirs))
+        assert rank_correlation(a, b)[row] == pytest.approx(np.corrcoef(a[row], b[row])[0, 1])
+
+
+def test_chance_iou_of_two_budgets():
+    rng = np.random.default_rng(0)
+    a, b = (np.array([rng.permutation(20) for _ in range(20_000)]) for _ in range(2))
+    assert iou(a, b, 5, 12).mean() == pytest.approx(chance_iou(20, 5, 12), abs=0.003)
+
+
+def test_keep_maps_of_disjoint_and_equal_tickets():
+    half = np.array([1.0, 1, 0, 0])
+    assert (keep_map_distance(half, half), keep_map_distance(half, half[::-1])) == (0, 1)
+
+
+def test_chance_distance_is_the_mean_over_draws():
+    rng = np.random.default_rng(0)
+    keep_N = rng.uniform(0.2, 0.8, size=16)
+    drawn = [[rng.binomial(n, keep_N) / n for n in (300, 100)] for _ in range(400)]
+    distances = [keep_map_distance(*pair) for pair in drawn]
+    assert np.mean(distances) == pytest.approx(chance_distance(keep_N, 300, 100), rel=0.05)
+
+
+@pytest.fixture
+def other(tickets, tmp_path) -> str:
+    """The same manifest, but for the ranks of train, which are reversed."""
+    root = tmp_path / "other"
+    shutil.copytree(tickets, root)
+    for path in (root / "train").glob("*.parquet"):
+        table = pq.read_table(path)
+        ranks = [None if rank is None else [35 - place for place in rank] for rank in table["rank"].to_pylist()]
+        number = table.schema.get_field_index("rank")
+        field = table.schema.field(number)
+        pq.write_table(table.set_column(number, field, pa.array(ranks, field.type)), path)
+    return str(root)
+
+
+def test_overlap_goes_through_all_files(tickets, other):
+    found = overlap([Manifest.open(tickets), Manifest.open(other)], "train")
+    rows = pd.read_parquet(f"{tickets}/train").dropna(subset=["lt"])
+    assert found.images == len(rows) == 22
+    assert np.allclose(found.iou_PR, 0)
+    assert np.allclose(found.rank_PR, -1)
+    kept = np.array([[patch in set(lt) for patch in range(36)] for lt in rows["lt"]])
+    assert np.allclose(found.keep_MN, [kept.mean(axis=0), 1 - kept.mean(axis=0)])
+
+
+@pytest.fixture(scope="module")
+def repacked(small_source, tmp_path_factory) -> str:
+    """A manifest of the images of `tickets` but for one cat, and with a new one, in shards of five."""
+    root = tmp_path_factory.mktemp("repacked")
+    shutil.copytree(small_source, root / "source")
+    (root / "source/train/cat/cat_03.png").rename(root / "source/train/cat/renamed.png")
+    pack(str(root / "source"), str(root / "data"), shard_size=5, progress=False)
+    return write_manifest(Dataset.open(str(root / "data")), str(root / "tickets"))
+
+
+def test_images_are_matched_by_key(tickets, repacked):
+    found = overlap([Manifest.open(tickets), Manifest.open(repacked)], "train")
+    assert (found.images, found.common, found.others_M) == (21, 22, [1, 1])
+    assert (found.iou_PR == 1).all()
+    assert (found.rank_PR == 1).all()
+    assert sorted(found.label_R.tolist()) == [0] * 11 + [1] * 10
+
+
+def shuffled(root, to, seed):
+    """A copy of the manifest at `root` with random ranks; `lt` follows them."""
+    shutil.copytree(root, to)
+    rng = np.random.default_rng(seed)
+    for path in to.glob("*/*.parquet"):
+        table = pq.read_table(path)
+        ranks = [None if rank is None else rng.permutation(36) for rank in table["rank"].to_pylist()]
+        number = table.schema.get_field_index("rank")
+        field = table.schema.field(number)
+        pq.write_table(table.set_column(number, field, pa.array(ranks, field.type)), path)
+    return str(to)
+
+
+def test_three_manifests_in_one_matrix(tickets, repacked, tmp_path):
+    roots = [tickets, repacked, shuffled(tickets, tmp_path / "m", 0)]
+    args = ["compare", *roots, "--json", str(tmp_path / "x.json"), "--maps"]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    start = lines.index("  IoU above the diagonal, Spearman's correlation of the ranks below:") + 2
+    record = json.loads((tmp_path / "x.json").read_text())
+    train = record["splits"]["train"]
+    assert train["other_keys"] == {"A": 1, "B": 1, "C": 1}
+    tables = [pd.read_parquet(f"{root}/train").dropna(subset="rank").set_index("key") for root in roots]
+    common = tables[0].index.intersection(tables[1].index)
+    tickets_of = [{key: set(np.flatnonzero(table["rank"][key] < 18)) for key in common} for table in tables]
+    for i, j, pair in ((0, 1, "AB"), (0, 2, "AC"), (1, 2, "BC")):
+        expected = [len(tickets_of[i][k] & tickets_of[j][k]) / len(tickets_of[i][k] | tickets_of[j][k]) for k in common]
+        ranks = [np.corrcoef(tables[i]["rank"][k], tables[j]["rank"][k])[0, 1] for k in common]
+        found = train["pairs"][pair]
+        assert found["iou"] == pytest.approx(np.mean(expected))
+        assert found["rank_correlation"] == pytest.approx(np.mean(ranks), abs=1e-6)
+        assert found["iou_quantiles"]["0.25"] == pytest.approx(np.quantile(expected, 0.25), abs=1e-6)
+        assert sum(found["iou_histogram"]) == len(common)
+        assert float(lines[start + i].split()[1 + j]) == pytest.approx(np.mean(expected), abs=5.1e-4)
+        assert float(lines[start + j].split()[1 + i]) == pytest.approx(np.mean(ranks), abs=5.1e-4)
+    assert np.array(train["keep_maps"]["C"]).sum() == pytest.approx(18)
+    assert "  C less A (points):" in lines
+
+
+def test_overlap_by_class(tickets, packed, tmp_path):
+    other = shuffled(tickets, tmp_path / "m", 1)
+    found = overlap([Manifest.open(tickets), Manifest.open(other)], "train")
+    record = record_of([Manifest.open(tickets), Manifest.open(other)], {"train": found}, ["cat", "dog"])
+    entries = record["splits"]["train"]["classes"]
+    assert {entry["name"]: entry["images"] for entry in entries} == {"cat": 12, "dog": 10}
+    for entry in entries:
+        assert entry["iou"] == pytest.approx(found.iou_PR[0][found.label_R == entry["label"]].mean())
+    assert entries[0]["iou"] > entries[1]["iou"]
+    said = CliRunner().invoke(main, ["compare", tickets, other, "--dataset", packed]).output
+    shown = [f"{entry['name']} {entry['iou']:.3f} ({entry['images']} images)" for entry in entries]
+    assert f"  classes    highest mean IoU: {shown[0]}" in said
+    assert f"             lowest mean IoU:  {shown[1]}" in said
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(6, 3), (6, 4), (3, 6), (5, 5)]))
+def test_ranks_go_to_other_views_as_the_trainer_sends_them(seed, sides):
+    """`resample` of the trainer is torch's grid_sample; both views and sizes as drawn."""
+    source_side, target_side = sides
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(20, 60, (2, 4, 2))
+    views = [View("center", 24, 0.875), View("full", 24)]
+    target, source = (views[i] for i in rng.permutation(2))
+    affine_R23 = view_affines(target, sizes[0], source, sizes[1])
+    rank_RN = np.array([rng.permutation(source_side**2) for _ in range(4)])
+    weights = [axis_weights(affine_R23[:, i, i], affine_R23[:, i, 2], source_side, target_side) for i in (1, 0)]
+    values = 1 - rank_RN.reshape(4, source_side, source_side) / source_side**2
+    expected = trainer_resample(*(torch.from_numpy(array).float() for array in (values, affine_R23)), target_side)
+    assert np.allclose(resample(values, *weights).reshape(4, -1), expected.numpy(), atol=1e-5)
+    order = np.argsort(-np.round(resample(values, *weights).reshape(4, -1), 9), axis=1, kind="stable")
+    assert (np.argsort(rerank(rank_RN, *weights), axis=1) == order).all()
+    if source_side == target_side:
+        identity = axis_weights(np.ones(4), np.zeros(4), source_side, target_side)
+        assert (rerank(rank_RN, identity, identity) == rank_RN).all()
+
+
+def test_other_grids_are_compared_on_the_coarsest(packed, tickets, tmp_path):
+    finer = write_manifest(Dataset.open(packed), str(tmp_path / "finer"), grid=12)
+    found = overlap([Manifest.open(finer), Manifest.open(tickets)], "train")
+    assert (found.grid, found.kept_M, found.resampled_M) == (6, [18, 18], [True, False])
+    assert found.iou_PR.mean() > 0.9  # bright quarters of a patch, and bright patches
+    done = CliRunner().invoke(main, ["compare", finer, tickets])
+    assert "  compared   on 6 x 6 cells of view full; A resampled to it, as train would" in done.output
+
+
+def test_the_narrowest_view_is_common_ground(packed, tickets, tmp_path):
+    root = shutil.copytree(tickets, tmp_path / "m")
+    record = json.loads((root / "ticket.json").read_text())
+    view = View("center", 24, 0.5)
+    record["splits"]["train"] |= {"view": view.kind, "preprocessing": view.preprocessing()}
+    (root / "ticket.json").write_text(json.dumps(record))
+    found = overlap([Manifest.open(tickets), Manifest.open(str(root))], "train")
+    assert (found.view, found.resampled_M) == ("center", [True, False])
+    ranks = pd.read_parquet(f"{tickets}/train").dropna(subset="rank").set_index("key").sort_index()["rank"]
+    half = axis_weights(np.full(len(ranks), 0.5), np.full(len(ranks), 0.25), 6, 6)  # all images are square
+    moved = rerank(np.stack(list(ranks)), half, half)
+    assert np.allclose(found.keep_MN[0], (moved < 18).mean(axis=0))
+
+
+def test_compare_says_so(tickets, other):
+    done = CliRunner().invoke(main, ["compare", tickets, other])
+    assert done.exit_code == 0, done.output
+    lines = [line.strip() for line in done.output.splitlines()]
+    assert lines[2] == "train: 22 images with a ticket in both"
+    assert lines[4].split()[:5] == ["AB", "0.000", "0.338", "1.000", "-1.000"]
+    assert lines[4].split()[6:9] == ["0.000", "0.000", "0.000"]
+    assert lines[4].endswith("|" + "@" + " " * 19 + "|")
+    assert "val:" in done.output
+    val = lines[lines.index("train against val:") :]
+    assert val[3].split()[:3] == ["overlap", "AB", "-1.0000"]
+    assert val[4].split()[:3] == ["ranks", "AB", "-2.0000"]
+    only = CliRunner().invoke(main, ["compare", tickets, other, "--split", "train"])
+    assert "train against val" not in only.output
+
+
+def test_compare_refuses_what_is_not_alike(tickets, other, tmp_path):
+    def refused(*args) -> str:
+        done = CliRunner().invoke(main, ["compare", *map(str, args)])
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+        return done.stderr
+
+    assert "expected 2 to 26 manifests" in refused(tickets)
+    assert "expected tickets of split 'test'" in refused(tickets, other, "--split", "test")
+    crops = write_crops(str(tmp_path / "crops"))
+    assert "expected tickets of a fixed view, found crops:3" in refused(tickets, crops)
+    path = f"{other}/train/000000.parquet"
+    table = pq.read_table(path)
+    others = pa.array([1 - label for label in table["label"].to_pylist()], pa.int32())
+    pq.write_table(table.set_column(1, table.schema.field(1), others), path)
+    assert "found another label for 8 of 22" in refused(tickets, other)
+    pq.write_table(table.slice(1), path)
+    assert "expected 23 rows as in ticket.json, found 22" in refused(tickets, other)

@@ -1,0 +1,164 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.geometry.patches import pack_mask
+from vit_tickets.pipeline.manifests.columns import list_matrix, unpack_masks
+from vit_tickets.pipeline.manifests.manifest import Manifest, Row, schema, write_rows
+from vit_tickets.pipeline.manifests.tables import difference, read_metadata, read_table
+from vit_tickets.pipeline.system.errors import UserError
+
+METADATA = {"format_version": 1, "num_patches": 4, "counts": [2], "dataset": "d", "shard_sha256": "ab"}
+
+
+def row(key: str, rank=(0, 2, 1, 3)) -> Row:
+    rank_N = np.array(rank, dtype=np.uint8)
+    score_N = (1 / (1 + rank_N.astype(np.float32))).astype(np.float32)
+    return Row(key, 1, 30, 40, rank_N, np.flatnonzero(rank_N < 2), np.array([1, 3]), score_N)
+
+
+ROWS = [row("a"), Row("b", None, error="broken"), row("c", (3, 2, 1, 0))]
+
+
+def test_pandas_round_trip(tmp_path):
+    path = str(tmp_path / "000000.parquet")
+    write_rows(path, ROWS, METADATA)
+    table = pd.read_parquet(path)
+    assert list(table.columns) == schema(4).names
+    assert table["key"].tolist() == ["a", "b", "c"]
+    for name, dtype in (("rank", np.uint8), ("lt", np.uint8), ("rc", np.uint8), ("score", np.float16)):
+        assert table[name].iloc[0].dtype == dtype, "a null row turns no list to another type"
+        assert table[name].iloc[2].dtype == dtype
+        assert table[name].iloc[1] is None
+    assert table["rank"].iloc[2].tolist() == [3, 2, 1, 0]
+    assert table["lt"].iloc[2].tolist() == [2, 3]
+    assert table["error"].isna().tolist() == [True, False, True]
+
+
+def test_patch_indices_widen_beyond_256_patches():
+    assert schema(256).field("rank").type == pa.list_(pa.uint8())
+    assert schema(289).field("lt").type == pa.list_(pa.uint16())
+
+
+def test_schema_on_disk(tmp_path):
+    path = str(tmp_path / "000000.parquet")
+    write_rows(path, ROWS, METADATA, predictions=True)
+    table, metadata = read_table(path)
+    assert table.schema.equals(schema(4, predictions=True))
+    assert metadata == METADATA == read_metadata(path)
+
+
+def test_equal_rows_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_rows(str(tmp_path / name), ROWS, dict(sorted(METADATA.items(), reverse=name == "b")))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_folder_reads_as_one_table(tmp_path):
+    write_rows(str(tmp_path / "000000.parquet"), ROWS, METADATA)
+    write_rows(str(tmp_path / "000001.parquet"), [row("d")], METADATA | {"shard_sha256": "cd", "batch_size": 7})
+    assert pd.read_parquet(tmp_path)["key"].tolist() == ["a", "b", "c", "d"]
+
+
+def test_rows_of_errors_alone(tmp_path):
+    path = str(tmp_path / "000000.parquet")
+    write_rows(path, [Row("b", None, error="broken")], METADATA)
+    assert read_table(path)[0].schema.equals(schema(4))
+
+
+def test_list_matrix(tmp_path):
+    path = str(tmp_path / "000000.parquet")
+    write_rows(path, ROWS, METADATA)
+    matrix, valid = list_matrix(read_table(path)[0]["rank"], 4, path)
+    assert matrix.tolist() == [[0, 2, 1, 3], [0, 0, 0, 0], [3, 2, 1, 0]]
+    assert matrix.dtype == np.uint8
+    assert valid.tolist() == [True, False, True]
+    with pytest.raises(UserError, match="expected lists of 5, found one of 4"):
+        list_matrix(read_table(path)[0]["rank"], 5, path)
+
+
+def test_list_matrix_of_chunks_and_of_nothing():
+    chunks = pa.chunked_array([[[1, 2]], [None], [[3, 4]]], pa.list_(pa.uint8()))
+    matrix, valid = list_matrix(chunks.slice(1), 2, "x")
+    assert matrix.tolist() == [[0, 0], [3, 4]]
+    assert valid.tolist() == [False, True]
+    matrix, valid = list_matrix(pa.chunked_array([], pa.list_(pa.uint8())), 2, "x")
+    assert matrix.shape == (0, 2)
+    assert valid.shape == (0,)
+
+
+@pytest.mark.parametrize("num_patches", [1, 8, 36, 196, 784])
+def test_masks_are_numpys_little_endian_bits_and_come_back(num_patches):
+    mask_VN = np.random.default_rng(num_patches).random((5, num_patches)) < 0.4
+    packed = [pack_mask(mask_N) for mask_N in mask_VN]
+    assert packed == [np.packbits(mask_N, bitorder="little").tobytes() for mask_N in mask_VN]
+    assert {len(mask) for mask in packed} == {-(-num_patches // 8)}
+    unpacked = unpack_masks(np.array(packed, dtype=object), num_patches)
+    assert unpacked.dtype == bool
+    assert np.array_equal(unpacked, mask_VN)
+
+
+def test_masks_of_nothing_and_of_another_grid():
+    assert unpack_masks([], 36).shape == (0, 36)
+    with pytest.raises(UserError, match="expected masks of 5 bytes for 36 patches, found one of 25"):
+        unpack_masks([bytes(5), bytes(25)], 36)
+
+
+def test_difference():
+    assert difference({"a": 1, "b": 2}, {"b": 2, "a": 1}) is None
+    assert difference({"a": 1, "b": 2}, {"a": 1, "b": 3}) == "b: expected 2, found 3"
+    assert difference({"a": 1}, {}) == "a: expected 1, found null"
+    assert difference({"a": 1}, {"a": 2}, ignore=("a",)) is None
+
+
+def test_manifest(tickets, packed):
+    manifest, dataset = Manifest.open(tickets), Dataset.open(packed)
+    assert (manifest.num_patches, manifest.kept, manifest.mask_seed) == (36, 18, 3)
+    assert manifest.splits == ["train", "val"]
+    assert manifest.view("train").kind == "full"
+    assert manifest.view("val").kind == "center"
+    assert manifest.budget.label == "s0.5"
+    first, second, _ = dataset.shards("train")
+    assert manifest.read("train", first).num_rows == 8
+    with pytest.raises(UserError, match="expected tickets of split 'test', found those of train, val"):
+        manifest.view("test")
+    other = type(first)(first.file, first.samples, first.bytes, second.sha256)
+    with pytest.raises(UserError, match="was made from another shard"):
+        manifest.read("train", other)
+    fewer = type(first)(first.file, 7, first.bytes, first.sha256)
+    with pytest.raises(UserError, match="expected 7 rows, found 8"):
+        manifest.read("train", fewer)
+    absent = type(first)("train/000009.tar", 8, first.bytes, first.sha256)
+    with pytest.raises(UserError, match=r"expected tickets of shard train/000009\.tar, found no "):
+        manifest.read("train", absent)
+
+
+def test_files_that_are_no_manifest(tmp_path):
+    path = tmp_path / "000000.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        read_table(str(path))
+    for metadata in ({}, {"vit_tickets": "{"}, {"vit_tickets": "[]"}, {"vit_tickets": "{}"}):
+        pq.write_table(pa.table({"key": ["a"]}).replace_schema_metadata(metadata), path)
+        with pytest.raises(UserError, match="expected provenance in its schema"):
+            read_metadata(str(path))
+    pq.write_table(pa.table({"key": ["a"]}).replace_schema_metadata({"vit_tickets": '{"format_version": 2}'}), path)
+    with pytest.raises(UserError, match="expected format version 1, found 2"):
+        read_metadata(str(path))
+
+
+def test_indexes_that_are_none(tmp_path, tickets):
+    with pytest.raises(UserError, match=r"expected a finished manifest, found no ticket\.json"):
+        Manifest.open(str(tmp_path))
+    record = json.loads(Path(tickets, "ticket.json").read_text())
+    none = "found no format_version"
+    for broken, message in (([], none), ({}, none), (record | {"format_version": 9}, "found 9")):
+        (tmp_path / "ticket.json").write_text(json.dumps(broken))
+        with pytest.raises(UserError, match=message):
+            Manifest.open(str(tmp_path))

@@ -1,0 +1,242 @@
+"""Every other method against a slow, obvious implementation of its definition; what holds of all of them."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.manifests.methods import BLIND, METHODS, ONE_BLOCK, STAGED, Method
+from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.selection import methods
+from vit_tickets.ticketgen.selection.selector import Selector, open_selector
+
+OTHERS = [name for name in METHODS if name != STAGED]
+NO_NETWORK = ("entropy", *BLIND)
+VARIANTS = [{}, {"reg_tokens": 2, "qk_norm": True}, {"qkv_bias": False, "init_values": 0.1}]
+NO_CLS = {"class_token": False, "global_pool": "avg"}
+
+
+def small_vit(depth=3, grid=4, **kwargs):
+    torch.manual_seed(0)
+    network = registry.create_model("deit_micro", img_size=4 * grid, patch_size=4, depth=depth, **kwargs).eval()
+    for parameter in network.parameters():  # far from initialisation, so that attention differs between patches
+        torch.nn.init.normal_(parameter, std=0.3) if parameter.ndim > 1 else None
+    return network
+
+
+def softmaxes(network, images):
+    """What timm's own unfused attention multiplies values with: per block, nested lists [image][head][query][key]."""
+    seen, hooks = [], []
+    for block in network.blocks:
+        block.attn.fused_attn = False
+        hooks.append(block.attn.attn_drop.register_forward_hook(lambda *call: seen.append(call[2].tolist())))
+    with torch.no_grad():
+        network(images)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def head_mean(heads):
+    """[head][query][key] as [query][key]."""
+    return [[sum(column) / len(heads) for column in zip(*rows, strict=True)] for rows in zip(*heads, strict=True)]
+
+
+def close(score_BN, expected):
+    assert score_BN.dtype == torch.float32
+    torch.testing.assert_close(score_BN, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kwargs", "block"), list(zip(VARIANTS, (3, 2, 1), strict=True)))
+def test_attention_of_one_block(kwargs, block):
+    network, images = small_vit(**kwargs), torch.randn(2, 3, 16, 16)
+    prefix = network.num_prefix_tokens
+    maps = [head_mean(heads) for heads in softmaxes(network, images)[block - 1]]
+    from_cls = [rows[0][prefix:] for rows in maps]
+    close(methods.cls_attention(network, images, block), from_cls)
+    close(methods.lotus(network, images, block), [[sum(row[1:]) / (len(row) - 1), *row[1:]] for row in from_cls])
+    received = [[sum(row[prefix + p] for row in rows) for p in range(16)] for rows in maps]
+    close(methods.column_sum(network, images, block), received)
+
+
+@pytest.mark.parametrize("kwargs", [*VARIANTS, NO_CLS, NO_CLS | {"reg_tokens": 1}])
+def test_rollout_multiplies_what_each_block_mixes(kwargs):
+    network, images = small_vit(**kwargs), torch.randn(2, 3, 16, 16)
+    prefix, expected = network.num_prefix_tokens, []
+    for image in range(2):
+        rolled = None
+        for heads in softmaxes(network, images):
+            rows = head_mean(heads[image])
+            T = range(len(rows))
+            mixed = [[(rows[i][j] + (i == j)) / 2 for j in T] for i in T]
+            rolled = mixed if rolled is None else [[sum(mixed[i][t] * rolled[t][j] for t in T) for j in T] for i in T]
+        readers = [0] if network.has_class_token else T[prefix:]
+        expected.append([sum(rolled[i][j] for i in readers) / len(readers) for j in T[prefix:]])
+    close(methods.rollout(network, images), expected)
+
+
+def test_column_sums_need_no_cls_token():
+    network, images = small_vit(**NO_CLS), torch.randn(1, 3, 16, 16)
+    rows = head_mean(softmaxes(network, images)[1][0])
+    close(methods.column_sum(network, images, 2), [[sum(column) for column in zip(*rows, strict=True)]])
+
+
+@pytest.mark.parametrize("kwargs", [{}, NO_CLS])
+def test_gradient_input_is_what_moving_each_pixel_does_to_the_logit(kwargs):
+    network, image = small_vit(depth=2, grid=2, num_classes=5, **kwargs).double(), torch.randn(3, 8, 8).double()
+    step = 1e-5
+    moves = step * torch.eye(image.numel(), dtype=torch.float64).view(-1, *image.shape)
+    with torch.no_grad():
+        top = network(image[None])[0].argmax()
+        slope = ((network(image + moves) - network(image - moves))[:, top] / (2 * step)).view(image.shape)
+    expected = [0.0] * 4
+    for channel in range(3):
+        for y in range(8):
+            for x in range(8):
+                expected[y // 4 * 2 + x // 4] += abs(float(slope[channel, y, x] * image[channel, y, x]))
+    score_BN = methods.gradient_input(network, image[None])
+    close(score_BN.float(), [expected])
+    both = methods.gradient_input(network, torch.stack([torch.zeros_like(image), image]))
+    assert torch.allclose(both[1], score_BN[0])  # each image has its own class and gradient
+    assert both[0].tolist() == [0.0] * 4
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_entropy_counts_grey_levels():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16)).astype(np.uint8)
+    pixels[0, :, :8, :8] = 7
+    expected = []
+    for image in pixels:
+        grey = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))
+        cells = [grey[y : y + 4, x : x + 4].ravel().tolist() for y in range(0, 16, 4) for x in range(0, 16, 4)]
+        counts = [Counter(cell).values() for cell in cells]
+        expected.append([-sum(n / 16 * math.log2(n / 16) for n in patch) for patch in counts])
+    score_BN = methods.entropy(torch.from_numpy(pixels), 4)
+    close(score_BN, expected)
+    assert score_BN[0, 0] == 0
+
+
+def test_patches_of_equally_many_levels_tie():
+    counts = [13, 1, 1, 1, 7, 3, 5, 33]
+    levels = [np.random.default_rng(seed).permutation(256)[: len(counts)] for seed in range(16)]
+    cells = np.stack([np.repeat(some, counts).reshape(8, 8) for some in levels]).reshape(4, 4, 8, 8)
+    grey = torch.from_numpy(cells.transpose(0, 2, 1, 3).reshape(32, 32).astype(np.uint8))
+    assert len(methods.entropy(grey.expand(1, 3, 32, 32), 8).unique()) == 1
+
+
+@pytest.mark.parametrize("grid", [1, 4, 7])
+def test_centre_is_near_first(grid):
+    expected = [-math.dist(((x + 0.5) / grid, (y + 0.5) / grid), (0.5, 0.5)) for y in range(grid) for x in range(grid)]
+    score_N = methods.centre(grid)
+    close(score_N, expected)
+    square = score_N.view(grid, grid)
+    for same in (square.T, square.flip(0), square.flip(1)):
+        assert torch.equal(same, square), "what is equally far ties exactly"
+
+
+def test_random_is_of_seed_and_name_and_not_the_stored_counterpart():
+    names = [f"cat/{i:03d}" for i in range(300)]
+    score_BN = methods.random(3, names, 64)
+    assert score_BN.dtype == torch.float32
+    assert 0 <= score_BN.min() < 0.001 < 0.999 < score_BN.max() < 1
+    assert torch.equal(methods.random(3, names[7:9], 64), score_BN[7:9])
+    assert not torch.equal(methods.random(4, names[:1], 64), score_BN[:1])
+    kept = methods.rank_by_score(score_BN) < 32
+    shared = [kept[i, random_subset(3, name, 64, 32).astype(int)].sum() / 32 for i, name in enumerate(names)]
+    assert np.mean(shared) == pytest.approx(0.5, abs=0.02)
+    assert kept.float().mean(0).sub(0.5).abs().max() < 0.15
+
+
+def test_random_has_not_changed():
+    # from this implementation: tickets that were published must be drawn again
+    assert methods.rank_by_score(methods.random(0, ["a", "a:1"], 6)).tolist() == [
+        [5, 3, 4, 1, 0, 2],
+        [1, 2, 0, 4, 3, 5],
+    ]
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, -0.0, 0.5, 1.0, -2.0]), min_size=9, max_size=9), min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None)
+def test_ranks_descend_and_ties_go_to_the_lower_patch(rows):
+    for row, rank in zip(rows, methods.rank_by_score(torch.tensor(rows)).tolist(), strict=True):
+        order = sorted(range(9), key=lambda p: (-row[p], p))
+        assert [rank[p] for p in order] == list(range(9))
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_cls_attention_is_one_stage_of_the_papers(block):
+    network, images = small_vit(), torch.randn(3, 3, 16, 16)
+    (staged,) = vit.identify_tokens(network, images, (block,), [(5,)])
+    other = methods.rank_patches(Method("cls-attention", block), network, methods.Batch(images, images))
+    assert torch.equal(other.rank_BN, staged.rank_BN)
+    assert torch.equal(other.score_BN, staged.score_BN)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [*((name, "fp32") for name in OTHERS), ("rollout", "bf16"), ("gradient-input", "bf16")]
+)
+def test_a_selector_ranks_by_any_method(selector_run, name, precision):
+    selector = Selector(open_selector(selector_run, method=Method(name)), precision=precision)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 24, 24)).astype(np.uint8)
+    plans = [Budget(0.5).stage_counts(36, 1), Budget(0.75).stage_counts(36, 1)]
+    rankings = selector.rank(pixels, plans, True, [("a", 0), ("b", 0), ("c", 0)])
+    for ranking in rankings:
+        assert ranking.rank_BN.sort(dim=1).values.tolist() == [list(range(36))] * 3
+        assert ranking.score_BN.dtype == torch.float32
+        assert ranking.score_BN.isfinite().all()
+        assert torch.equal(ranking.rank_BN, rankings[0].rank_BN), "every prefix of one rank is a ticket"
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        expected = selector.network(selector.normalise(torch.from_numpy(pixels))).float()
+    torch.testing.assert_close(rankings[0].logits_BC, expected)
+    alone = selector.rank(pixels[1:2], plans[:1], False, [("b", 0)])[0]
+    if precision == "fp32":
+        torch.testing.assert_close(alone.score_BN[0], rankings[0].score_BN[1], rtol=1e-4, atol=1e-6)
+    assert alone.logits_BC is None
+    finer = selector.rank(np.tile(pixels, (1, 1, 2, 2)), [(72,)], False, [("a", 0), ("b", 0), ("c", 0)])[0]
+    assert finer.rank_BN.shape == (3, 144)
+
+
+@pytest.mark.parametrize("name", NO_NETWORK)
+def test_pixels_alone_pass_no_network(selector_run, name, monkeypatch):
+    selector = Selector(open_selector(selector_run, method=Method(name)))
+    monkeypatch.setattr(type(selector.network), "forward", lambda *_: pytest.fail("passed"))
+    monkeypatch.setattr(type(selector.network.patch_embed), "forward", lambda *_: pytest.fail("passed"))
+    selector.rank(np.zeros((1, 3, 24, 24), dtype=np.uint8), [(18,)], False, [("a", 0)])
+
+
+def test_which_methods_take_a_block():
+    for name in METHODS:
+        resolved = Method(name).at_depth(12)
+        assert resolved.block == (12 if name in ONE_BLOCK else None)
+        assert (
+            Method(**{"name" if key == "method" else key: value for key, value in resolved.record().items()})
+            == resolved
+        )
+        if name not in ONE_BLOCK:
+            with pytest.raises(
+                UserError, match="--block: expected a method among cls-attention, lotus, column-sum, found"
+            ):
+                Method(name, 3)
+    with pytest.raises(UserError, match="expected a block between 1 and 12, found 13"):
+        Method("lotus", 13).at_depth(12)
+    with pytest.raises(UserError, match="expected a method among staged, "):
+        Method("magic")
+
+
+def test_only_methods_that_read_cls_need_one():
+    network = small_vit(**NO_CLS)
+    for name in METHODS:
+        if Method(name).reads_cls:
+            with pytest.raises(UserError, match="with a CLS token as selector, found VisionTransformer"):
+                vit.check_selector(network, (3,), Method(name).reads_cls)
+            continue
+        vit.check_selector(network, (3,), Method(name).reads_cls)
+        batch = methods.Batch(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.randn(1, 3, 16, 16), ["a"])
+        assert methods.rank_patches(Method(name).at_depth(3), network, batch).rank_BN.shape == (1, 16)

@@ -1,0 +1,67 @@
+"""Accuracy against sparsity: which groups make a curve, and what is drawn."""
+
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.train.report.analysis import curves
+from vit_tickets.train.report.analysis.bootstrap import Accuracy
+from vit_tickets.train.report.rendering import figure
+
+
+def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt:centre"), kept=True):
+    """What the picture reads of a group: 100 patches, accuracies that fall with sparsity."""
+    cells = [(path, on) for path in paths for on in (("dense",) if path == "small" else ("dense", "lt", "rc"))]
+    mean = 90 - 40 * sparsity
+    accuracies = {cell: Accuracy(mean - n, 1.0, 2, (mean, mean), mean - n - 2, mean - n + 1)
+                  for n, cell in enumerate(cells)}  # fmt: skip
+    return SimpleNamespace(
+        dataset="d", model=model, budget=Budget(sparsity), images=200, rows=list(paths), baseline="dense",
+        kept=(round(100 * (1 - sparsity)), 100) if kept else None, accuracies=accuracies,
+    )  # fmt: skip
+
+
+def test_a_model_with_several_budgets_has_a_curve_by_the_share_that_is_dropped():
+    many = [group(0.75), group(0.27), group(0.5), group(0.5, "swin_tiny"), group(0.5, "other", kept=False)]
+    (found,) = curves.by_model(many)
+    assert [g.budget.sparsity for g in found] == [0.27, 0.5, 0.75]
+    assert {g.model for g in found} == {"deit_small"}
+    assert curves.by_model([group(0.5)]) == []
+
+
+def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    panel = Figure().subplots()
+    groups = [group(0.27), group(0.5), group(0.75, paths=("dense", "lt"))]
+    curves.draw_curves(panel, groups)
+    drawn = {line.get_label(): line for line in panel.lines}
+    assert list(drawn) == [
+        "dense on all patches", "lt on all patches", "lt on the ticket", "rc on all patches", "rc on the ticket",
+        "small on all patches", "lt:centre on all patches", "lt:centre on the ticket",
+    ]  # fmt: skip
+    assert len(panel.collections) == len(drawn)
+    lt = drawn["lt on the ticket"]
+    assert lt.get_xdata() == pytest.approx([27, 50, 75])
+    assert lt.get_ydata() == pytest.approx([g.accuracies["lt", "lt"].mean for g in groups])
+    assert list(drawn["rc on the ticket"].get_xdata()) == pytest.approx([27, 50]), "rc was not trained at 0.75"
+    colours = [line.get_color() for line in panel.lines]
+    assert len(set(colours)) == 5, "a colour for every path"
+    band = panel.collections[2].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx(
+        (groups[2].accuracies["lt", "lt"].low, groups[0].accuracies["lt", "lt"].high)
+    )
+
+
+def test_the_picture_has_a_panel_more_for_the_curve(tmp_path):
+    pytest.importorskip("matplotlib")
+    sizes = []
+    for groups in ([group(0.5)], [group(0.5), group(0.75)]):
+        path = tmp_path / f"{len(groups)}.png"
+        figure.draw(groups, str(path))
+        sizes.append(Image.open(path).size)
+    assert sizes[0][0] < sizes[1][0]
+    assert sizes[0][1] < sizes[1][1], "a second row"

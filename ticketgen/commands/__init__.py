@@ -1,0 +1,1 @@
+"""The commands generate and labels."""

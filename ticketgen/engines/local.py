@@ -1,0 +1,33 @@
+"""The engine without Ray: a process pool on this machine."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vit_tickets.pipeline.system.bars import Bar
+from vit_tickets.ticketgen.engines.processor import Processor, Spec, device_name, resolve_device
+from vit_tickets.ticketgen.engines.protocols import Finished, Task
+from vit_tickets.ticketgen.engines.work import Settings
+
+
+class LocalEngine:
+    """The shards one after the other in this process; `workers` threads decode and (on CPU) do arithmetic."""
+
+    name = "local"
+
+    def __init__(self, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None):
+        threads = workers or os.cpu_count() or 1
+        self.processor = Processor(spec, replace(settings, threads=threads), device, precision)
+        self.device = device_name(device)
+
+    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
+        for task in tasks:
+            yield self.processor.process(task, bar.count)
+
+
+@contextlib.contextmanager
+def local_engine(
+    spec: Spec, settings: Settings, device: str, precision: str, workers: int | None
+) -> Iterator[LocalEngine]:
+    yield LocalEngine(spec, settings, resolve_device(device), precision, workers)

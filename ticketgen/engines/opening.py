@@ -1,0 +1,25 @@
+"""Where shards are worked on: in this process, or by the actors of a Ray cluster. The tasks are the same."""
+
+import contextlib
+from collections.abc import Callable
+
+from vit_tickets.ticketgen.engines.local import local_engine
+from vit_tickets.ticketgen.engines.processor import Spec
+from vit_tickets.ticketgen.engines.work import Settings
+
+
+def engine_of(
+    name: str,
+    spec: Spec,
+    settings: Settings,
+    device: str,
+    precision: str,
+    workers: int | None,
+    ray_address: str | None,
+) -> Callable[[], contextlib.AbstractContextManager]:
+    """What opens the engine `name`, ray or local, on the network that `spec` builds."""
+    if name == "local":
+        return lambda: local_engine(spec, settings, device, precision, workers)
+    from vit_tickets.ticketgen.engines.ray_cluster import ray_engine
+
+    return lambda: ray_engine(spec, settings, device, precision, workers, ray_address)

@@ -1,0 +1,73 @@
+"""What runs in a worker: the network opened once, shards processed one by one."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+
+from vit_tickets.pipeline.system.errors import DiskFailed, UserError, WorkFailed
+from vit_tickets.ticketgen.engines.protocols import Finished, Task
+from vit_tickets.ticketgen.engines.work import Progress, Settings
+
+
+class Spec(Protocol):
+    """What workers are sent: plain values and bytes, from which each builds its network."""
+
+    state: bytes
+
+    def build(self, device: str, precision: str) -> Any:
+        """What the `process` of a task works with."""
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is the first GPU if there is one; raises UserError for a device that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.split(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise UserError("expected a GPU for --device cuda, found none")
+    if device.split(":")[0] not in ("cpu", "cuda"):
+        raise UserError(f"expected a device among auto, cpu, cuda, found {device!r}")
+    return device
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+
+
+class Processor:
+    """A network that goes through shards; where the GPU has no memory for a batch, with half of it from then on."""
+
+    def __init__(self, spec: Spec, settings: Settings, device: str, precision: str):
+        self.network = spec.build(device, precision)
+        self.settings = settings
+
+    def process(self, task: Task, progress: Progress) -> Finished:
+        """Do `task`. Why a shard failed is told in one line; the others go on."""
+        while True:
+            counted = Counter()
+
+            def count(images: int, errors: int, counted=counted) -> None:
+                counted.update(images=images, errors=errors)
+                progress(images, errors)
+
+            try:
+                task.process(self.network, self.settings, count)
+            except torch.OutOfMemoryError as error:
+                progress(-counted["images"], -counted["errors"])
+                if self.settings.batch_size == 1:
+                    return Finished(task, f"a batch of 1 image is too large for the GPU: {reason(error)}")
+                self.settings = replace(self.settings, batch_size=self.settings.batch_size // 2)
+            except (UserError, WorkFailed) as error:
+                return Finished(task, str(error), is_last=isinstance(error, DiskFailed))
+            except Exception as error:  # whatever befalls one shard, it is named and the others are done
+                return Finished(task, f"{type(error).__name__}: {reason(error)}")
+            else:
+                return Finished(task, batch_size=self.settings.batch_size)
+            if torch.cuda.is_available():  # outside of the handler, whose error keeps the tensors alive
+                torch.cuda.empty_cache()
+
+
+def reason(error: BaseException) -> str:
+    """The error's message, cut to 300 characters."""
+    return " ".join(str(error).split())[:300]

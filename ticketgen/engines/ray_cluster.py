@@ -1,0 +1,174 @@
+"""The engine of a Ray cluster: shards over actors, which may be lost with their machines and are replaced."""
+
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vit_tickets.pipeline.system.bars import Bar
+from vit_tickets.pipeline.system.cluster import ray_session
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.engines.placement import Machine, place
+from vit_tickets.ticketgen.engines.processor import Processor, Spec, reason
+from vit_tickets.ticketgen.engines.protocols import Finished, Task
+from vit_tickets.ticketgen.engines.work import Settings
+
+POLL_S = 0.5
+ATTEMPTS = 3  # per shard, and to start workers one after the other, against lost workers alone
+PATIENCE_S = 30.0  # without any worker, until the user is told
+
+
+class Worker:
+    """A Ray actor with one network. `process` and `progress` run side by side."""
+
+    def __init__(self, spec: Spec, settings: Settings, device: str, precision: str):
+        self.processor = Processor(spec, settings, device, precision)
+        self.images = self.errors = 0
+
+    def process(self, task: Task) -> Finished:
+        return self.processor.process(task, self._count)
+
+    def _count(self, images: int, errors: int) -> None:
+        self.images += images
+        self.errors += errors
+
+    def progress(self) -> tuple[int, int]:
+        """Images so far, and errors among them."""
+        return self.images, self.errors
+
+
+@dataclass
+class Hired:
+    """What the engine knows of an actor. shown: images and errors that the bar has; settled: those of whole shards."""
+
+    actor: Any
+    shown: tuple[int, int] = (0, 0)
+    settled: tuple[int, int] = (0, 0)
+
+
+class RayEngine:
+    """Shards over actors. Nothing but the actors asks Ray for CPUs, so any cluster size makes progress.
+
+    A lost actor's shard is done again by another, `ATTEMPTS` times at most. Work is given to actors that have started
+    only: one whose machine is gone, and that finds no other, holds nobody up.
+    """
+
+    name = "ray"
+
+    def __init__(self, ray, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None):
+        self.ray = ray
+        machines = [
+            Machine(node["Resources"].get("CPU", 0), int(node["Resources"].get("GPU", 0)))
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+        gpus = sum(machine.gpus for machine in machines)
+        on_gpu = device.startswith("cuda") or (device == "auto" and gpus > 0)
+        if on_gpu and not gpus:
+            raise UserError("expected a GPU for --device cuda, found none in the Ray cluster")
+        placed = place(machines, workers, on_gpu)
+        self.device, self.count = "cuda" if on_gpu else "cpu", placed.count
+        self._spec, self._settings, self._precision = (
+            ray.put(spec),
+            replace(settings, threads=placed.threads),
+            precision,
+        )
+        self._options = {"num_cpus": placed.cpus, "num_gpus": placed.gpus, "max_concurrency": 2}
+        self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+        self._starting: dict[Any, Hired] = {}
+        self._idle: list[Hired] = []
+        self._running: dict[Any, tuple[Hired, Task]] = {}
+        self._failed_starts = 0
+
+    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
+        waiting, attempts = list(reversed(tasks)), Counter()
+        told = time.monotonic()
+        while waiting or self._running:
+            while waiting and self._idle:
+                self._give(waiting.pop(), attempts)
+            self._hire(min(self.count, len(waiting) + len(self._running)))
+            done, _ = self.ray.wait([*self._running, *self._starting], timeout=POLL_S)
+            self._move(bar)
+            for reference in done:
+                if reference in self._starting:
+                    why = self._welcome(reference)
+                    if why and self._failed_starts >= ATTEMPTS and not self._running and not self._idle:
+                        yield from (Finished(task, f"no worker starts: {why}") for task in waiting)
+                        return
+                    continue
+                finished, lost = self._collect(reference, bar)
+                if lost and attempts[finished.task.name] < ATTEMPTS:
+                    bar.retried()
+                    waiting.append(finished.task)
+                else:
+                    yield finished
+            if self._running or self._idle:
+                told = time.monotonic()
+            elif time.monotonic() - told > PATIENCE_S:
+                told = time.monotonic()
+                asked = f"{self._options['num_cpus']} CPUs, {self._options['num_gpus']} GPUs"
+                bar.write(f"no worker has started for {PATIENCE_S:.0f} s: no machine of the cluster has {asked} free",
+                          file=sys.stderr)  # fmt: skip
+
+    def _hire(self, wanted: int) -> None:
+        for _ in range(wanted - len(self._starting) - len(self._idle) - len(self._running)):
+            actor = self.ray.remote(Worker).options(**self._options).remote(
+                self._spec, self._settings, self.device, self._precision
+            )  # fmt: skip
+            self._starting[actor.progress.remote()] = Hired(actor)
+
+    def _welcome(self, reference: Any) -> str | None:
+        """Take in an actor that has started; why it has not, where that is so."""
+        worker = self._starting.pop(reference)
+        try:
+            self.ray.get(reference)
+        except self._lost as failure:
+            self._failed_starts += 1
+            return reason(failure)
+        self._failed_starts = 0
+        self._idle.append(worker)
+        return None
+
+    def _give(self, task: Task, attempts: Counter) -> None:
+        worker = self._idle.pop()
+        attempts[task.name] += 1
+        self._running[worker.actor.process.remote(task)] = worker, task
+
+    def _collect(self, reference: Any, bar: Bar) -> tuple[Finished, bool]:
+        """What became of a task, and whether that was its worker's loss; what the bar had of it is taken back."""
+        worker, task = self._running.pop(reference)
+        try:
+            finished = self.ray.get(reference)
+        except self._lost as failure:
+            bar.count(*(settled - shown for settled, shown in zip(worker.settled, worker.shown, strict=True)))
+            return Finished(task, f"its worker was lost {ATTEMPTS} times: {reason(failure)}"), True
+        self._show(worker, bar, settle=True)
+        self._idle.append(worker)
+        return finished, False
+
+    def _move(self, bar: Bar) -> None:
+        """Bring `bar` up to what the workers have done."""
+        asked = {worker.actor.progress.remote(): worker for worker, _ in self._running.values()}
+        ready, _ = self.ray.wait(list(asked), num_returns=len(asked), timeout=POLL_S) if asked else ([], [])
+        for reference in ready:
+            self._show(asked[reference], bar, reference)
+
+    def _show(self, worker: Hired, bar: Bar, reference: Any = None, settle: bool = False) -> None:
+        with contextlib.suppress(*self._lost):
+            done = self.ray.get(reference or worker.actor.progress.remote())
+            bar.count(done[0] - worker.shown[0], done[1] - worker.shown[1])
+            worker.shown = done
+            if settle:
+                worker.settled = done
+
+
+@contextlib.contextmanager
+def ray_engine(
+    spec: Spec, settings: Settings, device: str, precision: str, workers: int | None, address: str | None
+) -> Iterator[RayEngine]:
+    """The actors of `ray_session`."""
+    with ray_session(address, object_store_memory=max(512 << 20, 3 * len(spec.state))) as ray:
+        yield RayEngine(ray, spec, settings, device, precision, workers)

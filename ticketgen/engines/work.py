@@ -1,0 +1,134 @@
+"""How a worker goes through the samples of a shard: its settings, its threads, batches in order."""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.views import View
+
+S, T, R = TypeVar("S"), TypeVar("T"), TypeVar("R")
+
+Progress = Callable[[int, int], None]  # images done since the last call, errors among them
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs beside its network. mask_seed, predictions: of tickets. threads: arithmetic and decoding
+    threads of one worker.
+    """
+
+    batch_size: int
+    mask_seed: int = 0
+    max_pixels: int = images.MAX_PIXELS
+    predictions: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Threads that decode, and threads that compute; so many compute at a time."""
+
+    decoders: ThreadPoolExecutor
+    computers: ThreadPoolExecutor
+    computing: int
+
+
+@contextlib.contextmanager
+def pools(threads: int, on_cpu: bool) -> Iterator[Pools]:
+    """`threads` that decode, and as many that compute (one on a GPU).
+
+    On CPU a thread works through a whole batch with one arithmetic thread, so results do not depend on how many
+    there are.
+    """
+    computing = threads if on_cpu else 1
+    restore = torch.get_num_threads()
+    try:
+        if on_cpu:
+            torch.set_num_threads(1)
+        with (
+            ThreadPoolExecutor(threads) as decoders,
+            ThreadPoolExecutor(computing, initializer=torch.set_num_threads, initargs=(1,)) as computers,
+        ):
+            yield Pools(decoders, computers, computing)
+    finally:
+        torch.set_num_threads(restore)
+
+
+def map_ordered(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map` in threads, results in order, at most `ahead` items in flight."""
+    items = iter(items)
+    pending = deque(pool.submit(work, item) for item in islice(items, ahead))
+    while pending:
+        result = pending.popleft().result()
+        pending.extend(pool.submit(work, item) for item in islice(items, 1))
+        yield result
+
+
+class HasPixels(Protocol):
+    """`pixels` is None where there are none, because of an error."""
+
+    pixels: np.ndarray | None
+
+
+P = TypeVar("P", bound=HasPixels)
+
+
+def groups(items: Iterable[P], batch_size: int) -> Iterator[list[P]]:
+    """Runs of consecutive items, `batch_size` of them with pixels in each (the last may have fewer)."""
+    group: list[P] = []
+    alive = 0
+    for item in items:
+        group.append(item)
+        alive += item.pixels is not None
+        if alive == batch_size:
+            yield group
+            group, alive = [], 0
+    if group:
+        yield group
+
+
+def in_batches(
+    samples: Iterable[S],
+    decode: Callable[[S], P],
+    compute: Callable[[list[P]], R],
+    settings: Settings,
+    on_cpu: bool,
+) -> Iterator[R]:
+    """What `compute` makes of each group of decoded samples, in order.
+
+    Decoding and (on CPU) arithmetic run in `settings.threads` threads each. At most a few batches are in flight.
+    """
+    with pools(settings.threads, on_cpu) as pool:
+        ahead = pool.computing + 1
+        decoded = map_ordered(pool.decoders, decode, samples, ahead=settings.batch_size * ahead)
+        yield from map_ordered(pool.computers, compute, groups(decoded, settings.batch_size), ahead=ahead)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A sample and its pixels (3, side, side) in a view, or the error why there are none."""
+
+    sample: Sample
+    height: int | None = None
+    width: int | None = None
+    pixels: np.ndarray | None = None
+    error: str | None = None
+
+
+def decode(sample: Sample, view: View, max_pixels: int) -> Decoded:
+    """The pixels of `sample` in `view`, or why there are none."""
+    try:
+        image = images.decode(sample.data, max_pixels)
+    except images.UndecodableImage as error:
+        return Decoded(sample, error=str(error))
+    width, height = image.size
+    return Decoded(sample, height, width, images.to_array(images.render(image, view)))

@@ -1,0 +1,1 @@
+"""Jobs: a request split into shards, each processed and written."""

@@ -1,0 +1,238 @@
+"""What every job of stage 1 has in common: skip what is there, run the rest on an engine, write the index last."""
+
+import contextlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference, read_index, read_metadata, read_table
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.bars import Bar
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.pipeline.system.stopping import stoppable
+from vit_tickets.ticketgen.engines.protocols import Engine, Task
+
+VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
+
+
+@dataclass
+class Summary:
+    """What a call did, in images, of a `total` that is 0 until it is planned.
+
+    failures: the shards that failed, and why. retries: shards done again because their worker was lost. batch_size: the
+    smallest that was used.
+    """
+
+    total: int = 0
+    images: int = 0
+    errors: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    retries: int = 0
+    batch_size: int | None = None
+    failures: list[str] = field(default_factory=list)
+
+    def told(self, verb: str, batch_size: int) -> str:
+        """In one line, for the user: images, errors, retries, and whether `batch_size` had to be lowered."""
+        parts = [f"{self.images:,} images {verb} in {self.seconds:.0f} s", f"{self.errors:,} with errors"]
+        if self.skipped:
+            parts.append(f"{self.skipped:,} were there already")
+        if self.retries:
+            again = (
+                "1 shard done again after its" if self.retries == 1 else f"{self.retries} shards done again after their"
+            )
+            parts.append(f"{again} worker was lost")
+        if self.batch_size and self.batch_size < batch_size:
+            parts.append(f"batch lowered from {batch_size} to {self.batch_size} for want of GPU memory")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a job fills: one Parquet file per shard, and an index that says that they are complete.
+
+    holds: what the index stands for, in messages. shared: what every file says of its origin, whatever its split.
+    entries: what each split has of its own. origin: what the index alone says. optional: what an index shares with its
+    files in some folders only. subfolders: where splits have files.
+    """
+
+    root: str
+    index: str
+    holds: str
+    shared: dict[str, Any]
+    entries: dict[str, dict[str, Any]]
+    origin: dict[str, Any]
+    optional: tuple[str, ...] = ()
+    subfolders: tuple[str, ...] = ("",)
+
+    @property
+    def index_path(self) -> str:
+        return files.join(self.root, self.index)
+
+    def check(self) -> None:
+        """Raise UserError where there is an index that speaks of something else."""
+        if not files.exists(self.index_path):
+            return
+        compared = {*self.shared, *self.optional}
+        found = {name: value for name, value in self._index().items() if name in compared}
+        if different := difference(self.shared, found):
+            raise UserError(f"{self.root} holds another {self.holds}: {different}; pass --overwrite or another --out")
+
+    def _index(self) -> dict[str, Any]:
+        """What the index holds; raises UserError where it is none."""
+        return read_index(self.index_path, ("splits",), f"a finished {self.holds}")
+
+    def remove_leftovers(self) -> None:
+        """Delete what killed writers left."""
+        for split in self.entries:
+            for below in self.subfolders:
+                files.remove_leftovers(files.join(self.root, below, split))
+        files.remove_leftovers(self.root)
+
+    def withdraw(self) -> None:
+        """Before files are replaced: what is being remade is not complete."""
+        files.remove(self.index_path)
+
+    def complete(self, dataset: Dataset, engine_record: dict[str, Any] | None, seconds: float) -> None:
+        """Write the index, splits of earlier calls included; `engine_record` is None where nothing was to do."""
+        existing = self._index() if files.exists(self.index_path) else {}
+        splits = dict(existing.get("splits", {}))
+        if engine_record is None and self.entries.keys() <= splits.keys():
+            return
+        for split, entry in self.entries.items():
+            rows = errors = 0
+            for shard in dataset.shards(split):
+                in_file = count_errors(files.join(self.root, split, f"{shard.stem}.parquet"))
+                rows, errors = rows + in_file[0], errors + in_file[1]
+            splits[split] = {"samples": rows, "errors": errors, **entry}
+        record = self.shared | {
+            "splits": splits,
+            **self.origin,
+            "wall_time_s": round(existing.get("wall_time_s", 0.0) + seconds, 1),
+            **(engine_record or {key: existing.get(key) for key in ("engine", "device")}),
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONED}
+            | {"python": platform.python_version()},
+        }
+        files.write_json(self.index_path, record)
+
+
+def check_made(path: str, metadata: dict[str, Any]) -> None:
+    """Raise UserError where the file at `path` was made otherwise than `metadata` says."""
+    found = read_metadata(path)
+    if different := difference(metadata, found, ignore=PER_SHARD):
+        raise UserError(f"{path} was made otherwise: {different}; pass --overwrite or another --out")
+    if found["shard_sha256"] != metadata["shard_sha256"]:
+        raise UserError(f"{path} was made from another version of its shard; pass --overwrite or another --out")
+
+
+def count_errors(path: str) -> tuple[int, int]:
+    """Rows of a file, and how many of them have an error."""
+    table, _ = read_table(path, ["error"])
+    return table.num_rows, table.num_rows - table["error"].null_count
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job over the shards of `dataset`.
+
+    plan: the tasks that are left, and how many images are done already; raises UserError where what is there was made
+    otherwise. noun: what the progress bar counts.
+    """
+
+    dataset: Dataset
+    folders: list[Folder]
+    plan: Callable[[], tuple[list[Task], int]]
+    noun: str
+    overwrite: bool = False
+
+    def run(
+        self,
+        engine_of: Callable[[], AbstractContextManager[Engine]],
+        progress: bool = True,
+        summary: Summary | None = None,
+    ) -> Summary:
+        """Do what is left, and write each folder's index.
+
+        `engine_of` is called only if there is work. `summary` is filled in as the work goes on. Raises UserError where
+        the job cannot be done, and WorkFailed where shards failed: after all others are done, at once on a full disk.
+        """
+        started = time.monotonic()
+        for folder in self.folders:
+            if not self.overwrite:
+                folder.check()
+            folder.remove_leftovers()
+        tasks, skipped = self.plan()
+        summary = summary or Summary()
+        summary.skipped, summary.total = skipped, skipped + sum(task.samples for task in tasks)
+        engine_record = None
+        if tasks:
+            for folder in self.folders:
+                files.check_writable(folder.root)
+                if self.overwrite:
+                    folder.withdraw()
+            with engine_of() as engine:
+                engine_record = {"engine": engine.name, "device": engine.device}
+                with self._bar(summary, progress) as bar:
+                    left = len(tasks)
+                    for finished in engine.run(tasks, bar):
+                        left -= 1
+                        if finished.error is not None:
+                            summary.failures.append(f"{finished.task.name}: {finished.error}")
+                            if finished.is_last:
+                                break
+                        else:
+                            summary.images += finished.task.samples
+                            summary.batch_size = min(finished.batch_size, summary.batch_size or finished.batch_size)
+                    summary.errors, summary.retries = bar.errors, bar.retries
+        summary.seconds = time.monotonic() - started
+        if summary.failures:
+            shown = "; ".join(summary.failures[:3]) + (" ..." if len(summary.failures) > 3 else "")
+            unfinished = f" and {left} were left" if left else ""
+            raise WorkFailed(f"{len(summary.failures)} of {len(tasks)} shards failed{unfinished}: {shown}")
+        for folder in self.folders:
+            folder.complete(self.dataset, engine_record, summary.seconds)
+        return summary
+
+    def _bar(self, summary: Summary, progress: bool) -> "_ErrorBar":
+        return _ErrorBar(
+            total=summary.total, initial=summary.skipped, desc=self.noun, unit="img", disable=not progress,
+            smoothing=0.1,
+        )  # fmt: skip
+
+
+class _ErrorBar(Bar):
+    """A progress bar over images that also shows how many of them have an error, and how many shards were retried."""
+
+    errors = retries = 0
+
+    def count(self, images: int, errors: int) -> None:
+        if errors:
+            self.errors += errors
+            self._told()
+        self.update(images)
+
+    def retried(self) -> None:
+        self.retries += 1
+        self._told()
+
+    def _told(self) -> None:
+        told = {"errors": self.errors, "retries": self.retries}
+        self.set_postfix({name: count for name, count in told.items() if count}, refresh=False)
+
+
+@contextlib.contextmanager
+def stoppable_job(overwrite: bool) -> Iterator[Summary]:
+    """A summary for a job to fill in, from which `stoppable` says how far it is."""
+    summary = Summary()
+
+    def answer() -> str:
+        done = f"{summary.skipped + summary.images:,} of {summary.total:,} images are done, " if summary.total else ""
+        return f"{done}the same command {'starts anew' if overwrite else 'goes on where it stopped'}"
+
+    with stoppable(answer):
+        yield summary

@@ -1,0 +1,1 @@
+"""Selection: the selector, the other methods, cross-fitting, the annotator."""

@@ -1,0 +1,188 @@
+"""Scores of patches by other methods than the paper's staged identification: its rivals and its null hypotheses.
+
+Higher scores are kept first, ties go to the lower patch index. Each function names its source.
+
+Legend: B images, N patches of an image (G x G, row by row), T tokens (prefix tokens, then patches), D width, S side of
+the square images in pixels, P side of a patch in pixels.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from vit_tickets.pipeline.geometry.patches import hash_words
+from vit_tickets.pipeline.manifests.methods import Method
+from vit_tickets.pipeline.networks import vit
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What methods look at. pixels: RGB, uint8 (B, 3, S, S). images: the same normalised for the network, float32.
+    names: what each image is called; mask_seed: both for `random` alone.
+    """
+
+    pixels: Tensor
+    images: Tensor
+    names: Sequence[str] = ()
+    mask_seed: int = 0
+
+
+def rank_patches(method: Method, network: VisionTransformer, batch: Batch, predictions: bool = False) -> vit.Ranking:
+    """What `method`, which is not staged, says of a batch; `predictions` are those of the whole view."""
+    score_BN = score_patches(method, network, batch)
+    with torch.inference_mode():
+        logits_BC = network(batch.images).float() if predictions else None
+    return vit.Ranking(rank_by_score(score_BN), score_BN, logits_BC)
+
+
+def score_patches(method: Method, network: VisionTransformer, batch: Batch) -> Tensor:
+    """Scores float32 (B, N) of `method`, which is not staged, on the device of `batch`.
+
+    network: passed `vit.check_selector`, in eval mode; entropy, centre and random ask it for its patches alone.
+    """
+    images, side = batch.images, network.patch_embed.patch_size[0]
+    B, grid = len(images), images.shape[-1] // side
+    match method.name:
+        case "cls-attention":
+            return cls_attention(network, images, method.block)
+        case "lotus":
+            return lotus(network, images, method.block)
+        case "column-sum":
+            return column_sum(network, images, method.block)
+        case "rollout":
+            return rollout(network, images)
+        case "gradient-input":
+            return gradient_input(network, images)
+        case "entropy":
+            return entropy(batch.pixels, side)
+        case "centre":
+            return centre(grid).to(images.device).expand(B, -1)
+        case "random":
+            return random(batch.mask_seed, batch.names, grid * grid).to(images.device)
+    raise ValueError(f"no scores for method {method.name}")
+
+
+def rank_by_score(score_BN: Tensor) -> Tensor:
+    """Place of every patch by descending score, ties to the lower index: int64 (B, N), a permutation per row."""
+    order_BN = score_BN.sort(dim=1, descending=True, stable=True).indices
+    places_BN = torch.arange(score_BN.shape[1], device=score_BN.device).expand_as(order_BN)
+    return torch.empty_like(order_BN).scatter_(1, order_BN, places_BN)
+
+
+@torch.inference_mode()
+def cls_attention(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
+    """Attention of the CLS token to each patch in `block`, averaged over heads: one stage of staged identification,
+    with no patch dropped before it (Liang et al. 2022, EViT, equation 3). Float32 (B, N)."""
+    attn, x_BTD = _before_attention(network, images, block)
+    return vit.cls_attention(attn, x_BTD, network.num_prefix_tokens)
+
+
+@torch.inference_mode()
+def lotus(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
+    """`cls_attention` with the attention to the first patch set to the mean of the others (LOTUS 2024, section 4: "the
+    first token of the attention maps had to be normalized to the mean to avoid the attention sink"). Float32 (B, N).
+
+    The paper names neither block nor heads nor token. If its first token is CLS, the order of the patches is that of
+    `cls_attention`; so it is read as the first of the map over patches, where the correction changes a ticket.
+    """
+    score_BN = cls_attention(network, images, block)
+    score_BN[:, 0] = score_BN[:, 1:].mean(dim=1)
+    return score_BN
+
+
+@torch.inference_mode()
+def column_sum(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
+    """Attention that each patch receives in `block`, averaged over heads and summed over all queries: the criterion of
+    Tri-Level E-ViT (Kong et al. 2023, "Token-level Sparsity") for ViTs without a CLS token. Float32 (B, N)."""
+    attn, x_BTD = _before_attention(network, images, block)
+    return vit.attention_map(attn, x_BTD).sum(dim=1)[:, network.num_prefix_tokens :]
+
+
+@torch.inference_mode()
+def rollout(network: VisionTransformer, images: Tensor) -> Tensor:
+    """Attention rollout (Abnar & Zuidema 2020, section 3): the product over all blocks, the first rightmost, of
+    (A + I) / 2, A averaged over heads. The row of CLS, or the mean row of the patches without one. Float32 (B, N)."""
+    x_BTD, prefix = _embed(network, images), network.num_prefix_tokens
+    rolled_BTT = identity_TT = torch.eye(x_BTD.shape[1], device=images.device)
+    for block in network.blocks:
+        mixed_BTT = (vit.attention_map(block.attn, block.norm1(x_BTD)) + identity_TT) / 2
+        with torch.autocast(images.device.type, enabled=False):
+            rolled_BTT = mixed_BTT @ rolled_BTT
+        x_BTD = block(x_BTD)
+    row_BT = rolled_BTT[:, 0] if network.has_class_token else rolled_BTT[:, prefix:].mean(dim=1)
+    return row_BT[:, prefix:]
+
+
+def gradient_input(network: VisionTransformer, images: Tensor) -> Tensor:
+    """|gradient x input| of the predicted class's logit (Shrikumar et al. 2016, arXiv:1605.01713), summed over the
+    pixels and channels of each patch; the input is the normalised image. Float32 (B, N)."""
+    images = images.detach().requires_grad_()
+    with torch.enable_grad(), _reproducible_backward(images.device):
+        logit_B = network(images).float().max(dim=1).values
+        (gradient,) = torch.autograd.grad(logit_B.sum(), images)
+    return _cells((gradient * images.detach()).abs().sum(dim=1), network.patch_embed.patch_size[0]).sum(dim=2)
+
+
+def entropy(pixels: Tensor, side: int) -> Tensor:
+    """Shannon entropy (Shannon 1948, section 6), in bits, of the histogram of each patch's 256 grey levels: ITU-R 601
+    luma, as Pillow's mode L rounds it. `pixels` uint8 (B, 3, S, S), `side` P; float32 (B, N)."""
+    red, green, blue = pixels.int().unbind(dim=1)
+    level_BNp = _cells((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16, side)
+    B, N, area = level_BNp.shape
+    patch_BN1 = torch.arange(B * N, device=pixels.device).view(B, N, 1)
+    count_BNL = torch.bincount((256 * patch_BN1 + level_BNp).flatten(), minlength=B * N * 256).view(B, N, 256).double()
+    entropy_BN = math.log2(area) - torch.xlogy(count_BNL, count_BNL).sum(dim=2) / (area * math.log(2))
+    return entropy_BN.round(decimals=9).float()  # so that ties are ties
+
+
+def centre(grid: int) -> Tensor:
+    """Minus the distance of each patch's centre to the view's, in sides of the view: the bias of photographs to their
+    middle (Tatler 2007, doi:10.1167/7.14.4), and nothing else. Float32 (N,), N = `grid` squared."""
+    offset_G = 2 * torch.arange(grid) + 1 - grid  # in half patches, so that ties are ties
+    squared_GG = offset_G[:, None] ** 2 + offset_G[None, :] ** 2
+    return -(squared_GG.double().sqrt() / (2 * grid)).float().flatten()
+
+
+def random(mask_seed: int, names: Sequence[str], num_patches: int) -> Tensor:
+    """Uniform numbers of 24 bits in [0, 1), from SHAKE-128 over `random:{mask_seed}:{name}`: a second random subset,
+    independent of the stored `rc`, whose text begins with the seed. Float32 (B, N), on the CPU."""
+    words_BN = np.stack([hash_words(f"random:{mask_seed}:{name}", num_patches) for name in names])
+    return torch.from_numpy((words_BN >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24))
+
+
+def _embed(network: VisionTransformer, images: Tensor) -> Tensor:
+    return network.norm_pre(network._pos_embed(network.patch_embed(images)))
+
+
+def _before_attention(network: VisionTransformer, images: Tensor, block: int) -> tuple[Attention, Tensor]:
+    """The attention of `block`, counted from 1, and its input (B, T, D)."""
+    x_BTD = _embed(network, images)
+    for earlier in network.blocks[: block - 1]:
+        x_BTD = earlier(x_BTD)
+    return network.blocks[block - 1].attn, network.blocks[block - 1].norm1(x_BTD)
+
+
+def _cells(map_BSS: Tensor, side: int) -> Tensor:
+    """The pixels of each patch: (B, S, S) as (B, N, P * P)."""
+    B, S = len(map_BSS), map_BSS.shape[-1]
+    cells = map_BSS.reshape(B, S // side, side, S // side, side).transpose(2, 3)
+    return cells.reshape(B, -1, side * side)
+
+
+@contextlib.contextmanager
+def _reproducible_backward(device: torch.device) -> Iterator[None]:
+    """On a GPU the kernels whose backward pass gives the same bits every time; on CPU, where threads share these
+    switches, all do."""
+    if device.type != "cuda":
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        yield

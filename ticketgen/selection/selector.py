@@ -1,0 +1,128 @@
+"""The selector: a pretrained ViT with its evaluation preprocessing, ready to rank batches of patches."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vit_tickets.pipeline.geometry.patches import view_name
+from vit_tickets.pipeline.geometry.views import FULL_2, View
+from vit_tickets.pipeline.manifests.methods import DEFAULT_METHOD, STAGED, Method
+from vit_tickets.pipeline.networks import vit
+from vit_tickets.pipeline.networks.pretrained import open_pretrained
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.selection import methods
+from vit_tickets.ticketgen.selection.network import Network, NetworkSpec, plain_values
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectorSpec(NetworkSpec):
+    """A selector as plain values and bytes.
+
+    stages: the blocks, counted from 1, in which it identifies tokens; with them k follows from a budget, whatever the
+    method. method: how it scores patches.
+    """
+
+    patch_size: int
+    num_patches: int
+    stages: tuple[int, ...]
+    method: Method = DEFAULT_METHOD
+
+    def build(self, device: str, precision: str) -> "Selector":
+        return Selector(self, device, precision)
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """What metadata and ticket.json say of how it scores: nothing of what is staged."""
+        return self.method.record()
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that its weights are from; empty of published ones."""
+        return [] if self.run is None else [self.run]
+
+    def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08, crop_flip: float = 0.5) -> View:
+        """The view `kind` as this selector sees it: full@2 at twice its image size, all else at its own."""
+        own = View(kind, **self.view_record, crop_seed=crop_seed, crop_scale=crop_scale, crop_flip=crop_flip)
+        return replace(own, image_size=2 * own.image_size) if kind == FULL_2 else own
+
+
+def open_selector(
+    selector: str,
+    weights: str | None = None,
+    stages: tuple[int, ...] | None = None,
+    method: Method = DEFAULT_METHOD,
+) -> SelectorSpec:
+    """A selector by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
+
+    Raises UserError where there is no such model or run, its weights do not fit, or it has no readable attention, of a
+    CLS token where `method` reads that.
+    """
+    opened = open_pretrained(selector, weights, partial(vit.check_is_vit, needs_cls=method.reads_cls))
+    network = opened.network
+    chosen = stages or vit.default_stages(opened.model, len(getattr(network, "blocks", ())))
+    vit.check_selector(network, chosen, method.reads_cls)
+    height, width = network.patch_embed.grid_size
+    if height != width:
+        raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
+    return SelectorSpec(
+        **plain_values(opened),
+        patch_size=network.patch_embed.patch_size[0],
+        num_patches=height * width,
+        stages=tuple(chosen),
+        method=method.at_depth(len(network.blocks)),
+    )
+
+
+class Selector(Network):
+    """A selector on a device: uint8 pixels in, rankings out."""
+
+    def __init__(self, spec: SelectorSpec, device: str = "cpu", precision: str = "fp32"):
+        super().__init__(spec, device, precision)
+        self._larger: dict[int, vit.VisionTransformer] = {}
+        self._lock = threading.Lock()
+
+    def rank(
+        self,
+        pixels: np.ndarray,
+        plans: list[tuple[int, ...]],
+        predictions: bool,
+        which: Sequence[tuple[str, int]] = (),
+        mask_seed: int = 0,
+    ) -> list[vit.Ranking]:
+        """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB.
+
+        Where `side` is not the selector's image size, its position embeddings are resampled to the grid of that side.
+        which: key and number of the view of each image, by which, and `mask_seed`, method `random` draws. Predictions
+        are of the pruned pass if staged, otherwise of the whole view.
+        """
+        network = self._network_at(pixels.shape[-1])
+        images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            if self.spec.method.name == STAGED:
+                rankings = vit.identify_tokens(network, self.normalise(images), self.spec.stages, plans, predictions)
+            else:
+                names = [view_name(*view) for view in which]
+                batch = methods.Batch(images, self.normalise(images), names, mask_seed)
+                rankings = [methods.rank_patches(self.spec.method, network, batch, predictions)] * len(plans)
+        return [
+            replace(r, rank_BN=r.rank_BN.cpu(), score_BN=r.score_BN.cpu(), logits_BC=_to_cpu(r.logits_BC))
+            for r in rankings
+        ]
+
+    def _network_at(self, side: int) -> vit.VisionTransformer:
+        if side == self.spec.image_size:
+            return self.network
+        with self._lock:
+            if side not in self._larger:
+                self._larger[side] = vit.resampled(self.network, side)
+            return self._larger[side]
+
+
+def _to_cpu(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.cpu()

@@ -1,0 +1,208 @@
+"""What a run reads: the shards of a split, the tickets that belong to them, and which samples take part."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample, Shard, read_keys, read_shard
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.columns import list_matrix
+from vit_tickets.pipeline.manifests.crop_rows import CropRows, read_crop_rows
+from vit_tickets.pipeline.manifests.folds import Fold, hash_word
+from vit_tickets.pipeline.manifests.labels import LabelMaps, label_arrays
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.system.bars import Bar
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.runtime.distributed import is_main_process
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """What is stored of the images of one shard, row by row, beside the images themselves.
+
+    Of a manifest: ranks (samples, N) and the stored rc (samples, k), or, where the view is crops:V, the crops with
+    their masks. Of label maps: classes and logits (samples, M * M, P).
+    """
+
+    keys: list[str]
+    rank: np.ndarray | None = None
+    rc: np.ndarray | None = None
+    crops: CropRows | None = None
+    classes: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+
+def read_tickets(manifest: Manifest, split: str, shard: Shard, columns: tuple[str, ...] = ("rank", "rc")) -> ShardRows:
+    """Rows of `shard`, of `columns` only; raises UserError where manifest and dataset do not belong together."""
+    path, view, num_patches = manifest.path_of(split, shard), manifest.view(split), manifest.num_patches_of(split)
+    if view.num_views:
+        table = manifest.read(split, shard, ["key", "box", "flip", "lt"])
+        crops = read_crop_rows(table, view.num_views, num_patches, path)
+        return ShardRows(table["key"].to_pylist(), crops=crops)
+    table = manifest.read(split, shard, ["key", *columns])
+    rank = list_matrix(table["rank"], num_patches, path)[0] if "rank" in columns else None
+    rc = list_matrix(table["rc"], manifest.kept_of(split), path)[0] if "rc" in columns else None
+    return ShardRows(table["key"].to_pylist(), rank, rc)
+
+
+def read_labels(labels: LabelMaps, split: str, shard: Shard) -> ShardRows:
+    """Label maps of `shard`; raises UserError where they and the dataset do not belong together."""
+    table = labels.read(split, shard, ["key", "classes", "logits"])
+    arrays = label_arrays(table, labels.map_size, labels.places, labels.path_of(split, shard))
+    return ShardRows(table["key"].to_pylist(), classes=arrays.classes, logits=arrays.logits)
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """One split, with or without a manifest and label maps. Images that one of them has an error for take no part.
+
+    holdout: None, or (part, which): `which` False leaves the images of the part out, True takes only them. limit: only
+    the first so many samples of the split.
+    """
+
+    dataset: Dataset
+    split: str
+    manifest: Manifest | None = None
+    holdout: tuple["Holdout | Fold", bool] | None = None
+    limit: int | None = None
+    labels: LabelMaps | None = None
+
+    @property
+    def shards(self) -> list[Shard]:
+        return self.dataset.shards(self.split)
+
+    @cached_property
+    def members(self) -> list[np.ndarray | None]:
+        """Per shard which samples take part, bool (samples,); None for all of them."""
+        chosen, before = [], 0
+        # without a manifest the keys of a holdout stand in the tars alone: on ImageNet that takes minutes
+        shards = Bar(self.shards, desc=f"images of {self.split}", unit="shard", delay=1, disable=not is_main_process())
+        for shard in shards:
+            mask = np.ones(shard.samples, dtype=bool)
+            if self.limit is not None:
+                mask[max(0, self.limit - before) :] = False
+            before += shard.samples
+            stored = (self.manifest, self.labels, self.holdout)
+            if mask.any() and any(part is not None for part in stored):
+                mask &= self._taking_part(shard)
+            chosen.append(None if mask.all() else mask)
+        return chosen
+
+    def _taking_part(self, shard: Shard) -> np.ndarray:
+        mask, keys = np.ones(shard.samples, dtype=bool), None
+        for stored in (self.manifest, self.labels):
+            if stored is not None:
+                table = stored.read(self.split, shard, ["key", "error"])
+                keys = table["key"].to_pylist()
+                mask &= np.asarray(table["error"].is_null())
+        if self.holdout is not None:
+            part, wanted = self.holdout
+            if keys is not None:
+                held_out = _held_out(keys, part)
+            else:
+                held_out = _held_out_of(self.dataset.path_of(shard), shard, part)
+            mask &= held_out == wanted
+        return mask
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Samples of each shard that take part."""
+        return [
+            shard.samples if mask is None else int(mask.sum())
+            for shard, mask in zip(self.shards, self.members, strict=True)
+        ]
+
+    @cached_property
+    def stored_view(self) -> View:
+        """The view that the split's tickets were computed on."""
+        return self.manifest.view(self.split)
+
+    @cached_property
+    def left_out(self) -> int:
+        """Images of the split that the manifest gives an error for."""
+        return 0 if self.manifest is None else self.manifest.split_record(self.split)["errors"]
+
+    def read(
+        self, shard_number: int, members: np.ndarray, columns: tuple[str, ...] = ("rank", "rc")
+    ) -> Iterator[tuple[int, Sample, ShardRows | None]]:
+        """Yield (row, sample, rows or None) for `members` of a shard, ascending, counted among its samples that take
+        part; of the tickets `columns` alone. `row` is the place of the sample in `rows`.
+
+        Raises UserError where the shard's keys are not those of the stored rows.
+        """
+        if len(members) == 0:
+            return
+        shard, mask = self.shards[shard_number], self.members[shard_number]
+        rows = iter((members if mask is None else np.flatnonzero(mask)[members]).tolist())
+        stored = self._rows(shard, columns)
+        row, wanted = -1, next(rows)
+        for row, sample in enumerate(read_shard(self.dataset.path_of(shard))):
+            if stored is not None and stored.keys[row] != sample.key:
+                origin = (self.manifest or self.labels).root
+                raise UserError(
+                    f"{shard.file} row {row}: expected key {stored.keys[row]} as in {origin}, found {sample.key}"
+                )
+            if row == wanted:
+                self._check(sample, shard)
+                yield row, sample, stored
+                wanted = next(rows, None)
+                if wanted is None:
+                    return
+        raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {row + 1}")
+
+    def _rows(self, shard: Shard, columns: tuple[str, ...]) -> ShardRows | None:
+        rows = None if self.manifest is None else read_tickets(self.manifest, self.split, shard, columns)
+        if self.labels is None:
+            return rows
+        labels = read_labels(self.labels, self.split, shard)
+        if rows is None:
+            return labels
+        if rows.keys != labels.keys:
+            row = next(i for i, (ours, theirs) in enumerate(zip(rows.keys, labels.keys, strict=True)) if ours != theirs)
+            raise UserError(
+                f"{shard.file} row {row}: expected key {rows.keys[row]} as in {self.manifest.root}, found "
+                f"{labels.keys[row]} in {self.labels.root}"
+            )
+        return replace(rows, classes=labels.classes, logits=labels.logits)
+
+    def _check(self, sample: Sample, shard: Shard) -> None:
+        if sample.label is None or not 0 <= sample.label < len(self.dataset.classes):
+            raise UserError(
+                f"{shard.file} {sample.key}: expected a class in 0 .. {len(self.dataset.classes) - 1}, "
+                f"found {sample.label}"
+            )
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The images whose key hashes to the `fraction` of train that is held out, the same for every run."""
+
+    fraction: float
+
+    def __contains__(self, key: str) -> bool:
+        return hash_word(f"holdout:{key}") < self.fraction * 2**64
+
+
+def _held_out(keys: list[str], part: Holdout | Fold) -> np.ndarray:
+    return np.array([key in part for key in keys], dtype=bool)
+
+
+@lru_cache(maxsize=1 << 16)
+def _held_out_of(path: str, shard: Shard, part: Holdout | Fold) -> np.ndarray:
+    """Which samples of the tar at `path` are held out, bool (samples,). Remembered: a run asks for both parts."""
+    keys = read_keys(path)
+    if len(keys) != shard.samples:
+        raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {len(keys)}")
+    return _held_out(keys, part)
+
+
+def check_belongs(manifest: Manifest | LabelMaps, dataset: Dataset, splits: list[str]) -> None:
+    """Raise UserError unless the manifest, or the label maps, were made from this dataset's shards."""
+    if manifest.record["dataset"] != dataset.name:
+        raise UserError(f"{manifest.root}: expected dataset {dataset.name!r}, found {manifest.record['dataset']!r}")
+    for split in splits:
+        manifest.split_record(split)
+        if dataset.shards(split):
+            manifest.read(split, dataset.shards(split)[0], ["key"])

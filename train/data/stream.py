@@ -1,0 +1,206 @@
+"""Batches of training views, streamed from shards by loader workers.
+
+A worker reads its lane's stretches of shards in order, decodes, crops and hands over its share of every step; the main
+process puts the shares of a rank's workers together. Memory per worker: `plan.WINDOW` undecoded samples at most (half
+as many on average), one decoded image, the tickets of one shard, and `loader.PREFETCH` shares.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import IterableDataset, get_worker_info
+
+from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.crops import keyed_rng
+from vit_tickets.pipeline.geometry.patches import random_rank, rank_dtype
+from vit_tickets.pipeline.geometry.views import Box, box_affine, view_to_view
+from vit_tickets.pipeline.manifests.crop_rows import CropRows
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.loader import Share, collate, join, shares_of
+from vit_tickets.train.data.plan import Lane, Plan, Position
+from vit_tickets.train.data.split import ShardRows, SplitData
+from vit_tickets.train.views.augment import IDENTITY, Augment, AugmentedView
+
+START = Position()
+
+
+@dataclass(frozen=True)
+class TrainStreamConfig:
+    """path: `lt` and `rc` rank the patches, `dense` and `small` keep all. grid: side of the training grid.
+
+    rc: how the random counterpart is drawn, `fixed` per image on the view's own grid, `fresh` in every view, or
+    `aligned`: fixed per image on the manifest's grid, and sent through the view's geometry as a ticket is. align: False
+    applies ranks to whatever the view shows. lanes: of this rank, one per loader worker. start: where to go on.
+    repeats, views_per_decode: as in `plan.Plan`.
+    """
+
+    data: SplitData
+    path: str
+    augment: Augment
+    batch_size: int
+    epochs: int
+    seed: int
+    grid: int
+    mask_seed: int
+    rc: str = "fixed"
+    align: bool = True
+    repeats: int = 1
+    views_per_decode: int = 1
+    max_pixels: int = images.MAX_PIXELS
+    skip_errors: bool = False
+    rank: int = 0
+    num_ranks: int = 1
+    lanes: int = 1
+    start: Position = START
+
+    @cached_property
+    def plan(self) -> Plan:
+        return Plan(self.data.counts, self.batch_size, self.seed, self.repeats, self.views_per_decode)
+
+    @property
+    def batch_of_rank(self) -> int:
+        return self.batch_size // self.num_ranks
+
+    def with_workers(self, workers: int) -> "TrainStreamConfig":
+        """This stream read by `workers` loader processes, or by the calling one where that is 0."""
+        return replace(self, lanes=max(1, min(workers, self.batch_of_rank)))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is stored of one image: on path `lt` its rank (N,), or its crops with their masks; of label maps classes and
+    logits (M * M, P). Copies, so that one image keeps no shard in memory."""
+
+    rank: np.ndarray | None = None
+    crops: CropRows | None = None
+    classes: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, rows: ShardRows, row: int) -> "Stored":
+        arrays = {name: getattr(rows, name) for name in ("rank", "classes", "logits")}
+        copies = {name: None if array is None else array[row].copy() for name, array in arrays.items()}
+        return cls(crops=None if rows.crops is None else rows.crops.one(row), **copies)
+
+
+class TrainStream(IterableDataset):
+    """The shares of one lane per worker, step after step, epoch after epoch."""
+
+    def __init__(self, config: TrainStreamConfig):
+        self.config = config
+
+    def __iter__(self) -> Iterator[Share]:
+        config, worker = self.config, get_worker_info()
+        number = 0 if worker is None else worker.id
+        try:
+            for epoch in range(config.start.epoch, config.epochs):
+                done = config.start.segments if epoch == config.start.epoch else ()
+                lane = config.plan.lane(epoch, done, config.num_ranks, config.lanes, config.rank, number)
+                yield from self._shares(epoch, lane)
+        except UserError as error:  # as data: a loader would wrap it in its own traceback
+            yield {"failure": error}
+
+    def _shares(self, epoch: int, lane: Lane) -> Iterator[Share]:
+        arriving, waiting = enumerate(self._raw(lane)), {}
+        given, opened, visit = 0, None, -1
+        for share in lane.shares:
+            views = []
+            for number in range(given, given + share):
+                if lane.visit_I[number] != visit:
+                    visit = int(lane.visit_I[number])
+                    while visit not in waiting:
+                        index, raw = next(arriving)
+                        waiting[index] = raw
+                    sample, stored = waiting.pop(visit)
+                    opened = self._decode(sample)
+                if opened is not None:
+                    views.append(self._view(epoch, int(lane.repeat_I[number]), sample, stored, opened))
+            given += share
+            yield collate(views, share - len(views))
+
+    def _raw(self, lane: Lane) -> Iterator[tuple[Sample, Stored]]:
+        """The samples of the lane's visits, with what is stored of them and the path uses."""
+        columns = ("rank",) if self.config.path == "lt" else ()
+        for shard, members in lane.stretches():
+            for row, sample, rows in self.config.data.read(shard, members, columns):
+                yield sample, Stored() if rows is None else Stored.of(rows, row)
+
+    def _decode(self, sample: Sample) -> Image.Image | None:
+        """The image; None for one that cannot be decoded and is to be skipped."""
+        try:
+            return images.decode(sample.data, self.config.max_pixels)
+        except images.UndecodableImage as error:
+            if self.config.skip_errors:
+                return None
+            raise UserError(f"image {sample.key} cannot be decoded: {error}; pass --skip-errors to go on") from None
+
+    def _view(self, epoch: int, repeat: int, sample: Sample, stored: Stored, image: Image.Image) -> Share:
+        config, crop, number = self.config, None, 0
+        rank_N = stored.rank
+        if stored.crops is not None:
+            number = stored_view(epoch, repeat, config.repeats, stored.crops.flip_RV.shape[1])
+            crop = stored.crops.crop(0, number)
+            rank_N = mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
+        drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
+        view: Share = {"pixels": drawn.pixels, "label": sample.label}
+        if config.augment.erasing:
+            view["erased"] = drawn.erased
+        height, width = image.height, image.width
+        if stored.classes is not None:
+            view |= {"classes": stored.classes.astype(np.int32), "logits": stored.logits}
+            view |= {"label_affine": _from(drawn, (0.0, 0.0, width, height)), "label_through": drawn.through}
+        if config.path not in ("lt", "rc") or config.data.manifest is None:
+            return view
+        if config.path == "rc":
+            own_grid = config.rc != "aligned"
+            name = f"{sample.key}:{epoch}:{repeat}" if config.rc == "fresh" else sample.key
+            num_patches = config.grid**2 if own_grid else config.data.manifest.num_patches_of(config.data.split)
+            rank_N = random_rank(config.mask_seed, name, num_patches, number).astype(rank_dtype(num_patches))
+            if own_grid:
+                return view | {"rank": rank_N}
+        view["rank"] = rank_N
+        if not config.align:
+            return view | {"affine": IDENTITY}
+        if crop is None:
+            view["affine"] = _from(drawn, config.data.stored_view.box(height, width))
+        else:
+            view["affine"] = view_to_view(drawn.affine, crop.affine()).astype(np.float32)
+        return view | {"through": drawn.through}
+
+
+def _from(drawn: AugmentedView, box: Box) -> np.ndarray:
+    """Map from the drawn view's unit square to that of `box`, float32 (2, 3)."""
+    return view_to_view(drawn.affine, box_affine(box)).astype(np.float32)
+
+
+def stored_view(epoch: int, repeat: int, repeats: int, num_views: int) -> int:
+    """Which of an image's `num_views` stored crops a view takes: one after the other as epochs take the image, so that
+    as many crops as epochs are all seen."""
+    return (epoch // repeats * repeats + repeat) % num_views
+
+
+def mask_rank(kept_k: np.ndarray, num_patches: int) -> np.ndarray:
+    """A mask as a rank (N,): 0 for what is kept, N / 2 for the rest, so that fill and erased cells come after it."""
+    rank_N = np.full(num_patches, num_patches // 2, dtype=rank_dtype(num_patches))
+    rank_N[kept_k] = 0
+    return rank_N
+
+
+def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = False) -> Iterator[dict[str, Any]]:
+    """The rank's batches, from `start` on, as tensors: pixels uint8 (B, 3, S, S), label int64 (B,), where the recipe
+    erases erased int32 (B, 4), on `lt` and `rc` rank (B, N), and where that follows the pixels affine float32 (B, 2, 3)
+    and through float32 (B, L, 2, 3). With label maps classes int32 and logits float16 (B, M * M, P), label_affine and
+    label_through like affine and through.
+
+    `workers` loader processes; 0 reads in this one. Raises UserError for what a worker found wrong, WorkFailed where a
+    worker died.
+    """
+    config = config.with_workers(workers)
+    shares = shares_of(TrainStream(config), min(workers, config.lanes))
+    for _ in range((config.epochs - config.start.epoch) * config.plan.steps - config.start.step):
+        yield join([next(shares) for _ in range(config.lanes)], pin_memory)

@@ -1,0 +1,1 @@
+"""Evaluation: predictions of a run on whole images, tickets and random subsets."""

@@ -1,0 +1,208 @@
+"""Evaluation: a model on whole images, on tickets and on random subsets, all of the manifest's view."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from vit_tickets.pipeline.manifests.tables import METADATA_KEY
+from vit_tickets.pipeline.runs.predictions import ON, SCHEMA, ticket_provenance
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.bars import Bar
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
+from vit_tickets.train.models.sparse import Model
+from vit_tickets.train.runs.run import FORMAT_VERSION, Run
+from vit_tickets.train.views.alignment import aligned_ticket
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a batch. logits_BC on the CPU; place_B2 is (shard, row)."""
+
+    on: str
+    keys: list[str]
+    label_B: Tensor
+    place_B2: Tensor
+    logits_BC: Tensor
+
+
+def val_sets(run: Run) -> dict[str, SplitData]:
+    """What is scored after every epoch, by name: val, and the part of train that is held out.
+
+    Raises UserError where one of them is empty.
+    """
+    sets, manifest = {}, run.manifest
+    has_tickets = manifest is None or "val" in manifest.splits
+    if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small", "selector")):
+        sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
+    if run.config["holdout"]:
+        held_out = (run.left_out, True)
+        sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
+    for name, data in sets.items():  # counted here, once, and not in every worker
+        if not sum(data.counts):
+            raise UserError(f"expected images of {run.dataset.name} to score ({name}), found none")
+    return sets
+
+
+def eval_config(
+    run: Run, data: SplitData, rank: int = 0, num_ranks: int = 1, view: str = "manifest", **options: Any
+) -> EvalStreamConfig:
+    """What to show of each image: the manifest's view at the run's image size, or with `recipe` the run's own."""
+    shown = run.eval_view
+    if data.manifest is not None and view == "manifest":
+        stored = data.manifest.view(data.split)
+        shown = replace(stored, image_size=run.image_size, mean=shown.mean, std=shown.std)
+    return EvalStreamConfig(data, shown, BATCH_SIZE, run.grid, run.kept, rank=rank, num_ranks=num_ranks, **options)
+
+
+@torch.inference_mode()
+def predictions(
+    model: Model,
+    config: EvalStreamConfig,
+    on: list[str],
+    device: str,
+    workers: int,
+    autocast: torch.dtype | None = None,
+) -> Iterator[Prediction]:
+    """Predictions of `model` on each batch of `config`, once per entry of `on`. Leaves the model in eval mode."""
+    model.eval()
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (config.view.mean, config.view.std))
+    with contextlib.closing(eval_batches(config, workers)) as batches:
+        for batch in batches:
+            images = (batch["pixels"].to(device).float() - mean) / std
+            for how in on:
+                kept_BK = None
+                if how == "lt":
+                    rank_BN, affine_B23 = batch["rank"].to(device), batch["affine"].to(device)
+                    kept_BK = aligned_ticket(rank_BN, affine_B23, config.grid, config.kept)
+                elif how == "rc":
+                    kept_BK = batch["random"].to(device).long()
+                with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
+                    logits_BC = model(images, kept_BK)
+                yield Prediction(how, batch["key"], batch["label"], batch["place"], logits_BC.float().cpu())
+
+
+def accuracy(
+    model: Model,
+    config: EvalStreamConfig,
+    on: list[str],
+    device: str,
+    workers: int,
+    autocast: torch.dtype | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, tuple[int, int]]:
+    """Images classified right and images seen, on this rank's part, per entry of `on`; of fewer images where `stop`
+    says so between two batches."""
+    counted = dict.fromkeys(on, (0, 0))
+    with contextlib.closing(predictions(model, config, on, device, workers, autocast)) as found:
+        for p in found:
+            if stop():
+                break
+            hits, seen = counted[p.on]
+            counted[p.on] = hits + int((p.logits_BC.argmax(1) == p.label_B).sum()), seen + len(p.label_B)
+    return counted
+
+
+def check_on(data: SplitData, on: list[str], path: str) -> None:
+    """Raise UserError where one of `on` cannot be evaluated."""
+    for how in on:
+        if how not in ON:
+            raise UserError(f"--on: expected some of {', '.join(ON)}, found {how!r}")
+        if how != "dense" and path == "small":
+            raise UserError(
+                f"--on: expected dense alone, at its own resolution, for a run on path small, found {how!r}"
+            )
+        if how != "dense" and data.manifest is None:
+            raise UserError(f"--on {how}: expected --tickets MANIFEST, found none")
+    if data.manifest is not None and data.stored_view.num_views:
+        raise UserError(
+            f"expected one ticket per image to evaluate on, found those of random crops ({data.stored_view.kind}) in "
+            f"split {data.split!r} of {data.manifest.root}; --split val has evaluation crops"
+        )
+
+
+def evaluate_to(
+    folder: str,
+    model: Model,
+    config: EvalStreamConfig,
+    on: list[str],
+    about: dict[str, Any],
+    device: str,
+    workers: int,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Write predictions-<on>.parquet into `folder`, in the dataset's order, and return top-1 in percent per entry.
+
+    `about` is what the files' metadata say of the model; dataset, split, view and tickets are added.
+    """
+    collected: dict[str, list[Prediction]] = {how: [] for how in on}
+    total = sum(config.data.counts)
+    with Bar(total=total * len(on), desc="evaluate", unit="img", disable=not progress) as bar:
+        for p in predictions(model, config, on, device, workers):
+            collected[p.on].append(_summarised(p))
+            bar.update(len(p.keys))
+    top1 = {}
+    for how, parts in collected.items():
+        table = _table(parts)
+        metadata = about | describe(config, how) | {"samples": table.num_rows}
+        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
+        with files.atomic_write(files.join(folder, f"predictions-{how}.parquet")) as stream:
+            pq.write_table(table, stream, compression="zstd")
+        right = np.asarray(table["label"]) == np.asarray(table["prediction"])
+        top1[how] = 100 * float(right.mean())
+    return top1
+
+
+def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
+    """Provenance of a predictions file: dataset, split, view, and the tickets it was made with."""
+    data, manifest = config.data, config.data.manifest
+    tickets = None
+    if manifest is not None:
+        shown = {"view": manifest.split_record(data.split)["view"], "kept": config.kept}
+        tickets = ticket_provenance(manifest) | shown
+    return {
+        "format_version": FORMAT_VERSION,
+        "dataset": data.dataset.name,
+        "split": data.split,
+        "on": how,
+        "view": config.view.kind,
+        "preprocessing": config.view.preprocessing(),
+        "errors": data.left_out,
+        "tickets": tickets,
+    }
+
+
+def _summarised(p: Prediction) -> Prediction:
+    """`p` with only what is stored of its logits: five best classes, and the first one's probability."""
+    best = p.logits_BC.softmax(1).topk(min(5, p.logits_BC.shape[1]), dim=1)
+    return replace(p, logits_BC=torch.cat([best.indices.double(), best.values[:, :1].double()], dim=1))
+
+
+def _table(parts: list[Prediction]) -> pa.Table:
+    if not parts:
+        raise UserError("expected images to evaluate on, found none")
+    place = torch.cat([p.place_B2 for p in parts]).numpy()
+    order = np.lexsort((place[:, 1], place[:, 0]))
+    stored = torch.cat([p.logits_BC for p in parts]).numpy()[order]
+    top5, confidence = stored[:, :-1].astype(np.int32), stored[:, -1].astype(np.float32)
+    keys = [key for p in parts for key in p.keys]
+    label = torch.cat([p.label_B for p in parts]).numpy()[order]
+    columns = {
+        "key": [keys[i] for i in order],
+        "label": label,
+        "prediction": top5[:, 0],
+        "top5": list(top5),
+        "confidence": confidence,
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)

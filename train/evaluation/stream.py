@@ -1,0 +1,98 @@
+"""Batches of evaluation views: every sample of a split exactly once, for any number of ranks and workers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+
+from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.geometry import images
+from vit_tickets.pipeline.geometry.patches import random_subset
+from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.loader import Share, collate, join, shares_of
+from vit_tickets.train.data.plan import even_parts
+from vit_tickets.train.data.split import ShardRows, SplitData
+
+
+@dataclass(frozen=True)
+class EvalStreamConfig:
+    """view: what is shown of each image, at the model's own image size. grid, kept: of the model's own grid.
+
+    skip_errors: leave out what cannot be decoded; otherwise it is an error, whose message ends with `hint`.
+    """
+
+    data: SplitData
+    view: View
+    batch_size: int
+    grid: int
+    kept: int
+    max_pixels: int = images.MAX_PIXELS
+    skip_errors: bool = False
+    hint: str = "evaluate with --tickets to leave it out"
+    rank: int = 0
+    num_ranks: int = 1
+
+
+class EvalStream(IterableDataset):
+    """Every sample once over all ranks and workers; each yields whole batches, the last one shorter."""
+
+    def __init__(self, config: EvalStreamConfig):
+        self.config = config
+
+    def __iter__(self) -> Iterator[Share]:
+        config, worker = self.config, get_worker_info()
+        of_rank, number = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        lanes = even_parts(config.data.counts, config.num_ranks * of_rank)
+        views: list[Share] = []
+        try:
+            for shard, members in lanes[config.rank * of_rank + number]:
+                for row, sample, stored in config.data.read(shard, members):
+                    if (view := self._view(shard, row, sample, stored)) is not None:
+                        views.append(view)
+                    if len(views) == config.batch_size:
+                        yield collate(views)
+                        views = []
+            if views:
+                yield collate(views)
+        except UserError as error:
+            yield {"failure": error}
+
+    def _view(self, shard: int, row: int, sample: Sample, stored: ShardRows | None) -> Share | None:
+        config = self.config
+        try:
+            image = images.decode(sample.data, config.max_pixels)
+        except images.UndecodableImage as error:
+            if config.skip_errors:
+                return None
+            raise UserError(f"image {sample.key} cannot be decoded: {error}; {config.hint}") from None
+        width, height = image.size
+        box = config.view.box(height, width)
+        view: Share = {
+            "pixels": images.to_array(images.render(image, config.view)),
+            "label": sample.label,
+            "key": sample.key,
+            "place": np.array([shard, row]),
+        }
+        if stored is not None:
+            seen = config.data.stored_view.box(height, width)
+            view["rank"] = stored.rank[row]
+            view["affine"] = view_to_view(box_affine(box), box_affine(seen)).astype(np.float32)
+            view["random"] = self._random(sample.key, stored.rc[row])
+        return view
+
+    def _random(self, key: str, stored_k: np.ndarray) -> np.ndarray:
+        """The manifest's stored random counterpart; on another grid than the manifest's, the same hash on that grid."""
+        config, manifest = self.config, self.config.data.manifest
+        if config.grid == manifest.grid_of(config.data.split):
+            return stored_k
+        return random_subset(manifest.mask_seed, key, config.grid**2, config.kept)
+
+
+def eval_batches(config: EvalStreamConfig, workers: int) -> Iterator[dict[str, Any]]:
+    """The rank's part of a split in batches of tensors: pixels, label, key, place (shard, row); with a manifest also
+    rank, affine and random."""
+    for share in shares_of(EvalStream(config), workers):
+        yield join([share])

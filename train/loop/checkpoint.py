@@ -1,0 +1,61 @@
+"""`last.pt`: everything that a run needs to go on, as tensors and plain values, so that `weights_only` loads it.
+
+No random states are among them: order and crops are drawn from (seed, epoch, key), what the model draws from (seed,
+step, rank), so the position says them all, for every rank and worker.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError, first_line
+from vit_tickets.train.data.plan import Position, Segment
+
+VERSION = 2
+
+
+def save(path: str, state: dict[str, Any]) -> None:
+    """Write `state` beside its place and move it: a crash while writing leaves the last good one."""
+    with files.atomic_write(path) as stream:
+        torch.save(state | {"version": VERSION}, stream)
+
+
+def load(path: str) -> dict[str, Any]:
+    """The state at `path`, on the CPU; raises UserError where it is damaged, of another version, or holds more than
+    tensors and values."""
+    with files.open_read(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
+        try:
+            state = torch.load(stream, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError ... for bad files
+            raise UserError(f"{path} cannot be resumed from: {first_line(error)}") from None
+    version = state.get("version") if isinstance(state, dict) else None
+    if version != VERSION:
+        raise UserError(
+            f"{path} cannot be resumed from: expected version {VERSION}, found {version}; start again with --overwrite"
+        )
+    return state
+
+
+@contextlib.contextmanager
+def restoring(path: str) -> Iterator[None]:
+    """Turns whatever goes wrong with what `load` gave of `path` into a UserError: its parts are of another run."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{path} cannot be resumed from: {why}; start again with --overwrite") from None
+
+
+def pack_position(position: Position) -> dict[str, Any]:
+    """`position` as plain values."""
+    return asdict(position)
+
+
+def unpack_position(value: dict[str, Any]) -> Position:
+    return Position(value["epoch"], tuple(Segment(**segment) for segment in value["segments"]))

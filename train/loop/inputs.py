@@ -1,0 +1,131 @@
+"""From a batch of the stream to what the model sees and what it should say: normalised, erased and mixed images, the
+patches to keep, and labels.
+
+Legend: B images, S side of the view in pixels, N cells of its grid (T x T), K kept, C classes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vit_tickets.pipeline.geometry.crops import keyed_rng
+from vit_tickets.train.runs.run import Run
+from vit_tickets.train.views import mixing
+from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.erasing import LAST, erase, erased_cells
+from vit_tickets.train.views.mixing import Mix
+from vit_tickets.train.views.token_labels import TokenLabels, class_targets, one_hot, token_targets
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """images (B, 3, S, S) float32; kept_BK int64, ascending, None for all; target: labels (B,), or soft ones (B, C).
+
+    For models that classify every token: token_target, soft labels (B, K, C) of the kept cells, and swapped_N, bool:
+    the cells whose tokens come from the image's partner (MixToken), None for none.
+    """
+
+    images: Tensor
+    kept_BK: Tensor | None
+    target: Tensor
+    token_target: Tensor | None = None
+    swapped_N: Tensor | None = None
+
+
+class Preparation:
+    """Prepares a run's batches on `device`. What it draws is drawn from (seed, step, rank).
+
+    of_tokens: whether the model classifies every token, and so needs labels for them.
+    """
+
+    def __init__(self, run: Run, device: str, of_tokens: bool = False):
+        self.run, self.device, self.of_tokens = run, device, of_tokens
+        self.mean, self.std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
+            for values in (run.eval_view.mean, run.eval_view.std)
+        )
+        self.online = None if run.online is None else run.online.to(device)
+
+    def __call__(self, batch: dict[str, Any], step: int, rank: int, kept: int) -> Inputs:
+        """The inputs of `step` on rank `rank`, with `kept` patches where the run's path drops any.
+
+        The value of a cell is that of its patch of the image; erased cells come last, and a mixed image's map is mixed
+        like the image. A random counterpart that is drawn on the view's own grid takes no part in that. An online
+        selector sees what the model sees: mixed images, also where the model mixes their tokens.
+        """
+        on_device = {
+            name: value.to(self.device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)
+        }
+        images = (on_device["pixels"].float() - self.mean) / self.std
+        values_BN, follows = None, "affine" in on_device
+        if "rank" in on_device:
+            values_BN = value_map(on_device["rank"])
+            if follows:
+                values_BN = resample(values_BN, on_device["affine"], self.run.grid, on_device.get("through"))
+            values_BN = values_BN.flatten(1)
+        if "erased" in on_device:
+            erase(images, batch["erased"])
+            if follows:
+                covered_BN = erased_cells(on_device["erased"], self.run.image_size, self.run.grid)
+                values_BN = values_BN.masked_fill(covered_BN, LAST)
+        mix, seen = self._mix(step, rank), images
+        if mix is not None:
+            if self.online is not None or not mix.of_tokens:
+                seen = mix.images(images)
+            if not mix.of_tokens:
+                images = seen
+            if follows:
+                values_BN = mix.maps(values_BN, self.run.image_size)
+        if self.online is not None:
+            kept_BK = self.online.choose(seen, self.mean / 255, self.std / 255, self.run.grid, kept)
+        else:
+            kept_BK = None if values_BN is None else keep_best(values_BN, kept)
+        if self.of_tokens:
+            return self._with_token_labels(images, kept_BK, on_device, mix)
+        target = on_device["label"]
+        if mix is not None:
+            target = mix.targets(target, self.run.config["num_classes"], self.run.recipe.smoothing)
+        return Inputs(images, kept_BK, target)
+
+    def _mix(self, step: int, rank: int) -> Mix | None:
+        run, recipe = self.run, self.run.recipe
+        rng = keyed_rng("mix", run.config["seed"], step, rank)
+        if self.of_tokens and recipe.mix_token:
+            return mixing.draw_tokens(rng, recipe.mix_token, run.grid, run.image_size // run.grid)
+        return mixing.draw(rng, recipe.mixup, recipe.cutmix, recipe.mix_prob, recipe.mix_switch, run.image_size)
+
+    def _with_token_labels(
+        self, images: Tensor, kept_BK: Tensor | None, on_device: dict[str, Tensor], mix: Mix | None
+    ) -> Inputs:
+        """Labels of the kept cells and of the image, each mixed as its cell and the whole image are.
+
+        Where there are no label maps, the class label stands for every cell of its image.
+        """
+        grid, classes, smoothing = self.run.grid, self.run.config["num_classes"], self.run.recipe.smoothing
+        if "classes" in on_device:
+            maps = TokenLabels(
+                on_device["classes"].long(), on_device["logits"].float(), on_device["label_affine"],
+                on_device["label_through"],
+            )  # fmt: skip
+            target = class_targets(maps, grid, classes, smoothing)
+            own_BKC = token_targets(maps, grid, classes, smoothing, kept_BK)
+        else:
+            target = one_hot(on_device["label"], classes, smoothing)
+            own_BKC = target.unsqueeze(1).expand(-1, grid * grid if kept_BK is None else kept_BK.shape[1], -1)
+        if mix is None:
+            return Inputs(images, kept_BK, target, own_BKC)
+        if "classes" in on_device:  # the partner's cells are those that this image keeps
+            partner_BKC = token_targets(maps.of_partners(), grid, classes, smoothing, kept_BK)
+        else:
+            partner_BKC = own_BKC.flip(0)
+        own_N = mix.own_share(grid, self.run.image_size).to(images.device)
+        share_BK1 = (own_N.expand(len(images), -1) if kept_BK is None else own_N[kept_BK]).unsqueeze(-1)
+        return Inputs(
+            images,
+            kept_BK,
+            target * mix.lam + target.flip(0) * (1 - mix.lam),
+            own_BKC * share_BK1 + partner_BKC * (1 - share_BK1),
+            own_N == 0 if mix.of_tokens else None,
+        )

@@ -1,0 +1,51 @@
+"""A step's batch in parts that are passed one after the other: for a batch whose activations do not fit in memory."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.loop.inputs import Inputs
+
+
+def parts_of(inputs: Inputs, count: int) -> list[tuple[Inputs, float]]:
+    """`inputs` in `count` parts, or as many as there are images, each with its share of the images.
+
+    Where the model mixes tokens, a part consists of whole pairs b and B - 1 - b, ascending: so its reverse pairs the
+    same images as that of the batch does.
+    """
+    B, in_pairs = len(inputs.images), inputs.swapped_N is not None
+    units = most_parts(B, in_pairs)
+    count = min(count, units)
+    if count <= 1:
+        return [(inputs, 1.0)]
+    parts = []
+    for begin, end in pairwise(units * number // count for number in range(count + 1)):
+        spans = [slice(begin, end)]
+        if in_pairs:
+            spans.append(slice(max(end, B - end), B - begin))  # an odd batch's middle is its own partner
+        images = _taken(inputs.images, spans)
+        of_part = replace(
+            inputs, images=images, kept_BK=_taken(inputs.kept_BK, spans), target=_taken(inputs.target, spans),
+            token_target=_taken(inputs.token_target, spans),
+        )  # fmt: skip
+        parts.append((of_part, len(images) / B))
+    return parts
+
+
+def _taken(values: Tensor | None, spans: list[slice]) -> Tensor | None:
+    return None if values is None else torch.cat([values[span] for span in spans])
+
+
+def most_parts(images: int, in_pairs: bool) -> int:
+    """How many parts a batch of `images` can have at most."""
+    return (images + 1) // 2 if in_pairs else images
+
+
+def check_parts(count: int, images: int, in_pairs: bool) -> None:
+    """Raise UserError where a rank's batch of `images` cannot be passed in `count` parts."""
+    if count > (most := most_parts(images, in_pairs)):
+        which = f"{images} images per rank" + (", in pairs for --mix-token" if in_pairs else "")
+        raise UserError(f"expected --grad-accum of at most {most} ({which}), found {count}")

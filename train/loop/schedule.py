@@ -1,0 +1,42 @@
+"""What changes in the course of a run: the learning rate, and the number of patches that are kept."""
+
+import math
+
+from vit_tickets.pipeline.geometry.patches import ceil_count
+from vit_tickets.train.runs.recipe import Recipe
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The rate of step `step`, counted from 0 over the whole run: linear warm-up, half a cosine, cool-down.
+
+    The same numbers as timm's CosineLRScheduler, to the bit: the cosine is as long as warm-up and decay together, and
+    begins to count with the warm-up, so the rate falls a little where one gives way to the other.
+    """
+    now, warmup, length = step, recipe.warmup_epochs, recipe.epochs - recipe.cooldown_epochs
+    if recipe.schedule == "epoch":
+        now = max(0, step // steps_per_epoch - 1)
+    else:
+        warmup, length = round(warmup * steps_per_epoch), round(length * steps_per_epoch)
+    start, peak, end = recipe.start_lr, recipe.peak_lr, recipe.end_lr
+    if now < warmup:
+        return start + now * ((peak - start) / warmup)
+    if now >= length:
+        return end
+    return end + 0.5 * (peak - end) * (1 + math.cos(math.pi * now / length))
+
+
+def kept_at(keep_warmup: tuple[float, float] | None, kept: int, num_patches: int, epoch_progress: float) -> int:
+    """Patches to keep after `epoch_progress` epochs (fractions count), `kept` of `num_patches` in the end.
+
+    EViT's warm-up, applied to the whole count: all until START, then k + (N - k) (1 + cos(pi t / T)) / 2 with t since
+    START and T = END - START, k from END on. Without a warm-up k from the first step on.
+    """
+    if keep_warmup is None:
+        return kept
+    start, end = keep_warmup
+    if epoch_progress >= end:
+        return kept
+    if epoch_progress < start:
+        return num_patches
+    share = (1 + math.cos(math.pi * (epoch_progress - start) / (end - start))) / 2
+    return ceil_count(kept + (num_patches - kept) * share)

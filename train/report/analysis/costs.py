@@ -1,0 +1,114 @@
+"""What the tickets cost and save, in measured wall-clock seconds, and how many runs pay a manifest back."""
+
+import math
+from dataclasses import dataclass
+
+from vit_tickets.pipeline.runs.log import seconds_of
+from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.results import RunResult
+
+MADE_WITH = ("hardware", "ranks", "grad_accum", "channels_last", "compile")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, each None where not known; runs are whole trainings, a mean over seeds.
+
+    selector: training the selector; published: whether it is published weights, which are not counted. saving: dense
+    minus lt, per run. runs_for_selection, runs_for_all: how many lt runs must share the manifest until their savings
+    pay for the selection, and for selection and selector; None where unknown or never. never: lt runs save nothing.
+    comparable: whether all dense and lt runs were on the same hardware, with the same options of speed. online: the
+    tickets were chosen in every step, so that the selection has no cost but what is in `lt`.
+    """
+
+    dense: float | None
+    lt: float | None
+    selection: float | None
+    selector: float | None
+    saving: float | None
+    runs_for_selection: int | None
+    runs_for_all: int | None
+    published: bool
+    never: bool
+    comparable: bool
+    online: bool
+
+
+def cost(group: Group) -> Cost:
+    """The costs of one group. Savings are counted only between runs that are comparable."""
+    dense, lt = (_mean_seconds(group.of(path)) for path in ("dense", "lt"))
+    tickets = next((run.tickets for run in group.of("lt") if run.tickets), {})
+    online, selection, selector = bool(tickets.get("online")), tickets.get("wall_time_s"), _selector_seconds(tickets)
+    trained = [*group.of("dense"), *group.of("lt")]
+    comparable = len({tuple(run.config.get(name) for name in MADE_WITH) for run in trained}) <= 1
+    saving = dense - lt if comparable and dense is not None and lt is not None else None
+    pays = saving is not None and saving > 0
+    spent = (selector,) if online else (selection, selector)
+    return Cost(
+        dense,
+        lt,
+        selection,
+        selector,
+        saving,
+        runs_for_selection=math.ceil(selection / saving) if pays and selection is not None else None,
+        runs_for_all=math.ceil(sum(spent) / saving) if pays and None not in spent else None,
+        published=not tickets.get("selector_run"),
+        never=saving is not None and saving <= 0,
+        comparable=comparable,
+        online=online,
+    )
+
+
+def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
+    """(what, how much) lines for the report; only for groups with a ticket."""
+    if not group.of("lt"):
+        return []
+    selector = _duration(cost.selector)
+    if cost.selector is None and cost.published:
+        selector = "published weights, not counted"
+    selection = ("selection, once per dataset", _duration(cost.selection))
+    if cost.online:
+        selection = ("selection, in every step", "no cost of its own: it is part of the lt training")
+    rows = [
+        ("dense training, one run", _duration(cost.dense)),
+        ("lt training, one run", _duration(cost.lt)),
+        selection,
+        ("training the selector", selector),
+    ]
+    if not cost.comparable:
+        why = "the dense and lt runs were on different hardware, or made with other options of speed"
+        return [*rows, ("saved per lt run", f"not comparable: {why}")]
+    if cost.saving is None:
+        return [*rows, ("saved per lt run", "-")]
+    if cost.never:
+        slower = f"nothing: lt took {_duration(abs(cost.saving))} longer than dense"
+        rows.append(("saved per lt run", slower))
+        shared = [] if cost.online and cost.published else ["selector" if cost.online else "manifest"]
+        return rows + [(f"lt runs that pay the {what} back", "never") for what in shared]
+    rows.append(("saved per lt run", f"{_duration(cost.saving)} ({cost.saving / cost.dense:.0%} of a dense run)"))
+    if cost.runs_for_selection is not None:
+        rows.append(("lt runs that pay the selection back", f"{cost.runs_for_selection:,}"))
+    if cost.runs_for_all is not None:
+        spent = "the selector" if cost.online else "selection and selector"
+        rows.append((f"lt runs that pay {spent} back", f"{cost.runs_for_all:,}"))
+    return rows
+
+
+def _selector_seconds(tickets: dict) -> float | None:
+    """As the manifest recorded it, else from the log of the selector's run if that folder is there."""
+    if tickets.get("selector_seconds") is not None:
+        return float(tickets["selector_seconds"])
+    runs = tickets.get("selector_run") or []
+    return seconds_of([runs] if isinstance(runs, str) else runs)
+
+
+def _mean_seconds(runs: list[RunResult]) -> float | None:
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    return sum(seconds) / len(seconds) if seconds else None
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    hours = f" ({seconds / 3600:,.1f} h)" if seconds >= 3600 else ""
+    return f"{seconds:,.1f} s{hours}"

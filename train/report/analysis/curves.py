@@ -1,0 +1,63 @@
+"""Accuracy against sparsity, as in the paper's figure 3: a line with a 95% band for each path and way of testing."""
+
+from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.results import WITHOUT_BUDGET
+
+# A colour for each path that models are trained on (from Okabe and Ito's palette), a line for each way of testing them.
+COLOURS = {"dense": "#666666", "weights": "#666666", "lt": "#D55E00", "rc": "#009E73", "small": "#CC79A7"}
+FURTHER = ("#0072B2", "#E69F00", "#56B4E9", "#8C510A", "#7B3294", "#B2182B")
+LINES = {"dense": (0, (4, 2)), "lt": "solid"}
+MARKERS = {"dense": "o", "lt": "s"}
+TESTED = {"dense": "all patches", "lt": "the ticket"}
+
+
+def by_model(groups: list[Group]) -> list[list[Group]]:
+    """The groups of each dataset and model that has several budgets, by the share of patches that they drop."""
+    found: dict[tuple[str, str], dict[float, Group]] = {}
+    for group in groups:
+        if group.kept and group.budget:
+            found.setdefault((group.dataset, group.model), {})[_sparsity(group)] = group
+    return [[at[key] for key in sorted(at)] for at in found.values() if len(at) > 1]
+
+
+def _sparsity(group: Group) -> float:
+    """Share of patches that are dropped, percent."""
+    kept, num_patches = group.kept
+    return 100 * (1 - kept / num_patches)
+
+
+def draw_curves(panel, groups: list[Group]) -> None:
+    """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing; a
+    level one for dense, which no sparsity changes."""
+    trained = list(dict.fromkeys(path for group in groups for path, _ in group.accuracies))
+    others = iter(FURTHER * len(trained))
+    for path in trained:
+        colour = COLOURS.get(path) or next(others)
+        on_all = path in WITHOUT_BUDGET or path == "small"
+        for on in ("dense",) if on_all else LINES:
+            points = [
+                (_sparsity(group), group.accuracies[path, on]) for group in groups if (path, on) in group.accuracies
+            ]
+            if not points:
+                continue
+            x, found = zip(*points, strict=True)
+            line = "solid" if on_all else LINES[on]
+            panel.fill_between(
+                x, [a.low for a in found], [a.high for a in found], color=colour, alpha=0.15, linewidth=0
+            )
+            panel.plot(
+                x, [a.mean for a in found], color=colour, linestyle=line, marker=MARKERS[on], markersize=4,
+                linewidth=1.4, label=f"{path} on {TESTED[on]}",
+            )  # fmt: skip
+    panel.set_xlabel("patches dropped (%)")
+    panel.set_ylabel("top-1 (%), 95% band")
+    panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)
+    panel.legend(fontsize=7, frameon=False, handlelength=3.5)
+    tidy(panel)
+
+
+def tidy(panel) -> None:
+    """What all panels look like."""
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="y", color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)

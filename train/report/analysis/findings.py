@@ -1,0 +1,179 @@
+"""What the report says of one group of runs: its verdicts, the null hypotheses, pairs of runs, the cost."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vit_tickets.train.report.analysis.bootstrap import Contrast, bootstrap_means, contrast, lower_bound
+from vit_tickets.train.report.analysis.class_gains import ClassContrast, class_gains
+from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.costs import Cost, cost
+from vit_tickets.train.report.analysis.paired import Paired, paired
+from vit_tickets.train.report.analysis.results import RunResult
+from vit_tickets.train.report.analysis.verdict import BARELY, Verdict, judge, learnt_too_little, null_hypothesis
+
+SHOWN = {"lt": "LT", "rc": "RC", "weights": "the published weights"}
+# Dense accuracy, in percent, below which a baseline is weak: what a small network reaches with a full schedule.
+WEAK_BELOW = {"cifar10": 90.0, "digits": 90.0}
+
+Cell = tuple[str, str]  # trained on, tested on
+
+
+@dataclass(frozen=True)
+class NamedVerdict:
+    """name: which of a group's verdicts. verdict: None where results are lacking; `lacking` then says which.
+
+    weak_baseline: a sentence, where the dense accuracy that was to be matched is one that is easily reached.
+    """
+
+    name: str
+    verdict: Verdict | None
+    lacking: str | None = None
+    weak_baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class NullHypothesis:
+    """Ticket minus what does not need it. name: that one's row. label: beats, ties, trails or inconclusive."""
+
+    name: str
+    label: str
+    sentence: str
+    contrast: Contrast
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the report says of one group. paired: ticket and dense, ticket and random subset, of each common seed.
+
+    classes: the same two pairs, class by class, all seeds together.
+    weak_below: dense accuracy in percent below which the baseline is weak; None where that is not known.
+    """
+
+    group: Group
+    verdicts: list[NamedVerdict]
+    nulls: list[NullHypothesis]
+    paired: list[Paired]
+    classes: list[ClassContrast]
+    cost: Cost
+    weak_below: float | None
+
+
+def find(group: Group, weak_below: float | None = None) -> Finding:
+    """Compare the rows of `group`, as far as there are results.
+
+    weak_below: dense accuracy in percent below which the baseline is weak; by default 90 for CIFAR-10 and digits (and
+    their subsets, `cifar10-10000`), not known for others.
+    """
+    if weak_below is None:
+        weak_below = WEAK_BELOW.get(group.dataset.split("-")[0])
+    verdicts = [_verdict(group, name, tested_on, weak_below) for name, tested_on in _tests(group)]
+    pairs = [pair for _, tested_on in _tests(group) for pair in _pairs(group, tested_on)]
+    return Finding(group, verdicts, _nulls(group), pairs, _classes(group), cost(group), weak_below)
+
+
+def _tests(group: Group) -> list[tuple[str, str]]:
+    """(name, tested on) of each verdict: two for models that cannot drop patches; none without a ticket to judge."""
+    if group.budget is None or not any(run.path in ("lt", "rc") for run in group.runs):
+        return []
+    if group.can_drop_patches:
+        return [("verdict", "lt")]
+    return [
+        ("the paper's verdict (tested on whole images)", "dense"),
+        ("the sparse verdict (tested on tickets)", "lt"),
+    ]
+
+
+def _cells(group: Group, tested_on: str) -> tuple[Cell, Cell, Cell]:
+    """What a verdict compares: the ticket, dense, the random subset."""
+    return ("lt", tested_on), (group.baseline, "dense"), (group.random, tested_on)
+
+
+def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) -> NamedVerdict:
+    ticket, dense, random = _cells(group, tested_on)
+    lacking = [cell for cell in (ticket, dense, random) if cell not in group.matrix]
+    if lacking:
+        absent = [row for row, _ in lacking if not group.of(row)]
+        found = f"; found no {' and no '.join(absent)} run" if absent else ""
+        expected = ", ".join(cell_name(*cell) for cell in lacking)
+        return NamedVerdict(name, None, f"expected results of {expected}{found}")
+    match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
+    epochs = {cell: [run.epochs for run in group.scored[cell]] for cell in (ticket, dense)}
+    longest, shortest = (
+        None if None in values else pick(values) for values, pick in zip(epochs.values(), (max, min), strict=True)
+    )
+    judged = judge(match, gap, lt_epochs=longest, dense_epochs=shortest, untaught=_untaught(group, dense, BARELY))
+    return NamedVerdict(name, judged, weak_baseline=_weak_baseline(group, dense, weak_below))
+
+
+def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None:
+    found = group.accuracies[dense].mean
+    if below is None or found >= below:
+        return None
+    return f"weak baseline: {cell_name(*dense)} is {found:.2f}%, under {below:g}%; stronger training may not be matched"
+
+
+def _nulls(group: Group) -> list[NullHypothesis]:
+    """The ticket against what does not need it: a low resolution, and patches that other methods choose."""
+    low, no_ticket = "the low resolution with as many patches", "a ticket that does no better is no ticket"
+    rivals = [(("small", "dense"), low, no_ticket)]
+    for row in group.rows:
+        if row.startswith("lt:"):
+            moral = "a ticket that does no better needs no staged selection"
+            rivals.append(((row, "lt"), f"the tickets of method {row.removeprefix('lt:')}", moral))
+    if ("lt", "lt") not in group.matrix:
+        return []
+    return [_null(group, cell, rival, moral) for cell, rival, moral in rivals if cell in group.matrix]
+
+
+def _null(group: Group, cell: Cell, rival: str, moral: str) -> NullHypothesis:
+    compared, dense = _contrast(group, ("lt", "lt"), cell), (group.baseline, "dense")
+    unlearnt = _untaught(group, dense, BARELY) if dense in group.matrix else None
+    label, sentence = null_hypothesis(compared, rival, moral, unlearnt or _untaught(group, cell))
+    return NullHypothesis(cell[0], label, sentence, compared)
+
+
+def _untaught(group: Group, cell: Cell, share: float = 0.0) -> str | None:
+    low = lower_bound(bootstrap_means({"": group.matrix[cell]})[""])
+    chance = 100 * np.unique(group.reference.labels, return_counts=True)[1].max() / group.images
+    return learnt_too_little(cell_name(*cell), low, chance, share)
+
+
+def _pairs(group: Group, tested_on: str) -> list[Paired]:
+    """The runs of one seed, side by side; none for plain weights, which have no seed."""
+    ticket, *others = _cells(group, tested_on)
+    return [
+        paired(cell_name(*ticket), lt_n, cell_name(*other), other_n, lt.seed)
+        for other in others
+        for lt, lt_n in _by_run(group, ticket)
+        for run, other_n in _by_run(group, other)
+        if lt.seed is not None and lt.seed == run.seed
+    ]
+
+
+def _classes(group: Group) -> list[ClassContrast]:
+    cells = [_cells(group, tested_on) for _, tested_on in _tests(group)]
+    pairs = dict.fromkeys((ticket, other) for ticket, *others in cells for other in others)
+    return [
+        ClassContrast(
+            cell_name(*ticket),
+            cell_name(*other),
+            class_gains(group.matrix[ticket], group.matrix[other], group.reference.labels),
+        )
+        for ticket, other in pairs
+        if {ticket, other} <= group.matrix.keys()
+    ]
+
+
+def _by_run(group: Group, cell: Cell) -> list[tuple[RunResult, np.ndarray]]:
+    return list(zip(group.scored[cell], group.matrix[cell], strict=True)) if cell in group.scored else []
+
+
+def _contrast(group: Group, minuend: Cell, subtrahend: Cell) -> Contrast:
+    return contrast(cell_name(*minuend), group.matrix[minuend], cell_name(*subtrahend), group.matrix[subtrahend])
+
+
+def cell_name(row: str, on: str) -> str:
+    """How sentences call a cell of the matrix: `LT on lt`, `lt:centre on dense`."""
+    path, colon, variant = row.partition(":")
+    return f"{SHOWN.get(path, path)}{colon}{variant} on {on}"

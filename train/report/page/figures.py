@@ -1,0 +1,219 @@
+"""The charts of the page: accuracy against sparsity, of each path, the contrasts of a verdict, training, classes."""
+
+import math
+from typing import Any
+
+from vit_tickets.train.report.analysis.bootstrap import Contrast
+from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
+from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.curves import by_model
+from vit_tickets.train.report.analysis.findings import Finding
+from vit_tickets.train.report.analysis.results import ON, WITHOUT_BUDGET, RunResult
+from vit_tickets.train.report.analysis.verdict import MATCH
+from vit_tickets.train.report.page.charts import Interval, Line, Look, heights, interval_chart, line_chart, looks
+from vit_tickets.train.report.page.markup import Html, details, element, table
+
+PERCENT = (0.0, 100.0)
+DASHES = {"dense": "dashed", "lt": "solid"}
+CLASSES_SHOWN = 8  # at each end
+GAIN, LOSS = Look("c-lt", "triangle"), Look("c-1", "down")
+TESTED = {"dense": "all patches", "lt": "the ticket"}
+CLASS_UNITS = "top-1 %, and the difference in points ± half of its 95% interval"
+SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
+
+
+def figure(caption: Any, *parts: Any) -> Html:
+    return element("figure", element("figcaption", caption), *parts)
+
+
+def rivals(rows: list[str]) -> list[str]:
+    """The rows of tickets that other methods found, where there are some of the group's own."""
+    return [row for row in rows if row.startswith("lt:")] if "lt" in rows else []
+
+
+def sparsity_figures(groups: list[Group]) -> list[Html]:
+    """The paper's figure 3: for each model with several budgets, lines with 95% bands; without other methods."""
+    return [_sparsity_figure(of_model) for of_model in by_model(groups)]
+
+
+def _sparsity_figure(groups: list[Group]) -> Html:
+    rows = _rows(groups)
+    look = looks(rows)
+    lines = []
+    for row in (row for row in rows if row not in rivals(rows)):
+        on_all = row in WITHOUT_BUDGET or row == "small"
+        for on in ("dense",) if on_all else DASHES:
+            lines += _sparsity_lines(groups, row, on, look[row], "solid" if on_all else DASHES[on])
+    name = _of_model(groups)
+    described = f"Lines of accuracy against the share of patches dropped, {name}; the tables below hold the numbers."
+    return figure(f"{name}: accuracy against sparsity", line_chart(lines, *SPARSITY_AXES, described, PERCENT))
+
+
+def method_figures(groups: list[Group]) -> list[Html]:
+    """The same for the tickets of each other method, tested on them, beside the group's own: a small chart each."""
+    return [chart for of_model in by_model(groups) for chart in _method_figures(of_model)]
+
+
+def _method_figures(groups: list[Group]) -> list[Html]:
+    rows = _rows(groups)
+    look, name = looks(rows), _of_model(groups)
+    dense = _sparsity_lines(groups, groups[0].baseline, "dense", look.get(groups[0].baseline), "solid")
+    own = _sparsity_lines(groups, "lt", "lt", look.get("lt"), "solid")
+    drawn = {row: _sparsity_lines(groups, row, "lt", look[row], "dashed") for row in rivals(rows)}
+    room = heights([*dense, *own, *(line for lines in drawn.values() for line in lines)])
+    return [
+        figure(
+            f"{name}: {row}",
+            line_chart([*dense, *own, *lines], *SPARSITY_AXES, f"Accuracy of {row} against sparsity, {name}.", PERCENT,
+                       y_also=room),
+        )
+        for row, lines in drawn.items()
+        if lines
+    ]  # fmt: skip
+
+
+def _rows(groups: list[Group]) -> list[str]:
+    return list(dict.fromkeys(row for group in groups for row, _ in group.accuracies))
+
+
+def _of_model(groups: list[Group]) -> str:
+    return f"{groups[0].dataset}, {groups[0].model}"
+
+
+def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look | None, dash: str) -> list[Line]:
+    """The line of one cell of the matrix, if any of the groups has it."""
+    found = [(dropped(group), group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
+    if not found:
+        return []
+    name = f"{row} on {TESTED[on]}"
+    titles = [f"{name}, {x:.3g}% dropped: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]" for x, a in found]
+    points, band = [(x, a.mean) for x, a in found], [(a.low, a.high) for _, a in found]
+    return [Line(name, look, points, band, titles, dash)]
+
+
+def dropped(group: Group) -> float:
+    """Share of patches that are dropped, percent."""
+    kept, num_patches = group.kept
+    return 100 * (1 - kept / num_patches)
+
+
+def accuracy_figure(group: Group) -> Html | None:
+    """Accuracy with its 95% interval for every cell of the matrix."""
+    look = looks(group.rows)
+    rows = [
+        Interval(row, a.mean, a.low, a.high, f"{row} on {on}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]", look[row], on)
+        for row in group.rows
+        for on in ON
+        for a in [group.accuracies.get((row, on))]
+        if a is not None
+    ]
+    if not rows:
+        return None
+    dense = group.accuracies.get((group.baseline, "dense"))
+    matched = (dense.mean + MATCH, f"{group.baseline} less {-MATCH:g} points") if dense else None
+    described = "Accuracy of every path, tested each way, with 95% intervals; the table holds the numbers."
+    caption = "What was trained on, what it was tested on: top-1 with two-sided 95% intervals"
+    return figure(caption, interval_chart(rows, "top-1 (%)", described, matched))
+
+
+def contrast_figures(finding: Finding) -> list[Html]:
+    """Where each difference that decides lies, with its bounds: a chart for all that are held against one threshold."""
+    found = [
+        pair
+        for named in finding.verdicts
+        if named.verdict
+        for pair in ((named.verdict.match, MATCH), (named.verdict.gap, 0.0))
+    ]
+    found += [(null.contrast, 0.0) for null in finding.nulls]
+    charts: dict[tuple[str, float], list[Contrast]] = {}
+    for contrast, threshold in dict.fromkeys(found):
+        charts.setdefault((contrast.minuend, threshold), []).append(contrast)
+    return [_contrast_figure(minuend, threshold, of) for (minuend, threshold), of in charts.items()]
+
+
+def _contrast_figure(minuend: str, threshold: float, contrasts: list[Contrast]) -> Html:
+    rows = []
+    for of in contrasts:
+        name = f"minus {of.subtrahend}: {of.estimate:+.2f} [{of.lower:+.2f}, {of.upper:+.2f}]"
+        rows.append(Interval(name, of.estimate, of.lower, of.upper, f"{minuend} {name}"))
+    said = f"{minuend} {'; '.join(row.name for row in rows)} points, against a threshold of {threshold:g}."
+    reference = (threshold, f"to be above {threshold:g}")
+    return figure(f"{minuend} …", interval_chart(rows, "points", said, reference, above=True))
+
+
+def training_figures(group: Group, rows: list[str]) -> list[Html]:
+    """Training loss and accuracy on val after each epoch: for each of `rows` the mean of its runs, and their range."""
+    wanted = (("loss", "training loss", (0.0, math.inf)), ("val_top1", "top-1 on val (%)", PERCENT))
+    drawn = [_training_figure(group, rows, *each) for each in wanted]
+    return [chart for chart in drawn if chart is not None]
+
+
+def _training_figure(group: Group, rows: list[str], name: str, label: str, within: tuple[float, float]) -> Html | None:
+    look = looks(group.rows)
+    lines = [line for row in rows for line in _training_lines(row, group.of(row), name, look[row])]
+    if not lines:
+        return None
+    described = f"{label} after each epoch, a line for each of {', '.join(rows)}."
+    chart = line_chart(lines, "epoch", label, described, within, whole_x=True)
+    return figure(f"{label[0].upper()}{label[1:]} after each epoch", chart)
+
+
+def _training_lines(row: str, runs: list[RunResult], name: str, look: Look) -> list[Line]:
+    """The line of one row, if its runs have logged a finite `name` in any epoch."""
+    at: dict[float, list[float]] = {}
+    for run in runs:
+        for epoch, value in _curve(run, name):
+            at.setdefault(epoch, []).append(value)
+    if not at:
+        return []
+    points, band, titles = [], [], []
+    for epoch, values in sorted(at.items()):
+        mean, low, high = sum(values) / len(values), min(values), max(values)
+        spread = f", {len(values)} runs from {low:.4g} to {high:.4g}" if len(values) > 1 else ""
+        points.append((epoch, mean))
+        band.append((low, high))
+        titles.append(f"{row}, epoch {epoch:g}: {mean:.4g}{spread}")
+    return [Line(row, look, points, band if len(runs) > 1 else (), titles)]
+
+
+def _curve(run: RunResult, name: str) -> list[tuple[float, float]]:
+    """(epoch, value) of the log, where the value is a finite number."""
+    found = [(line["epoch"], line.get(name)) for line in run.epochs_log]
+    return [(epoch, value) for epoch, value in found if isinstance(value, int | float) and math.isfinite(value)]
+
+
+def class_figures(finding: Finding, names: list[str] | None) -> list[Html]:
+    """The ticket against dense and against the random subset, class by class. names: of the classes, if known."""
+    return [_class_figure(contrast, names) for contrast in finding.classes]
+
+
+def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
+    gains, first, second = contrast.gains, contrast.first, contrast.second
+    rows = [
+        Interval(
+            class_name(gain.label, names), gain.gain, gain.gain - (gain.margin or 0), gain.gain + (gain.margin or 0),
+            f"{class_name(gain.label, names)}, {gain.images:,} images: {first} {gain.first:.2f}%, {second} "
+            f"{gain.second:.2f}%, difference {gain.gain:+.2f} points",
+            GAIN if gain.gain > 0 else LOSS,
+        )
+        for gain in ends(gains, CLASSES_SHOWN)
+    ]  # fmt: skip
+    more = f", of {len(gains):,} classes the ends" if len(rows) < len(gains) else ""
+    header = ["class", "images", first, second, "difference"]
+    lines = [header, *(_class_row(gain, names) for gain in gains)]
+    chart = interval_chart(rows, "points", f"{first} minus {second} for each class.", (0.0, "no difference"))
+    folded = details(
+        "All classes", table(f"{first} and {second} by class: {CLASS_UNITS}", lines, class_="numbers names")
+    )
+    return figure(f"{first} minus {second}{more}", chart, folded)
+
+
+def _class_row(gain: ClassGain, names: list[str] | None) -> list[str]:
+    margin = "" if gain.margin is None else f" ± {gain.margin:.2f}"
+    shown = f"{gain.images:,}", f"{gain.first:.2f}", f"{gain.second:.2f}", f"{gain.gain:+.2f}{margin}"
+    return [class_name(gain.label, names), *shown]
+
+
+def class_name(label: int, names: list[str] | None) -> str:
+    """Its name, or its number where there is none."""
+    return names[label] if names and 0 <= label < len(names) else f"class {label}"

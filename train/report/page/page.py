@@ -1,0 +1,132 @@
+"""report.html: what the report says on one page that needs nothing else, no network and no other file.
+
+Every text goes through `markup.element`, which escapes it. The page's own policy lets nothing run but its one script,
+by its hash, and nothing load but images that it holds itself.
+"""
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Any
+
+from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.findings import Finding
+from vit_tickets.train.report.page import gallery as page_gallery
+from vit_tickets.train.report.page.figures import method_figures, sparsity_figures
+from vit_tickets.train.report.page.markup import Html, bullets, element, join, json_block
+from vit_tickets.train.report.page.sections import group_section, paper_table, section, subject, summary
+
+NAME = "report.html"
+IMAGES = 60  # of the gallery, where nothing is said
+RECORD, GALLERY = "report-data", "gallery-data"  # ids of the JSON that the page carries
+
+
+def write(path: str, heading: str, findings: list[Finding], data: dict[str, Any], images: int = IMAGES) -> None:
+    """Write the page. data: what report.json holds, which the page carries along. images: of the gallery, 0 for none.
+
+    Equal runs give equal bytes. Where datasets or manifests are gone the page says so and has no gallery.
+    """
+    gallery, notes = page_gallery.collect([finding.group for finding in findings], images)
+    text = render(heading, findings, data, gallery, notes)
+    with files.atomic_write(path) as stream:
+        stream.write(text.encode(errors="replace"))
+
+
+def render(
+    heading: str, findings: list[Finding], data: dict[str, Any], gallery: dict | None = None, notes: list[str] = ()
+) -> str:
+    """The page. gallery: what `page_gallery.collect` found; notes: why there is none, or not of all groups."""
+    style, script = (resources.files(__package__).joinpath(f"page.{kind}").read_text() for kind in ("css", "js"))
+    names = [f"group-{number}" for number in range(1, len(findings) + 1)]
+    curves = sparsity_figures([finding.group for finding in findings])
+    body = [
+        summary(findings, names),
+        _sparsity(curves, method_figures([finding.group for finding in findings])),
+        paper_table(findings),
+        [group_section(f, name, class_names(f.group)) for f, name in zip(findings, names, strict=True)],
+        _gallery(gallery, notes),
+        _rest(data),
+    ]
+    nav = [("verdicts", "Verdicts"), *([("sparsity", "Sparsity")] if curves else []), ("table4", "Table")]
+    nav += list(zip(names, (subject(finding.group) for finding in findings), strict=True))
+    nav += [("gallery", "Gallery")] if gallery or notes else []
+    present = join(body)
+    links = [element("a", said, href=f"#{name}") for name, said in nav if f'id="{name}"' in present]
+    page = element(
+        "html",
+        element("head", _head(heading, style, script)),
+        element(
+            "body",
+            element("header", element("h1", heading), element("nav", links, aria_label="Sections")),
+            element("main", present),
+            json_block(RECORD, data),
+            json_block(GALLERY, gallery) if gallery else None,
+            element("script", Html(script)),
+        ),
+        lang="en",
+    )
+    return f"<!doctype html>\n{page}\n"
+
+
+def _head(heading: str, style: str, script: str) -> list[Html]:
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return [
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", heading),
+        element("style", Html(style)),
+    ]
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _sparsity(curves: list[Html], methods: list[Html]) -> Html | None:
+    if not curves:
+        return None
+    parts = [element("div", curves, class_="figures")]
+    if methods:
+        parts += [element("h3", "Tickets of other methods"), element("div", methods, class_="figures small-figures")]
+    return section("sparsity", "Accuracy against sparsity", *parts)
+
+
+def _gallery(gallery: dict | None, notes: list[str]) -> Html | None:
+    if gallery is None and not notes:
+        return None
+    parts = [] if gallery is None else [
+        element("p", gallery["about"], class_="note"),
+        element("div", id="gallery-controls", class_="controls"),
+        element("p", id="gallery-count", class_="note", aria_live="polite"),
+        element("div", id="gallery-key", class_="key"),
+        element("div", id="gallery-tiles", class_="tiles"),
+        element("noscript", "The gallery is drawn by the page's own script, which this browser does not run."),
+        element("dialog", id="gallery-dialog", aria_label="One image, full size"),
+    ]  # fmt: skip
+    return section("gallery", "Gallery", *parts, bullets(notes))
+
+
+def _rest(data: dict[str, Any]) -> list[Html]:
+    """What was left out, what a sweep lacks, and notes."""
+    sentences = {"Left out": data.get("left_out"), "Lacking": data.get("lacking"), "Notes": data.get("notes")}
+    return [section(name.lower().replace(" ", "-"), name, bullets(said)) for name, said in sentences.items() if said]
+
+
+def class_names(group: Group) -> list[str] | None:
+    """Names of the classes from the dataset of the group's runs; None where it is not there."""
+    for root in dict.fromkeys(run.config.get("root") for run in group.runs):
+        try:
+            if root:
+                return Dataset.open(root).classes
+        except UserError:
+            continue
+    return None

@@ -1,0 +1,1 @@
+"""Reports as text, as a figure, as the paper's table."""

@@ -1,0 +1,206 @@
+"""The report as Markdown and as text for the terminal: the same findings, the same words."""
+
+from typing import Any
+
+from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.train.report.analysis.bootstrap import Accuracy
+from vit_tickets.train.report.analysis.comparison import SPARSE, Group
+from vit_tickets.train.report.analysis.costs import cost_rows
+from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis
+from vit_tickets.train.report.analysis.results import ON
+
+# How random subsets were drawn that are not fixed per image, as `train --rc` has it.
+SUBSETS = {
+    "fresh": "its random subsets were drawn anew in every step",
+    "aligned": "its random subsets went through every crop like a ticket",
+}
+Rows = list[list[str]]
+
+LEGEND = "top-1 %, mean ± standard deviation (seeds)"
+PAIRED = "the same seed of both, McNemar's exact test; it describes two runs and says nothing about other seeds"
+COST = "measured wall-clock seconds on the runs' own hardware"
+
+
+def text(findings: list[Finding], left_out: list[str]) -> str:
+    """Compact and aligned, for the terminal. left_out: sentences on runs that are not compared."""
+    parts = []
+    for finding in findings:
+        group = finding.group
+        lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({LEGEND})"]
+        lines += [*(f"({sentence})" for sentence in footnotes(group)), ""]
+        for verdict in finding.verdicts:
+            lines += [
+                f"{verdict.name}: {verdict_label(verdict)}",
+                *(f"  - {line}" for line in verdict_reasons(verdict)),
+            ]
+        if not finding.verdicts:
+            lines += ["verdict: none yet", f"  - {no_verdict(group)}"]
+        for null in finding.nulls:
+            lines += [f"null hypothesis {null.name}: {against(null)}", f"  - {null.sentence}"]
+        if finding.paired:
+            lines += [f"paired, {PAIRED}:", *(f"  {line}" for line in aligned(paired_rows(finding)))]
+        if costs := cost_rows(group, finding.cost):
+            lines += [f"cost, {COST}:", *(f"  {line}" for line in aligned([list(row) for row in costs]))]
+        lines += [f"missing: {sentence}" for sentence in group.missing]
+        lines += [f"warning: {sentence}" for sentence in group.warnings]
+        parts.append("\n".join(lines))
+    if left_out:
+        parts.append(f"left out: {'; '.join(left_out)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -> str:
+    """report.md; `figure` is the picture beside it, None without one."""
+    lines = ["# Tickets: the runs compared", ""]
+    if figure:
+        lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
+    for finding in findings:
+        lines += _section(finding)
+    if left_out:
+        lines += ["## Left out", "", *(f"- {sentence}" for sentence in left_out), ""]
+    return "\n".join(lines)
+
+
+def _section(finding: Finding) -> list[str]:
+    group = finding.group
+    lines = [f"## {title(group)}", "", f"{LEGEND} [two-sided 95% interval]. Rows: trained on; columns: tested on.", ""]
+    lines += [*table(matrix_rows(group, intervals=True)), ""]
+    if notes := footnotes(group):
+        lines += [*(f"- {sentence}" for sentence in notes), ""]
+    for method, tickets in group.tickets.items():
+        lines += [f"Tickets of {_provenance(method, tickets)}.", ""]
+    for verdict in finding.verdicts:
+        name = verdict.name[0].upper() + verdict.name[1:]
+        lines += [f"### {name}: {verdict_label(verdict)}", "", *(f"- {line}" for line in verdict_reasons(verdict)), ""]
+    if not finding.verdicts:
+        lines += ["### Verdict: none yet", "", f"- {no_verdict(group)}", ""]
+    for null in finding.nulls:
+        lines += [f"### Null hypothesis `{null.name}`: {against(null)}", "", f"{null.sentence}.", ""]
+    if finding.paired:
+        lines += ["### Paired", "", f"Images that one run alone classifies right: {PAIRED}.", ""]
+        lines += [*table(paired_rows(finding)), ""]
+    if costs := cost_rows(group, finding.cost):
+        lines += ["### Cost", "", f"As {COST}, validation included.", ""]
+        lines += [*table([["what", "how much"], *(list(row) for row in costs)]), ""]
+    lines += ["### Runs", "", *table(run_rows(group)), ""]
+    for heading, sentences in (("Missing", group.missing), ("Warnings", group.warnings)):
+        if sentences:
+            lines += [f"### {heading}", "", *(f"- {sentence}" for sentence in sentences), ""]
+    return lines
+
+
+def no_verdict(group: Group) -> str:
+    return f"expected runs on dense, lt and rc at one budget, found {', '.join(group.rows)}"
+
+
+def title(group: Group) -> str:
+    """`digits, deit_micro, sparsity 0.75, 9 of 36 patches; 360 images of val, view center, 0 left out for errors`."""
+    parts = [group.dataset, group.model]
+    if group.budget:
+        parts.append(str(group.budget))
+    if group.kept:
+        parts.append(f"{group.kept[0]} of {group.kept[1]} patches")
+    if group.cross_fit:
+        parts.append("cross-fitted tickets")
+    if group.read_off:
+        parts.append("read off the ranks of a manifest for another budget")
+    if not group.can_drop_patches:
+        parts.append("dropped patches set to zero")
+    if group.reference is None:
+        return f"{', '.join(parts)}; no predictions"
+    shared = group.reference.metadata
+    images = f"{group.images:,} images of {shared.get('split')}, view {shared.get('view')}"
+    return f"{', '.join(parts)}; {images}, {group.errors:,} left out for errors"
+
+
+def matrix_rows(group: Group, intervals: bool) -> Rows:
+    """Trained on (rows) x tested on (columns), with a header; a dash where there are no predictions."""
+    rows = [["trained on", *(f"on {on}" for on in ON), "runs", "epochs"]]
+    for row in group.rows:
+        runs = group.of(row)
+        cells = (group.accuracies.get((row, on)) for on in ON)
+        epochs = "/".join(dict.fromkeys("?" if run.epochs is None else str(run.epochs) for run in runs))
+        rows.append([row, *(accuracy_text(cell, intervals) for cell in cells), str(len(runs)), epochs])
+    return rows
+
+
+def footnotes(group: Group) -> list[str]:
+    """What sets the rows apart that are named after more than their path."""
+    others = {run.row: run.method for run in group.runs if run.path in SPARSE and run.method != group.method}
+    notes = []
+    if others:
+        found = f"method {next(iter(others.values()))} found" if len(others) == 1 else "the methods so named found"
+        notes = [f"{', '.join(others)}: tickets that {found}, other than those of the other rows; on lt means these"]
+    modes = {run.row: run.config.get("rc") for run in group.runs if run.path == "rc"}
+    return notes + [f"{row}: {SUBSETS[mode]}" for row, mode in modes.items() if mode in SUBSETS]
+
+
+def paired_rows(finding: Finding) -> Rows:
+    """McNemar's test of each pair of runs, with a header."""
+    rows = [["seed", "first", "second", "right only in the first", "only in the second", "p"]]
+    for pair in finding.paired:
+        counts = f"{pair.only_first:,}", f"{pair.only_second:,}"
+        rows.append([str(pair.seed), pair.first, pair.second, *counts, f"{pair.p:.2g}"])
+    return rows
+
+
+def run_rows(group: Group) -> Rows:
+    """What each run was, with a header."""
+    rows = [["run", "trained on", "seed", "mask seed", "epochs", "settings", "seconds", "hardware"]]
+    for run in group.runs:
+        values = (run.seed, run.config.get("mask_seed"), run.epochs, run.recipe_hash)
+        seconds = "-" if run.seconds is None else f"{run.seconds:,.1f}"
+        shown = ("-" if value is None else str(value) for value in values)
+        rows.append([run.folder, run.row, *shown, seconds, str(run.config.get("hardware") or "-")])
+    return rows
+
+
+def aligned(rows: Rows) -> list[str]:
+    """Columns padded to their widest entry, two spaces between them."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def table(rows: Rows) -> list[str]:
+    """A Markdown table; the first row is its header."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
+
+
+def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
+    """`89.30 ± 0.40 (3)`, with its interval in brackets if asked for; a dash for None."""
+    if accuracy is None:
+        return "-"
+    spread = "" if accuracy.sd is None else f" ± {accuracy.sd:.2f} ({accuracy.seeds})"
+    return f"{accuracy.mean:.2f}{spread}" + (f" [{accuracy.low:.2f}, {accuracy.high:.2f}]" if interval else "")
+
+
+def verdict_label(verdict: NamedVerdict) -> str:
+    """`LT wins`, `LT loses`, `inconclusive` or `none yet`; with `, weak baseline` where it is."""
+    if verdict.verdict is None:
+        return "none yet"
+    label = verdict.verdict.label
+    return (label if label == "inconclusive" else f"LT {label}") + (", weak baseline" if verdict.weak_baseline else "")
+
+
+def against(null: NullHypothesis) -> str:
+    return null.label if null.label == "inconclusive" else f"LT {null.label} it"
+
+
+def verdict_reasons(verdict: NamedVerdict) -> list[str]:
+    """Sentences: why the verdict is what it is and what it speaks of, or what is lacking."""
+    if verdict.verdict is None:
+        return [verdict.lacking]
+    weak = [verdict.weak_baseline] if verdict.weak_baseline else []
+    return [*verdict.verdict.reasons, *weak, verdict.verdict.scope]
+
+
+def _provenance(method: str, tickets: dict[str, Any]) -> str:
+    selector = tickets.get("selector")
+    named = [] if method == STAGED else [f"method {method}"]
+    seen = [] if named and not selector else [str(selector), _digest(tickets.get("weights_sha256"))]
+    return ", ".join([*named, *seen])
+
+
+def _digest(weights_sha256: str | None) -> str:
+    return f"weights {weights_sha256[:12]}" if weights_sha256 else "weights unknown"

@@ -1,0 +1,98 @@
+"""The folder that a run lives in: its files, what they say of it, and whether it may be written to."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_safetensors
+
+from vit_tickets.pipeline.manifests.tables import difference
+from vit_tickets.pipeline.runs.config import BEST, CONFIG, FINAL, LAST, read_config
+from vit_tickets.pipeline.runs.log import METRICS
+from vit_tickets.pipeline.runs.predictions import TICKET_COSTS
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.pipeline.system.locks import alone_in
+from vit_tickets.train.models.sparse import OCCLUSIONS
+from vit_tickets.train.runs.recipe import DEFAULTS
+from vit_tickets.train.runtime.distributed import World
+
+VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
+# In config.json, but no part of what makes two runs the same.
+CIRCUMSTANCES = (
+    "versions", "hardware", "ranks", "workers", "grad_accum", "channels_last", "compile", "tickets_dir",
+    "labels_dir", "root",
+)  # fmt: skip
+# Not in the config.json of older runs, which were made like this.
+LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None, "without_fold": None}
+
+
+def circumstances(device: str, ranks: int, workers: int, **how: Any) -> dict[str, Any]:
+    """Where and with what a run is made; `how`: other options of that kind."""
+    hardware = torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED} | {"python": platform.python_version()}
+    return {"hardware": hardware, "ranks": ranks, "workers": workers, **how, "versions": versions}
+
+
+def claim(root: str, config: dict[str, Any], resume: bool, overwrite: bool) -> str:
+    """What to do with the folder `root` for a run of `config`: `start`, `resume`, or `finished` where all is done.
+
+    Raises UserError where the folder holds another run, or an unfinished one and neither option was given.
+    """
+    path = files.join(root, CONFIG)
+    if overwrite or not files.exists(path):
+        return "start"
+    found = read_config(root, ("recipe",))
+    if different := difference(_identity(config), _identity(found)):
+        raise UserError(f"{root} holds another run: {different}; repeat its settings, or pass another --out")
+    if files.exists(files.join(root, FINAL)):
+        return "finished"
+    if not files.exists(files.join(root, LAST)):
+        return "start"
+    if not resume:
+        raise UserError(f"{root} holds an unfinished run; pass --resume to go on, or --overwrite")
+    return "resume"
+
+
+@contextlib.contextmanager
+def held(root: str, world: World) -> Iterator[None]:
+    """`alone_in` the folder `root`, by the main rank for all; where that is refused, it says so and the others end."""
+    with contextlib.ExitStack() as stack:
+        refused = None
+        if world.is_main:
+            try:
+                stack.enter_context(alone_in(root))
+            except (UserError, WorkFailed) as error:
+                refused = error
+        if any(world.sum(refused is not None)):
+            raise refused or SystemExit(1)
+        yield
+
+
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    kept = LATER | {name: value for name, value in config.items() if name not in CIRCUMSTANCES}
+    kept["recipe"] = DEFAULTS | kept["recipe"]
+    if kept.get("tickets"):
+        kept["tickets"] = {name: value for name, value in kept["tickets"].items() if name not in TICKET_COSTS}
+    return json.loads(json.dumps(kept))
+
+
+def clear(root: str) -> None:
+    """Delete what an earlier run left in the folder. Raises `files.cannot_write` where nothing can be written to it."""
+    files.check_writable(root)
+    for name in files.list_names(root):
+        ours = name in (CONFIG, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
+        if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
+            files.remove(files.join(root, name))
+
+
+def save_weights(model: torch.nn.Module, path: str) -> None:
+    """The network's weights under timm's own names, as safetensors."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+    with files.atomic_write(path) as stream:
+        stream.write(save_safetensors(state))

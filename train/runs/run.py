@@ -1,0 +1,98 @@
+"""A run: what defines it, worked out from what was asked for."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from vit_tickets.pipeline.datasets.shards import Dataset, Shard
+from vit_tickets.pipeline.geometry.patches import Budget, scaled_count
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.folds import Fold
+from vit_tickets.pipeline.manifests.labels import LabelMaps
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.networks import pretrained
+from vit_tickets.pipeline.runs.config import CONFIG, FINAL
+from vit_tickets.pipeline.system import files
+from vit_tickets.train.data.split import Holdout
+from vit_tickets.train.models.online import OnlineSelector
+from vit_tickets.train.models.sparse import Model, build_model
+from vit_tickets.train.runs.recipe import Recipe
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A resolved run. `config` is what config.json holds; grid and kept are of the training view's own grid.
+
+    init: where the first weights are, as it was given; `config` has it without secrets.
+    """
+
+    root: str
+    dataset: Dataset
+    manifest: Manifest | None
+    recipe: Recipe
+    config: dict[str, Any]
+    grid: int
+    kept: int
+    eval_view: View = field(repr=False)
+    online: OnlineSelector | None = field(default=None, repr=False)
+    labels: LabelMaps | None = None
+    init: str | None = field(default=None, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.config["path"]
+
+    @property
+    def precision(self) -> str:
+        return self.config["precision"]
+
+    @property
+    def image_size(self) -> int:
+        return self.config["image_size"]
+
+    @property
+    def left_out(self) -> Holdout | Fold | None:
+        """The images of its split that it is not trained on."""
+        if fold := self.config.get("without_fold"):
+            return Fold.parse(fold)
+        return Holdout(self.config["holdout"]) if self.config["holdout"] else None
+
+    def place(self, name: str) -> str:
+        return files.join(self.root, name)
+
+    def build_model(self) -> Model:
+        """The run's model with its initial weights: the same for every path of a seed."""
+        torch.manual_seed(self.config["seed"])
+        model = build_model(
+            self.config["model"], self.config["num_classes"], self.image_size, self.config["patch_size"],
+            self.grid, self.recipe.drop_path, self.config["occlude"], self.config["stem_occlusion"],
+        )  # fmt: skip
+        if init := self.init:
+            init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
+            pretrained.load_strictly(model.network, pretrained.read_weights(init), init)
+        return model
+
+
+def shards_sha256(shards: list[Shard]) -> str:
+    """SHA-256 over names, samples and SHA-256s of `shards`: what a run was trained on, in one value."""
+    lines = "".join(f"{shard.file} {shard.samples} {shard.sha256}\n" for shard in shards)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def absolute(path: str) -> str:
+    """Local paths from the root, so that a run can be evaluated from anywhere; URLs as they are."""
+    return files.filesystem(path)[1] if files.is_local(path) else path
+
+
+def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None) -> int:
+    """k on a grid of `num_patches`: c((1 - s) * N), or with a keep rate the manifest's share of it."""
+    if budget.keep_rate is None:
+        return budget.stage_counts(num_patches, 1)[-1]
+    if manifest is None:
+        return budget.stage_counts(num_patches, 3)[-1]
+    counts = budget.stage_counts(manifest.num_patches, len(manifest.record["stages"]))
+    return scaled_count(counts[-1], manifest.num_patches, num_patches)

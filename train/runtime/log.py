@@ -1,0 +1,91 @@
+"""What a run writes while it goes on: a line per epoch in `metrics.jsonl`, and TensorBoard events."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+
+EVERY = 50  # steps between two points of a curve
+
+
+class RunLog:
+    """The log of the run in `root`, from `step` (steps made so far) on; what an earlier start logged past it is void.
+
+    enabled: False on ranks that do not log. On object storage there are no TensorBoard events.
+    """
+
+    def __init__(self, root: str, name: str, step: int, enabled: bool = True):
+        self._root, self._path, self._enabled = root, files.join(root, name), enabled
+        self._writer = None
+        if enabled:
+            with self._events():
+                self._writer = _summary_writer(root, step + 1)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, kind: type | None, *_) -> None:
+        if self._writer is None:
+            return
+        try:
+            with self._events():
+                self._writer.close()
+        except (UserError, WorkFailed):
+            if kind is None:  # else it has been said, or worse has
+                raise
+
+    @contextlib.contextmanager
+    def _events(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise files.cannot_write(f"TensorBoard events in {self._root}", error) from None
+
+    def after_step(self, step: int, **scalars: float) -> None:
+        """Values after `step` steps, kept for one step in `EVERY`."""
+        if self._writer is not None and step % EVERY == 0:
+            with self._events():
+                for name, value in scalars.items():
+                    self._writer.add_scalar(f"step/{name}", value, step)
+
+    def after_epoch(self, metrics: dict[str, Any]) -> None:
+        """Write the line of epoch `metrics["epoch"]`, counted from 1, after those of the epochs before it."""
+        if not self._enabled:
+            return
+        if self._writer is not None:
+            with self._events():
+                for name, value in metrics.items():
+                    if name not in ("epoch", "step"):
+                        self._writer.add_scalar(name, value, metrics["step"])
+                self._writer.flush()
+        written = files.read_bytes(self._path).splitlines(keepends=True) if files.exists(self._path) else []
+        with files.atomic_write(self._path) as stream:
+            stream.write(b"".join(written[: metrics["epoch"] - 1]) + (json.dumps(metrics) + "\n").encode())
+
+
+def _summary_writer(root: str, purge_step: int):
+    if not files.is_local(root):
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    _silence_its_thread()
+    return SummaryWriter(files.filesystem(root)[1], purge_step=purge_step)
+
+
+@cache
+def _silence_its_thread() -> None:
+    """What befalls TensorBoard's own thread is raised in ours again, without a traceback before it."""
+    before = threading.excepthook
+
+    def hook(args) -> None:
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            before(args)
+
+    threading.excepthook = hook

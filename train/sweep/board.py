@@ -1,0 +1,137 @@
+"""What a sweep shows: on a terminal a line for every step that runs, in a file one for every step that ended."""
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TextIO
+
+from vit_tickets.pipeline.runs.config import read_config
+from vit_tickets.pipeline.runs.log import read_log
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.sweep.scheduler import DONE, FAILED, LEFT_OUT, RUNNING, WAITING, Scheduler
+from vit_tickets.train.sweep.steps import Step
+
+REDRAW_S = 1.0
+
+
+class Progress(NamedTuple):
+    """How far a training is. epoch_s: mean seconds of its epochs so far. top1: percent, None before it is known."""
+
+    epoch: int
+    epochs: int
+    epoch_s: float
+    top1: float | None
+
+
+def progress_of(run: str | None) -> Progress | None:
+    """Read from the run's folder; None before the end of its first epoch, and without a run."""
+    if run is None:
+        return None
+    try:
+        log = read_log(run)
+        epochs = read_config(run, ("epochs",))["epochs"] if log else 0
+    except (UserError, OSError):
+        return None
+    if not log:
+        return None
+    seconds = [line.get("seconds", 0.0) for line in log]
+    return Progress(log[-1]["epoch"], epochs, sum(seconds) / len(seconds), log[-1].get("val_top1"))
+
+
+def span(seconds: float) -> str:
+    """`40 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class Board:
+    """The state of `scheduler`, told to `stream`. slots: how many steps run at once. clock: seconds."""
+
+    def __init__(
+        self, scheduler: Scheduler, slots: int, stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):  # fmt: skip
+        self._scheduler, self._slots = scheduler, slots
+        self._stream, self._clock = stream or sys.stdout, clock
+        self._live = self._stream.isatty()
+        self._began: dict[str, float] = {}
+        self._spent: dict[str, list[float]] = {}
+        self._drawn, self._drawn_at = 0, -REDRAW_S
+
+    def started(self, step: Step) -> None:
+        self._began[step.title] = self._clock()
+
+    def ended(self, step: Step, how: str = "") -> None:
+        """`step` is done, or what else has become of it: `how`."""
+        seconds = self._clock() - self._began.pop(step.title)
+        if not how:
+            self._spent.setdefault(step.command[0], []).append(seconds)
+            found = progress_of(step.run)
+            how = f"done in {span(seconds)}" + (f", top-1 {found.top1:.2f}" if found and found.top1 is not None else "")
+        self.say(f"{step.title}: {how}" if self._live else f"{step.title}: {how}; {self.summary()}")
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._clear()
+        self._stream.write(f"{line}\n")
+        self.refresh(now=True)
+
+    def summary(self) -> str:
+        """`7 of 40 done, 2 running, 31 waiting, about 12 min left`, and what failed or was left out."""
+        counts = self._scheduler.counts
+        parts = [f"{counts[DONE]} of {counts.total()} done"]
+        parts += [f"{counts[state]} {state}" for state in (RUNNING, WAITING, FAILED, LEFT_OUT) if counts[state]]
+        left, is_all = self.seconds_left()
+        return ", ".join(parts + ([f"{'about' if is_all else 'over'} {span(left)} left"] if left else []))
+
+    def seconds_left(self) -> tuple[float, bool]:
+        """What is left to do, by what steps of the same kind took, and whether that is all: there may be steps of
+        which nothing tells yet."""
+        found = {step.title: progress_of(step.run) for step in self._scheduler.of(RUNNING)}
+        trained = [p.epochs * p.epoch_s for p in found.values() if p]
+        expected = {kind: sum(spent) / len(spent) for kind, spent in self._spent.items()}
+        if trained:
+            expected.setdefault("train", sum(trained) / len(trained))
+        total, longest, is_all = 0.0, 0.0, True
+        for step in self._scheduler.of(RUNNING, WAITING):
+            left, told = expected.get(step.command[0]), found.get(step.title)
+            if told:
+                left = (told.epochs - told.epoch) * told.epoch_s
+            elif left is not None and step.title in self._began:
+                left = max(0.0, left - (self._clock() - self._began[step.title]))
+            if left is None:
+                is_all = False
+                continue
+            total, longest = total + left, max(longest, left)
+        return max(longest, total / self._slots), is_all
+
+    def refresh(self, now: bool = False) -> None:
+        """On a terminal, draw what runs anew, once a second or `now`."""
+        if self._live and (now or self._clock() - self._drawn_at >= REDRAW_S):
+            self._clear()
+            width = shutil.get_terminal_size().columns
+            lines = [self.summary(), *(f"  {self._running(step)}" for step in self._scheduler.of(RUNNING))]
+            self._stream.write("".join(f"{line[: width - 1]}\n" for line in lines))
+            self._drawn, self._drawn_at = len(lines), self._clock()
+        with contextlib.suppress(ValueError, OSError):
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Leave what stays."""
+        self._clear()
+        self._stream.flush()
+
+    def _running(self, step: Step) -> str:
+        words = [step.title, span(self._clock() - self._began.get(step.title, self._clock()))]
+        if found := progress_of(step.run):
+            words.append(f"epoch {found.epoch} of {found.epochs}")
+            words += [f"top-1 {found.top1:.2f}"] if found.top1 is not None else []
+        return "  ".join(words)
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._stream.write(f"\x1b[{self._drawn}F\x1b[0J")
+            self._drawn = 0

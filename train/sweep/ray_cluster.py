@@ -1,0 +1,96 @@
+"""The engine of a sweep on a Ray cluster."""
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from vit_tickets.pipeline.system.cluster import ray_session
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.sweep.process import start
+from vit_tickets.train.sweep.protocols import POLL_S, Ended, log_of, open_log
+from vit_tickets.train.sweep.steps import Step, argv
+
+OBJECT_STORE = 128 << 20  # bytes; nothing but exit statuses goes through it
+
+
+def run_logged(arguments: list[str], log: str, folder: str) -> int:
+    """In a Ray worker: run our Python with `arguments` in `folder`; its exit status. Cancelled, the process is told to
+    stop first."""
+    os.chdir(folder)
+    with open_log(log) as stream:
+        process = start([sys.executable, *arguments], stdout=stream, stderr=stream)
+    while True:
+        try:
+            return process.wait(timeout=POLL_S)
+        except subprocess.TimeoutExpired:
+            continue
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGTERM)
+
+
+class RayEngine:
+    """Tasks of a Ray cluster, whose machines share the folders that the steps name.
+
+    What a task asks for lets `slots` of them run at once, on one CPU as on many.
+    """
+
+    def __init__(self, ray, per_gpu: int, jobs: int | None, gpus: int | None, device: str | None, logs: str):
+        resources = ray.cluster_resources()
+        cpus, found = resources.get("CPU", 1), int(resources.get("GPU", 0))
+        found = 0 if device is not None and device.startswith("cpu") else found
+        if gpus is not None and gpus > found:
+            raise UserError(f"--gpus: expected at most {found} in the Ray cluster, found {gpus}")
+        count = found if gpus is None else gpus
+        self.slots = jobs or max(1, count * per_gpu)
+        if count and self.slots > count * per_gpu:
+            raise UserError(
+                f"--jobs: expected at most {count * per_gpu} on {count} GPUs, found {jobs}; see --jobs-per-gpu"
+            )
+        self._ray, self._logs = ray, os.path.abspath(logs)
+        self._task = ray.remote(run_logged).options(
+            max_retries=0, num_cpus=_share(cpus, self.slots), num_gpus=_share(1, per_gpu) if count else 0
+        )
+        self._running = {}
+
+    def start(self, step: Step) -> None:
+        reference = self._task.remote(argv(step)[1:], log_of(self._logs, step), os.getcwd())
+        self._running[reference] = step
+
+    def wait(self, timeout_s: float) -> list[Ended]:
+        if not self._running:
+            time.sleep(timeout_s)
+            return []
+        done, _ = self._ray.wait(list(self._running), timeout=timeout_s)
+        return [self._ended(reference) for reference in done]
+
+    def _ended(self, reference) -> Ended:
+        step, errors = self._running.pop(reference), self._ray.exceptions
+        try:
+            return Ended(step, self._ray.get(reference))
+        except errors.TaskCancelledError:
+            return Ended(step, -signal.SIGTERM)
+        except errors.RayError as error:
+            return Ended(step, fault=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+    def signal(self, number: int) -> None:
+        for reference in self._running:
+            self._ray.cancel(reference)
+
+
+def _share(amount: float, parts: int) -> float:
+    """What one of `parts` may ask for, so that Ray lets all of them run: whole from 1 on, else of 4 digits."""
+    share = amount / parts
+    return int(share) if share >= 1 else math.floor(share * 1e4) / 1e4
+
+
+@contextlib.contextmanager
+def ray_engine(
+    per_gpu: int, jobs: int | None, gpus: int | None, device: str | None, logs: str, address: str | None
+) -> Iterator[RayEngine]:
+    with ray_session(address, OBJECT_STORE) as ray:
+        yield RayEngine(ray, per_gpu, jobs, gpus, device, logs)

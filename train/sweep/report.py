@@ -1,0 +1,117 @@
+"""The report of a sweep, as Markdown, as JSON, as a picture and as text: all groups of runs that there are."""
+
+from collections.abc import Iterable
+
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.report import report
+from vit_tickets.train.report.analysis.comparison import Group, group_runs
+from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis, find
+from vit_tickets.train.report.analysis.results import ON, read_run
+from vit_tickets.train.report.page import page
+from vit_tickets.train.report.rendering import figure
+from vit_tickets.train.report.rendering import text as rendering
+from vit_tickets.train.report.rendering.text import (
+    LEGEND,
+    Rows,
+    accuracy_text,
+    against,
+    aligned,
+    table,
+    verdict_label,
+    verdict_reasons,
+)
+
+FORMAT_VERSION = 1
+REPORT, RECORD, PICTURE, PAGE = "sweep.md", "sweep.json", "sweep.png", "sweep.html"
+HEADER = ["model", "budget", "patches", "trained on", *(f"on {on}" for on in ON), "runs"]
+
+
+def compare(folders: Iterable[list[str]]) -> tuple[list[Finding], list[str]]:
+    """What there is to say of each list of run folders, those of one model at one budget; and a sentence for each that
+    cannot be compared."""
+    findings, refused = [], []
+    for compared in folders:
+        try:
+            findings += [find(group) for group in group_runs([read_run(folder) for folder in compared])]
+        except UserError as error:
+            refused.append(f"not compared: {error}")
+    return findings, refused
+
+
+def write(
+    out: str, dataset: str, findings: list[Finding], lacking: list[str], total: int, done: int, html: bool = False
+) -> str:
+    """Write OUT/sweep.md, sweep.json and, with matplotlib, sweep.png; returns the text for the terminal.
+
+    lacking: sentences on what failed or was left out. total, done: trainings. html: whether to write sweep.html, too.
+    """
+    notes, picture = [], None
+    try:
+        if findings:
+            figure.draw([finding.group for finding in findings], files.join(out, PICTURE))
+            picture = PICTURE
+    except UserError as error:
+        notes.append(str(error))
+    state = f"{done} of {total} trainings done"
+    with files.atomic_write(files.join(out, REPORT)) as stream:
+        stream.write(_markdown(dataset, findings, lacking, state, picture).encode())
+    record = {
+        "format_version": FORMAT_VERSION,
+        "dataset": dataset,
+        "trainings": {"done": done, "total": total},
+        "groups": [report.record(finding) for finding in findings],
+        "lacking": lacking,
+        "notes": notes,
+    }
+    files.write_json(files.join(out, RECORD), record)
+    if html:
+        page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record)
+    lines = [*aligned(rows(findings)), f"({LEGEND})", ""] if findings else []
+    for finding in findings:
+        for verdict in finding.verdicts:
+            lines += [_verdict_line(finding, verdict), *(f"  - {reason}" for reason in verdict_reasons(verdict))]
+        for null in finding.nulls:
+            lines += [_null_line(finding, null), f"  - {null.sentence}"]
+        lines += [f"  warning: {sentence}" for sentence in finding.group.warnings]
+    lines += [f"lacking: {sentence}" for sentence in lacking] + [f"note: {note}" for note in notes]
+    written = f"report: {files.join(out, REPORT)}" + (f"; page: {files.join(out, PAGE)}" if html else "")
+    return "\n".join([*lines, f"{state}; {written}"])
+
+
+def rows(findings: list[Finding]) -> Rows:
+    """Model, budget and path by what it was tested on, with a header; a dash where there are no predictions."""
+    shown = [HEADER]
+    for finding in findings:
+        group = finding.group
+        patches = "{} of {}".format(*group.kept) if group.kept else "-"
+        for path in dict.fromkeys(path for path, _ in group.accuracies):
+            cells = [accuracy_text(group.accuracies.get((path, on))) for on in ON]
+            count = max(len(correct_Sn) for (trained, _), correct_Sn in group.matrix.items() if trained == path)
+            shown.append([group.model, _budget(group), patches, path, *cells, str(count)])
+    return shown
+
+
+def _budget(group: Group) -> str:
+    return str(group.budget) if group.budget else "-"
+
+
+def _verdict_line(finding: Finding, verdict: NamedVerdict) -> str:
+    return f"{finding.group.model}, {_budget(finding.group)}, {verdict.name}: {verdict_label(verdict)}"
+
+
+def _null_line(finding: Finding, null: NullHypothesis) -> str:
+    return f"{finding.group.model}, {_budget(finding.group)}, null hypothesis {null.name}: {against(null)}"
+
+
+def _markdown(dataset: str, findings: list[Finding], lacking: list[str], state: str, picture: str | None) -> str:
+    lines = [f"# Sweep of {dataset}", "", f"{state[0].upper()}{state[1:]}.", ""]
+    if picture:
+        lines += [f"![Accuracy against sparsity, with 95% bands]({picture})", ""]
+    lines += [*table(rows(findings)), "", f"{LEGEND}.", ""]
+    for finding in findings:
+        lines += [f"- {_verdict_line(finding, verdict)}" for verdict in finding.verdicts]
+        lines += [f"- {_null_line(finding, null)}" for null in finding.nulls]
+    if lacking:
+        lines += ["", "## Lacking", "", *(f"- {sentence}" for sentence in lacking)]
+    return "\n".join([*lines, "", rendering.markdown(findings, [], figure=None)])

@@ -1,0 +1,81 @@
+"""Running the steps of a plan side by side, until all are done, have failed, or we are told to stop."""
+
+import signal
+
+from vit_tickets.pipeline.system.errors import WorkFailed
+from vit_tickets.train.sweep.board import Board
+from vit_tickets.train.sweep.process import how_it_ended, listening
+from vit_tickets.train.sweep.protocols import Ended, Engine, last_line, log_of
+from vit_tickets.train.sweep.scheduler import DONE, FAILED, LEFT_OUT, Scheduler
+from vit_tickets.train.sweep.steps import Step
+
+WAIT_S = 0.5
+WRONG_REQUEST = 2  # the exit status of a command that another attempt cannot help
+
+
+def run(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> None:
+    """Run the steps that `scheduler` has waiting on `engine`, and tell `board`.
+
+    A step that fails is tried again unless it failed in the same way before; the others go on. SIGINT, SIGTERM and
+    SIGHUP end those that run by SIGTERM, so that they save; those that follow are passed on as they are. Raises
+    WorkFailed where we were told to stop.
+    """
+    heard: list[int] = []
+    passed_on = 0
+    with listening(lambda number, _: heard.append(number)):
+        while True:
+            if not heard:
+                _begin(scheduler, engine, board, logs)
+            for number in heard[passed_on:]:
+                engine.signal(number if passed_on else signal.SIGTERM)
+                passed_on += 1
+            if not scheduler.running:
+                break
+            for ended in engine.wait(WAIT_S):
+                _settle(scheduler, board, logs, ended, bool(heard))
+            board.refresh()
+    board.close()
+    if heard:
+        count = scheduler.counts
+        name = signal.Signals(heard[0]).name
+        raise WorkFailed(f"stopped by {name}; {count[DONE]} of {count.total()} steps done, the same command goes on")
+
+
+def _begin(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> None:
+    while len(scheduler.running) < engine.slots and (step := scheduler.next()):
+        board.started(step)
+        try:
+            engine.start(step)
+        except OSError as error:
+            _give_up(scheduler, board, logs, step, str(error), again=False)
+
+
+def _settle(scheduler: Scheduler, board: Board, logs: str, ended: Ended, stopping: bool) -> None:
+    step = ended.step
+    if ended.fault is None and ended.code == 0 and step.is_done():
+        scheduler.finished(step)
+        board.ended(step)
+    elif stopping:
+        scheduler.put_back(step)
+        board.ended(step, "stopped")
+    elif ended.fault is not None:
+        again = scheduler.lost(step, ended.fault)
+        board.ended(step, f"{ended.fault}; {'tried again' if again else 'given up'}")
+    elif ended.code == 0:
+        _give_up(scheduler, board, logs, step, "ended without what it should have made", again=False)
+    else:
+        fault = f"{how_it_ended(ended.code)}: {last_line(log_of(logs, step))}"
+        _give_up(scheduler, board, logs, step, fault, again=ended.code != WRONG_REQUEST)
+
+
+def _give_up(scheduler: Scheduler, board: Board, logs: str, step: Step, fault: str, again: bool) -> None:
+    again = scheduler.failed(step, fault, again)
+    board.ended(step, f"{fault}; {'tried again' if again else f'see {log_of(logs, step)}'}")
+
+
+def failures(scheduler: Scheduler) -> list[str]:
+    """A sentence for every step that failed, and for every one that was left out for that."""
+    return [
+        f"{step.title} {scheduler.states[step.title]}: {scheduler.reasons[step.title]}"
+        for step in scheduler.of(FAILED, LEFT_OUT)
+    ]

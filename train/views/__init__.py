@@ -1,0 +1,1 @@
+"""Training views: augmentation, and tickets and token labels carried along."""
