@@ -10,7 +10,7 @@ lvvit         data/imagenet --model lvvit_small                8 x A100     18  
 resnet50      data/imagenet --model resnet50                   8 x A100     4      77.34 paper (DLTH, table 4)
 cifar-deit    data/cifar10 --model deit_small --image-size 32  1 x A100     1      in no paper
 cifar-resnet  data/cifar10 --model resnet20                    1 x A100     < 1    90.3 paper (DLTH, table 2) [2]
-digits        data/digits --model deit_micro                   2 CPU cores  < 0.1  88.40 measured (README)
+digits        data/digits --model deit_micro                   2 CPU cores  < 0.1  88.40 measured (docs/results.md)
 selector      (--path selector --init DENSE)                   8 x A100     1      in no paper
 
 On 8 GPUs the command is `torchrun --nproc-per-node 8 -m vit_tickets.train ...`; the other paths add --tickets. "paper":

@@ -1,4 +1,4 @@
-"""The exit codes that the README lists, each of a real process. Those of jobs that are stopped: tests/ticketgen,
+"""The exit codes that docs/cli.md lists, each of a real process. Those of jobs that are stopped: integration/tickets,
 tests/integration/training/test_interrupts.py; of storage that fails: tests/integration/storage."""
 
 import errno

@@ -116,7 +116,7 @@ def test_a_sweep_on_ray_listens_on_loopback_alone(packed, selector_run, tmp_path
 
 @pytest.mark.slow
 def test_ranks_listen_on_loopback_alone(packed, tmp_path):
-    """torchrun itself listens everywhere: PyTorch's TCPStore cannot be bound to an address (README)."""
+    """torchrun itself listens everywhere: PyTorch's TCPStore cannot be bound to an address (docs/cluster.md)."""
     launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "vit_tickets.train")
     options = (
         "--model", "deit_micro", "--path", "dense", "--image-size", 24, "--patch-size", 4, "--batch-size", 8,
@@ -125,7 +125,7 @@ def test_ranks_listen_on_loopback_alone(packed, tmp_path):
     found = where_listens([*launcher, packed, *options])
     assert found["below"] <= LOOPBACK
     assert found["below"]
-    assert found["itself"] == {"::"}, "say so in the README if this has become better"
+    assert found["itself"] == {"::"}, "say so in docs/cluster.md if this has become better"
 
 
 def test_ranks_of_one_machine_are_told_to_use_loopback(monkeypatch):
