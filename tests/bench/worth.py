@@ -8,8 +8,8 @@ full, full@2  ranks of the whole image, resampled through the crop; from a grid 
 crops:8       crops drawn from 8 stored ones, each with its own exact ticket; crops:E from as many as there are epochs
 online        the selector runs on every crop: what the authors do
 
-The figures of docs/results.md on CIFAR-10 are from a dataset packed of the first 10,000 images of train and 5,000 of test, a selector
-trained for 8 epochs on all 50,000, and
+The figures of docs/results.md on CIFAR-10 are from a dataset packed of the first 10,000 images of train and 5,000 of
+test, a selector trained for 8 epochs on all 50,000, and
     --epochs 24 --crop-scale 0.08 --crop-flip 0.5 --train --image-size 32 --patch-size 4 --recipe cifar-deit
     --batch-size 128 --lr 4e-3 --schedule step --rand-augment none --erasing 0 --mixup 0 --cutmix 0 --repeats 1
     --drop-path 0

@@ -68,7 +68,7 @@ def test_interrupt_stops_like_term(data, tmp_path):
 
 
 def test_two_ranks_stop_together(data, tmp_path):
-    """USR1 to all of Slurm's processes would end torchrun itself, unless the job script ignores it (docs/cluster.md)."""
+    """USR1 to all of Slurm's processes would end torchrun, unless the job script ignores it (docs/cluster.md)."""
     ignore = {"preexec_fn": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN)}
     log, out = tmp_path / "log", tmp_path / "run"
     process = begun(data, out, log, ranks=2, **ignore)
