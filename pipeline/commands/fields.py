@@ -1,6 +1,6 @@
 """A dataclass whose fields are options of a command: name, type, default and help are declared once, at the field."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, get_args, get_type_hints
 
@@ -13,19 +13,45 @@ PART = click.FloatRange(0, 1)
 SHARE = click.FloatRange(0, 1, max_open=True)
 WHOLE = click.FloatRange(0, 1, min_open=True)
 
+
+class Span(click.ParamType):
+    """START:END, two numbers of epochs from 0 on; (start, end)."""
+
+    name = "start:end"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            start, end = map(float, value.split(":"))
+        except ValueError:
+            self.fail(f"expected two numbers of epochs such as 10:110, found {value!r}", param, ctx)
+        return start, end
+
+
 _OPTION, _SECTION = "option", "section"
 
 
-def option(help: str, *, default: Any = MISSING, section: str | None = None, **attributes: Any) -> Any:
+def option(
+    help: str,
+    *,
+    default: Any = MISSING,
+    section: str | None = None,
+    choices: Sequence[str] | None = None,
+    **attributes: Any,
+) -> Any:
     """A dataclass field that is also an option: `--lr-batch` for `lr_batch`, `--align/--no-align` for booleans.
 
     Args:
         help: documents the field and the option.
         default: of the field; without one, the field is required.
         section: heading of the command's help that begins with this option.
+        choices: the values that there are.
         attributes: for click.option, such as `type` (by default the annotation's), `metavar` or `show_default`;
             `is_flag=True` makes a boolean an option without its --no- half.
     """
+    if choices:
+        attributes["type"] = click.Choice(choices)
     return field(default=default, metadata={_OPTION: {"help": help, **attributes}, _SECTION: section})
 
 

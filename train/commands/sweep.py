@@ -2,9 +2,9 @@
 
 import click
 
+from vit_tickets.pipeline.commands.fields import COUNT
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
-from vit_tickets.train.commands.options import COUNT
 from vit_tickets.train.commands.plan_options import (
     CIRCUMSTANCES,
     OWN,

@@ -2,8 +2,8 @@
 
 import click
 
+from vit_tickets.pipeline.commands.fields import COUNT
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.commands.options import COUNT
 from vit_tickets.train.commands.plan_options import CIRCUMSTANCES, counted, labels_from, models_of, parse_train_options
 from vit_tickets.train.report.analysis.paper import MODELS
 

@@ -5,13 +5,13 @@ import os
 
 import click
 
+from vit_tickets.pipeline.commands.fields import NOT_NEGATIVE
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.runs.config import CONFIG, LAST
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.options import (
-    NOT_NEGATIVE,
     RECIPE_SECTIONS,
     TICKETS_HELP,
     device_option,

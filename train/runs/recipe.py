@@ -1,9 +1,10 @@
-"""What a recipe is: every setting that decides what a run learns, and how options change it."""
+"""A recipe: the settings that decide what a run learns, each of them also an option of `train`."""
 
 import re
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
+from vit_tickets.pipeline.commands.fields import COUNT, NOT_NEGATIVE, PART, POSITIVE, SHARE, WHOLE, Span, option
 from vit_tickets.pipeline.system.errors import UserError
 
 NAMES = ("deit", "swin", "lvvit", "resnet50", "cifar-deit", "cifar-resnet", "digits", "selector")
@@ -16,79 +17,144 @@ RAND_AUGMENT = r"rand(-(m|n|inc|mmax)\d+|-(p|mstd)\d+(\.\d+)?|-mstdinf|-t\w+)*" 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Durations are in epochs. Augmentation is off unless a recipe turns it on.
+    """Each field is documented by the help of its option. Augmentation is off unless a recipe turns it on."""
 
-    name: which recipe this is, or was before options changed it.
-    epochs: all of them, the cool-down included, so that paths are compared by what they really trained.
-    lr, lr_batch: the rate at the top for a global batch of `lr_batch`; it is scaled linearly to `batch_size`.
-    scale_ends: `warmup_lr` and `min_lr` are for `lr_batch` too; otherwise they are meant as they stand.
-    schedule: the rate moves with every `step`, or once per `epoch`: then epoch e has the rate of index max(0, e - 1),
-        as in DeiT's loop, so that epochs 0 and 1 both run at `warmup_lr`.
-    warmup_epochs: linear, and part of the cosine's length. cooldown_epochs: the last so many stay at `min_lr`.
-    weight_decay: not on biases, norms and other vectors, nor on what the network itself names (positions, class token,
-        Swin's position bias). momentum, nesterov: of sgd alone.
-    ema: decay per step of the weights' moving average, which is then what is evaluated and kept; without one, the
-        weights themselves are.
-    crop_scale: the smallest share of the image's area that a random crop shows. interpolation: of that crop; `random`
-        draws bilinear or bicubic each time.
-    rand_augment: timm's notation. color_jitter: brightness, contrast and saturation; ignored beside `rand_augment`, as
-        in timm. erasing: probability that a box becomes noise.
-    mixup, cutmix: parameters of the Beta distributions, 0 for none. mix_prob: share of the batches that are mixed.
-        mix_switch: where both are on, the share of CutMix.
-    mix_token: the same for MixToken, which is CutMix on the grid of tokens, for models with logits for every token.
-    class_weight, token_weight: in these models, of the loss on an image's own logits, and of the mean over its tokens.
-    repeats: views of an image in an epoch that takes it. views_per_decode: how many of them share one decoded image
-        and one batch.
-    crop_pct: share of the resized side that evaluation shows; None for the model's own.
-    keep_warmup: (start, end): all patches until epoch `start`, then fewer by a half cosine, the ticket from `end` on.
-    """
+    name: str = "custom"  #: Which recipe this is, or was before options changed it.
 
-    name: str = "custom"
-    epochs: int
-    batch_size: int
-    opt: str = "adamw"
-    momentum: float = 0.9
-    nesterov: bool = True
-    lr: float
-    lr_batch: int = 512
-    min_lr: float = 1e-5
-    warmup_epochs: float = 5
-    warmup_lr: float = 1e-6
-    cooldown_epochs: float = 0
-    scale_ends: bool = False
-    schedule: str = "step"
-    weight_decay: float = 0.05
-    smoothing: float = 0.1
-    drop_path: float = 0.1
-    clip_grad: float | None = None
-    ema: float | None = None
-    crop_scale: float = 0.08
-    interpolation: str = "bicubic"
-    hflip: float = 0.5
-    rand_augment: str | None = None
-    color_jitter: float = 0.0
-    erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mix_prob: float = 1.0
-    mix_switch: float = 0.5
-    mix_token: float = 0.0
-    class_weight: float = 1.0
-    token_weight: float = 1.0
-    repeats: int = 1
-    views_per_decode: int = 1
-    crop_pct: float | None = None
-    keep_warmup: tuple[float, float] | None = None
-    limit: int | None = None
-    image_size: int | None = None
-    patch_size: int | None = None
+    epochs: int = option(
+        "Passes over the training images, the cool-down included, so that paths train equally long.",
+        section="Recipe",
+        type=COUNT,
+    )
+    batch_size: int = option("Images per step, over all ranks.", type=COUNT)
+
+    opt: str = option("Optimizer.", section="Recipe: optimizer and schedule", default="adamw", choices=OPTIMIZERS)
+    momentum: float = option("Momentum of sgd: the share of the last direction that is kept.", default=0.9, type=SHARE)
+    nesterov: bool = option("Nesterov momentum in sgd: look ahead along the momentum.", default=True)
+    lr: float = option("Peak learning rate at --lr-batch; scaled linearly with the batch size.", type=POSITIVE)
+    lr_batch: int = option(
+        "Reference batch size of --lr; the batch size itself leaves --lr unscaled.", default=512, type=COUNT
+    )
+    min_lr: float = option(
+        "Learning rate at which the cosine ends; the cool-down has it, too.", default=1e-5, type=NOT_NEGATIVE
+    )
+    warmup_epochs: float = option(
+        "Epochs of linear warm-up, which are part of the cosine's length; a tenth of shorter runs at most.",
+        default=5,
+        type=NOT_NEGATIVE,
+    )
+    warmup_lr: float = option("Learning rate at which the warm-up begins.", default=1e-6, type=NOT_NEGATIVE)
+    cooldown_epochs: float = option(
+        "How many of the last epochs stay at --min-lr; a tenth of shorter runs at most.", default=0, type=NOT_NEGATIVE
+    )
+    scale_ends: bool = option("Scale --warmup-lr and --min-lr with the batch size, as --lr is.", default=False)
+    schedule: str = option(
+        "Change the learning rate with every step, or once per epoch as DeiT does: epoch e, from 0, has the rate of "
+        "index max(0, e - 1), so that the first two run at --warmup-lr. A warm-up of less than an epoch is per step "
+        "unless --schedule is given.",
+        default="step",
+        choices=SCHEDULES,
+    )
+
+    weight_decay: float = option(
+        "Weight decay, except on biases, norms and other vectors, and on what the network exempts: positions, class "
+        "token, Swin's position bias.",
+        section="Recipe: regularisation",
+        default=0.05,
+        type=NOT_NEGATIVE,
+    )
+    smoothing: float = option("Label smoothing.", default=0.1, type=SHARE)
+    drop_path: float = option("Stochastic depth, linear over the blocks.", default=0.1, type=SHARE)
+    clip_grad: float | None = option("Clip the gradient to this norm; 0: never.", default=None, type=NOT_NEGATIVE)
+    ema: float | None = option(
+        "Decay per step of the weights' moving average, which is then evaluated and kept in place of the weights; 0: "
+        "none.",
+        default=None,
+        type=SHARE,
+    )
+
+    crop_scale: float = option(
+        "Smallest share of the image's area that a random crop shows.",
+        section="Recipe: augmentation",
+        default=0.08,
+        type=WHOLE,
+    )
+    interpolation: str = option(
+        "Interpolation of random crops; random: bilinear or bicubic, drawn for each.",
+        default="bicubic",
+        choices=INTERPOLATIONS,
+    )
+    hflip: float = option("Probability of a horizontal flip.", default=0.5, type=PART)
+    rand_augment: str | None = option(
+        f"RandAugment in timm's notation, as rand-m9-mstd0.5-inc1; or {NONE}.", default=None, metavar="SPEC"
+    )
+    color_jitter: float = option(
+        "Strength of random brightness, contrast and saturation; ignored beside RandAugment, as in timm. 0: none.",
+        default=0.0,
+        type=NOT_NEGATIVE,
+    )
+    erasing: float = option("Probability that a random box of the image becomes noise.", default=0.0, type=PART)
+    mixup: float = option(
+        "Mixup: blend pairs of images by a share from Beta(a, a); 0: never.", default=0.0, type=NOT_NEGATIVE
+    )
+    cutmix: float = option(
+        "CutMix: paste a box, its area from Beta(a, a), from another image; 0: never.", default=0.0, type=NOT_NEGATIVE
+    )
+    mix_prob: float = option("Share of the batches that mixup or CutMix changes.", default=1.0, type=PART)
+    mix_switch: float = option(
+        "With mixup and CutMix both on, CutMix's share of the mixed batches.", default=0.5, type=PART
+    )
+    mix_token: float = option(
+        "MixToken of LV-ViT, CutMix on the grid of tokens: paste a box of tokens, its area from Beta(a, a), from "
+        "another image; 0: never.",
+        default=0.0,
+        type=NOT_NEGATIVE,
+    )
+
+    class_weight: float = option(
+        "LV-ViT: weight of the loss on the image's own logits.",
+        section="Recipe: losses",
+        default=1.0,
+        type=NOT_NEGATIVE,
+    )
+    token_weight: float = option(
+        "LV-ViT: weight of the mean loss over the image's tokens.", default=1.0, type=NOT_NEGATIVE
+    )
+
+    repeats: int = option(
+        "Repeated augmentation: an epoch takes 1/r of the images, r views of each; r epochs take all.",
+        section="Recipe: views and sizes",
+        default=1,
+        type=COUNT,
+    )
+    views_per_decode: int = option(
+        "Views cut from one decoded image, for one batch; divides the repeats.  [default: the repeats]",
+        default=1,
+        type=COUNT,
+    )
+    crop_pct: float | None = option(
+        "Side of the centre crop over the resized image's, in the run's own evaluation.  [default: the model's]",
+        default=None,
+        type=WHOLE,
+    )
+    keep_warmup: tuple[float, float] | None = option(
+        "Keep all patches until epoch START, then fewer by half a cosine, from END on the ticket; 0:0: at once.",
+        default=None,
+        type=Span(),
+        metavar="START:END",
+    )
+    limit: int | None = option("Train on the first so many images only.", default=None, type=COUNT)
+    image_size: int | None = option(
+        "Side of the training view in pixels.  [default: the manifest's, the model's]", default=None, type=COUNT
+    )
+    patch_size: int | None = option("Side of a patch, or of an occluded cell, in pixels.", default=None, type=COUNT)
 
     def override(self, **values: Any) -> "Recipe":
         """This recipe with the values that are not None; `rand_augment` can be "none".
 
-        Unless they are given too: a shorter run warms up and cools down for at most a tenth of it each; a warm-up of
-        less than an epoch goes per step, since per epoch the rate would never leave it in a run of two; `repeats`
-        alone stands for `views_per_decode` too, and the other way round where the recipe repeats nothing.
+        What is not given follows what is: a shorter run warms up and cools down for at most a tenth of it each; a
+        warm-up of less than an epoch is per step, since per epoch the rate would never leave it in a run of two;
+        `repeats` sets `views_per_decode`, too, and the other way round where the recipe repeats nothing.
 
         Raises UserError where values do not fit together.
         """
@@ -110,7 +176,7 @@ class Recipe:
         return changed
 
     def check(self) -> None:
-        """Raises UserError where values do not fit together."""
+        """Raise UserError where values do not fit together."""
         if self.repeats % self.views_per_decode:
             raise UserError(
                 f"expected a number of repeats that {self.views_per_decode} views per decode divide, "
@@ -131,17 +197,17 @@ class Recipe:
 
     @property
     def peak_lr(self) -> float:
-        """The rate between warm-up and cosine."""
+        """Learning rate between warm-up and cosine."""
         return self._scaled(self.lr)
 
     @property
     def start_lr(self) -> float:
-        """The rate at which the warm-up begins."""
+        """Learning rate at which the warm-up begins."""
         return min(self._scaled(self.warmup_lr) if self.scale_ends else self.warmup_lr, self.peak_lr)
 
     @property
     def end_lr(self) -> float:
-        """The rate at which the cosine ends, and of the cool-down."""
+        """Learning rate at which the cosine ends, and of the cool-down."""
         return min(self._scaled(self.min_lr) if self.scale_ends else self.min_lr, self.peak_lr)
 
     def _scaled(self, rate: float) -> float:
@@ -151,5 +217,5 @@ class Recipe:
         return asdict(self)
 
 
-# What fields are that a recipe does not name.
+# Values of the fields that a recipe does not name.
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
