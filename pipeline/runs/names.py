@@ -5,6 +5,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.config import CONFIG, read_config
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
 
 DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
@@ -59,7 +60,7 @@ def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto
 
 def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int, variant: str = "") -> str:
     """`runs/<dataset>-<model>-<path>-s<S>-seed<n>`; dense runs have no budget, a `variant` stands before the seed."""
-    middle = path if path == "dense" else f"{path}-{budget.label}"
+    middle = f"{path}-{budget.label}" if PATHS[path].has_budget else path
     return f"runs/{dataset}-{short_name(model)}-{middle}{variant and f'-{variant}'}-seed{seed}"
 
 

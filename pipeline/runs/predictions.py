@@ -24,7 +24,6 @@ TICKET_FIELDS = (
 # The part of a manifest's record that two runs on the same tickets share.
 TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 
-ON = ("dense", "lt", "rc")
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),

@@ -4,6 +4,7 @@ import click
 
 from vit_tickets.pipeline.commands.fields import COUNT
 from vit_tickets.pipeline.commands.sections import SectionedCommand
+from vit_tickets.pipeline.runs.paths import COMPARED, JUDGED
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.commands.plan_options import (
     CIRCUMSTANCES,
@@ -17,8 +18,6 @@ from vit_tickets.train.commands.plan_options import (
 
 # Headings of `sweep --help`, and the first option below each.
 SECTIONS = {"What to sweep over": "models", "Every run": "epochs", "Where": "engine"}
-PATHS = ("dense", "lt", "rc", "small")
-JUDGED = ("dense", "lt", "rc")  # what a verdict compares
 KINDS_OF_RC = ("fixed", "fresh", "aligned")
 
 
@@ -26,7 +25,7 @@ KINDS_OF_RC = ("fixed", "fresh", "aligned")
 @click.argument("dataset")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
 @click.option("--models", default="deit_micro", show_default=True, help="As `train --model` has them; a list.")
-@click.option("--paths", default="dense,lt,rc", show_default=True, help="Some of dense, lt, rc, small; a list.")
+@click.option("--paths", default=",".join(JUDGED), show_default=True, help=f"Some of {', '.join(COMPARED)}; a list.")
 @click.option("--sparsity", help="Shares of patches to drop; a list.  [default: 0.27]")
 @click.option("--keep-rate", help="Instead: the share that each stage keeps; a list.")
 @click.option(
@@ -111,7 +110,7 @@ def sweep(
         dataset=opened.root, name=opened.name, out=out, selector=chosen, weights=weights, engine="local",
         annotator=annotator, labels_dir=labels_dir, train_options=tuple(options), device=parsed.get("device"),
         workers=parsed.get("workers"), models=tuple(names), budgets=tuple(parse_budgets(sparsity, keep_rate)),
-        paths=listed("--paths", paths, PATHS), methods=listed("--methods", methods, METHODS),
+        paths=listed("--paths", paths, COMPARED), methods=listed("--methods", methods, METHODS),
         rc=listed("--rc", rc, KINDS_OF_RC), seeds=seeds,
         pretrain=selector is None and chosen == default_selector("digits"),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.runs.config import CONFIG, LAST
+from vit_tickets.pipeline.runs.paths import PATHS, TRAINED
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.options import (
     RECIPE_SECTIONS,
@@ -39,10 +40,10 @@ SECTIONS = {
 )
 @click.option(
     "--path",
-    type=click.Choice(["lt", "rc", "dense", "small", "selector"]),
+    type=click.Choice(TRAINED),
     required=True,
-    help="What to train on: tickets, random subsets, everything, or everything at the ticket's number of patches. "
-    "selector: fine-tune dense weights (--init) with token pruning on, for `generate --selector RUN`.",
+    help=f"What to train on. {'; '.join(f'{name}: {PATHS[name].meaning}' for name in TRAINED)} (it needs --init and "
+    "serves as `generate --selector RUN`).",
 )
 @click.option("--init", help="Start from these weights (a file or a finished run) instead of random ones.")
 @click.option(
@@ -221,7 +222,7 @@ def train(
         trainer.fit()
         if here.is_main:
             use = f"score it with `vit-tickets evaluate {run.root}`"
-            if path == "selector":
+            if PATHS[path].prunes_tokens:
                 use = f"select with it: `vit-tickets generate {dataset} --selector {run.root}`"
             click.echo(f"{run.root}: done{trainer.result()}; {use}")
 
@@ -230,7 +231,7 @@ def describe(run, trainer, todo: str) -> str:
     """One line: what is about to be trained on what."""
     config, limit = run.config, run.config["limit"]
     share = "all patches"
-    if run.path in ("lt", "rc", "selector"):
+    if PATHS[run.path].drops_patches or PATHS[run.path].prunes_tokens:
         share = f"{config['kept']} of {config['num_patches']} patches"
     if config["read_off"]:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"

@@ -20,6 +20,7 @@ from vit_tickets.pipeline.geometry.crops import keyed_rng
 from vit_tickets.pipeline.geometry.patches import random_rank, rank_dtype
 from vit_tickets.pipeline.geometry.views import Box, box_affine, view_to_view
 from vit_tickets.pipeline.manifests.crop_rows import CropRows
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.loader import Share, collate, join, shares_of
 from vit_tickets.train.data.plan import Lane, Plan, Position
@@ -154,7 +155,7 @@ class TrainStream(IterableDataset):
         if stored.classes is not None:
             view |= {"classes": stored.classes.astype(np.int32), "logits": stored.logits}
             view |= {"label_affine": _from(drawn, (0.0, 0.0, width, height)), "label_through": drawn.through}
-        if config.path not in ("lt", "rc") or config.data.manifest is None:
+        if not PATHS[config.path].drops_patches or config.data.manifest is None:
             return view
         if config.path == "rc":
             own_grid = config.rc != "aligned"

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
-from vit_tickets.pipeline.runs.predictions import ON, SCHEMA, ticket_provenance
+from vit_tickets.pipeline.runs.paths import ON, PATHS
+from vit_tickets.pipeline.runs.predictions import SCHEMA, ticket_provenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
@@ -44,7 +45,7 @@ def val_sets(run: Run) -> dict[str, SplitData]:
     """
     sets, manifest = {}, run.manifest
     has_tickets = manifest is None or "val" in manifest.splits
-    if "val" in run.dataset.splits and (has_tickets or run.path in ("dense", "small", "selector")):
+    if "val" in run.dataset.splits and (has_tickets or not PATHS[run.path].drops_patches):
         sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
     if run.config["holdout"]:
         held_out = (run.left_out, True)
@@ -119,7 +120,7 @@ def check_on(data: SplitData, on: list[str], path: str) -> None:
     for how in on:
         if how not in ON:
             raise UserError(f"--on: expected some of {', '.join(ON)}, found {how!r}")
-        if how != "dense" and path == "small":
+        if how != "dense" and PATHS[path].low_resolution:
             raise UserError(
                 f"--on: expected dense alone, at its own resolution, for a run on path small, found {how!r}"
             )

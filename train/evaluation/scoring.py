@@ -10,6 +10,7 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import pretrained
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, read_config
+from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData, check_belongs
@@ -100,15 +101,15 @@ def _grid_and_kept(config: dict[str, Any], manifest: Manifest | None) -> tuple[i
         grid = manifest.record["grid"]
     if manifest is None:
         return grid, grid * grid
-    own = config["path"] in ("lt", "rc")
+    own = PATHS[config["path"]].drops_patches
     budget = Budget(config.get("sparsity"), config.get("keep_rate")) if own else manifest.budget
     return grid, runs.kept_patches(budget, grid * grid, manifest)
 
 
 def default_on(subject: Subject) -> list[str]:
     """All ways that the run and the tickets allow."""
-    sparse = subject.data.manifest is not None and subject.run.path != "small"
-    return ["dense", "lt", "rc"] if sparse else ["dense"]
+    sparse = subject.data.manifest is not None and not PATHS[subject.run.path].low_resolution
+    return list(ON) if sparse else ["dense"]
 
 
 def score(subject: Subject, on: list[str], view: str, device: str, workers: int) -> dict[str, float]:

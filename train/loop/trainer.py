@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vit_tickets.pipeline.manifests.folds import hash_word
 from vit_tickets.pipeline.runs.config import BEST, FINAL, LAST
 from vit_tickets.pipeline.runs.log import METRICS
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import WorkFailed
 from vit_tickets.train.data.plan import Position
@@ -63,7 +64,7 @@ class Trainer:
         recipe = run.recipe
         self.layout = torch.channels_last if options.channels_last else torch.preserve_format
         self.model = run.build_model().to(world.device, memory_format=self.layout)
-        if run.path == "selector":
+        if PATHS[run.path].prunes_tokens:
             self.model = PrunedViT(self.model.network, run.config["stages"], run.config["counts"])
         self.ema = ModelEmaV3(self.model, decay=recipe.ema) if recipe.ema else None
         self.parallel = world.parallel(self.model, run.image_size)
@@ -168,7 +169,7 @@ class Trainer:
 
     def _train(self, batches, bar: Bar, log: RunLog) -> None:
         """The remaining steps of the epoch. All ranks agree on each: whether to take it, to save after it, to stop."""
-        self.parallel.train(self.run.path != "selector")  # as the authors fine-tune theirs
+        self.parallel.train(not PATHS[self.run.path].prunes_tokens)  # as the authors fine-tune theirs
         forget_peak(self.world.device)
         while self.position.step < self.steps:
             started = time.monotonic()
@@ -261,11 +262,11 @@ class Trainer:
             "loss": self.sums.loss / self.steps,
             "lr": self.lr,
         }
-        if self.run.path in ("lt", "rc"):
+        if PATHS[self.run.path].drops_patches:
             metrics["clumping"] = self.sums.clumping / self.steps
         self.world.share(self.scored.buffers())
         for name, data in self.val_sets.items():
-            on = self.run.path if self.run.path in ("lt", "rc") and data.manifest is not None else "dense"
+            on = self.run.path if PATHS[self.run.path].drops_patches and data.manifest is not None else "dense"
             config = eval_config(
                 self.run, data, self.world.rank, self.world.size, max_pixels=self.options.max_pixels,
                 skip_errors=self.options.skip_errors, hint="pass --skip-errors to go on",

@@ -5,6 +5,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import Any
 
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -84,7 +85,7 @@ def report(
 
 
 def _why_left_out(run: RunResult) -> str | None:
-    if run.path == "selector":
+    if PATHS[run.path].prunes_tokens:
         return f"{run.folder} is a selector, not a competitor"
     if fold := run.config.get("without_fold"):
         return f"{run.folder} is a selector for cross-fitting, trained without fold {fold}, not a competitor"

@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from vit_tickets.pipeline.datasets.digits import IMAGE_SIZE, NAME, PATCH_SIZE
 from vit_tickets.pipeline.runs.names import short_name
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.runs.recipe import NAMES, Recipe
 
@@ -186,7 +187,9 @@ def recipe_for(
     The embedded dataset has its own, and so have images of 32 pixels (`image_size`) and the ResNets made for them;
     others get their family's, DeiT's where there is no family. Raises UserError where no recipe is called `name`.
     """
-    name = name or (SELECTOR.name if path == "selector" else default_name(source, model, image_size))
+    name = name or (
+        SELECTOR.name if path in PATHS and PATHS[path].prunes_tokens else default_name(source, model, image_size)
+    )
     if name not in RECIPES:
         raise UserError(f"expected a recipe among {', '.join(NAMES)}, found {name!r}")
     model = short_name(model)

@@ -14,6 +14,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED, method_entries, method_name
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.runs.names import run_name, timm_name
+from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED
 from vit_tickets.pipeline.runs.predictions import TICKET_FIELDS
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import without_secrets
@@ -23,7 +24,6 @@ from vit_tickets.train.models.sparse import OCCLUSIONS, Model, build_model, chec
 from vit_tickets.train.runs.recipe import Recipe
 from vit_tickets.train.runs.run import FORMAT_VERSION, Run, absolute, kept_patches, shards_sha256
 
-PATHS = ("lt", "rc", "dense", "small", "selector")
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
 LABEL_FIELDS = ("annotator", "weights_sha256", "map_size", "places", "image_size", "precision")
@@ -63,24 +63,25 @@ def resolve(
     occlude: what dropped patches show, one of OCCLUSIONS, where the model is shown any; None for the mean colour.
     stem_occlusion: show a convolutional stem no dropped patch. without_fold: a fold such as 1/2 to train without.
     """
-    if path not in PATHS:
-        raise UserError(f"expected a path among {', '.join(PATHS)}, found {path!r}")
-    if path in ("lt", "rc") and tickets is None:
+    if path not in TRAINED:
+        raise UserError(f"expected a path among {', '.join(TRAINED)}, found {path!r}")
+    trained = PATHS[path]
+    if trained.drops_patches and tickets is None:
         raise UserError(f"--path {path}: expected --tickets MANIFEST, as written by `vit-tickets generate`, found none")
-    if path == "selector" and init is None:
+    if trained.prunes_tokens and init is None:
         raise UserError(
             "--path selector: expected --init, the dense weights (a file or a run) to fine-tune, found none"
         )
     if tickets == ONLINE and selector is None:
         raise UserError("--tickets online: expected --selector, a timm ViT or a finished run, found none")
     only = {"--tickets online": (tickets == ONLINE, ("lt",)), f"--rc {rc}": (rc != "fixed", ("rc",))}
-    only["--no-align"] = not align, ("lt", "rc")
+    only["--no-align"] = not align, DROPPING
     for option, (given, paths) in only.items():
         if given and path not in paths:
             raise UserError(f"{option}: expected path {' or '.join(paths)}, found {path}")
     if tickets != ONLINE and selector is not None:
         raise UserError(f"--selector: expected --tickets online, as a manifest has its own, found {tickets or 'none'}")
-    if match_patches and path not in ("lt", "rc"):
+    if match_patches and not trained.drops_patches:
         raise UserError(f"--match-patches: expected a path that drops patches, lt or rc, found {path}")
     if not 0 <= holdout < 1:
         raise UserError(f"expected a holdout in [0, 1), found {holdout:g}")
@@ -115,7 +116,7 @@ def resolve(
         _check_stored_crops(manifest, split, path, budget, holdout)
     num_patches = grid * grid
     stages = counts = None
-    if path == "selector":
+    if trained.prunes_tokens:
         stages = vit.default_stages(model, len(getattr(probe.network, "blocks", ())))
         vit.check_selector(probe.network, stages)
         counts = budget.stage_counts(num_patches, len(stages))
@@ -123,7 +124,7 @@ def resolve(
     if match_patches:
         recipe = replace(recipe, epochs=ceil_count(recipe.epochs * num_patches / kept))
     chooser = OnlineSelector(selector, weights, online, budget, image_size) if tickets == ONLINE else None
-    if path == "small":
+    if trained.low_resolution:
         grid = small_grid_side(num_patches, kept)
         image_size = grid * patch_size
 
@@ -132,7 +133,7 @@ def resolve(
         "center", image_size, recipe.crop_pct or cfg.get("crop_pct", 1.0), cfg.get("interpolation", "bicubic"),
         cfg["mean"], cfg["std"],
     )  # fmt: skip
-    drops = manifest is not None and path in ("lt", "rc", "small")
+    drops = manifest is not None and trained.uses_tickets
     seen = manifest.view(split).kind if drops else AUTO_VIEW
     method = method_name(manifest.record) if drops else STAGED
     chosen = {
@@ -155,9 +156,9 @@ def resolve(
         "shards_sha256": shards_sha256(dataset.shards(split)),
         "model": timm_name(model),
         "path": path,
-        "sparsity": None if path == "dense" else budget.sparsity,
-        "keep_rate": None if path == "dense" else budget.keep_rate,
-        "kept": num_patches if path == "dense" else kept,
+        "sparsity": budget.sparsity if trained.has_budget else None,
+        "keep_rate": budget.keep_rate if trained.has_budget else None,
+        "kept": kept if trained.has_budget else num_patches,
         "num_patches": num_patches,
         "can_drop_patches": probe.can_drop_patches,
         "occlude": occlude or OCCLUSIONS[0],
@@ -197,7 +198,7 @@ def _check_model(
     """Raise UserError for options that the model has no use for."""
     if recipe.mix_token and not probe.has_token_outputs:
         raise UserError(f"expected a model with logits for tokens for --mix-token, such as lvvit_small, found {model}")
-    if recipe.mix_token and path == "selector":
+    if recipe.mix_token and PATHS[path].prunes_tokens:
         raise UserError("--mix-token: expected another path, as selector mixes no tokens, found selector")
     if recipe.mix_token and (recipe.mixup or recipe.cutmix):
         raise UserError("expected --mix-token, or --mixup and --cutmix, found both")

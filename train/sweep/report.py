@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
+from vit_tickets.pipeline.runs.paths import ON
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report import report
 from vit_tickets.train.report.analysis.comparison import Group, group_runs
 from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis, find
-from vit_tickets.train.report.analysis.results import ON, read_run
+from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering

@@ -16,7 +16,8 @@ from vit_tickets.pipeline.manifests.tables import difference, read_metadata
 from vit_tickets.pipeline.networks.pretrained import read_weights, state_sha256
 from vit_tickets.pipeline.runs.config import FINAL
 from vit_tickets.pipeline.runs.names import short_name
-from vit_tickets.pipeline.runs.predictions import ON, ticket_provenance
+from vit_tickets.pipeline.runs.paths import ON
+from vit_tickets.pipeline.runs.predictions import ticket_provenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted

@@ -12,11 +12,11 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.config import FINAL
 from vit_tickets.pipeline.runs.names import run_name, short_name
+from vit_tickets.pipeline.runs.paths import COMPARED, PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.sweep import steps
 from vit_tickets.train.sweep.steps import Shared, Step
 
-PATHS = ("dense", "lt", "rc", "small")
 PRETRAINING = "train selector"
 FIXED = "fixed"  # what `train --rc` does without being asked
 
@@ -50,7 +50,7 @@ class Request(Shared):
 
     models: tuple[str, ...]
     budgets: tuple[Budget, ...]
-    paths: tuple[str, ...] = PATHS
+    paths: tuple[str, ...] = COMPARED
     methods: tuple[str, ...] = (STAGED,)
     rc: tuple[str, ...] = (FIXED,)
     seeds: int = 1
@@ -74,7 +74,7 @@ class Request(Shared):
     def scored(self, trial: Trial, budget: Budget) -> str:
         """The folder with the run's predictions on tickets of `budget`."""
         run = self.run(trial)
-        if trial.path != "dense":
+        if PATHS[trial.path].has_budget:
             return run
         stem = f"{self.name}-{short_name(trial.model)}-dense-{budget.label}-seed{trial.seed}"
         return files.join(self.out, "scores", stem)
@@ -85,13 +85,13 @@ class Request(Shared):
             trial
             for seed in range(self.seeds)
             for model in self.models
-            for path in PATHS
+            for path in COMPARED
             if path in self.paths
             for trial in self._of_path(model, path, seed)
         ]
 
     def _of_path(self, model: str, path: str, seed: int) -> list[Trial]:
-        if path == "dense":
+        if not PATHS[path].has_budget:
             return [Trial(model, path, seed)]
         variants = {"lt": self.methods, "rc": self.rc}.get(path, (None,))
         return [Trial(model, path, seed, budget, variant) for budget in self.budgets for variant in variants]
@@ -138,8 +138,8 @@ def _method(request: Request, trial: Trial) -> str:
 def _train(request: Request, trial: Trial, tickets: dict[str, Step], labels: list[Step]) -> Step:
     method = _method(request, trial)
     with_labels = [step.title for step in labels if steps.takes_labels(trial.model)]
-    needs = (*([] if trial.path == "dense" else [tickets[method].title]), *with_labels)
-    manifest = None if trial.path == "dense" else request.tickets(trial.budget, method)
+    needs = (*([] if not PATHS[trial.path].uses_tickets else [tickets[method].title]), *with_labels)
+    manifest = request.tickets(trial.budget, method) if PATHS[trial.path].uses_tickets else None
     rc = trial.variant if trial.path == "rc" and trial.variant != FIXED else None
     return steps.train(
         request, trial.title, trial.model, trial.path, manifest, trial.seed, request.run(trial), rc, needs
@@ -148,8 +148,8 @@ def _train(request: Request, trial: Trial, tickets: dict[str, Step], labels: lis
 
 def _evaluate(request: Request, trial: Trial, budget: Budget, training: Step, tickets: dict[str, Step]) -> Step:
     method = _method(request, trial)
-    title = f"{trial.title} on {budget}" if trial.path == "dense" else trial.title
-    on = ("dense",) if trial.path == "small" else steps.ON
+    title = f"{trial.title} on {budget}" if trial.budget is None else trial.title
+    on = PATHS[trial.path].tested_on
     needs = (training.title, tickets[method].title)
     manifest, scored = request.tickets(budget, method), request.scored(trial, budget)
     return steps.evaluate(request, title, request.run(trial), scored, manifest, on, needs)

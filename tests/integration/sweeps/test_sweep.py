@@ -15,7 +15,8 @@ from tests.soak.data import write_dataset
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import sha256_of
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.train.sweep.sweep import PATHS, Request, plan
+from vit_tickets.pipeline.runs.paths import COMPARED
+from vit_tickets.train.sweep.sweep import Request, plan
 
 S5, S75 = Budget(0.5), Budget(0.75)
 
@@ -133,7 +134,7 @@ def test_more_of_anything_leaves_the_steps_there_were_as_they_are():
 def test_groups_are_of_one_model_at_one_budget():
     asked = request(models=("deit_s", "swin_t"), seeds=2)
     group = asked.group("swin_t", S75)
-    assert [(trial.path, trial.seed) for trial, _ in group] == [(path, seed) for seed in (0, 1) for path in PATHS]
+    assert [(trial.path, trial.seed) for trial, _ in group] == [(path, seed) for seed in (0, 1) for path in COMPARED]
     assert group[0][1] == "out/scores/d-swin_tiny-dense-s0.75-seed0"
     assert asked.group("swin_t", S5)[0][1] != group[0][1]
     assert group[1][1] == "out/runs/d-swin_tiny-lt-s0.75-seed0"

@@ -10,16 +10,16 @@ import numpy as np
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
+from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, accuracy
-from vit_tickets.train.report.analysis.results import ON, PATHS, RunResult
+from vit_tickets.train.report.analysis.results import RunResult
 
 BASELINES = ("dense", "weights")  # plain weights stand in where there is no dense run
-SPARSE = ("lt", "rc")
+ORDER = tuple(PATHS)
 # What tickets of two methods have to share, for only the choice of patches to differ.
 SHARED = ("dataset", "num_patches", "sparsity", "keep_rate", "mask_seed", "view", "kept")
-NEEDED_ON = {"dense": ON, "lt": ON, "rc": ON, "small": ("dense",), "weights": ("dense",)}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Group:
     @property
     def kept(self) -> tuple[int, int] | None:
         """(patches kept, patches of an image) of the first run with a budget; None where none says."""
-        budgeted = [run.config for run in self.runs if run.path in SPARSE and run.config.get("num_patches")]
+        budgeted = [run.config for run in self.runs if run.path in DROPPING and run.config.get("num_patches")]
         return (budgeted[0]["kept"], budgeted[0]["num_patches"]) if budgeted else None
 
     @cached_property
@@ -134,15 +134,15 @@ def _of_kind(runs: list[RunResult], cross_fit: bool) -> list[RunResult]:
 
 
 def _group(dataset: str, model: str, budget: Budget | None, cross_fit: bool, runs: list[RunResult]) -> Group:
-    runs = sorted(runs, key=lambda run: (PATHS.index(run.path), run.row, run.seed or 0, run.folder))
+    runs = sorted(runs, key=lambda run: (ORDER.index(run.path), run.row, run.seed or 0, run.folder))
     _check_seeds(runs)
-    methods = [run.method for run in runs if run.path in SPARSE]
+    methods = [run.method for run in runs if run.path in DROPPING]
     method = STAGED if STAGED in methods else next(iter(methods), STAGED)
     evaluated = [(run, on, p) for run in runs for on, p in run.predictions.items()]
     of_kind = [entry for entry in evaluated if entry[2].cross_fit == cross_fit]
     tickets = _reference_tickets(of_kind, budget, method)
     scored: dict[tuple[str, str], list[RunResult]] = {}
-    own = [run for run in runs if run.path not in SPARSE or run.method == method]
+    own = [run for run in runs if run.path not in DROPPING or run.method == method]
     manifest = next((run.config["tickets_dir"] for run in own if _knows_manifest(run)), "MANIFEST")
     missing = [sentence for run in runs for sentence in _missing(run, manifest)]
     reference = None
@@ -153,7 +153,7 @@ def _group(dataset: str, model: str, budget: Budget | None, cross_fit: bool, run
             continue
         if reference is None:
             reference = predictions
-        _check_same_images(reference, predictions, same_size=run.path != "small")
+        _check_same_images(reference, predictions, same_size=not PATHS[run.path].low_resolution)
         scored.setdefault((run.row, on), []).append(run)
     by_folder = {run.folder: run for run in runs}
     for (folder, other), on in on_others.items():
@@ -187,7 +187,7 @@ def _reference_tickets(
     on_tickets = [(run, p) for run, on, p in evaluated if on != "dense" and p.tickets]
     found: dict[str, Predictions] = {}
     for run, predictions in on_tickets:
-        if run.path in SPARSE and run.method == predictions.method:
+        if run.path in DROPPING and run.method == predictions.method:
             found.setdefault(run.method, predictions)
     for _, predictions in on_tickets:
         if predictions.method == method and _is_of_budget(predictions.tickets, budget):
@@ -222,7 +222,7 @@ def _other_tickets(
     found = predictions.tickets or {}
     if run.budget is None and not _is_of_budget(found, budget):
         return "budget"
-    wanted = run.method if run.path in SPARSE else method
+    wanted = run.method if run.path in DROPPING else method
     if predictions.method != wanted:
         return "method"
     if predictions.cross_fit != cross_fit:
@@ -265,7 +265,7 @@ def _missing(run: RunResult, manifest: str) -> list[str]:
     if run.path != "weights" and not run.finished:
         done = f"{len(run.epochs_log)} of {run.epochs or '?'} epochs"
         return [f"{run.folder} has not finished ({done}); `vit-tickets train ... --out {run.folder} --resume` goes on"]
-    lacking = [on for on in NEEDED_ON[run.path] if on not in run.predictions]
+    lacking = [on for on in PATHS[run.path].tested_on if on not in run.predictions]
     said = f"{run.folder} has no predictions on {', '.join(lacking)}; {_evaluate(run, lacking, manifest)}"
     return [said] if lacking else []
 
@@ -287,7 +287,7 @@ def _warnings(runs: list[RunResult], tickets: dict[str, dict[str, Any]]) -> list
     trained = [run for run in runs if run.path != "weights"]
     warnings = []
     for name in dict.fromkeys(name for run in trained for name in run.settings if name != "rc"):  # the row says rc
-        compared = [run for run in trained if not (run.path == "small" and name == "image_size")]
+        compared = [run for run in trained if not (PATHS[run.path].low_resolution and name == "image_size")]
         values: dict[str, list[str]] = {}
         for run in compared:
             values.setdefault(str(run.settings.get(name)), []).append(run.name)
@@ -305,7 +305,7 @@ def _warnings(runs: list[RunResult], tickets: dict[str, dict[str, Any]]) -> list
             warnings.append(f"{run.name} has predictions but has not finished: they may be of an earlier run")
     seeds: dict[str, Counter] = {}
     for run in trained:
-        if run.path in ("dense", *SPARSE):
+        if PATHS[run.path].is_judged:
             seeds.setdefault(run.row, Counter())[run.seed] += 1
     if len({tuple(sorted(count, key=str)) for count in seeds.values()}) > 1:
         shown = ", ".join(f"{row} {', '.join(map(str, count))}" for row, count in seeds.items())

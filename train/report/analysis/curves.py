@@ -1,14 +1,12 @@
 """Accuracy against sparsity, as in the paper's figure 3: a line with a 95% band for each path and way of testing."""
 
+from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.train.report.analysis.comparison import Group
-from vit_tickets.train.report.analysis.results import WITHOUT_BUDGET
 
-# A colour for each path that models are trained on (from Okabe and Ito's palette), a line for each way of testing them.
-COLOURS = {"dense": "#666666", "weights": "#666666", "lt": "#D55E00", "rc": "#009E73", "small": "#CC79A7"}
+# Colours of rows that are named after more than their path; a line for each way of testing.
 FURTHER = ("#0072B2", "#E69F00", "#56B4E9", "#8C510A", "#7B3294", "#B2182B")
 LINES = {"dense": (0, (4, 2)), "lt": "solid"}
 MARKERS = {"dense": "o", "lt": "s"}
-TESTED = {"dense": "all patches", "lt": "the ticket"}
 
 
 def by_model(groups: list[Group]) -> list[list[Group]]:
@@ -32,8 +30,8 @@ def draw_curves(panel, groups: list[Group]) -> None:
     trained = list(dict.fromkeys(path for group in groups for path, _ in group.accuracies))
     others = iter(FURTHER * len(trained))
     for path in trained:
-        colour = COLOURS.get(path) or next(others)
-        on_all = path in WITHOUT_BUDGET or path == "small"
+        colour = PATHS[path].colour if path in PATHS else next(others)
+        on_all = not path_of(path).drops_patches
         for on in ("dense",) if on_all else LINES:
             points = [
                 (_sparsity(group), group.accuracies[path, on]) for group in groups if (path, on) in group.accuracies
@@ -47,7 +45,7 @@ def draw_curves(panel, groups: list[Group]) -> None:
             )
             panel.plot(
                 x, [a.mean for a in found], color=colour, linestyle=line, marker=MARKERS[on], markersize=4,
-                linewidth=1.4, label=f"{path} on {TESTED[on]}",
+                linewidth=1.4, label=f"{path} on {TESTED_ON[on]}",
             )  # fmt: skip
     panel.set_xlabel("patches dropped (%)")
     panel.set_ylabel("top-1 (%), 95% band")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.analysis.bootstrap import Contrast, bootstrap_means, contrast, lower_bound
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, class_gains
 from vit_tickets.train.report.analysis.comparison import Group
@@ -12,7 +13,6 @@ from vit_tickets.train.report.analysis.paired import Paired, paired
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import BARELY, Verdict, judge, learnt_too_little, null_hypothesis
 
-SHOWN = {"lt": "LT", "rc": "RC", "weights": "the published weights"}
 # Dense accuracy, in percent, below which a baseline is weak: what a small network reaches with a full schedule.
 WEAK_BELOW = {"cifar10": 90.0, "digits": 90.0}
 
@@ -74,7 +74,7 @@ def find(group: Group, weak_below: float | None = None) -> Finding:
 
 def _tests(group: Group) -> list[tuple[str, str]]:
     """(name, tested on) of each verdict: two for models that cannot drop patches; none without a ticket to judge."""
-    if group.budget is None or not any(run.path in ("lt", "rc") for run in group.runs):
+    if group.budget is None or not any(PATHS[run.path].drops_patches for run in group.runs):
         return []
     if group.can_drop_patches:
         return [("verdict", "lt")]
@@ -176,4 +176,4 @@ def _contrast(group: Group, minuend: Cell, subtrahend: Cell) -> Contrast:
 def cell_name(row: str, on: str) -> str:
     """How sentences call a cell of the matrix: `LT on lt`, `lt:centre on dense`."""
     path, colon, variant = row.partition(":")
-    return f"{SHOWN.get(path, path)}{colon}{variant} on {on}"
+    return f"{PATHS[path].title or path}{colon}{variant} on {on}"

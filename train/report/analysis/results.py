@@ -11,13 +11,10 @@ from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, scored_by
 from vit_tickets.pipeline.runs.config import read_config
 from vit_tickets.pipeline.runs.log import read_log, training_seconds
 from vit_tickets.pipeline.runs.names import short_name
+from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION, Predictions, read_predictions
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-
-PATHS = ("dense", "lt", "rc", "small", "selector", "weights")
-ON = ("dense", "lt", "rc")
-WITHOUT_BUDGET = ("dense", "weights")  # the same run for every budget
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class RunResult:
         A run on tickets, with those it was trained on; one on random subsets, which no selector chose, with those it
         was tested on.
         """
-        if self.path not in ("lt", "rc"):
+        if not PATHS[self.path].drops_patches:
             return None
         tested = self.predictions.get("lt")
         return tested.cross_fit if self.path == "rc" and tested else bool(self.tickets.get(CROSS_FIT))
@@ -61,7 +58,7 @@ class RunResult:
     @property
     def row(self) -> str:
         """Its row in the report: the path, with what sets its patches apart: `lt:centre`, `rc:fresh`."""
-        if self.path not in ("lt", "rc"):
+        if not PATHS[self.path].drops_patches:
             return self.path
         mode = self.config.get("rc") if self.path == "rc" else None
         return ":".join([self.path, *(name for name in (self.method, mode) if name not in (STAGED, "fixed", None))])
@@ -73,7 +70,7 @@ class RunResult:
     @property
     def epochs(self) -> int | None:
         """Epochs of the whole training; None where unknown, as for plain weights."""
-        return None if self.path == "weights" else self.config.get("epochs")
+        return None if not PATHS[self.path].is_trained else self.config.get("epochs")
 
     @property
     def model(self) -> str:
@@ -84,7 +81,8 @@ class RunResult:
     def budget(self) -> Budget | None:
         """None for dense runs and plain weights."""
         sparsity, keep_rate = self.config.get("sparsity"), self.config.get("keep_rate")
-        if self.path in WITHOUT_BUDGET or (self.path == "selector" and sparsity is None and keep_rate is None):
+        path = PATHS[self.path]
+        if not path.has_budget or (path.prunes_tokens and sparsity is None and keep_rate is None):
             return None
         return Budget(sparsity, keep_rate)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.page.markup import Html, element
 
 WIDTH = 400  # units of every chart; a phone shows about one per pixel
@@ -22,13 +23,7 @@ class Look(NamedTuple):
     mark: str
 
 
-OWN = {
-    "dense": Look("c-dense", "round"),
-    "weights": Look("c-dense", "down"),
-    "lt": Look("c-lt", "square"),
-    "rc": Look("c-rc", "triangle"),
-    "small": Look("c-small", "diamond"),
-}
+OWN = {name: Look(path.css, path.mark) for name, path in PATHS.items()}
 INK = Look("c-ink", "round")
 CORNERS = {  # around the middle, in pixels
     "square": ((-4, -4), (4, -4), (4, 4), (-4, 4)),

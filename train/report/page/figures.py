@@ -3,12 +3,13 @@
 import math
 from typing import Any
 
+from vit_tickets.pipeline.runs.paths import ON, TESTED_ON, path_of
 from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.findings import Finding
-from vit_tickets.train.report.analysis.results import ON, WITHOUT_BUDGET, RunResult
+from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.page.charts import Interval, Line, Look, heights, interval_chart, line_chart, looks
 from vit_tickets.train.report.page.markup import Html, details, element, table
@@ -17,7 +18,6 @@ PERCENT = (0.0, 100.0)
 DASHES = {"dense": "dashed", "lt": "solid"}
 CLASSES_SHOWN = 8  # at each end
 GAIN, LOSS = Look("c-lt", "triangle"), Look("c-1", "down")
-TESTED = {"dense": "all patches", "lt": "the ticket"}
 CLASS_UNITS = "top-1 %, and the difference in points ± half of its 95% interval"
 SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
 
@@ -41,7 +41,7 @@ def _sparsity_figure(groups: list[Group]) -> Html:
     look = looks(rows)
     lines = []
     for row in (row for row in rows if row not in rivals(rows)):
-        on_all = row in WITHOUT_BUDGET or row == "small"
+        on_all = not path_of(row).drops_patches
         for on in ("dense",) if on_all else DASHES:
             lines += _sparsity_lines(groups, row, on, look[row], "solid" if on_all else DASHES[on])
     name = _of_model(groups)
@@ -85,7 +85,7 @@ def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look | None, d
     found = [(dropped(group), group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
     if not found:
         return []
-    name = f"{row} on {TESTED[on]}"
+    name = f"{row} on {TESTED_ON[on]}"
     titles = [f"{name}, {x:.3g}% dropped: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]" for x, a in found]
     points, band = [(x, a.mean) for x, a in found], [(a.low, a.high) for _, a in found]
     return [Line(name, look, points, band, titles, dash)]

@@ -20,10 +20,11 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import random_subset, scaled_count
 from vit_tickets.pipeline.inspection.gallery import lightness
 from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.runs.paths import DROPPING
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report.analysis.comparison import SPARSE, Group
+from vit_tickets.train.report.analysis.comparison import Group
 
 BYTES = 5_000_000  # of the whole gallery, and
 IMAGE_BYTES = 3_000_000  # of all images together, of which base64 makes 4 MB
@@ -73,7 +74,7 @@ def collect(groups: list[Group], count: int) -> tuple[dict[str, Any] | None, lis
 
 
 def _open(group: Group) -> Source:
-    named = [run for run in group.runs if run.path in SPARSE and run.method == group.method]
+    named = [run for run in group.runs if run.path in DROPPING and run.method == group.method]
     run = next((run for run in named if run.config.get("tickets_dir") and run.config.get("root")), None)
     if group.reference is None or group.kept is None or run is None:
         raise UserError("expected a scored run that names its dataset and its tickets, found none")

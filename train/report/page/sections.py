@@ -3,11 +3,11 @@
 from collections.abc import Hashable, Iterable
 from typing import Any
 
+from vit_tickets.pipeline.runs.paths import COMPARED, ON, PATHS
 from vit_tickets.train.report.analysis import paper
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict
-from vit_tickets.train.report.analysis.results import ON
 from vit_tickets.train.report.analysis.verdict import Needed
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, table
@@ -17,10 +17,10 @@ from vit_tickets.train.report.rendering import text as rendering
 LEVELS = 10  # shades of the matrix
 RUNS_SHOWN, NOTICES_SHOWN = 12, 6  # more are folded away
 SETTLED = {"wins": "good", "beats": "good", "loses": "bad", "trails": "bad"}
-PATHS = (
-    "Trained on: dense, all patches; lt, each image's ticket; rc, a random subset of the same size; small, all of the "
-    "image at a lower resolution with as many patches. Tested on: dense, all patches; lt, tickets; rc, random subsets. "
-    "“LT on lt” was trained on tickets and tested on them."
+_TRAINED_ON = "; ".join(f"{name}, {PATHS[name].meaning}" for name in COMPARED)
+ROWS_AND_COLUMNS = (
+    f"Trained on: {_TRAINED_ON}. Tested on: dense, all patches; lt, tickets; rc, random subsets. “LT on lt” was "
+    "trained on tickets and tested on them."
 )
 INTERVALS = (
     "The bar of an accuracy is its two-sided 95% interval. That of a difference reaches from one one-sided 95% bound "
@@ -52,7 +52,7 @@ def summary(findings: list[Finding], names: list[str]) -> Html:
         if not verdicts and not nulls:
             verdicts = [element("li", "no ticket to judge")]
         items.append(element("div", element("h3", where), element("ul", verdicts, nulls), class_="card"))
-    notes = [element("p", said, class_="note") for said in (PATHS, INTERVALS)]
+    notes = [element("p", said, class_="note") for said in (ROWS_AND_COLUMNS, INTERVALS)]
     return section("verdicts", "Verdicts", element("div", items, class_="cards"), notes)
 
 

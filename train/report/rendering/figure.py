@@ -1,16 +1,14 @@
 """report.png: accuracy of each path, tested each way, with 95% intervals; against sparsity where there are several."""
 
+from vit_tickets.pipeline.runs.paths import ON, PATHS, TESTED_ON
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.curves import by_model, draw_curves, tidy
-from vit_tickets.train.report.analysis.results import ON
 from vit_tickets.train.report.analysis.verdict import MATCH
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; the markers differ too.
 STYLES = {"dense": ("#0072B2", "o"), "lt": ("#D55E00", "s"), "rc": ("#009E73", "^")}
-TESTED = {"dense": "all patches", "lt": "the ticket", "rc": "a random subset"}
-TRAINED = {"lt": "lt\n(ticket)", "rc": "rc\n(random)", "small": "small\n(low res.)", "weights": "published\nweights"}
 LINE = "dense less 0.5 points"
 INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)
 SPACING = 0.22  # between the markers of one row; rows are 1 apart
@@ -39,9 +37,9 @@ def draw(groups: list[Group], path: str) -> None:
         handles |= _panel(panel, group)
     for panel in panels[count:]:
         panel.remove()
-    shown = [what for what in (*TESTED, LINE) if what in handles]
+    shown = [what for what in (*TESTED_ON, LINE) if what in handles]
     if shown:
-        labels = [f"tested on {TESTED[on]} ({on})" if on in TESTED else on for on in shown]
+        labels = [f"tested on {TESTED_ON[on]} ({on})" if on in TESTED_ON else on for on in shown]
         marks = [handles[what] for what in shown]
         figure.legend(marks, labels, loc="outside lower center", ncols=2, frameon=False)
     with files.atomic_write(path) as stream:
@@ -81,4 +79,4 @@ def _panel(panel, group: Group) -> dict:
 
 def _label(row: str) -> str:
     path, _, variant = row.partition(":")
-    return f"{path}\n({variant})" if variant else TRAINED.get(row, row)
+    return f"{path}\n({variant})" if variant else PATHS[path].label or path

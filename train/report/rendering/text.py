@@ -3,11 +3,11 @@
 from typing import Any
 
 from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.pipeline.runs.paths import DROPPING, ON
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
-from vit_tickets.train.report.analysis.comparison import SPARSE, Group
+from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis
-from vit_tickets.train.report.analysis.results import ON
 
 # How random subsets were drawn that are not fixed per image, as `train --rc` has it.
 SUBSETS = {
@@ -126,7 +126,7 @@ def matrix_rows(group: Group, intervals: bool) -> Rows:
 
 def footnotes(group: Group) -> list[str]:
     """What sets the rows apart that are named after more than their path."""
-    others = {run.row: run.method for run in group.runs if run.path in SPARSE and run.method != group.method}
+    others = {run.row: run.method for run in group.runs if run.path in DROPPING and run.method != group.method}
     notes = []
     if others:
         found = f"method {next(iter(others.values()))} found" if len(others) == 1 else "the methods so named found"

@@ -104,7 +104,8 @@ def test_half_are_spread_evenly_the_others_are_disagreements_of_both_kinds(right
     chosen, said = choose(SimpleNamespace(matrix=matrix, images=len(right), baseline="dense"), count)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, len(right))
-    even = spread(np.arange(len(right)), len(chosen) - len(chosen) // 2)
+    half = len(chosen) // 2 if (lt_n != dense_n).any() else 0
+    even = spread(np.arange(len(right)), len(chosen) - half)
     assert set(even) <= set(chosen)
     others = set(chosen) - set(even)
     kinds = [{place for place in range(len(right)) if lt_n[place] == lt != dense_n[place]} for lt in (True, False)]

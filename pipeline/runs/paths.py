@@ -1,0 +1,111 @@
+"""The training paths, in one table: commands, checks, reports and figures derive their lists from it."""
+
+from dataclasses import dataclass
+
+TESTED_ON = {"dense": "all patches", "lt": "the ticket", "rc": "a random subset"}
+ON = tuple(TESTED_ON)  # as `evaluate --on` names it
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPath:
+    """What a network is trained on, how its runs are tested, and how reports show them.
+
+    Attributes:
+        name: as `train --path` and config.json have it.
+        meaning: one line for help texts.
+        title: its name in sentences; empty if it is `name`.
+        label: its name below the axis of report.png; empty if it is `name`.
+        colour: of its lines in report.png.
+        css: the class of page.css with its colour.
+        mark: its mark on the page.
+        tested_on: what `report` expects its runs to be tested on.
+        is_trained: whether `train` makes its runs.
+        is_judged: whether a verdict compares it.
+        has_budget: whether runs of different budgets differ.
+        uses_tickets: whether tickets decide which patches, or how many, it is trained on.
+        drops_patches: whether it is trained on some of the patches; `train` then requires tickets.
+        low_resolution: whether it is trained on smaller images with as many patches as a ticket.
+        prunes_tokens: whether it prunes tokens inside the network, to make a selector; reports leave it out.
+    """
+
+    name: str
+    meaning: str
+    title: str = ""
+    label: str = ""
+    colour: str = "#666666"
+    css: str = "c-dense"
+    mark: str = "round"
+    tested_on: tuple[str, ...] = ("dense",)
+    is_trained: bool = True
+    is_judged: bool = False
+    has_budget: bool = True
+    uses_tickets: bool = False
+    drops_patches: bool = False
+    low_resolution: bool = False
+    prunes_tokens: bool = False
+
+
+# In the order of every table and figure.
+_TABLE = (
+    TrainingPath(name="dense", meaning="all patches", tested_on=ON, has_budget=False, is_judged=True),
+    TrainingPath(
+        name="lt",
+        meaning="each image's ticket",
+        title="LT",
+        label="lt\n(ticket)",
+        colour="#D55E00",
+        css="c-lt",
+        mark="square",
+        tested_on=ON,
+        is_judged=True,
+        uses_tickets=True,
+        drops_patches=True,
+    ),
+    TrainingPath(
+        name="rc",
+        meaning="a random subset of the same size",
+        title="RC",
+        label="rc\n(random)",
+        colour="#009E73",
+        css="c-rc",
+        mark="triangle",
+        tested_on=ON,
+        is_judged=True,
+        uses_tickets=True,
+        drops_patches=True,
+    ),
+    TrainingPath(
+        name="small",
+        meaning="all of the image at a lower resolution with as many patches",
+        label="small\n(low res.)",
+        colour="#CC79A7",
+        css="c-small",
+        mark="diamond",
+        uses_tickets=True,
+        low_resolution=True,
+    ),
+    TrainingPath(name="selector", meaning="all patches, with token pruning, to make a selector", prunes_tokens=True),
+    TrainingPath(
+        name="weights",
+        meaning="plain weights, scored by `evaluate` without a run",
+        title="the published weights",
+        label="published\nweights",
+        mark="down",
+        is_trained=False,
+        has_budget=False,
+    ),
+)
+
+PATHS = {path.name: path for path in _TABLE}
+TRAINED = tuple(path.name for path in _TABLE if path.is_trained)
+COMPARED = tuple(path.name for path in _TABLE if path.is_trained and not path.prunes_tokens)
+JUDGED = tuple(path.name for path in _TABLE if path.is_judged)
+DROPPING = tuple(path.name for path in _TABLE if path.drops_patches)
+
+
+def path_of(row: str) -> TrainingPath:
+    """The path of a report's row, which may say more than its path: `lt:centre`, `rc:fresh`.
+
+    Raises KeyError for a name that is not in `PATHS`.
+    """
+    return PATHS[row.partition(":")[0]]

@@ -1,0 +1,34 @@
+"""The table of training paths, and the lists that are written out where nothing can derive them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vit_tickets.pipeline.runs.paths import COMPARED, DROPPING, JUDGED, ON, PATHS, TRAINED, path_of
+
+MAKEFILE = Path(__file__).parents[3] / "Makefile"
+
+
+def test_lists_follow_from_the_table():
+    assert list(PATHS) == ["dense", "lt", "rc", "small", "selector", "weights"]
+    assert tuple(PATHS)[:-1] == TRAINED
+    assert COMPARED == ("dense", "lt", "rc", "small")
+    assert JUDGED == ON == ("dense", "lt", "rc")
+    assert DROPPING == ("lt", "rc")
+    assert all(set(path.tested_on) <= set(ON) for path in PATHS.values())
+
+
+def test_a_path_that_drops_patches_uses_tickets_and_has_a_budget():
+    for path in PATHS.values():
+        assert not path.drops_patches or (path.uses_tickets and path.has_budget)
+
+
+@pytest.mark.parametrize(("row", "name"), [("dense", "dense"), ("lt:centre", "lt"), ("rc:centre:fresh", "rc")])
+def test_path_of_a_row(row, name):
+    assert path_of(row) is PATHS[name]
+
+
+def test_the_makefile_takes_the_paths_that_are_compared():
+    (checked,) = re.findall(r"filter \$\(TRAIN_PATH\),([a-z ]+)\),\)", MAKEFILE.read_text())
+    assert set(checked.split()) == set(COMPARED)
