@@ -156,7 +156,7 @@ model-exists: $(READY)
 .PHONY: model-exists
 
 recipe-exists: $(READY)
-	@test -z "$(RECIPE)" || $(BIN)/python -c "import sys; from vit_tickets.train.runs.recipe import NAMES; \
+	@test -z "$(RECIPE)" || $(BIN)/python -c "import sys; from vit_tickets.train.recipes.recipe import NAMES; \
 	  sys.exit('$(RECIPE)' not in NAMES and 'RECIPE: expected ' + ', '.join(NAMES) + '; found $(RECIPE)')"
 .PHONY: recipe-exists
 

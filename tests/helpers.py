@@ -25,6 +25,8 @@ from vit_tickets.pipeline.manifests.manifest import INDEX, Row, write_rows
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.system import files
+from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.views.augment import Augment
 
 
 def png(seed: int, height: int = 24, width: int = 24) -> bytes:
@@ -119,6 +121,11 @@ def write_manifest(
             splits[split]["errors"] += sum(row.error is not None for row in rows)
     files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
     return root
+
+
+def augmenting(side: int, crop_scale: float = 0.08, mean=(0.485, 0.456, 0.406), **recipe) -> Augment:
+    """Views of `side` pixels, augmented by crops, flips and what `recipe` turns on."""
+    return Augment(Recipe(epochs=1, batch_size=1, lr=1.0, crop_scale=crop_scale, **recipe), side, mean)
 
 
 def brightest(pixels: np.ndarray, grid: int, kept: int) -> np.ndarray:

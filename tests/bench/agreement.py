@@ -28,8 +28,8 @@ from vit_tickets.ticketgen.engines.processor import resolve_device
 from vit_tickets.ticketgen.selection.selector import Selector, SelectorSpec
 from vit_tickets.train.data.loader import collate
 from vit_tickets.train.loop.inputs import Preparation
-from vit_tickets.train.runs.recipe import Recipe
-from vit_tickets.train.runs.recipes import DEIT
+from vit_tickets.train.recipes.presets import DEIT
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.views.augment import Augment, AugmentedView
 
 SPARSITIES = (0.27, 0.488, 0.75)
@@ -111,11 +111,9 @@ class Trainer:
         view = spec.view("center")
         self.interpolation = view.interpolation
         self.side, self.grid = spec.image_size, spec.image_size // spec.patch_size
-        self.augment = Augment(
-            self.side, recipe.crop_scale, recipe.hflip, recipe.interpolation, recipe.rand_augment,
-            recipe.color_jitter, recipe.erasing, view.mean,
-        )  # fmt: skip
-        self.further = replace(self.augment, min_scale=1.0, hflip=0.0)  # all but the crop and the flip
+        self.augment = Augment(recipe, self.side, view.mean)
+        uncropped = replace(recipe, crop_scale=1.0, hflip=0.0)
+        self.further = replace(self.augment, recipe=uncropped)  # all but the crop and the flip
         run = SimpleNamespace(
             online=None, recipe=recipe, config={"seed": SEED, "num_classes": 1000}, image_size=self.side,
             grid=self.grid, eval_view=view,

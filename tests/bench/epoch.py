@@ -35,7 +35,7 @@ from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.loop.trainer import Trainer
-from vit_tickets.train.runs.recipes import DEIT
+from vit_tickets.train.recipes.presets import DEIT
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from tests.helpers import augmenting
 from tests.soak.data import SIDE, write_dataset
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
@@ -38,7 +39,6 @@ from vit_tickets.ticketgen.jobs import tickets as job
 from vit_tickets.ticketgen.selection.selector import open_selector
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
-from vit_tickets.train.views.augment import Augment
 
 SIZES = (2_000, 20_000, 200_000)
 SHARD = 1_000
@@ -71,7 +71,7 @@ def loader(folder: Path, size: int) -> None:
     dataset = Dataset.open(str(folder / f"data-{size}"))
     data = SplitData(dataset, "train", Manifest.open(str(folder / f"tickets-{size}")))
     config = TrainStreamConfig(
-        data=data, path="lt", augment=Augment(SIDE, 0.3), batch_size=100, epochs=1, seed=0, grid=SIDE // PATCH,
+        data=data, path="lt", augment=augmenting(SIDE, 0.3), batch_size=100, epochs=1, seed=0, grid=SIDE // PATCH,
         mask_seed=0,
     )  # fmt: skip
     seen = sum(len(batch["label"]) for batch in train_batches(config, workers=0))

@@ -28,7 +28,7 @@ from timm.data import create_dataset, create_transform
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from tests.helpers import write_manifest
+from tests.helpers import augmenting, write_manifest
 from tests.soak.data import SIDE, write_dataset
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
@@ -36,7 +36,6 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
-from vit_tickets.train.views.augment import Augment
 
 from . import pictures
 from .harness import Finding, Options, arithmetic_threads, take_turns
@@ -69,7 +68,7 @@ def compare(
     """source: the image folder that `dataset` was packed of, where there is one."""
     manifest = Manifest.open(write_manifest(dataset, f"{dataset.root}-tickets", grid, image_size=side))
     config = TrainStreamConfig(
-        data=SplitData(dataset, "train"), path="dense", augment=Augment(side, MIN_SCALE), batch_size=BATCH, epochs=1,
+        data=SplitData(dataset, "train"), path="dense", augment=augmenting(side, MIN_SCALE), batch_size=BATCH, epochs=1,
         seed=0, grid=grid, mask_seed=0,
     )  # fmt: skip
     on_tickets = replace(config, data=replace(config.data, manifest=manifest), path="lt")

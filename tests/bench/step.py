@@ -28,7 +28,7 @@ from vit_tickets.pipeline.networks import registry
 from vit_tickets.train.loop.inputs import Inputs
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.models.sparse import build_model
-from vit_tickets.train.runs.recipes import LVVIT
+from vit_tickets.train.recipes.presets import LVVIT
 
 from . import arithmetic
 from .harness import Finding, Options, take_turns

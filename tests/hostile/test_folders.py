@@ -16,8 +16,8 @@ from vit_tickets.pipeline.networks.pretrained import load_strictly, open_pretrai
 from vit_tickets.pipeline.networks.registry import create_model
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.report.analysis.results import read_run
-from vit_tickets.train.runs.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 

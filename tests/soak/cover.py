@@ -17,12 +17,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from tests.helpers import augmenting
 from tests.soak.data import SIDE, numbers_of, write_dataset
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import START, TrainStreamConfig, train_batches
-from vit_tickets.train.views.augment import Augment
 
 SIZES = (97, 30, 120)
 BATCH = 24
@@ -83,7 +83,7 @@ def interrupted_trials() -> list[Trial]:
 
 def stream(root: str, rank: int, ranks: int, seed: int = 0, start: Position = START) -> TrainStreamConfig:
     return TrainStreamConfig(
-        data=SplitData(Dataset.open(root), "train"), path="dense", augment=Augment(SIDE, 0.5), batch_size=BATCH,
+        data=SplitData(Dataset.open(root), "train"), path="dense", augment=augmenting(SIDE, 0.5), batch_size=BATCH,
         epochs=EPOCHS, seed=seed, grid=6, mask_seed=0, rank=rank, num_ranks=ranks, start=start,
     )  # fmt: skip
 

@@ -6,12 +6,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from tests.helpers import augmenting
 from tests.soak.cover import stream
 from tests.soak.data import write_dataset
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
-from vit_tickets.train.views.augment import Augment
 
 SAMPLES, QUICK_SAMPLES = 50_000, 10_000
 WORKERS = 2
@@ -55,7 +55,7 @@ def run(quick: bool = False, dataset: str | None = None, image_size: int | None 
         data = SplitData(Dataset.open(root), "train")
         config = replace(stream(root, rank=0, ranks=1), data=data, batch_size=100)
         if image_size:
-            config = replace(config, augment=Augment(image_size))
+            config = replace(config, augment=augmenting(image_size))
         epochs = 1 + samples // (config.plan.steps * config.batch_size)  # more than are streamed: no worker ends
         started = time.monotonic()
         found = measure(replace(config, epochs=epochs), WORKERS, samples, points=20)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 
 from vit_tickets.pipeline.commands.fields import click_options, sections_of
-from vit_tickets.train.runs.recipe import NAMES, Recipe
+from vit_tickets.train.recipes.recipe import NAMES, Recipe
 
 
 def recipe_options(command: Callable) -> Callable:

@@ -177,8 +177,8 @@ def train(
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.loop.trainer import Options, Trainer
+    from vit_tickets.train.recipes.presets import recipe_for
     from vit_tickets.train.runs import folder
-    from vit_tickets.train.runs.recipes import recipe_for
     from vit_tickets.train.runs.resolve import resolve
     from vit_tickets.train.runtime.distributed import world
 

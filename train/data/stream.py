@@ -149,7 +149,7 @@ class TrainStream(IterableDataset):
             rank_N = mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
         drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
         view: Share = {"pixels": drawn.pixels, "label": sample.label}
-        if config.augment.erasing:
+        if config.augment.recipe.erasing:
             view["erased"] = drawn.erased
         height, width = image.height, image.width
         if stored.classes is not None:

@@ -16,10 +16,10 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData, check_belongs
 from vit_tickets.train.evaluation.predict import check_on, eval_config, evaluate_to
 from vit_tickets.train.models.sparse import Model, build_model
+from vit_tickets.train.recipes.presets import recipe_for
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs import folder
 from vit_tickets.train.runs import run as runs
-from vit_tickets.train.runs.recipe import Recipe
-from vit_tickets.train.runs.recipes import recipe_for
 from vit_tickets.train.runs.resolve import resolve
 
 NEEDED = (

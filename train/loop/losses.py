@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 
 
 def loss_of(output: Tensor | tuple[Tensor, Tensor], inputs: Inputs, recipe: Recipe) -> Tensor:

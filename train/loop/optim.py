@@ -7,7 +7,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.optim import Optimizer
 
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:

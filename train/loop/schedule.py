@@ -3,7 +3,7 @@
 import math
 
 from vit_tickets.pipeline.geometry.patches import ceil_count
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

@@ -84,16 +84,7 @@ class Trainer:
         self.stream = TrainStreamConfig(
             data=self.data,
             path=run.path,
-            augment=Augment(
-                image_size=run.image_size,
-                min_scale=recipe.crop_scale,
-                hflip=recipe.hflip,
-                interpolation=recipe.interpolation,
-                rand_augment=recipe.rand_augment,
-                color_jitter=recipe.color_jitter,
-                erasing=recipe.erasing,
-                mean=run.eval_view.mean,
-            ),
+            augment=Augment(recipe, run.image_size, run.eval_view.mean),
             batch_size=recipe.batch_size,
             epochs=recipe.epochs,
             seed=run.config["seed"],

@@ -1,1 +1,1 @@
-"""A run: its recipe, its settings, its folder."""
+"""A run: its settings and its folder."""

@@ -19,7 +19,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
 from vit_tickets.train.models.sparse import OCCLUSIONS
-from vit_tickets.train.runs.recipe import DEFAULTS
+from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")

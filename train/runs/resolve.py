@@ -21,7 +21,7 @@ from vit_tickets.pipeline.system.redaction import without_secrets
 from vit_tickets.train.data.split import check_belongs
 from vit_tickets.train.models.online import ONLINE, OnlineSelector
 from vit_tickets.train.models.sparse import OCCLUSIONS, Model, build_model, check_runs
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.run import FORMAT_VERSION, Run, absolute, kept_patches, shards_sha256
 
 DEFAULT_SPARSITY = 0.27

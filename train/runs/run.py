@@ -18,7 +18,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.train.data.split import Holdout
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 
 FORMAT_VERSION = 1
 

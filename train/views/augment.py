@@ -15,6 +15,7 @@ from torchvision.transforms import functional
 
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import Crop, random_resized_crop
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.views.erasing import draw_box
 from vit_tickets.train.views.randaugment import RandAugment, apply, padded, trace_back
 
@@ -24,36 +25,35 @@ NOWHERE = np.zeros((0, 2, 3), dtype=np.float32)
 
 @dataclass(frozen=True)
 class AugmentedView:
-    """pixels: uint8 (3, S, S). affine: map from the view's unit square to source pixels, (3, 3). through: maps from the
-    view's unit square to those that its operations started from, (L, 2, 3); where one leaves the unit square, the view
-    shows fill. erased: (top, left, height, width) in pixels, all 0 for none."""
+    """A view of side S, and how it came about."""
 
+    #: uint8 (3, S, S).
     pixels: np.ndarray
+    #: float (3, 3): map from the view's unit square to pixels of the source.
     affine: np.ndarray
+    #: float32 (L, 2, 3): maps from the view's unit square to those that its L operations started from; where one leaves
+    #: the unit square, the view shows fill.
     through: np.ndarray
+    #: int32 (4,): top, left, height, width of the erased box in pixels, all 0 for none.
     erased: np.ndarray
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How views are drawn. rand_augment: a config string of timm's, or None. color_jitter: largest relative change of
-    brightness, contrast and saturation; left out where there is a RandAugment, as in timm. erasing: probability.
-    interpolation: of crop and operations; `random` draws bilinear or bicubic for each. mean: fill, 0 .. 1."""
+    """Draws views by the augmentation of a recipe."""
 
+    recipe: Recipe
+    #: Side of the views in pixels.
     image_size: int
-    min_scale: float = 0.08
-    hflip: float = 0.5
-    interpolation: str = "bicubic"
-    rand_augment: str | None = None
-    color_jitter: float = 0.0
-    erasing: float = 0.0
+    #: Fill, 0 .. 1 per channel.
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
 
     @cached_property
     def _operations(self) -> RandAugment | None:
-        if not self.rand_augment:
+        recipe = self.recipe
+        if not recipe.rand_augment:
             return None
-        return RandAugment(self.rand_augment, self.image_size, self.mean, self.interpolation)
+        return RandAugment(recipe.rand_augment, self.image_size, self.mean, recipe.interpolation)
 
     @property
     def num_layers(self) -> int:
@@ -61,9 +61,9 @@ class Augment:
 
     def view(self, image: Image.Image, rng: np.random.Generator, crop: Crop | None = None) -> AugmentedView:
         """The view of `image` that `rng` draws; of `crop` where there is one, with the pixels that stage 1 saw."""
-        width, height = image.size
-        drawn_crop = random_resized_crop(rng, height, width, self.min_scale, self.hflip)
-        interpolation = self.interpolation
+        recipe, (width, height) = self.recipe, image.size
+        drawn_crop = random_resized_crop(rng, height, width, recipe.crop_scale, recipe.hflip)
+        interpolation = recipe.interpolation
         if interpolation == "random":
             interpolation = ("bilinear", "bicubic")[rng.integers(2)]
         if crop is None:
@@ -76,9 +76,9 @@ class Augment:
             pixels = images.to_array(apply(drawn, as_image(pixels), rng))
             before, passed = trace_back(drawn, self.image_size)
             affine, through = affine @ before, padded(passed, self.num_layers).astype(np.float32)
-        elif self.color_jitter:
-            pixels = images.to_array(jitter(as_image(pixels), self.color_jitter, rng))
-        erased = draw_box(rng, self.erasing, self.image_size)
+        elif recipe.color_jitter:
+            pixels = images.to_array(jitter(as_image(pixels), recipe.color_jitter, rng))
+        erased = draw_box(rng, recipe.erasing, self.image_size)
         return AugmentedView(pixels, affine, through, np.array(erased, np.int32))
 
 

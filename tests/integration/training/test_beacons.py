@@ -16,6 +16,7 @@ from timm.data.auto_augment import NAME_TO_OP, AugmentOp
 from timm.data.mixup import cutmix_bbox_and_lam, mixup_target
 from timm.data.random_erasing import RandomErasing
 
+from tests.helpers import augmenting
 from vit_tickets.pipeline.geometry.crops import Crop, keyed_rng
 from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
 from vit_tickets.pipeline.system.errors import UserError
@@ -71,9 +72,9 @@ def shown_at_centres(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def augmentation(names, layers: int) -> Augment:
     """Crops, flips and, in every view, `layers` of timm's operations `names`; fill is black."""
-    drawing = Augment(SIDE, 0.3, 0.5, "bilinear", mean=(0.0, 0.0, 0.0))
+    operations = f"rand-m9-n{layers}-mstd0.5-p1.0" if names else None
+    drawing = augmenting(SIDE, 0.3, (0.0, 0.0, 0.0), interpolation="bilinear", rand_augment=operations)
     if names:
-        drawing = replace(drawing, rand_augment=f"rand-m9-n{layers}-mstd0.5-p1.0")
         timm_s = drawing._operations._timm
         timm_s.ops = [AugmentOp(name, 1.0, 9, timm_s.ops[0].hparams) for name in names]
     return drawing
@@ -189,7 +190,7 @@ def _shifted(drawn, side):
 
 
 def test_an_operation_without_geometry_moves_nothing():
-    drawing = Augment(SIDE, rand_augment="rand-m9-n4-mstd0.5-inc1-p1.0")
+    drawing = augmenting(SIDE, rand_augment="rand-m9-n4-mstd0.5-inc1-p1.0")
     moved = {op.name for op in drawing._operations._timm.ops if Drawn(op, (0.5,)).affine(SIDE) is not None}
     assert moved == {"Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"}
 
@@ -217,7 +218,7 @@ def test_a_posterization_to_no_bits_is_black():
 
 def test_draws_leave_pythons_random_alone_and_are_the_names_own():
     picture = painted(beacon_rank(1), View("full", SIDE))
-    drawing = Augment(SIDE, rand_augment="rand-m9-mstd0.5-inc1", erasing=0.5)
+    drawing = augmenting(SIDE, rand_augment="rand-m9-mstd0.5-inc1", erasing=0.5)
     random.seed(5)
     state = random.getstate()
     first, second = (drawing.view(picture, keyed_rng("a", 3)) for _ in range(2))
@@ -228,7 +229,7 @@ def test_draws_leave_pythons_random_alone_and_are_the_names_own():
 
 def test_a_config_that_timm_cannot_read_is_refused():
     with pytest.raises(UserError, match=r"expected a RandAugment like .*, found 'augmix-m5'"):
-        Augment(SIDE, rand_augment="augmix-m5").view(Image.new("RGB", (32, 32)), keyed_rng(0))
+        augmenting(SIDE, rand_augment="augmix-m5").view(Image.new("RGB", (32, 32)), keyed_rng(0))
 
 
 def test_the_identity_returns_the_stored_ticket_and_a_flip_twice_too():

@@ -9,7 +9,7 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.predictions import ticket_provenance
-from vit_tickets.train.runs.recipes import RECIPES
+from vit_tickets.train.recipes.presets import RECIPES
 from vit_tickets.train.runs.resolve import resolve
 
 

@@ -13,7 +13,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.evaluation.scoring import open_run
-from vit_tickets.train.runs.recipes import DIGITS, LVVIT
+from vit_tickets.train.recipes.presets import DIGITS, LVVIT
 from vit_tickets.train.runs.resolve import resolve
 
 BLACK = [(0 - 0.5) / 0.5] * 3  # by the mean and deviation that timm gives for test_convnext

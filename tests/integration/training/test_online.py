@@ -16,8 +16,8 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.loop.trainer import Options, Trainer
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.pruned import PrunedViT
+from vit_tickets.train.recipes.presets import DEIT, DIGITS, recipe_for
 from vit_tickets.train.runs.folder import claim
-from vit_tickets.train.runs.recipes import DEIT, DIGITS, recipe_for
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 

@@ -12,7 +12,7 @@ from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop.inputs import Inputs
 from vit_tickets.train.loop.parts import check_parts, parts_of
 from vit_tickets.train.loop.trainer import Options, Trainer
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.compiled import compiled
 from vit_tickets.train.runtime.distributed import World

@@ -14,7 +14,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 from vit_tickets.train.loop.inputs import Preparation
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.views.augment import Augment
 
@@ -63,10 +63,11 @@ def colour_of(pixels: np.ndarray) -> int | None:
 @pytest.mark.parametrize("mix_token", [0.0, 1.0])
 def test_every_token_has_the_label_of_the_colour_that_it_shows(quadrant_data, path, mix_token):
     dataset, labels, manifest = quadrant_data
-    recipe = Recipe(epochs=4, batch_size=8, lr=1e-3, smoothing=0.1, mix_token=mix_token, image_size=SIDE, patch_size=8)
+    sizes = {"crop_scale": 0.15, "image_size": SIDE, "patch_size": 8}
+    recipe = Recipe(epochs=4, batch_size=8, lr=1e-3, smoothing=0.1, mix_token=mix_token, **sizes)
     run = resolve(dataset, "lvvit_small", path, recipe, tickets=manifest, labels=labels, out="unused")
     data = SplitData(dataset, "train", Manifest.open(manifest), labels=LabelMaps.open(labels))
-    stream = TrainStreamConfig(data, path, Augment(SIDE, 0.15), 8, recipe.epochs, 0, GRID, 0)
+    stream = TrainStreamConfig(data, path, Augment(recipe, SIDE), 8, recipe.epochs, 0, GRID, 0)
     prepare, compared, swapped = Preparation(run, "cpu", of_tokens=True), 0, 0
     for step, batch in enumerate(train_batches(stream, 0)):
         inputs = prepare(batch, step, 0, run.kept)

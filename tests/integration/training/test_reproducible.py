@@ -23,7 +23,7 @@ from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop.schedule import learning_rate
 from vit_tickets.train.loop.trainer import Options, Trainer
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 

@@ -22,7 +22,7 @@ from vit_tickets.train.data.plan import Position, Segment
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.trainer import Options, Trainer
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime import log
 from vit_tickets.train.runtime.distributed import World

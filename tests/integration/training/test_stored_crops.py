@@ -5,7 +5,7 @@ from collections import defaultdict
 import pytest
 
 from tests.fixtures.numbered import TRAIN, numbers_of
-from tests.helpers import brightest, write_crops_manifest
+from tests.helpers import augmenting, brightest, write_crops_manifest
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.manifests.manifest import Manifest
@@ -15,12 +15,11 @@ from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, stored_view, train_batches
 from vit_tickets.train.evaluation.predict import check_on
 from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.recipes.presets import DIGITS
 from vit_tickets.train.runs.folder import claim
-from vit_tickets.train.runs.recipes import DIGITS
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.views.alignment import keep_best, resample, value_map
-from vit_tickets.train.views.augment import Augment
 
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
 
@@ -33,7 +32,7 @@ def crops_manifest(numbered_data, tmp_path_factory):
 def config(data, manifest, path="lt", **changes):
     split = SplitData(Dataset.open(data), "train", Manifest.open(manifest))
     options = {"epochs": 3, "seed": 0, "grid": 6, "mask_seed": 3} | changes
-    return TrainStreamConfig(split, path, Augment(24, 0.3), 8, **options)
+    return TrainStreamConfig(split, path, augmenting(24, 0.3), 8, **options)
 
 
 def kept_of(batch):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.fixtures.numbered import TRAIN, VAL, numbers_of
+from tests.helpers import augmenting
 from vit_tickets.pipeline.datasets.shards import Dataset, read_keys
 from vit_tickets.pipeline.geometry.patches import random_rank, random_subset
 from vit_tickets.pipeline.geometry.views import View
@@ -22,14 +23,13 @@ from vit_tickets.train.data.split import Holdout, SplitData, check_belongs
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
 from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
-from vit_tickets.train.views.augment import Augment
 
 
 @pytest.fixture(scope="module")
 def config(numbered_data, numbered_tickets):
     data = SplitData(Dataset.open(numbered_data), "train", Manifest.open(numbered_tickets))
     return TrainStreamConfig(
-        data=data, path="dense", augment=Augment(24, 0.3), batch_size=8, epochs=2, seed=0, grid=6, mask_seed=0,
+        data=data, path="dense", augment=augmenting(24, 0.3), batch_size=8, epochs=2, seed=0, grid=6, mask_seed=0,
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def test_the_views_of_a_decode_are_different_views_of_one_image(config, monkeypa
 def test_the_ticket_follows_the_pixels(config):
     """Tickets of this manifest are the brightest patches, and so are those of any crop of it."""
     overlap, chance = [], []
-    for batch in train_batches(replace(config, path="lt", epochs=3, augment=Augment(24, 0.5)), 0):
+    for batch in train_batches(replace(config, path="lt", epochs=3, augment=augmenting(24, 0.5)), 0):
         kept = aligned_ticket(batch["rank"], batch["affine"], 6, 18)
         # what a selector of bright patches would choose on the crop itself
         brightness = batch["pixels"].float().mean(1).view(-1, 6, 4, 6, 4).mean((2, 4)).flatten(1)
@@ -219,8 +219,8 @@ def broken_stream(packed, tickets, **changes):
     manifest = Manifest.open(tickets) if tickets else None
     data = SplitData(Dataset.open(packed), "train", manifest)
     return TrainStreamConfig(
-        data=data, path="dense", augment=Augment(24, 1.0, 0.0), batch_size=4, epochs=1, seed=0, grid=6, mask_seed=0,
-        **changes,
+        data=data, path="dense", augment=augmenting(24, 1.0, hflip=0.0), batch_size=4, epochs=1, seed=0, grid=6,
+        mask_seed=0, **changes,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.loop.losses import loss_of
-from vit_tickets.train.runs.recipe import Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.views.token_labels import TokenLabels, class_targets, token_targets
 
 GRID, SIDE, B, C, P = 4, 32, 4, 6, 3

@@ -6,7 +6,7 @@ import torch
 from tests.reference import small_lvvit
 from vit_tickets.train.loop.optim import build_optimizer, load_state, set_learning_rate
 from vit_tickets.train.models.sparse import build_model
-from vit_tickets.train.runs.recipes import CIFAR_RESNET, DEIT, LVVIT, RESNET50, SWIN
+from vit_tickets.train.recipes.presets import CIFAR_RESNET, DEIT, LVVIT, RESNET50, SWIN
 
 
 def groups(network, recipe):

@@ -8,7 +8,7 @@ import torch
 from timm.scheduler import CosineLRScheduler
 
 from vit_tickets.train.loop.schedule import kept_at, learning_rate
-from vit_tickets.train.runs.recipes import CIFAR_DEIT, CIFAR_RESNET, DEIT, DIGITS, RESNET50, SWIN
+from vit_tickets.train.recipes.presets import CIFAR_DEIT, CIFAR_RESNET, DEIT, DIGITS, RESNET50, SWIN
 
 STEPS = 7
 SHORT = [

@@ -15,7 +15,7 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from tests.helpers import encode, write_crops, write_folder, write_manifest
+from tests.helpers import augmenting, encode, write_crops, write_folder, write_manifest
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry.crops import keyed_rng, random_resized_crop
@@ -29,7 +29,6 @@ from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import Stored, TrainStream, TrainStreamConfig
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.views.alignment import keep_best, resample, value_map
-from vit_tickets.train.views.augment import Augment
 from vit_tickets.train.views.mixing import Mix
 from vit_tickets.train.views.randaugment import RandAugment, padded, trace_back
 from vit_tickets.train.views.recorded import RecordedCrop, RecordedMixup, with_rows
@@ -152,7 +151,7 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
     view = View(kind, 24, 0.8) if kind == "center" else View(kind, 24)
     data = SplitData(Dataset.open(packed), "train", manifest)
     data.__dict__["stored_view"] = view
-    drawing = Augment(32, 0.2, rand_augment=operations, erasing=0.5)
+    drawing = augmenting(32, 0.2, rand_augment=operations, erasing=0.5)
     config = TrainStreamConfig(data, "lt", drawing, 8, 1, 0, grid, 0)
     samples = [s for shard in data.shards[:2] for s in read_shard(data.dataset.path_of(shard)) if "broken" not in s.key]
     images = [decode(sample.data).resize((30 + 7 * number, 60)) for number, sample in enumerate(samples[:8])]
@@ -307,7 +306,7 @@ def test_one_function_gives_views_of_few_operations_the_shape_of_those_of_many()
     assert padded(through[:0], 2).tolist() == [np.eye(3)[:2].tolist()] * 2
     assert padded(through[:0], 0).shape == (0, 2, 3)
     image, operations = Pictures(1).images[0], "rand-m9-n3-p0.3-mstd0.5"
-    streamed = Augment(24, rand_augment=operations)
+    streamed = augmenting(24, rand_augment=operations)
     recorded = RecordedCrop(24, rand_augment=operations)
     for seed in range(20):
         shape = streamed.view(image, np.random.default_rng(seed)).through.shape

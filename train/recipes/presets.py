@@ -30,7 +30,7 @@ from vit_tickets.pipeline.datasets.digits import IMAGE_SIZE, NAME, PATCH_SIZE
 from vit_tickets.pipeline.runs.names import short_name
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.runs.recipe import NAMES, Recipe
+from vit_tickets.train.recipes.recipe import NAMES, Recipe
 
 RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
 CIFAR_SIDE = 32

@@ -8,8 +8,7 @@ from click.testing import CliRunner
 
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.runs.recipe import NAMES, Recipe
-from vit_tickets.train.runs.recipes import (
+from vit_tickets.train.recipes.presets import (
     CIFAR_DEIT,
     CIFAR_RESNET,
     DEIT,
@@ -21,6 +20,7 @@ from vit_tickets.train.runs.recipes import (
     SWIN,
     recipe_for,
 )
+from vit_tickets.train.recipes.recipe import NAMES, Recipe
 
 # REFERENCE.md section 3, paragraph by paragraph; rates there are effective ones, for the recipe's own batch.
 # "DeiT-T/S/M/B"
