@@ -1,24 +1,30 @@
-"""The command compare."""
+"""The compare command."""
 
 import click
 
+from vit_tickets.pipeline.commands.options import splits_option
 from vit_tickets.pipeline.system.errors import UserError
 
 
 @click.command()
 @click.argument("manifests", nargs=-1, metavar="MANIFEST MANIFEST...")
-@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
-@click.option("--dataset", help="Name classes as this dataset does.")
-@click.option("--maps", is_flag=True, help="Draw where in the image tickets lie, and where they differ.")
+@splits_option
+@click.option("--dataset", help="Take the names of the classes from this dataset.")
+@click.option("--maps", is_flag=True, help="Draw how often each patch is in the tickets, and where manifests differ.")
 @click.option("--json", "json_file", metavar="FILE", help="Write all numbers to this file.")
-def compare(manifests, splits, dataset, maps, json_file):
-    """Compare the tickets of two or more manifests of the same images: of other selectors, methods, budgets, views.
+def compare(
+    manifests: tuple[str, ...], splits: tuple[str, ...], dataset: str | None, maps: bool, json_file: str | None
+) -> None:
+    """Compare the tickets of two or more manifests of the same images.
 
-    Says, split by split and for each pair, how far the tickets of an image overlap (IoU) and how their ranks
-    correlate, in which classes most and least; and, for train against val, whether tickets lie elsewhere in the image,
-    or overlap otherwise, where the selector was trained on the very images that it marks: compare a manifest with one
-    that `generate --cross-fit` made. Images are matched by key. Manifests of other views and grids are compared on the
-    coarsest grid of the narrowest view, to which ranks are resampled as in training.
+    The manifests can differ in selector, method, budget or view. Images are matched by key. For every split and pair
+    of manifests, this prints how far the tickets of an image overlap (IoU), how the ranks correlate, and in which
+    classes the overlap is highest and lowest. Manifests with different views or grids are compared on the coarsest
+    grid of the narrowest view; ranks are resampled to it as in training.
+
+    If train and val are both compared, this also prints how far the tickets of train differ from those of val in
+    position and in overlap. This matters because a selector may have been trained on the images that it selects
+    patches of: compare its manifest with one made by `generate --cross-fit`.
 
     \b
     vit-tickets compare manifests/digits-deit_micro-s0.75 manifests/digits-deit_micro-s0.75-cross-fit

@@ -1,4 +1,4 @@
-"""The commands of the contract: pack, inspect, verify."""
+"""The inspect command."""
 
 import click
 
@@ -8,16 +8,20 @@ from vit_tickets.pipeline.system.errors import UserError
 @click.command()
 @click.argument("manifest")
 @click.option("--split", help="Only this split.  [default: all; for --gallery the first]")
-@click.option("--dataset", help="The dataset that the tickets are of; --gallery takes the pixels from it.")
-@click.option("--gallery", metavar="FILE.png", help="Draw images with tickets, random counterparts, stages, scores.")
-@click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="How many --gallery shows.")
-def inspect(manifest, split, dataset, gallery, images):
-    """Summarise the tickets, or label maps, in the folder MANIFEST, split by split.
+@click.option("--dataset", help="The dataset that the tickets were selected on. --gallery reads its images.")
+@click.option(
+    "--gallery", metavar="FILE.png", help="Draw images with their tickets, random subsets, stages and scores."
+)
+@click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="Number of images in --gallery.")
+def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str | None, images: int) -> None:
+    """Summarise the tickets or label maps in the folder MANIFEST, split by split.
 
-    Says how many images have a ticket, which selector chose how many patches, where in the image they lie, and how
-    far they overlap their random counterparts. --gallery draws a contact sheet: image, ticket, random counterpart, the
-    stage that dropped each patch (where there are several) and score. Of label maps: which annotator saw how many
-    cells, and how sure it is of them.
+    For tickets, this prints how many images have one, which selector chose how many patches, how often each patch of
+    the image is kept, and how far tickets overlap random subsets of the same size. For label maps, it prints the
+    annotator, how many classes come first in some cell, and how probable the first class is.
+
+    --gallery draws a contact sheet. Each row shows an image, its ticket, its random subset, the stage that dropped each
+    patch (if there are several stages) and the score of each patch.
 
     \b
     vit-tickets inspect manifests/digits-deit_micro-s0.75
@@ -25,29 +29,29 @@ def inspect(manifest, split, dataset, gallery, images):
     vit-tickets inspect manifests/labels/digits-deit_micro
     """
     from vit_tickets.pipeline.datasets.shards import Dataset
-    from vit_tickets.pipeline.inspection import labels as summary_labels
-    from vit_tickets.pipeline.inspection import tickets as summary
+    from vit_tickets.pipeline.inspection import labels as label_summary
+    from vit_tickets.pipeline.inspection import tickets as ticket_summary
     from vit_tickets.pipeline.inspection.gallery import write_gallery
     from vit_tickets.pipeline.manifests import labels
     from vit_tickets.pipeline.manifests.manifest import Manifest
     from vit_tickets.pipeline.system import files
 
     if gallery and not dataset:
-        raise UserError("--gallery: expected --dataset DATASET, to take the pixels from, found none")
+        raise UserError("--gallery: expected --dataset DATASET, to read the images from, found none")
     if files.exists(files.join(manifest, labels.INDEX)):
         if gallery:
             raise UserError(f"--gallery: expected a manifest, found label maps in {manifest}")
         maps = labels.LabelMaps.open(manifest)
-        for line in summary_labels.describe(maps, [split] if split else maps.splits):
+        for line in label_summary.describe(maps, [split] if split else maps.splits):
             click.echo(line)
         return
     opened = Manifest.open(manifest)
     shown = [split] if split else opened.splits
-    for line in summary.describe_manifest(opened, shown):
+    for line in ticket_summary.describe_manifest(opened, shown):
         click.echo(line)
     for name in shown:
-        for line in summary.describe_split(name, summary.summarise_split(opened, name)):
+        for line in ticket_summary.describe_split(name, ticket_summary.summarise_split(opened, name)):
             click.echo(line)
-    if gallery:
+    if gallery and dataset:
         count = write_gallery(gallery, opened, Dataset.open(dataset), shown[0], images)
         click.echo(f"{gallery}: {count} images of {shown[0]}")

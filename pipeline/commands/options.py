@@ -2,5 +2,7 @@
 
 import click
 
-# Options that several commands share live here, so that they read the same everywhere.
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing output.")
+splits_option = click.option(
+    "--split", "splits", multiple=True, help="Only this split; can be given several times.  [default: all]"
+)

@@ -1,22 +1,23 @@
-"""The commands of publishing: export and join."""
+"""The export and join commands."""
 
 import click
 
-from vit_tickets.pipeline.commands.options import overwrite_option
+from vit_tickets.pipeline.commands.options import overwrite_option, splits_option
 from vit_tickets.pipeline.system.errors import UserError
 
 
 @click.command()
 @click.argument("manifest")
 @click.argument("file")
-@click.option("--split", "splits", multiple=True, help="Only this split; may be given again.  [default: all]")
-@click.option("--masks", is_flag=True, help="Tickets alone, N bits per image, which cannot be joined to train on.")
+@splits_option
+@click.option("--masks", is_flag=True, help="Store tickets (1 bit per patch) without ranks. `join` cannot read them.")
 @overwrite_option
-def export(manifest, file, splits, masks, overwrite):
-    """Write the tickets of MANIFEST as one Parquet FILE to publish: ranks, keys, labels, provenance, no images.
+def export(manifest: str, file: str, splits: tuple[str, ...], masks: bool, overwrite: bool) -> None:
+    """Export the tickets of MANIFEST as one Parquet FILE for publication.
 
-    pandas reads it. The same manifest gives the same bytes, however its dataset was packed. Random counterparts follow
-    from the key, and scores are left out. `vit-tickets join` makes a manifest of it for a copy of the data.
+    FILE holds keys, labels, ranks and provenance, but no images. pandas can read it. Scores are left out, and so are
+    random subsets, which follow from the keys. The same tickets give the same bytes, however the dataset was packed.
+    With a copy of the images, `vit-tickets join` turns FILE back into a manifest.
 
     \b
     vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets.parquet
@@ -41,15 +42,15 @@ def export(manifest, file, splits, masks, overwrite):
 @click.command()
 @click.argument("file")
 @click.argument("dataset")
-@click.option("--out", required=True, help="Folder of the manifest.")
-@click.option("--any-label", is_flag=True, help="Match by key alone: your classes are numbered otherwise.")
+@click.option("--out", required=True, help="Folder in which to write the manifest.")
+@click.option("--any-label", is_flag=True, help="Match by key only. Use it if your classes are numbered differently.")
 @click.option("--report", "report_file", metavar="FILE.json", help="Write all keys that did not match to this file.")
 @overwrite_option
-def join(file, dataset, out, any_label, report_file, overwrite):
-    """Make a manifest of DATASET from the tickets in FILE, which `vit-tickets export` wrote.
+def join(file: str, dataset: str, out: str, any_label: bool, report_file: str | None, overwrite: bool) -> None:
+    """Write a manifest for DATASET with the tickets in FILE, which `vit-tickets export` wrote.
 
-    Images are matched by split and key. Those that FILE has no ticket for, or with another label, keep their rows,
-    with an error, and are left out of training. Everything in FILE is checked before anything is written.
+    Images are matched by split and key. An image without a ticket in FILE, or with another label than in FILE, gets an
+    error in its row and is left out of training. FILE is checked completely before anything is written.
 
     \b
     vit-tickets join digits-tickets.parquet data/digits --out manifests/digits-joined

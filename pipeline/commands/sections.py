@@ -1,4 +1,6 @@
-"""Help with the options under headings, for commands that have many."""
+"""Help texts whose options stand under headings, for commands with many options."""
+
+from typing import Any
 
 import click
 
@@ -6,11 +8,12 @@ import click
 class SectionedCommand(click.Command):
     """A command whose help shows its options in sections.
 
-    sections: heading -> name of the first option below it, in the order in which the options are declared; those
-    that follow it stand there too, up to the next heading's.
+    Attributes:
+        sections: Each heading with the name of the first option below it. The section ends where the next one starts,
+            in the order in which the options are declared.
     """
 
-    def __init__(self, *args, sections: dict[str, str], **kwargs):
+    def __init__(self, *args: Any, sections: dict[str, str], **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.sections = sections
 
@@ -19,7 +22,7 @@ class SectionedCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         heading = "Options"
         for parameter in self.get_params(ctx):
-            heading = heading_at.get(parameter.name, heading)
+            heading = heading_at.get(parameter.name or "", heading)
             if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
                 sections.setdefault(heading, []).append(record)
         for heading, records in sections.items():

@@ -8,15 +8,16 @@ from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 @click.command()
 @click.argument("path")
 @click.option(
-    "--dataset", help="PATH is a manifest or label maps: compare keys, labels, order and hashes with this dataset too."
+    "--dataset", help="Compare a manifest or label maps with this dataset, too: keys, labels, order and hashes."
 )
-def verify(path, dataset):
-    """Check the dataset, manifest or label maps in the folder PATH; print what is wrong, one finding to a line.
+def verify(path: str, dataset: str | None) -> None:
+    """Check the dataset, manifest or label maps in the folder PATH, and print one line per fault.
 
-    Of a dataset: that its tars are those of dataset.json, byte for byte, with unique keys, an image and a valid class
-    index per sample. Of a manifest: columns and types, provenance, ranks, tickets, random counterparts, scores, sums.
-    Of label maps: columns and types, provenance, classes, logits, sums.
-    Exits with 1 if anything is found.
+    A dataset must hold exactly the tars that dataset.json lists, byte for byte. Every sample needs a unique key, an
+    image and a valid class index. In a manifest, columns, types, provenance, ranks, tickets, random subsets, scores
+    and sums are checked; in label maps columns, types, provenance, classes, logits and sums.
+
+    The exit status is 0 if nothing is wrong, and 1 otherwise.
 
     \b
     vit-tickets verify data/digits
@@ -33,23 +34,22 @@ def verify(path, dataset):
 
     if files.exists(files.join(path, manifests.INDEX)):
         index, findings = manifests.INDEX, verify_manifest(path, dataset, progress=True)
-        checked = "columns, provenance, ranks, tickets, random counterparts, scores, sums"
+        checked = "columns, provenance, ranks, tickets, random subsets, scores, sums"
     elif files.exists(files.join(path, labels.INDEX)):
         index, findings = labels.INDEX, verify_labels(path, dataset, progress=True)
         checked = "columns, provenance, classes, logits, sums"
     elif files.exists(files.join(path, shards.INDEX)):
         if dataset:
-            raise UserError(
-                f"--dataset: expected a manifest or label maps to compare with it, found the dataset {path}"
-            )
+            raise UserError(f"--dataset: expected a manifest or label maps in PATH, found the dataset {path}")
         index, findings = shards.INDEX, verify_dataset(path, progress=True)
         checked = "files, hashes, counts, keys, images, labels"
     else:
         expected = f"a dataset ({shards.INDEX}), a manifest ({manifests.INDEX}) or label maps ({labels.INDEX})"
         raise UserError(f"expected {expected} in {path}, found none")
     count = 0
-    for count, finding in enumerate(findings, 1):  # noqa: B007 (used below)
+    for finding in findings:
         click.echo(finding)
+        count += 1
     if count:
         raise WorkFailed(f"{path}: {count} finding{'s' if count > 1 else ''}")
     splits = files.read_json(files.join(path, index))["splits"]
