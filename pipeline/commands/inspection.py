@@ -20,8 +20,8 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     the image is kept, and how far tickets overlap random subsets of the same size. For label maps, it prints the
     annotator, how many classes come first in some cell, and how probable the first class is.
 
-    --gallery draws a contact sheet. Each row shows an image, its ticket, its random subset, the stage that dropped each
-    patch (if there are several stages) and the score of each patch.
+    The option --gallery draws a contact sheet. Each row shows an image, its ticket, its random subset, the stage that
+    dropped each patch (if there are several stages) and the score of each patch.
 
     \b
     vit-tickets inspect manifests/digits-deit_micro-s0.75
