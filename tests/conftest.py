@@ -14,6 +14,17 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 
 pytest_plugins = ["tests.fixtures.numbered", "tests.fixtures.selector"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+SLOW_TIMEOUT_S = 600
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """One worker runs a whole file (its fixtures are made once); slow tests may take longer than pytest's timeout."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+        if item.get_closest_marker("slow") and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 
+pytestmark = pytest.mark.process
 SIZES = {"img_size": 24, "patch_size": 4, "num_classes": 2}
 
 

@@ -47,6 +47,8 @@ from vit_tickets.train.data.split import read_labels, read_tickets
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.report.analysis.results import read_run
 
+pytestmark = pytest.mark.process
+
 FEW, MANY = 4, int(os.environ.get("FUZZ", "500"))
 SECONDS = 20  # that an example may take
 

@@ -15,6 +15,8 @@ from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry.images import UndecodableImage, decode
 from vit_tickets.pipeline.manifests.manifest import Manifest
 
+pytestmark = pytest.mark.process
+
 
 @by_kind(PICTURES)
 def test_pixels_or_a_reason(case):

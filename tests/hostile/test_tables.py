@@ -19,6 +19,8 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData, check_belongs
 from vit_tickets.train.views.tickets import Tickets
 
+pytestmark = pytest.mark.process
+
 
 def by_kind(cases, slow=()):
     """One test per case; those that are in `slow`, too, among the slow tests."""

@@ -16,7 +16,7 @@ from vit_tickets.pipeline.geometry.images import decode
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.networks import pretrained
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 BUDGETS = {"s0.27": Budget(sparsity=0.27), "s0.488": Budget(sparsity=0.488), "r0.9": Budget(keep_rate=0.9)}
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tests.helpers import write_folder
 from vit_tickets.pipeline.cli import COMMANDS, main
 
+pytestmark = pytest.mark.process
 PROGRAM = [sys.executable, "-m", "vit_tickets.pipeline.cli"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow  # seconds of imports
+pytestmark = [pytest.mark.process, pytest.mark.slow]  # seconds of imports
 
 CLI = [sys.executable, "-m", "vit_tickets.pipeline.cli"]
 

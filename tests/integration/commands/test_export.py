@@ -23,6 +23,8 @@ from vit_tickets.pipeline.publish.archive import ENTRY, METADATA_KEY
 from vit_tickets.pipeline.verification.manifests import verify_manifest
 from vit_tickets.train.data.split import SplitData
 
+pytestmark = pytest.mark.process
+
 
 def run(*args, code=0):
     done = CliRunner().invoke(main, [str(arg) for arg in args])

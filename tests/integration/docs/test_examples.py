@@ -28,6 +28,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets import digits
 from vit_tickets.pipeline.networks.registry import create_model
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 PICTURE = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], flags=re.S)
 NOTHING_DONE = re.compile("finished already|were there already")
 

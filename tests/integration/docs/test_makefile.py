@@ -19,6 +19,7 @@ from vit_tickets.train.commands.sweep import sweep
 from vit_tickets.train.commands.table import table
 from vit_tickets.train.report.analysis.paper import MODELS
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[3]
 
 

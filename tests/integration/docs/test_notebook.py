@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.process
 NOTEBOOK = Path(__file__).parents[3] / "manifests" / "inspect.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text())["cells"]
 

@@ -21,6 +21,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.loop import checkpoint
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 NOISE = np.random.default_rng(0).bytes(600_000)
 
 

@@ -15,6 +15,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.locks import LOCK, alone_in
 from vit_tickets.train.runs import folder as run_folder
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 COMMANDS = ("pack", "generate", "labels", "train", "sweep", "table")
 
 

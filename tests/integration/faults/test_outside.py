@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
+
 # What a library keeps for itself: matplotlib its list of fonts, which takes seconds to make.
 CACHES = ("cache/matplotlib/",)
 

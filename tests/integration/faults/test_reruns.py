@@ -11,6 +11,8 @@ from tests.helpers import contents, png
 from tests.integration.faults.conftest import invoke
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard, write_shard
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
+
 
 @pytest.fixture(scope="module")
 def other_weights(selector_run, tmp_path_factory):

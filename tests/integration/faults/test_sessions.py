@@ -14,6 +14,8 @@ from tests.integration.faults.conftest import holder
 from vit_tickets.pipeline.system.cluster import FOLDERS, SESSION, session_folder
 from vit_tickets.pipeline.system.errors import UserError
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
+
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):

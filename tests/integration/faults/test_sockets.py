@@ -13,6 +13,7 @@ import pytest
 from tests.soak import kills
 from vit_tickets.train.runtime import distributed
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 CLI = "vit_tickets.pipeline.cli"
 LOOPBACK = {"127.0.0.1", "::1"}
 

@@ -14,7 +14,7 @@ from vit_tickets.train.report.analysis.findings import find
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.gallery import collect
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 LOUD = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening")
 

@@ -9,6 +9,8 @@ from tests.train.report.analysis.test_verdict import simulate
 from vit_tickets.train.report.analysis.bootstrap import Contrast, contrast
 from vit_tickets.train.report.analysis.verdict import needed
 
+pytestmark = pytest.mark.process
+
 LT_ALONE, RC_ALONE, BOTH = 0.08, 0.06, 0.7  # of all images, who classifies them right
 
 

@@ -10,6 +10,7 @@ from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.report import report
 
+pytestmark = pytest.mark.process
 CENTRE = TICKETS | {"method": "centre", "selector": None, "weights_sha256": None, "stages": None}
 
 

@@ -19,7 +19,7 @@ from tests.helpers import write_folder
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.system import files
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine"), pytest.mark.slow]
 
 MODEL = ("--model", "deit_micro", "--image-size", 24, "--patch-size", 4, "--epochs", 2, "--batch-size", 8)
 

@@ -16,6 +16,7 @@ import pytest
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import StorageError, UserError
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 CONTENT = np.random.default_rng(0).bytes(300_000)
 BIG = 40_000_000  # more than sockets buffer
 

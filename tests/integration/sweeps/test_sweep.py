@@ -18,6 +18,8 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.paths import COMPARED
 from vit_tickets.train.sweep.sweep import Request, plan
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
+
 S5, S75 = Budget(0.5), Budget(0.75)
 
 

@@ -35,6 +35,8 @@ from vit_tickets.train.sweep.process import Runner
 from vit_tickets.train.sweep.steps import Step, argv, typed
 from vit_tickets.train.sweep.table import Request, plan
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
+
 R9, R8, R85 = (Budget(keep_rate=rate) for rate in (0.9, 0.8, 0.85))
 WEIGHTS = {"w": torch.arange(3.0)}
 IMAGES = 200

@@ -11,6 +11,8 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.ticketgen.selection.selector import Selector
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def small_memory(monkeypatch):

@@ -17,7 +17,7 @@ from tests.helpers import contents, write_folder
 from tests.soak import kills
 from vit_tickets.pipeline.datasets.pack import pack
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine"), pytest.mark.slow]
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 STARTED_S = 60

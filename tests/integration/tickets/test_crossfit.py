@@ -18,6 +18,8 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.runs.names import manifest_name
 
+pytestmark = pytest.mark.process
+
 
 def generate(oblong, *options, code=0):
     fixed = ("--stages", "2,4", "--batch-size", 4, "--engine", "local", "--sparsity", 0.5)

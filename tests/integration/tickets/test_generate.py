@@ -21,6 +21,7 @@ from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.ticketgen.engines import processor
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
 
 

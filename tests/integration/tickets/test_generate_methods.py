@@ -19,6 +19,7 @@ from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.runs.names import manifest_name
 from vit_tickets.ticketgen.selection import methods
 
+pytestmark = pytest.mark.process
 OTHERS = [name for name in METHODS if name != STAGED]
 FAST = ("lotus", "gradient-input", "random")
 

@@ -29,6 +29,7 @@ from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.jobs.labels import label_samples
 from vit_tickets.ticketgen.selection.annotator import Annotator, above_the_rest, best, default_annotator, open_annotator
 
+pytestmark = pytest.mark.process
 BOTH = ("--split", "train", "--split", "val")
 VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
 

@@ -25,6 +25,7 @@ from vit_tickets.pipeline.networks import pretrained, registry
 from vit_tickets.pipeline.runs.names import manifest_name
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
+pytestmark = pytest.mark.process
 STAGES = (2, 4)
 V = 5
 # Of random weights many attentions are nearly equal; one pass over a batch and one over an image may round otherwise.

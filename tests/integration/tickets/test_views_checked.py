@@ -19,6 +19,8 @@ from vit_tickets.pipeline.inspection.tickets import describe_manifest, describe_
 from vit_tickets.pipeline.manifests.columns import unpack_masks
 from vit_tickets.pipeline.manifests.manifest import Manifest
 
+pytestmark = pytest.mark.process
+
 
 def verified(manifest, dataset):
     return CliRunner().invoke(main, ["verify", str(manifest), "--dataset", dataset])

@@ -25,6 +25,8 @@ from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resampl
 from vit_tickets.train.views.augment import Augment
 from vit_tickets.train.views.randaugment import Drawn, trace_back
 
+pytestmark = pytest.mark.process
+
 HEIGHT, WIDTH, SIDE, GRID, CELLS = 96, 150, 96, 6, 8
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY", "TranslateXRel", "TranslateYRel")
 CLOSE = 0.06

@@ -21,6 +21,7 @@ from vit_tickets.train.evaluation import predict as evaluate
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.report.analysis.results import read_run
 
+pytestmark = pytest.mark.process
 SMALL = (
     "--epochs", 2, "--batch-size", 8, "--image-size", 24, "--patch-size", 4, "--workers", 0, "--device", "cpu", *PLAIN,
 )  # fmt: skip

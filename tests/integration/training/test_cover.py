@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.soak import memory
 from tests.soak.cover import Link, Trial, covers, faults, stream
 from tests.soak.data import write_dataset
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 def test_real_ranks_and_workers_cover_each_epoch_exactly():

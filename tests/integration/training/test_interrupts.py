@@ -15,6 +15,8 @@ from vit_tickets.pipeline.datasets.shards import Sample, write_shard
 from vit_tickets.pipeline.system.errors import WorkFailed
 from vit_tickets.train.data import loader
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -16,6 +16,7 @@ from vit_tickets.train.evaluation.scoring import open_run
 from vit_tickets.train.recipes.presets import DIGITS, LVVIT
 from vit_tickets.train.runs.resolve import resolve
 
+pytestmark = pytest.mark.process
 BLACK = [(0 - 0.5) / 0.5] * 3  # by the mean and deviation that timm gives for test_convnext
 
 

@@ -21,6 +21,7 @@ from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 
+pytestmark = pytest.mark.process
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
 STAGES = (2, 4)
 

@@ -17,6 +17,7 @@ from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.compiled import compiled
 from vit_tickets.train.runtime.distributed import World
 
+pytestmark = pytest.mark.process
 RECIPE = Recipe(
     epochs=1, batch_size=8, opt="sgd", lr=0.1, lr_batch=8, warmup_epochs=0.0, image_size=24, patch_size=4,
     drop_path=0.0, crop_scale=0.5,

@@ -27,6 +27,7 @@ from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime import log
 from vit_tickets.train.runtime.distributed import World
 
+pytestmark = pytest.mark.process
 RECIPE = Recipe(
     epochs=2, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.3,
     crop_scale=0.5, clip_grad=1.0, ema=0.9,

@@ -24,6 +24,8 @@ from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
 from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def config(numbered_data, numbered_tickets):

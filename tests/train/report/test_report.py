@@ -12,6 +12,8 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.report import report
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def four(tmp_path):

@@ -10,8 +10,7 @@ import time
 import pytest
 
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
-from vit_tickets.train.sweep import protocols as engines
-from vit_tickets.train.sweep import ray_cluster
+from vit_tickets.train.sweep import local, protocols, ray_cluster
 from vit_tickets.train.sweep.board import Board, progress_of, span
 from vit_tickets.train.sweep.local import LocalEngine, local_gpus
 from vit_tickets.train.sweep.protocols import last_line, open_log
@@ -19,12 +18,14 @@ from vit_tickets.train.sweep.running import failures, run
 from vit_tickets.train.sweep.scheduler import Scheduler
 from vit_tickets.train.sweep.steps import Step
 
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
+
 
 @pytest.fixture
 def shell(monkeypatch, tmp_path):
     """Runs steps that are lines for the shell, in `tmp_path`; returns the scheduler and what was said."""
-    monkeypatch.setattr(engines, "argv", lambda step: ["sh", "-c", step.command[0]])
-    monkeypatch.setattr(engines, "POLL_S", 0.01)
+    monkeypatch.setattr(local, "argv", lambda step: ["sh", "-c", step.command[0]])
+    monkeypatch.setattr(local, "POLL_S", 0.01)
     monkeypatch.setattr("vit_tickets.train.sweep.running.WAIT_S", 0.05)
     monkeypatch.chdir(tmp_path)
 
@@ -94,8 +95,8 @@ def test_a_signal_ends_what_runs_and_begins_nothing_more(shell, tmp_path):
 
 
 def test_a_log_has_one_writer_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "SAVING_S", 0.05)
-    monkeypatch.setattr(engines, "POLL_S", 0.01)
+    monkeypatch.setattr(protocols, "SAVING_S", 0.05)
+    monkeypatch.setattr(protocols, "POLL_S", 0.01)
     path = str(tmp_path / "logs" / "a.log")
     with open_log(path), pytest.raises(TimeoutError, match=r"still running, see .*a\.log"), open_log(path):
         pass
