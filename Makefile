@@ -38,6 +38,7 @@ HERE := $(CURDIR)
 BIN := $(HERE)/.venv/bin
 VT := $(BIN)/vit-tickets
 READY := .venv/ready
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 # DATA is the embedded dataset, a dataset, or a source that is packed to data/<name> first.
 ON_DIGITS := $(filter digits data/digits,$(DATA:/=))
@@ -94,7 +95,7 @@ RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)$(call V
 DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
 DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 
-.PHONY: help setup demo test test-all lint docs tickets train evaluate report table sweep figure3 bench soak clean
+.PHONY: help setup demo quick test test-all lint docs tickets train evaluate report table sweep figure3 bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -195,11 +196,14 @@ demo: $(READY) data/digits/dataset.json $(DIGITS_SELECTOR)/final.safetensors  ##
 	for path in lt rc small; do $(VT) evaluate runs/digits-deit_micro-$$path-s$(DEMO_SPARSITY)-seed0 || exit $$?; done
 	$(VT) report $(DIGITS_SELECTOR) runs/digits-deit_micro-*-s$(DEMO_SPARSITY)-seed0
 
-test: $(READY)  ## fast tests, under 5 minutes
-	$(BIN)/python -m pytest -m "not slow"
+quick: $(READY)  ## tests without processes and training, under a minute
+	$(PYTEST) -m "not slow and not process"
+
+test: $(READY)  ## all but the slow tests, under 5 minutes
+	$(PYTEST) -m "not slow"
 
 test-all: $(READY)  ## every test, under 30 minutes
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .

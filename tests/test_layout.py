@@ -1,6 +1,7 @@
 """The import rule: pipeline <- ticketgen, pipeline <- train; torch and Ray only where they belong; small folders."""
 
 import ast
+import re
 import sys
 import tomllib
 from collections import Counter
@@ -12,6 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "ticketgen", "train")
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in PACKAGES}
 EVERY_FILE = [path for paths in FILES.values() for path in paths]
+LIGHT = {  # files of tests/integration that start no process and no training
+    "docs/test_docs.py",
+    "reports/test_baseline.py",
+    "reports/test_crossfit_report.py",
+    "reports/test_page_numbers.py",
+    "training/test_method_provenance.py",
+    "training/test_quadrants.py",
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -68,3 +77,13 @@ def test_every_folder_is_installed():
 def test_no_module_shadows_a_standard_one():
     for path in EVERY_FILE:
         assert path.stem not in sys.stdlib_module_names - {"__init__", "__main__"}, path
+
+
+def test_quick_tests_leave_out_what_starts_processes():
+    """Each file of tests/integration is marked `process`, but for those that are known to be light."""
+    folder = ROOT / "tests" / "integration"
+    marked = re.compile(r"^pytestmark = .*pytest\.mark\.process\b", re.MULTILINE)
+    found = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("test_*.py") if not marked.search(path.read_text())
+    }
+    assert found == LIGHT
