@@ -54,7 +54,7 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
 
     Reads only the shards that it needs. Raises UserError where the manifest was made from other shards.
     """
-    view, counts = manifest.view(split), manifest.record_of(split)["counts"]
+    view, counts = manifest.view(split), manifest.ticket_of(split).counts
     picked = []
     for shard, rows in _spread(dataset, split, count):
         table = manifest.read(split, shard)
@@ -67,7 +67,7 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
             if record["key"] != sample.key:
                 raise UserError(f"{shard.file}: expected key {record['key']} in row {row}, found {sample.key}")
             try:
-                image = images.decode(sample.data or b"", manifest.record.get("max_pixels", images.MAX_PIXELS))
+                image = images.decode(sample.data or b"", manifest.ticket.max_pixels)
             except images.UndecodableImage as error:
                 raise UserError(f"{shard.file}: expected an image at {sample.key}: {error}") from None
             caption = _caption(record, dataset.classes)

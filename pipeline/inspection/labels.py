@@ -82,11 +82,11 @@ def summarise_labels(maps: LabelMaps, split: str) -> LabelSummary:
 
 def describe(maps: LabelMaps, splits: list[str]) -> Iterator[str]:
     """Lines about the whole, annotator, map and classes, and about each of `splits`."""
-    record, size = maps.record, f"{maps.map_size} x {maps.map_size}"
-    yield f"{maps.root}: label maps of {record['dataset']}"
-    weights = str(record.get("weights_sha256", "unknown"))[:12]
-    run = f" ({record['annotator_run']})" if record.get("annotator_run") else ""
-    yield f"annotator  {record.get('annotator', 'unknown')}{run}, weights {weights}, {record.get('precision', 'fp32')}"
+    labels, size = maps.labels, f"{maps.map_size} x {maps.map_size}"
+    yield f"{maps.root}: label maps of {labels.dataset}"
+    weights = (labels.weights_sha256 or "unknown")[:12]
+    run = f" ({labels.annotator_run})" if labels.annotator_run else ""
+    yield f"annotator  {labels.annotator or 'unknown'}{run}, weights {weights}, {labels.precision}"
     yield f"map        {size} cells of the whole image at {maps.view.image_size} px"
     yield f"classes    the best {maps.places} of {maps.num_classes:,} in every cell"
     for split in splits:

@@ -16,7 +16,7 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import list_matrix
 from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, scored_by
+from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.system.errors import UserError
 
 MAX_PERCENT_SIDE = 16  # wider keep maps are drawn in shades
@@ -153,23 +153,23 @@ def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
 
 def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
     """Lines about the whole: selector, budget, grid, and what the selector saw of each of `splits`."""
-    record, N, k = manifest.record, manifest.num_patches, manifest.kept
-    yield f"{manifest.root}: tickets of {record['dataset']}"
-    weights = str(record.get("weights_sha256", "unknown"))[:12]
-    yield f"selector   {record.get('selector', 'unknown')}, weights {weights}, {record.get('precision', 'fp32')}"
-    stages = ", ".join(str(stage) for stage in record.get("stages", [])) or "unknown"
-    kept = ", ".join(str(count) for count in record["counts"])
+    ticket, N, k = manifest.ticket, manifest.num_patches, manifest.kept
+    yield f"{manifest.root}: tickets of {ticket.dataset}"
+    weights = (ticket.weights_sha256 or "unknown")[:12]
+    yield f"selector   {ticket.selector or 'unknown'}, weights {weights}, {ticket.precision}"
+    stages = ", ".join(str(stage) for stage in ticket.stages or ()) or "unknown"
+    kept = ", ".join(str(count) for count in ticket.counts)
     budget = manifest.budget
     asked = f"sparsity {budget.sparsity:g}" if budget.keep_rate is None else f"keep rate {budget.keep_rate:g} per stage"
-    staged = f"; blocks {stages} keep {kept}" if scored_by(record) == STAGED else ""
+    staged = f"; blocks {stages} keep {kept}" if ticket.scored_by == STAGED else ""
     if not staged:
-        block = f" of block {record['block']}" if "block" in record else ""
-        yield f"method     {scored_by(record)}{block}"
-    if folds := record.get(CROSS_FIT):
+        block = f" of block {ticket.block}" if ticket.block is not None else ""
+        yield f"method     {ticket.scored_by}{block}"
+    if folds := ticket.cross_fit:
         yield f"cross-fit  {len(folds)} selectors, each marking the fold of the images that it was trained without"
     yield f"budget     {asked}: {k} of {N} patches ({k / N:.1%}){staged}"
     grid = f"{grid_side(N)} x {grid_side(N)}"
-    yield f"grid       {grid} at {record['image_size']} px; mask seed {manifest.mask_seed}"
+    yield f"grid       {grid} at {ticket.image_size} px; mask seed {manifest.mask_seed}"
     for split in splits:
         view, finer = manifest.view(split), ""
         if view.fineness > 1:

@@ -1,15 +1,21 @@
-"""What ticket.json, labels.json and dataset.json must say: the first thing that is wrong with one, in one line.
+"""What ticket.json and labels.json hold, typed and checked: the first thing that is wrong with one, in one line.
 
-Whatever a JSON file holds, these raise nothing.
+Whatever a JSON file holds, reading it raises nothing but UserError.
 """
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.geometry.patches import Budget, grid_side
-from vit_tickets.pipeline.geometry.view_records import MAX_SIDE, WRONG, view_fault
+from vit_tickets.pipeline.geometry.view_records import Side, read_view
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.methods import CROSS_FIT, Method, scored_by
-from vit_tickets.pipeline.system.records import is_count, shown
+from vit_tickets.pipeline.manifests.methods import STAGED, Method
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import Count, Finite, Name, Positive, shown, typed
 
 # What a split has of its own in ticket.json; the rest is the same in every file of a manifest.
 PER_SPLIT = ("view", "preprocessing")
@@ -18,102 +24,221 @@ MAX_MAP_SIZE = 1 << 12
 MAX_LABEL_CLASSES = 1 << 16
 PLACES = 5
 
-
-def ticket_fault(record: dict[str, Any]) -> str | None:
-    """What is wrong with the fields of ticket.json; None if nothing."""
-    counts, N = record["counts"], record["num_patches"]
-    if not is_count(N) or not 0 < N <= MAX_PATCHES:
-        return f"num_patches: expected a count in 1..{MAX_PATCHES}, found {N!r}"
-    if not isinstance(counts, list) or not counts or not all(is_count(count) and count for count in counts):
-        return f"counts: expected a list of counts, found {shown(counts)}"
-    if counts != sorted(counts, reverse=True) or counts[0] > N:
-        return f"counts: expected at most {N}, not increasing, found {shown(counts)}"
-    if not is_count(record["image_size"]) or not 0 < record["image_size"] <= MAX_SIDE:
-        return f"image_size: expected a count in 1..{MAX_SIDE}, found {record['image_size']!r}"
-    if not isinstance(record["mask_seed"], int):
-        return f"mask_seed: expected an integer, found {record['mask_seed']!r}"
-    if not isinstance(record["dataset"], str):
-        return f"dataset: expected a name, found {record['dataset']!r}"
-    for name in ("grid", "patch_size"):
-        if name in record and not (is_count(record[name]) and record[name]):
-            return f"{name}: expected a count, found {record[name]!r}"
-    if "stages" in record and (not isinstance(record["stages"], list) or len(record["stages"]) != len(counts)):
-        return f"stages: expected as many as counts, {len(counts)}, found {shown(record['stages'])}"
-    try:
-        Method(scored_by(record), record.get("block"))
-    except WRONG as error:
-        return f"method: {error}"
-    if not all(isinstance(sha256, str) for sha256 in record.get(CROSS_FIT) or ()):
-        return f"{CROSS_FIT}: expected the SHA-256 of each fold's selector, found {shown(record[CROSS_FIT])}"
-    if fault := sums_fault(record["splits"], PER_SPLIT):
-        return fault
-    for split, entry in record["splits"].items():
-        if fault := view_fault(entry):
-            return f"splits: {split}: {fault}"
-    return _budget_fault(record)
+Patches = Annotated[int, Meta(ge=1, le=MAX_PATCHES, description=f"a count in 1..{MAX_PATCHES}")]
+Cells = Annotated[int, Meta(ge=1, le=MAX_MAP_SIZE, description=f"a count in 1..{MAX_MAP_SIZE}")]
+Classes = Annotated[int, Meta(ge=1, le=MAX_LABEL_CLASSES, description=f"a count in 1..{MAX_LABEL_CLASSES}")]
+Counts = Annotated[tuple[Positive, ...], Meta(min_length=1, description="a list of counts")]
+Share = Annotated[float, Meta(ge=0, lt=1, description="a number in [0, 1)")]
+Hashes = Annotated[tuple[str, ...], Meta(description="the SHA-256 of each fold's selector")]
 
 
-def _budget_fault(record: dict[str, Any]) -> str | None:
-    counts, N, sparsity, keep_rate = (record.get(name) for name in ("counts", "num_patches", "sparsity", "keep_rate"))
-    if sparsity is not None:
+class SplitSums(msgspec.Struct, frozen=True, kw_only=True):
+    """An index's entry of a split."""
+
+    #: rows of its files
+    samples: Count
+    #: rows with an error
+    errors: Count
+
+
+class SplitRecord(SplitSums, frozen=True, kw_only=True):
+    """ticket.json's entry of a split."""
+
+    #: kind of the view that the tickets were computed on
+    view: Any
+    preprocessing: Any
+    #: view crops:V: whether the rows hold ranks
+    crop_ranks: bool = False
+
+    @property
+    def seen(self) -> View:
+        """The view that the tickets were computed on."""
+        return View.from_record(self.view, self.preprocessing)
+
+
+class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """ticket.json. Sizes and counts are those of the selector's own grid; `on` gives those of a split's."""
+
+    #: N: patches of the grid
+    num_patches: Patches
+    #: patches that each stage keeps; the last is k
+    counts: Counts
+    #: side of the selector's input in pixels
+    image_size: Side
+    #: seed of the random subsets
+    mask_seed: Annotated[int, Meta(description="an integer")]
+    #: name of the dataset
+    dataset: Name
+    splits: dict[str, SplitRecord]
+    #: name of the selector in timm
+    selector: str | None = None
+    weights_sha256: str | None = None
+    #: how patches were scored; None stands for the staged identification
+    method: str | None = None
+    #: the block that the method reads, counted from 1
+    block: int | None = None
+    #: SHA-256 of the weights that marked each fold
+    cross_fit: Hashes | None = None
+    #: share of patches dropped; None where `keep_rate` was asked for
+    sparsity: Share | None = None
+    #: share of patches that each stage keeps
+    keep_rate: Finite | None = None
+    #: blocks that drop patches, counted from 1
+    stages: tuple[Any, ...] | None = None
+    #: G: cells along a side of the grid; 0 where it is not recorded
+    grid: Positive = 0
+    #: side of a patch in pixels; 0 where it is not recorded
+    patch_size: Positive = 0
+    #: arithmetic of the selector
+    precision: str = "fp32"
+    #: whether rows hold predictions; None where it is not recorded
+    predictions: bool | None = None
+    #: images with more pixels became an error
+    max_pixels: Positive = MAX_PIXELS
+    #: the run, or with `cross_fit` the runs, that trained the selector
+    selector_run: str | tuple[str, ...] | None = None
+    #: their training time
+    selector_seconds: Finite | None = None
+    #: seconds of selection
+    wall_time_s: Finite | None = None
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> "TicketRecord":
+        """What the fields of ticket.json say; raises UserError for the first that is wrong."""
+        ticket = typed(record | {"splits": _read_splits(record.get("splits"), SplitRecord)}, cls)
+        ticket._check_counts()
+        ticket._check_method()
+        views = {split: _view_of(split, entry) for split, entry in ticket.splits.items()}
+        ticket._check_budget()
+        for split, view in views.items():
+            try:
+                ticket.on(view)
+            except (UserError, ValueError, ArithmeticError) as error:
+                raise UserError(f"splits: {split}: expected a grid and a budget that can be doubled: {error}") from None
+        return ticket
+
+    @property
+    def kept(self) -> int:
+        """k: patches in every ticket."""
+        return self.counts[-1]
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.sparsity, self.keep_rate)
+
+    @property
+    def scored_by(self) -> str:
+        """Name of the method."""
+        return self.method or STAGED
+
+    def on(self, view: View) -> "TicketRecord":
+        """The same with the sizes and counts that are true of a split of `view`; see `finer_sizes`."""
+        return replace(self, **finer_sizes(self.num_patches, len(self.counts), self.budget, view))
+
+    def _check_counts(self) -> None:
+        N, counts = self.num_patches, self.counts
+        if list(counts) != sorted(counts, reverse=True) or counts[0] > N:
+            raise UserError(f"counts: expected at most {N}, not increasing, found {shown(counts)}")
+        if self.stages is not None and len(self.stages) != len(counts):
+            raise UserError(f"stages: expected as many as counts, {len(counts)}, found {shown(self.stages)}")
+
+    def _check_method(self) -> None:
         try:
-            (kept,) = Budget(sparsity=sparsity).stage_counts(N, 1)
-        except WRONG:
-            return f"sparsity: expected a number in [0, 1), found {sparsity!r}"
-        if kept != counts[-1]:
-            return f"counts: expected the last to be {kept} at sparsity {sparsity:g}, found {counts[-1]}"
-    try:
-        Budget(sparsity, keep_rate).stage_counts(N, len(counts))
-    except WRONG as error:
-        return f"sparsity, keep_rate: {error}"
-    for split, entry in record["splits"].items():
+            Method(self.scored_by, self.block)
+        except UserError as error:
+            raise UserError(f"method: {error}") from None
+
+    def _check_budget(self) -> None:
+        N, counts, sparsity = self.num_patches, self.counts, self.sparsity
+        if sparsity is not None:
+            (kept,) = Budget(sparsity).stage_counts(N, 1)
+            if kept != counts[-1]:
+                raise UserError(f"counts: expected the last to be {kept} at sparsity {sparsity:g}, found {counts[-1]}")
         try:
-            true_of(record, View.from_record(entry["view"], entry["preprocessing"]))
-        except WRONG as error:
-            return f"splits: {split}: expected a grid and a budget that can be doubled: {error}"
-    return None
+            self.budget.stage_counts(N, len(counts))
+        except UserError as error:
+            raise UserError(f"sparsity, keep_rate: {error}") from None
 
 
-def label_fault(record: dict[str, Any]) -> str | None:
-    """What is wrong with the fields of labels.json; None if nothing."""
-    for name, most in (("map_size", MAX_MAP_SIZE), ("num_classes", MAX_LABEL_CLASSES)):
-        if not is_count(value := record[name]) or not 0 < value <= most:
-            return f"{name}: expected a count in 1..{most}, found {value!r}"
-    if record["places"] != (expected := min(PLACES, record["num_classes"])):
-        return f"places: expected {expected} of {record['num_classes']} classes, found {record['places']!r}"
-    if not isinstance(record["dataset"], str):
-        return f"dataset: expected a name, found {record['dataset']!r}"
-    if fault := view_fault({"view": "full", "preprocessing": record["preprocessing"]}):
-        return f"preprocessing: expected a view of the whole image: {fault}"
-    size = record["preprocessing"]["image_size"]
-    if (found := record.get("image_size")) != size:
-        return f"image_size: expected {size} as in preprocessing, found {found!r}"
-    return sums_fault(record["splits"])
+class LabelRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """labels.json."""
+
+    #: M: cells along a side of every map
+    map_size: Cells
+    #: P: classes stored per cell
+    places: Any
+    #: classes of the annotator and of the dataset
+    num_classes: Classes
+    preprocessing: Any
+    #: name of the dataset
+    dataset: Name
+    splits: dict[str, SplitSums]
+    #: side of the annotator's input in pixels
+    image_size: Any = None
+    #: name of the annotator in timm
+    annotator: str | None = None
+    weights_sha256: str | None = None
+    #: arithmetic of the annotator
+    precision: str = "fp32"
+    #: the run that trained the annotator
+    annotator_run: str | None = None
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> "LabelRecord":
+        """What the fields of labels.json say; raises UserError for the first that is wrong."""
+        labels = typed(record | {"splits": _read_splits(record.get("splits"), SplitSums)}, cls)
+        if labels.places != (expected := min(PLACES, labels.num_classes)) or isinstance(labels.places, bool):
+            raise UserError(f"places: expected {expected} of {labels.num_classes} classes, found {labels.places!r}")
+        try:
+            size = read_view("full", labels.preprocessing).image_size
+        except UserError as error:
+            raise UserError(f"preprocessing: expected a view of the whole image: {error}") from None
+        if labels.image_size != size:
+            raise UserError(f"image_size: expected {size} as in preprocessing, found {labels.image_size!r}")
+        return labels
 
 
-def sums_fault(splits: Any, own: tuple[str, ...] = ()) -> str | None:
-    """What is wrong with an index's entries by split: two counts, and the names in `own`; None if nothing."""
+Sums = TypeVar("Sums", bound=SplitSums)
+
+
+def _read_splits(splits: Any, kind: type[Sums]) -> dict[str, Sums]:
+    """An index's entries by split; raises UserError for the first that is wrong."""
     if not isinstance(splits, dict) or not splits:
-        return f"splits: expected entries by name, found {shown(splits)}"
+        raise UserError(f"splits: expected entries by name, found {shown(splits)}")
+    found = {}
     for split, entry in splits.items():
-        for name in ("samples", "errors", *own):
-            if not isinstance(entry, dict) or name not in entry:
-                return f"splits: {split}: expected an entry {name}, found none"
-        for name in ("samples", "errors"):
-            if not is_count(entry[name]):
-                return f"splits: {split}: {name}: expected a count, found {entry[name]!r}"
-    return None
+        try:
+            found[split] = typed(entry if isinstance(entry, dict) else {}, kind)
+        except UserError as error:
+            raise UserError(f"splits: {split}: {error}") from None
+    return found
 
 
-def true_of(record: dict[str, Any], view: View) -> dict[str, Any]:
-    """What all splits share, as it is true of a split of `view`: a finer grid has N, grid, counts, size of its own.
+def _view_of(split: str, entry: SplitRecord) -> View:
+    try:
+        return read_view(entry.view, entry.preprocessing)
+    except UserError as error:
+        raise UserError(f"splits: {split}: {error}") from None
+
+
+def finer_sizes(num_patches: int, num_stages: int, budget: Budget, view: View) -> dict[str, Any]:
+    """The entries of ticket.json that are others for a split of `view`: none unless its grid is finer.
 
     The counts are those of the same budget; the last is k. Of crops-mean:V they stand for the averaged map.
     """
     if view.fineness == 1:
-        return record
-    num_patches = record["num_patches"] * view.fineness**2
+        return {}
+    num_patches *= view.fineness**2
+    return {
+        "num_patches": num_patches,
+        "grid": grid_side(num_patches),
+        "counts": budget.stage_counts(num_patches, num_stages),
+        "image_size": view.image_size,
+    }
+
+
+def true_of(record: dict[str, Any], view: View) -> dict[str, Any]:
+    """The entries that all splits share, `record`, as they are true of a split of `view`; see `finer_sizes`."""
     budget = Budget(record.get("sparsity"), record.get("keep_rate"))
-    counts = list(budget.stage_counts(num_patches, len(record["counts"])))
-    own = {"num_patches": num_patches, "grid": grid_side(num_patches), "counts": counts}
-    return record | own | {"image_size": view.image_size}
+    own = finer_sizes(record["num_patches"], len(record["counts"]), budget, view)
+    return record | own | {"counts": list(own.get("counts", record["counts"]))}

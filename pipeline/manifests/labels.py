@@ -6,6 +6,7 @@ column. Legend: M cells along a side of the map, P places of a cell (min(5, clas
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ import pyarrow as pa
 from vit_tickets.pipeline.datasets.shards import Shard
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import check_present, check_types, list_matrix
-from vit_tickets.pipeline.manifests.index import label_fault
+from vit_tickets.pipeline.manifests.index import LabelRecord, SplitSums
 from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table, write_table
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import required
 
 INDEX = "labels.json"
 
@@ -78,7 +80,12 @@ def label_arrays(table: pa.Table, map_size: int, places: int, path: str = "label
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """A folder of label maps: `LabelMaps.open(path)`. `record` is what labels.json holds."""
+    """A folder of label maps: `LabelMaps.open(path)`.
+
+    Attributes:
+        root: the folder.
+        record: labels.json as it stands; `labels` is what it says.
+    """
 
     root: str
     record: dict[str, Any]
@@ -87,48 +94,55 @@ class LabelMaps:
     def open(cls, root: str) -> "LabelMaps":
         """Read LABELS/labels.json; raises UserError if it is missing or malformed."""
         maps = cls.unchecked(root)
-        if fault := label_fault(maps.record):
-            raise UserError(f"{files.join(root, INDEX)}: {fault}")
+        try:
+            _ = maps.labels
+        except UserError as error:
+            raise UserError(f"{files.join(root, INDEX)}: {error}") from None
         return maps
 
     @classmethod
     def unchecked(cls, root: str) -> "LabelMaps":
-        """The same whatever the fields hold, for `verify`."""
+        """The same without a check of the fields' values, for `verify`."""
         path = files.join(root, INDEX)
         if not files.exists(path):
             raise UserError(f"expected finished label maps, found no {INDEX} in {root}; run `vit-tickets labels` first")
-        needed = ("map_size", "places", "num_classes", "preprocessing", "dataset", "splits")
-        return cls(root, read_index(path, needed, "label maps"))
+        return cls(root, read_index(path, required(LabelRecord), "label maps"))
+
+    @cached_property
+    def labels(self) -> LabelRecord:
+        """What labels.json says; raises UserError for the first field that is wrong."""
+        return LabelRecord.read(self.record)
 
     @property
     def map_size(self) -> int:
         """M: cells along a side of every map."""
-        return self.record["map_size"]
+        return self.labels.map_size
 
     @property
     def places(self) -> int:
         """P: classes stored per cell."""
-        return self.record["places"]
+        return self.labels.places
 
     @property
     def num_classes(self) -> int:
-        return self.record["num_classes"]
+        return self.labels.num_classes
 
     @property
     def splits(self) -> list[str]:
-        return list(self.record["splits"])
+        return list(self.labels.splits)
 
     @property
     def view(self) -> View:
         """What the annotator saw of an image of any split: the whole, resized to a square."""
-        return View.from_record("full", self.record["preprocessing"])
+        return View.from_record("full", self.labels.preprocessing)
 
-    def split_record(self, split: str) -> dict[str, Any]:
-        if split not in self.record["splits"]:
+    def split_record(self, split: str) -> SplitSums:
+        """What labels.json says of a split; raises UserError if it has no such split."""
+        if split not in self.labels.splits:
             raise UserError(
                 f"{self.root}: expected label maps of split {split!r}, found those of {', '.join(self.splits)}"
             )
-        return self.record["splits"][split]
+        return self.labels.splits[split]
 
     def path_of(self, split: str, shard: Shard) -> str:
         return files.join(self.root, split, f"{shard.stem}.parquet")

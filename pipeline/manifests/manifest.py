@@ -16,10 +16,11 @@ from vit_tickets.pipeline.datasets.shards import Shard
 from vit_tickets.pipeline.geometry.patches import Budget, grid_side
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import check_patches, check_present, check_types
-from vit_tickets.pipeline.manifests.index import ticket_fault, true_of
+from vit_tickets.pipeline.manifests.index import SplitRecord, TicketRecord
 from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table, write_table
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import required
 
 INDEX = "ticket.json"
 # And what only a split of view crops:V has: whether its rows hold ranks.
@@ -97,7 +98,12 @@ def is_crops(record: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A folder of tickets: `Manifest.open(path)`. `record` is what ticket.json holds."""
+    """A folder of tickets: `Manifest.open(path)`.
+
+    Attributes:
+        root: the folder.
+        record: ticket.json as it stands; `ticket` is what it says.
+    """
 
     root: str
     record: dict[str, Any]
@@ -106,60 +112,67 @@ class Manifest:
     def open(cls, root: str) -> "Manifest":
         """Read MANIFEST/ticket.json; raises UserError if it is missing or malformed."""
         manifest = cls.unchecked(root)
-        if fault := ticket_fault(manifest.record):
-            raise UserError(f"{files.join(root, INDEX)}: {fault}")
+        try:
+            _ = manifest.ticket
+        except UserError as error:
+            raise UserError(f"{files.join(root, INDEX)}: {error}") from None
         return manifest
 
     @classmethod
     def unchecked(cls, root: str) -> "Manifest":
-        """The same whatever the fields hold, for `verify`."""
+        """The same without a check of the fields' values, for `verify`."""
         path = files.join(root, INDEX)
         if not files.exists(path):
             below = [name for name in files.list_names(root) if files.exists(files.join(root, name, INDEX))]
             todo = f"there is one in {', '.join(below)}" if below else "run `vit-tickets generate` first"
             raise UserError(f"expected a finished manifest, found no {INDEX} in {root}; {todo}")
-        needed = ("num_patches", "counts", "image_size", "mask_seed", "dataset", "splits")
-        return cls(root, read_index(path, needed, "a manifest"))
+        return cls(root, read_index(path, required(TicketRecord), "a manifest"))
+
+    @cached_property
+    def ticket(self) -> TicketRecord:
+        """What ticket.json says; raises UserError for the first field that is wrong."""
+        return TicketRecord.read(self.record)
 
     @property
     def num_patches(self) -> int:
-        return self.record["num_patches"]
+        """N of the selector's own grid."""
+        return self.ticket.num_patches
 
     @property
     def kept(self) -> int:
         """k: patches in every ticket."""
-        return self.record["counts"][-1]
+        return self.ticket.kept
 
     @property
     def mask_seed(self) -> int:
-        return self.record["mask_seed"]
+        return self.ticket.mask_seed
 
     @property
     def splits(self) -> list[str]:
-        return list(self.record["splits"])
+        return list(self.ticket.splits)
 
-    @cached_property
+    @property
     def budget(self) -> Budget:
-        return Budget(self.record.get("sparsity"), self.record.get("keep_rate"))
+        return self.ticket.budget
 
-    def split_record(self, split: str) -> dict[str, Any]:
-        if split not in self.record["splits"]:
+    def split_record(self, split: str) -> SplitRecord:
+        """What ticket.json says of a split; raises UserError if the manifest has no such split."""
+        if split not in self.ticket.splits:
             found = f"{', '.join(self.splits)}; `vit-tickets generate ... --split {split}` adds them"
             raise UserError(f"{self.root}: expected tickets of split {split!r}, found those of {found}")
-        return self.record["splits"][split]
+        return self.ticket.splits[split]
 
     def view(self, split: str) -> View:
         """The view that the split's tickets were computed on."""
-        record = self.split_record(split)
-        return View.from_record(record["view"], record["preprocessing"])
+        return self.split_record(split).seen
 
-    def record_of(self, split: str) -> dict[str, Any]:
-        """`record` as it is true of the split's files: its own N, grid, counts and image size where it is finer."""
-        return true_of(self.record, self.view(split))
+    def ticket_of(self, split: str) -> TicketRecord:
+        """`ticket` with the sizes and counts that are true of the split's files: its own where its grid is finer."""
+        return self.ticket.on(self.view(split))
 
     def num_patches_of(self, split: str) -> int:
         """Cells of the split's grid: N, or 4N where its view has the doubled grid."""
-        return self.record_of(split)["num_patches"]
+        return self.ticket_of(split).num_patches
 
     def grid_of(self, split: str) -> int:
         """Side of the split's grid."""
@@ -167,7 +180,7 @@ class Manifest:
 
     def kept_of(self, split: str) -> int:
         """Cells in every ticket of the split: k of the budget on the split's own grid."""
-        return self.record_of(split)["counts"][-1]
+        return self.ticket_of(split).kept
 
     def path_of(self, split: str, shard: Shard) -> str:
         return files.join(self.root, split, f"{shard.stem}.parquet")
@@ -200,7 +213,7 @@ class Manifest:
                 table = self.read_file(split, path, columns)
                 found += table.num_rows
                 yield path, table
-        if found != (expected := self.split_record(split)["samples"]):
+        if found != (expected := self.split_record(split).samples):
             raise UserError(f"{folder}: expected {expected} rows as in {INDEX}, found {found}")
 
     def _sound(

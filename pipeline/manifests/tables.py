@@ -1,6 +1,7 @@
 """Tables with their provenance: the Parquet files that manifests and label maps are made of."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -87,7 +88,7 @@ def difference(expected: dict[str, Any], found: dict[str, Any], ignore: tuple[st
     return None
 
 
-def read_index(path: str, needed: tuple[str, ...], of: str) -> dict[str, Any]:
+def read_index(path: str, needed: Iterable[str], of: str) -> dict[str, Any]:
     """The index of a folder of one file per shard; raises UserError where it is not one `of` that kind, with all
     `needed` fields, in our format version."""
     record = files.read_json(path)

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.geometry.patches import rank_dtype
-from vit_tickets.pipeline.manifests.index import ticket_fault
 from vit_tickets.pipeline.manifests.keyed import KeyedRows, Part, rank_bytes, read_keyed, stored_ranks
 from vit_tickets.pipeline.manifests.manifest import INDEX, Manifest
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
@@ -68,7 +67,7 @@ def write_archive(path: str, manifest: Manifest, splits: list[str], holds: str =
     Raises UserError where rows cannot be read, keys repeat, or ranks are no permutations; for tickets of stored crops.
     """
     ticket = {name: value for name, value in manifest.record.items() if name not in LOCAL}
-    ticket["splits"] = {split: manifest.split_record(split) for split in splits}
+    ticket["splits"] = {split: manifest.record["splits"][split] for split in splits}
     about = {"format_version": FORMAT_VERSION, "holds": holds, "ticket": ticket, "sha256": {}}
     read = {split: read_keyed(manifest, split) for split in splits}
     for split, rows in read.items():
@@ -165,13 +164,12 @@ class Archive:
             raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {version!r}")
         if holds not in (RANKS, MASKS) or names != schema(holds).names:
             raise UserError(f"{path}: expected columns of an archive, found {', '.join(names)}")
-        missing = [
-            name for name in ("num_patches", "counts", "image_size", "mask_seed", "dataset") if name not in ticket
-        ]
-        fault = f"{missing[0]} is missing" if missing else ticket_fault(ticket)
-        if fault:
-            raise UserError(f"{path}: expected the entries of {INDEX}: {fault}")
-        return cls(path, Manifest(path, ticket), holds, sha256)
+        manifest = Manifest(path, ticket)
+        try:
+            _ = manifest.ticket
+        except UserError as error:
+            raise UserError(f"{path}: expected the entries of {INDEX}: {error}") from None
+        return cls(path, manifest, holds, sha256)
 
     def read(self, split: str) -> KeyedRows:
         """The rows of a split, checked: sizes, order, ranks, and that they are those of its `sha256`.

@@ -109,13 +109,13 @@ def join(
     joins = {split: match(archive, dataset, split, any_label, progress) for split in splits}
     _withdraw(out)
     made = {"dataset": dataset.name, "predictions": False}
-    made[JOINED] = {"dataset": manifest.record["dataset"], "sha256": {split: archive.sha256[split] for split in splits}}
+    made[JOINED] = {"dataset": manifest.ticket.dataset, "sha256": {split: archive.sha256[split] for split in splits}}
     shared, about = (
         {name: manifest.record[name] for name in names if name in manifest.record} for names in (KEPT, ABOUT)
     )
     entries = {}
     for split, joined in joins.items():
-        own = {name: manifest.split_record(split)[name] for name in PER_SPLIT}
+        own = {name: manifest.record["splits"][split][name] for name in PER_SPLIT}
         metadata = true_of(shared, manifest.view(split)) | made | own
         for shard, matches in joined.shards:
             rows = list(_rows(joined.rows, matches, metadata))

@@ -1,13 +1,14 @@
 """Check a folder of one Parquet file per shard, whatever its rows hold: files, metadata, sums, the dataset's order."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, parse_label, read_members
 from vit_tickets.pipeline.manifests import tables
+from vit_tickets.pipeline.manifests.index import SplitSums
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError, first_line
@@ -32,7 +33,9 @@ class Checked(Protocol):
         """Check every row of a file whose schema is right; `keys` are the split's so far, and grow."""
 
 
-def check_splits(folder: Checked, entries: dict[str, Any], dataset: str | None, progress: bool) -> Iterator[str]:
+def check_splits(
+    folder: Checked, entries: Mapping[str, SplitSums], dataset: str | None, progress: bool
+) -> Iterator[str]:
     """Findings about the splits that `entries` counts; with `dataset` also whether rows are those of its shards.
 
     Raises UserError where there is no dataset at `dataset`.
@@ -59,9 +62,7 @@ def schema_fault(expected: pa.Schema, found: pa.Schema) -> str | None:
     return None
 
 
-def _check_split(
-    folder: Checked, split: str, entry: dict[str, int], data: Dataset | None, progress: bool
-) -> Iterator[str]:
+def _check_split(folder: Checked, split: str, entry: SplitSums, data: Dataset | None, progress: bool) -> Iterator[str]:
     names = visible(files.join(folder.root, split))
     stems = [name.removesuffix(".parquet") for name in names if name.endswith(".parquet")]
     yield from (f"{split}/{name}: expected Parquet files only, found this" for name in names if name[:-8] not in stems)
@@ -95,8 +96,8 @@ def _check_split(
             tally.add("file", f"cannot be checked: {first_line(error)}")
         yield from tally.lines()
     for name, found in (("samples", samples), ("errors", errors)):
-        if complete and entry[name] != found:
-            yield f"{folder.index}: {split}: {name}: expected {found} as in its files, found {entry[name]}"
+        if complete and (recorded := getattr(entry, name)) != found:
+            yield f"{folder.index}: {split}: {name}: expected {found} as in its files, found {recorded}"
 
 
 def _numbered(stems: list[str]) -> list[str]:

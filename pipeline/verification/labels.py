@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests import labels
-from vit_tickets.pipeline.manifests.index import label_fault
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.verification.files import check_splits, schema_fault
 from vit_tickets.pipeline.verification.findings import Rows, Tally, check_keys, check_nulls
 
@@ -27,12 +27,14 @@ def verify_labels(root: str, dataset: str | None = None, progress: bool = False)
     Raises UserError where there is no labels.json that can be read, or no dataset at `dataset`.
     """
     maps = LabelMaps.unchecked(root)
-    if fault := label_fault(maps.record):
-        yield f"{labels.INDEX}: {fault}"
+    try:
+        splits = maps.labels.splits
+    except UserError as error:
+        yield f"{labels.INDEX}: {error}"
         return
     if dataset is not None and (expected := len(Dataset.open(dataset).classes)) != maps.num_classes:
         yield f"{labels.INDEX}: num_classes: expected {expected} as in {dataset}, found {maps.num_classes}"
-    yield from check_splits(_Labels(maps), maps.record["splits"], dataset, progress)
+    yield from check_splits(_Labels(maps), splits, dataset, progress)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from vit_tickets.pipeline.manifests import manifest as manifests
-from vit_tickets.pipeline.manifests.index import PER_SPLIT, ticket_fault
+from vit_tickets.pipeline.manifests.index import PER_SPLIT, true_of
 from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, Manifest
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.verification.files import check_splits, schema_fault
 from vit_tickets.pipeline.verification.findings import Tally
 from vit_tickets.pipeline.verification.rows import check_rows, schema_of
@@ -26,10 +27,12 @@ def verify_manifest(root: str, dataset: str | None = None, progress: bool = Fals
     Raises UserError where there is no ticket.json that can be read, or no dataset at `dataset`.
     """
     manifest = Manifest.unchecked(root)
-    if fault := ticket_fault(manifest.record):
-        yield f"{manifests.INDEX}: {fault}"
+    try:
+        splits = manifest.ticket.splits
+    except UserError as error:
+        yield f"{manifests.INDEX}: {error}"
         return
-    yield from check_splits(_Tickets(manifest), manifest.record["splits"], dataset, progress)
+    yield from check_splits(_Tickets(manifest), splits, dataset, progress)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ class _Tickets:
         shared = {name for name in metadata if name not in (*PER_SHARD, *PER_SPLIT, CROP_RANKS)}
         shared |= {"format_version", "num_patches", "counts", "image_size", "mask_seed", "dataset", *METHOD_ENTRIES}
         own = (*PER_SPLIT, CROP_RANKS)
-        for record, names in ((self.manifest.record_of(split), shared), (self.manifest.split_record(split), own)):
+        manifest = self.manifest
+        of_split = true_of(manifest.record, manifest.view(split))
+        for record, names in ((of_split, shared), (manifest.record["splits"][split], own)):
             expected, found = (
                 {name: entries[name] for name in names if name in entries} for entries in (record, metadata)
             )

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.manifests import manifest as manifests
-from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, Manifest
-from vit_tickets.pipeline.manifests.methods import STAGED, scored_by
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.verification.crops import check_crops
 from vit_tickets.pipeline.verification.findings import Rows, Tally, check_keys, check_nulls
 
@@ -18,8 +18,10 @@ LISTS = ("rank", "lt", "rc", "score")
 
 def schema_of(manifest: Manifest, split: str, found: pa.Schema) -> pa.Schema:
     """What the columns of a file of `split` should be; `found` decides where an old ticket.json leaves a choice."""
-    predictions = manifest.record.get("predictions", "prediction" in found.names)
-    crops, ranks = manifest.view(split).num_views is not None, manifest.split_record(split).get(CROP_RANKS, False)
+    predictions = manifest.ticket.predictions
+    if predictions is None:
+        predictions = "prediction" in found.names
+    crops, ranks = manifest.view(split).num_views is not None, manifest.split_record(split).crop_ranks
     return manifests.schema(manifest.num_patches_of(split), predictions, crops, ranks)
 
 
@@ -37,8 +39,8 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
     rank_RN = _check_rank(rows, *lists["rank"], N)
     _check_ticket(rows, *lists["lt"], rank_RN, k)
     _check_random(rows, *lists["rc"], manifest.mask_seed, N, k)
-    one_scale = view.num_crops or scored_by(manifest.record) != STAGED  # as the scores of stages are not
-    counts = [k] if one_scale else manifest.record_of(split)["counts"]
+    one_scale = view.num_crops or manifest.ticket.scored_by != STAGED  # as the scores of stages are not
+    counts = [k] if one_scale else manifest.ticket_of(split).counts
     _check_score(rows, *lists["score"], rank_RN, counts)
 
 

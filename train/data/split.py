@@ -122,7 +122,7 @@ class SplitData:
     @cached_property
     def left_out(self) -> int:
         """Images of the split that the manifest gives an error for."""
-        return 0 if self.manifest is None else self.manifest.split_record(self.split)["errors"]
+        return 0 if self.manifest is None else self.manifest.split_record(self.split).errors
 
     def read(
         self, shard_number: int, members: np.ndarray, columns: tuple[str, ...] = ("rank", "rc")

@@ -170,7 +170,7 @@ def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
     data, manifest = config.data, config.data.manifest
     tickets = None
     if manifest is not None:
-        shown = {"view": manifest.split_record(data.split)["view"], "kept": config.kept}
+        shown = {"view": manifest.split_record(data.split).view, "kept": config.kept}
         tickets = ticket_provenance(manifest) | shown
     return {
         "format_version": FORMAT_VERSION,

@@ -21,12 +21,14 @@ SHARD = Shard("train/000000.tar", 3, 0, "ab")
 
 
 def maps_at(root: Path) -> LabelMaps:
-    return LabelMaps(str(root), {"map_size": 2, "places": 3, "num_classes": 7, "splits": {"train": {}}})
+    record = {"map_size": 2, "places": 3, "num_classes": 3, "dataset": "d", "image_size": 24}
+    splits = {"train": {"samples": 3, "errors": 1}}
+    return LabelMaps(str(root), record | {"preprocessing": {"image_size": 24}, "splits": splits})
 
 
 @pytest.fixture
 def rows() -> list[LabelRow]:
-    first, second = label_rows(["a", "c"], map_size=2, places=3, num_classes=7)
+    first, second = label_rows(["a", "c"], map_size=2, places=3, num_classes=3)
     return [first, LabelRow("b", error="broken"), second]
 
 

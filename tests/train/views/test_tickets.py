@@ -63,7 +63,7 @@ def test_lookup_gives_the_rows_of_the_manifest(tickets, split):
                 found = getattr(row, name)
                 assert (None if found is None else found.tolist()) == theirs[name]
             seen += 1
-    assert seen == len(ours) == Manifest.open(tickets).split_record(split)["samples"]
+    assert seen == len(ours) == Manifest.open(tickets).split_record(split).samples
     assert (split == "train") == (not ours.valid.all())
 
 

@@ -176,7 +176,7 @@ def _pictures(source: Source, places: dict[str, tuple[Shard, int]], most: int) -
     for shard, rows in by_shard.items():
         for row, sample in enumerate(read_shard(source.dataset.path_of(shard))):
             if row in rows:
-                image = images.decode(sample.data, source.manifest.record.get("max_pixels", images.MAX_PIXELS))
+                image = images.decode(sample.data, source.manifest.ticket.max_pixels)
                 found[sample.key] = data_uri(images.render(image, view), most)
             if row == max(rows):
                 break
@@ -205,8 +205,8 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[str, Any]:
     """One group's tickets and predictions; the lists are in the order of the images, bytes in base64."""
     group, manifest = source.group, source.manifest
-    record = manifest.record_of(source.split)
-    N = record["num_patches"]
+    ticket = manifest.ticket_of(source.split)
+    N = ticket.num_patches
     kept = scaled_count(*group.kept, N)
     said = {"selector": [_said(row.get("prediction"), row.get("confidence")) for row in rows]}
     for name, cell in (("lt", ("lt", "lt")), ("dense", (group.baseline, "dense"))):
@@ -215,9 +215,9 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
     scores = [row.get("score") for row in rows]
     return {
         "name": f"{group.model}, {group.budget}, method {group.method}",
-        "grid": record["grid"],
+        "grid": manifest.grid_of(source.split),
         "kept": kept,
-        "counts": record["counts"],
+        "counts": ticket.counts,
         "ranks": [_base64(np.array(row["rank"], "<u2")) for row in rows],
         "random": [_base64(random_subset(manifest.mask_seed, key, N, kept).astype("<u2")) for key in keys],
         "scores": [None if score is None else _levels(score) for score in scores],
