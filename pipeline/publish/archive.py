@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.geometry.patches import rank_dtype
+from vit_tickets.pipeline.manifests.index import TicketRecord
 from vit_tickets.pipeline.manifests.keyed import KeyedRows, Part, rank_bytes, read_keyed, stored_ranks
 from vit_tickets.pipeline.manifests.manifest import INDEX, Manifest
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import required
 
 RANKS, MASKS = "rank", "lt"
 METADATA_KEY = b"PANDAS_ATTRS"  # which pandas shows as `attrs` of the frame
@@ -166,6 +168,8 @@ class Archive:
             raise UserError(f"{path}: expected columns of an archive, found {', '.join(names)}")
         manifest = Manifest(path, ticket)
         try:
+            if missing := [name for name in required(TicketRecord) if name not in ticket]:
+                raise UserError(f"{missing[0]} is missing")
             _ = manifest.ticket
         except UserError as error:
             raise UserError(f"{path}: expected the entries of {INDEX}: {error}") from None

@@ -89,7 +89,7 @@ def generate(
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.geometry.patches import parse_budgets
-    from vit_tickets.pipeline.manifests.manifest import true_of
+    from vit_tickets.pipeline.manifests.index import true_of
     from vit_tickets.pipeline.manifests.methods import Method
     from vit_tickets.pipeline.runs.names import default_runs_of_folds, default_selector
     from vit_tickets.pipeline.system.locks import alone_in

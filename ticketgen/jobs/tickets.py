@@ -6,7 +6,8 @@ from typing import Any
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, INDEX, true_of
+from vit_tickets.pipeline.manifests.index import true_of
+from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, INDEX
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.manifests.methods import method_name
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
