@@ -1,1 +1,1 @@
-"""Files, errors, locks, signals, progress and the local Ray session: what every other folder stands on."""
+"""Files, errors, locks, signals, progress bars and Ray sessions: used by all other folders."""

@@ -1,6 +1,6 @@
-"""The exceptions that end a command: what the user got wrong, and what failed on the way.
+"""The exceptions that end a command: the user's mistakes, and failures on the way.
 
-Each is told in one line that prints, and that shows no secrets of a URL (`redaction.redacted`).
+Each message is one printable line without the secrets of a URL (`redaction.redacted`).
 """
 
 import click
@@ -9,23 +9,17 @@ from vit_tickets.pipeline.system.redaction import redacted
 
 
 def one_line(text: str) -> str:
-    """`text` with what does not print (line ends, control characters, bytes that are no UTF-8) as escapes."""
+    """`text` with all that cannot be printed (line ends, control characters, bytes outside UTF-8) escaped."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def first_line(error: BaseException) -> str:
-    """What `error` says, without the lines after the first; its kind where it says nothing."""
+    """The first line of the message of `error`, or the name of its type if the message is empty."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-class UserError(click.ClickException):
-    """What the user got wrong, in one line that says what was expected and what was found.
-
-    The command line prints it without a traceback and exits with status 2; a library caller catches it like any
-    other exception.
-    """
-
-    exit_code = 2
+class CommandError(click.ClickException):
+    """An error that the command line prints as one line, without a traceback."""
 
     def __init__(self, message: str):
         super().__init__(one_line(redacted(message)))
@@ -33,27 +27,27 @@ class UserError(click.ClickException):
     def __str__(self) -> str:
         return self.message
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[str]]:
         return type(self), (self.message,)
 
 
+class UserError(CommandError):
+    """A mistake of the user: the message says what was expected and what was found. Exit status 2."""
+
+    exit_code = 2
+
+
 class StorageError(UserError):
-    """Object storage did not do its part, after all retries. Exit status 1: the same command may succeed later."""
+    """Object storage failed after all retries. Exit status 1: the same command may succeed later."""
 
     exit_code = 1
 
 
-class WorkFailed(click.ClickException):
-    """The request was sound, but part of the work failed; what succeeded is on disk. Exit status 1."""
+class WorkFailed(CommandError):
+    """The request was valid, but part of the work failed. What succeeded is on disk. Exit status 1."""
 
     exit_code = 1
-
-    def __init__(self, message: str):
-        super().__init__(one_line(redacted(message)))
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class DiskFailed(WorkFailed):
-    """A disk is full or broke: what would be written next would fail as well."""
+    """The disk is full or broken, so further writes would fail as well."""

@@ -1,6 +1,6 @@
-"""Reading and writing whole files on any storage that fsspec knows; nothing half-written is ever visible.
+"""Read and write whole files on any storage that fsspec supports. A partly written file is never visible.
 
-A path may be a URL. Whatever fails elsewhere than on the local disk is told in one line: see `remote.told`.
+A path can be a URL. `remote.reported` turns the errors of remote storage into one line.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ def is_local(path: str) -> bool:
     return isinstance(filesystem(path)[0], LocalFileSystem)
 
 
-def _asked(path: str, fs: fsspec.AbstractFileSystem, verb: str = "look at") -> contextlib.AbstractContextManager:
-    """What surrounds a request to `fs`; the local disk tells its errors itself."""
-    return contextlib.nullcontext() if isinstance(fs, LocalFileSystem) else remote.told(verb, path)
+def _reported(path: str, fs: fsspec.AbstractFileSystem, verb: str = "look at") -> contextlib.AbstractContextManager:
+    """The context of a request to `fs`: errors of remote storage are reported, those of the local disk passed on."""
+    return contextlib.nullcontext() if isinstance(fs, LocalFileSystem) else remote.reported(verb, path)
 
 
 def join(root: str, *parts: str) -> str:
@@ -50,51 +50,51 @@ def name_of(path: str) -> str:
 
 def exists(path: str) -> bool:
     fs, inner = filesystem(path)
-    with _asked(path, fs):
+    with _reported(path, fs):
         return fs.exists(inner)
 
 
 def is_dir(path: str) -> bool:
     fs, inner = filesystem(path)
-    with _asked(path, fs):
+    with _reported(path, fs):
         return fs.isdir(inner)
 
 
 def size(path: str) -> int:
     fs, inner = filesystem(path)
-    with _asked(path, fs):
+    with _reported(path, fs):
         return fs.size(inner)
 
 
 def modified(path: str) -> datetime.datetime:
-    """When the file at `path` was last written."""
+    """The time at which the file at `path` was last written."""
     fs, inner = filesystem(path)
-    with _asked(path, fs):
+    with _reported(path, fs):
         return fs.modified(inner)
 
 
 def list_names(folder: str) -> list[str]:
-    """Names of what lies directly in `folder`, sorted; empty if there is no such folder."""
+    """Sorted names of the files and folders directly in `folder`; empty if there is no such folder."""
     fs, inner = filesystem(folder)
-    with _asked(folder, fs):
+    with _reported(folder, fs):
         fs.invalidate_cache(inner)
         found = fs.ls(inner, detail=False) if fs.isdir(inner) else []
-    inner = inner.rstrip("/")  # which an object store lists too, where somebody made a `folder` of that name
+    inner = inner.rstrip("/")  # an object store also lists the folder itself if somebody created a key for it
     return sorted(posixpath.basename(entry.rstrip("/")) for entry in found if entry.rstrip("/") != inner)
 
 
 def walk_files(folder: str) -> list[str]:
-    """Paths of all files below `folder`, relative to it and sorted; hidden ones, pipes and devices left out.
+    """Sorted paths, relative to `folder`, of all files below it, without hidden files, pipes and devices.
 
-    Links to folders are among them, and not followed.
+    Links to folders are listed but not followed.
     """
     fs, root = filesystem(folder)
     root = root.rstrip("/")
-    with _asked(folder, fs):
+    with _reported(folder, fs):
         entries = fs.find(root, detail=True).items()
     found = [path[len(root) + 1 :] for path, entry in entries if entry["type"] != "other" or entry.get("islink")]
     visible = (path for path in found if not any(part.startswith(".") for part in path.split("/")))
-    return sorted(path for path in visible if posixpath.basename(path))  # a key `folder/` is none
+    return sorted(path for path in visible if posixpath.basename(path))  # a key `folder/` is no file
 
 
 def open_read(path: str) -> IO[bytes]:
@@ -117,12 +117,12 @@ def read_bytes(path: str) -> bytes:
 def remove(path: str) -> None:
     """Delete the file at `path`, if there is one."""
     fs, inner = filesystem(path)
-    with _asked(path, fs, "delete"), contextlib.suppress(FileNotFoundError):
+    with _reported(path, fs, "delete"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(inner)
 
 
 def read_json(path: str) -> Any:
-    """The parsed JSON file; raises UserError where it is missing or not JSON."""
+    """The parsed JSON file. Raises UserError if it is missing or not JSON."""
     try:
         return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
@@ -135,13 +135,13 @@ def write_json(path: str, value: Any) -> None:
 
 
 def cannot_write(path: str, error: OSError) -> UserError | DiskFailed:
-    """What to raise for an `error` at `path`: DiskFailed where storage is full or broke, else UserError."""
+    """The exception to raise for `error` at `path`: DiskFailed if storage is full or broken, else UserError."""
     kind = DiskFailed if error.errno in STORAGE_FAILED else UserError
     return kind(f"cannot write {path}: {error.strerror or error}")
 
 
 def check_writable(folder: str) -> None:
-    """Make the local `folder`, and raise `cannot_write` where it takes no new file; of others nothing is said."""
+    """Create a local `folder`. Raise `cannot_write` if it is not writable. Remote folders are not checked."""
     fs, inner = filesystem(folder)
     if isinstance(fs, LocalFileSystem):
         try:
@@ -153,11 +153,11 @@ def check_writable(folder: str) -> None:
 
 
 class _Output(io.FileIO):
-    """A file that keeps the error of a failed write, whatever its user makes of it."""
+    """A file that remembers the error of a failed write, even if the code that writes hides it."""
 
     fault: OSError | None = None
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
@@ -165,7 +165,7 @@ class _Output(io.FileIO):
             raise
 
     def move(self, path: str) -> None:
-        """To its place, once all of it is on the disk."""
+        """Rename the file to `path`, after all its data has reached the disk."""
         try:
             os.fsync(self.fileno())
             os.replace(self.name, path)
@@ -176,18 +176,18 @@ class _Output(io.FileIO):
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[IO[bytes]]:
-    """A binary stream whose content appears at `path`, whole, when the block ends without an exception.
+    """A binary stream whose content appears at `path`, complete, if the block ends without an exception.
 
-    Locally it is written beside its place as `.<name>.<random>.part` and moved; elsewhere it is gathered in a local
-    temporary file and put as one object. Raises `cannot_write` where the disk does not take it; what was at `path`
-    stays.
+    On the local disk, the stream writes to `.<name>.<random>.part` in the same folder, which is then renamed. On remote
+    storage, it writes to a local temporary file, which is then uploaded as one object. Raises `cannot_write` if the
+    disk fails; an earlier file at `path` is then unchanged.
     """
     fs, inner = filesystem(path)
     if not isinstance(fs, LocalFileSystem):
         with tempfile.NamedTemporaryFile() as stream:
             yield stream
             stream.flush()
-            with remote.told("write", path):
+            with remote.reported("write", path):
                 fs.put_file(stream.name, inner)
         return
     if os.path.exists(inner) and not os.path.isfile(inner):
@@ -213,7 +213,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
 
 
 def remove_leftovers(folder: str) -> int:
-    """Delete what killed writers left in `folder` and return how many files that were."""
+    """Delete the temporary files that killed writers left in `folder`. Return their number."""
     leftovers = [name for name in list_names(folder) if name.startswith(".") and name.endswith(LEFTOVER)]
     for name in leftovers:
         remove(join(folder, name))

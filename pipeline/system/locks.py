@@ -1,4 +1,4 @@
-"""One job at a time in a folder."""
+"""Locks on folders, so that only one job at a time writes to each."""
 
 import contextlib
 import datetime
@@ -18,14 +18,19 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextlib.contextmanager
 def alone_in(*folders: str, wait: bool = False) -> Iterator[bool]:
-    """Holds `folders`, made where they are missing, until the block ends; whether all of them are locked.
+    """Create `folders` if necessary and lock them until the block ends. Yields whether all of them could be locked.
 
-    Raises UserError where another process holds one (who, and since when), and `files.cannot_write` where one cannot be
-    made.
+    The lock is a POSIX lock on FOLDER/.lock, which ends with its process, however the process ends. Object stores, file
+    systems without locks and folders that are not writable cannot be locked: two jobs are then not kept apart. One
+    process may lock a folder twice.
 
-    wait: until it lets go, instead. The lock is the system's, on FOLDER/.lock, and ends with its process, however that
-    ends. There is none, and two jobs are not kept apart, on object stores, on file systems without locks, and in a
-    folder that cannot be written to. It does not keep one process from holding a folder twice.
+    Args:
+        folders: Local paths or URLs.
+        wait: Block until another process releases its lock, instead of raising.
+
+    Raises:
+        UserError: Another process holds a lock. The message says which one, and since when.
+        files.cannot_write: A folder cannot be created.
     """
     with contextlib.ExitStack() as held:
         locked = True
@@ -50,7 +55,7 @@ def _held(shown: str, folder: str, wait: bool) -> Iterator[bool]:
     finally:
         if stream is not None:
             with contextlib.suppress(OSError):
-                os.unlink(path)  # before it is let go: whoever waits for this file looks again
+                os.unlink(path)  # before the lock is released: a process that waits for it then opens the path again
             stream.close()
         for empty in made:
             with contextlib.suppress(OSError):
@@ -58,7 +63,7 @@ def _held(shown: str, folder: str, wait: bool) -> Iterator[bool]:
 
 
 def _make(shown: str, folder: str) -> list[str]:
-    """Make `folder`; it and those above it that were missing, innermost first."""
+    """Create `folder`. Return the folders that were missing, the innermost first."""
     missing = []
     above = folder
     while not os.path.lexists(above):
@@ -72,11 +77,11 @@ def _make(shown: str, folder: str) -> list[str]:
 
 
 def _lock(shown: str, path: str, wait: bool) -> IO[bytes] | None:
-    """The file at `path`, locked; None where there are no locks."""
+    """Open and lock the file at `path`; None if it cannot be locked."""
     while True:
         try:
             stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
-        except FileNotFoundError:  # who held the folder has removed it
+        except FileNotFoundError:  # the last holder of the lock removed the folder
             _make(shown, os.path.dirname(path))
             continue
         except OSError as error:
@@ -84,7 +89,7 @@ def _lock(shown: str, path: str, wait: bool) -> IO[bytes] | None:
                 return None
             raise files.cannot_write(path, error) from None
         try:
-            # a POSIX lock: forked processes that outlive this one, such as a loader's, do not hold it
+            # forked processes that outlive this one, such as loader workers, do not inherit a POSIX lock
             fcntl.lockf(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):
             with stream:
@@ -93,16 +98,16 @@ def _lock(shown: str, path: str, wait: bool) -> IO[bytes] | None:
         except OSError:  # a file system without locks
             stream.close()
             return None
-        except BaseException:  # a signal while it waits
+        except BaseException:  # a signal while waiting
             stream.close()
             raise
         if os.fstat(stream.fileno()).st_nlink:
             return stream
-        stream.close()  # it was let go of, and removed, since it was opened
+        stream.close()  # the file was removed after it was opened
 
 
 def _sign(stream: IO[bytes]) -> None:
     since = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    with contextlib.suppress(OSError):  # on a full disk it is held namelessly
+    with contextlib.suppress(OSError):  # if the disk is full, the lock is held without owner information
         stream.truncate()
         stream.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())

@@ -1,10 +1,10 @@
-"""Secrets that a URL may carry, and how it is shown and stored without them."""
+"""Hide the secrets in URLs before they are shown or stored."""
 
 import re
 from typing import Any
 
 HIDDEN = "***"
-# `user:password@` after `://`; a secret key may hold slashes. A port is no secret, nor has `github://org:repo@ref` one.
+# `user:password@` after `://`. A secret key may contain slashes. A port and `github://org:repo@ref` are not secret.
 _PASSWORD = re.compile(
     r"(?:(?<=s3)|(?<=s3a))://[^\s/@:'\"]*:[^\s'\"]*@"
     r"|(?<!github)://[^\s/@:'\"]*:(?!\d{1,5}(?:[/\s'\"]|$))[^\s'\"]*@"
@@ -17,7 +17,7 @@ _SIGNATURE = re.compile(
 
 
 def redacted(text: str) -> str:
-    """`text`, a URL or a line that names some, with `***` for passwords, keys, and what signs a query.
+    """Replace the passwords, keys and query signatures of all URLs in `text` by `***`.
 
     `redacted("https://h/w.pth?X-Amz-Signature=ab12&n=1") == "https://h/w.pth?X-Amz-Signature=***&n=1"`.
     """
@@ -25,7 +25,7 @@ def redacted(text: str) -> str:
 
 
 def without_secrets(record: Any) -> Any:
-    """`record`, of dicts, lists and plain values, with every text `redacted`."""
+    """A copy of `record` (dicts, lists and plain values) with every string `redacted`."""
     if isinstance(record, dict):
         return {name: without_secrets(value) for name, value in record.items()}
     if isinstance(record, list):
@@ -34,5 +34,5 @@ def without_secrets(record: Any) -> Any:
 
 
 def has_password(url: str) -> bool:
-    """Whether `user:password@` stands in `url`."""
+    """Whether `url` contains `user:password@`."""
     return _PASSWORD.search(url) is not None

@@ -1,4 +1,4 @@
-"""What files elsewhere need beside fsspec: how to connect, errors in one line, streams that do not end early."""
+"""Remote storage through fsspec: connections, errors in one line, and streams that cannot end early unnoticed."""
 
 import contextlib
 import io
@@ -12,17 +12,17 @@ from fsspec.implementations.local import LocalFileSystem
 from vit_tickets.pipeline.system.errors import StorageError, UserError
 from vit_tickets.pipeline.system.redaction import HIDDEN, has_password
 
-S3 = ("s3", "s3a")  # as URLs begin
-ATTEMPTS = 6  # per request to S3, ever longer apart; s3fs begins anew, 5 times, where it is told to slow down
+S3 = ("s3", "s3a")  # schemes of URLs
+ATTEMPTS = 6  # per request to S3, at growing intervals; if asked to slow down, s3fs repeats all of them up to 5 times
 BUFFER_BYTES = 1 << 18
 
-# A forked loader worker forgets the file systems of its parent; were they collected there, each would wait a second for
-# a thread that only the parent has, to close connections that are the parent's.
+# A forked loader worker drops its parent's file systems. If they were garbage collected there, each would wait a second
+# for a thread that only the parent has, to close connections that belong to the parent.
 _kept_alive: dict[int, fsspec.AbstractFileSystem] = {}
 
 
 def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of `path` and the path on it; raises UserError where there is none, or a URL holds a password."""
+    """The file system of `path`, and the path on it. Raises UserError for unknown schemes and URLs with passwords."""
     if has_password(path):
         raise UserError(f"expected credentials in the environment, such as AWS_ACCESS_KEY_ID, found them in {path}")
     if "://" in path and HIDDEN in path:
@@ -41,8 +41,11 @@ def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def s3_options() -> dict[str, Any]:
-    """Options of s3fs: no listing is remembered, since other processes write too, and botocore makes `ATTEMPTS`, unless
-    the environment (AWS_MAX_ATTEMPTS, AWS_RETRY_MODE) or fsspec's configuration has other ideas."""
+    """Options of s3fs. Listings are not cached, because other processes write, too.
+
+    botocore tries each request `ATTEMPTS` times, unless AWS_MAX_ATTEMPTS, AWS_RETRY_MODE or fsspec's configuration
+    override this.
+    """
     retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
     if "AWS_MAX_ATTEMPTS" in os.environ:
         del retries["total_max_attempts"]
@@ -53,10 +56,10 @@ def s3_options() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def told(verb: str, path: str) -> Iterator[None]:
-    """Whatever befalls `path` inside, as `cannot VERB PATH: why`.
+def reported(verb: str, path: str) -> Iterator[None]:
+    """Report any error inside the block as `cannot VERB PATH: reason`.
 
-    UserError for what is missing or forbidden, StorageError for the rest.
+    Raises UserError if the path is missing or access is denied, StorageError for all other errors.
     """
     try:
         yield
@@ -66,24 +69,26 @@ def told(verb: str, path: str) -> Iterator[None]:
         if isinstance(error, FileNotFoundError) and verb == "read":
             raise UserError(f"no such file: {path}") from None
         raise UserError(f"cannot {verb} {path}: {_reason(error)}") from None
-    except Exception as error:  # OSError, and what aiohttp, botocore and other clients raise
+    except Exception as error:  # OSError, and the exceptions of aiohttp, botocore and other clients
         raise StorageError(f"cannot {verb} {path}: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
-    """`error` in one line; botocore's own error behind it also says how often was tried."""
+    """`error` in one line, or its cause: botocore's error, which also gives the number of attempts."""
     error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return text[:300] or type(error).__name__
 
 
 def open_whole(fs: fsspec.AbstractFileSystem, inner: str, path: str) -> IO[bytes]:
-    """A buffered stream of a remote file; where a read fails or ends early, it raises as `told` does."""
-    with told("read", path):
+    """A buffered stream of a remote file. A read that fails or ends early raises as in `reported`."""
+    with reported("read", path):
         return io.BufferedReader(_Whole(fs.open(inner, "rb"), path), BUFFER_BYTES)
 
 
 class _Whole(io.RawIOBase):
+    """A raw stream that raises StorageError if the file ends before its known size."""
+
     def __init__(self, file: IO[bytes], path: str):
         self._file, self._path = file, path
         self._size = getattr(file, "size", None)
@@ -100,7 +105,7 @@ class _Whole(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._file.seek(offset, whence)
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         data = self._read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -109,7 +114,7 @@ class _Whole(io.RawIOBase):
         return self._read(-1)
 
     def _read(self, length: int) -> bytes:
-        with told("read", self._path):
+        with reported("read", self._path):
             at = self._file.tell()
             data = self._file.read(length)
         if self._size is not None:

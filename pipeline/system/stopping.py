@@ -1,4 +1,4 @@
-"""Signals that stop a command: it ends with one line that says how far it is."""
+"""Signals that stop a command, which then prints one line on what it has finished."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ from vit_tickets.pipeline.system.errors import WorkFailed
 
 @contextlib.contextmanager
 def stoppable(answer: Callable[[], str]) -> Iterator[None]:
-    """SIGINT and SIGTERM become WorkFailed, which names the signal and goes on with what `answer` gives."""
+    """Raise WorkFailed on SIGINT and SIGTERM, with the name of the signal and the text that `answer` returns."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         yield

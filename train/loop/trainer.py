@@ -106,7 +106,7 @@ class Trainer:
         self.position, self.best = Position(), -math.inf
         self.sums = Sums()  # over the steps of the unfinished epoch
         self.val_top1: float | None = None
-        self.interrupts = Interrupts(insistent=world.size == 1)
+        self.interrupts = Interrupts(second_sigint_aborts=world.size == 1)
         self.saved_at, self.saved_when = Position(), time.monotonic()
 
     @property

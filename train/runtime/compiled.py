@@ -1,20 +1,22 @@
-"""torch.compile of the training pass. Evaluation, moving average and checkpoints have the plain network, which shares
-its weights."""
+"""torch.compile of the training pass.
+
+Evaluation, the moving average and checkpoints use the network that is not compiled; both share their weights.
+"""
 
 import torch
 from torch import nn
 
 from vit_tickets.pipeline.system.errors import UserError
 
-# Drop path draws what it draws in a run that is not compiled.
+# With the fallback, drop path draws the same random numbers as in a run that is not compiled.
 OPTIONS = {"fallback_random": True}
 
 
 def compiled(parallel: nn.Module, device: str) -> nn.Module:
-    """`parallel` with a forward pass that is compiled when it is first called, and again for shapes that change: these
-    are then left open.
+    """`parallel` with a forward pass that is compiled in its first call.
 
-    Raises UserError where nothing can be compiled for `device`, for instance for want of a C++ compiler.
+    If a shape changes, it is compiled once more with that shape dynamic. Raises UserError if nothing can be compiled
+    for `device`, for instance because there is no C++ compiler.
     """
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))

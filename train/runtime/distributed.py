@@ -1,4 +1,4 @@
-"""One process or many: torchrun's environment, and the few collectives that training needs."""
+"""One process or many: the environment that torchrun sets, and the collectives that training needs."""
 
 import contextlib
 import inspect
@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,13 +19,13 @@ LOOPBACK = "lo"  # on Linux
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0, or the only process, for code that is handed no World."""
+    """Whether this is rank 0 or the only process, for code that has no `World`."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that torchrun started; rank 0 of 1 without it."""
+    """This process among those that torchrun started. Without torchrun: rank 0 of 1."""
 
     rank: int
     size: int
@@ -35,11 +36,11 @@ class World:
         return self.rank == 0
 
     def sum(self, *values: float) -> list[float]:
-        """Each value summed over all ranks."""
+        """Sum each value over all ranks."""
         return self._reduced(values, dist.ReduceOp.SUM)
 
     def least(self, value: int) -> int:
-        """The smallest of all ranks' values."""
+        """The minimum of `value` over all ranks."""
         return int(self._reduced([value], dist.ReduceOp.MIN)[0])
 
     def agrees(self, value: int) -> bool:
@@ -47,25 +48,30 @@ class World:
         return self.least(value) == -self.least(-value)
 
     def wait(self) -> None:
-        """Return when all ranks have come here."""
+        """Block until all ranks have called this."""
         self.sum(0)
 
-    def _reduced(self, values: Iterable[float], how) -> list[float]:
+    def _reduced(self, values: Iterable[float], operation: Any) -> list[float]:
         if self.size == 1:
             return [float(value) for value in values]
         reduced = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         try:
-            dist.all_reduce(reduced, how)
-        except RuntimeError as error:  # a rank that fails says why itself
+            dist.all_reduce(reduced, operation)
+        except RuntimeError as error:  # the rank that failed reports the reason itself
             raise WorkFailed(f"rank {self.rank} lost the others: {str(error).splitlines()[0][:200]}") from None
         return reduced.tolist()
 
     def parallel(self, model: nn.Module, image_size: int) -> nn.Module:
-        """`model` with its gradients averaged over all ranks; buffers stay each rank's own until `share`.
+        """`model` with gradients averaged over all ranks. Buffers are not synchronised until `share`.
 
         DistributedDataParallel rearranges its buckets in the second forward pass, together with the other ranks, and
-        sums in another order from then on. Two passes are made here, so that a resumed run sums from its first step as
-        one that never stopped, and that a rank may fail in its first step while the others go on.
+        sums in another order from then on. The two passes made here ensure that a resumed run sums in the same order
+        from its first step as a run that was never interrupted, and that one rank can fail in its first step without
+        blocking the others.
+
+        Args:
+            model: A network on this rank's device.
+            image_size: Side of the images of the two passes, in pixels.
         """
         if self.size == 1:
             return model
@@ -80,12 +86,14 @@ class World:
         return parallel
 
     def alone(self, parallel: nn.Module) -> contextlib.AbstractContextManager:
-        """In it, passes through `parallel` (as `parallel` returns it) leave the gradients each rank's own; they are
-        averaged with those of the next pass outside."""
+        """A context without synchronisation of gradients, for the network that `parallel` returned.
+
+        The gradients of passes in this context are averaged together with those of the next pass outside it.
+        """
         return contextlib.nullcontext() if self.size == 1 else parallel.no_sync()
 
     def share(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite `tensors` by those of rank 0."""
+        """Overwrite `tensors` in place with those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
@@ -93,9 +101,9 @@ class World:
 
 @contextlib.contextmanager
 def world(device: str) -> Iterator[World]:
-    """Join the process group that torchrun's environment describes (nccl on GPUs, gloo on CPUs), and leave it.
+    """Join the process group of torchrun's environment (nccl on GPUs, gloo on CPUs), and leave it after the block.
 
-    Ranks that share a machine talk through its loopback interface over gloo, unless GLOO_SOCKET_IFNAME says otherwise.
+    If all ranks share a machine, gloo uses the loopback interface unless GLOO_SOCKET_IFNAME names another one.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     local = int(os.environ.get("LOCAL_RANK", 0))
@@ -112,8 +120,10 @@ def world(device: str) -> Iterator[World]:
     if size > 1:
         on_one_machine = int(os.environ.get("LOCAL_WORLD_SIZE", 0)) == size
         if on_one_machine and any(name == LOOPBACK for _, name in socket.if_nameindex()):
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # else it listens where the host's name leads
+            os.environ.setdefault(
+                "GLOO_SOCKET_IFNAME", LOOPBACK
+            )  # by default it listens on the address of the host's name
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     yield World(rank, size, device)
-    if size > 1:  # after a failure the others may not answer any more
+    if size > 1:  # not in a `finally`: after a failure, the other ranks may no longer respond
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: a line per epoch in `metrics.jsonl`, and TensorBoard events."""
+"""The log that a run writes: one line per epoch in `metrics.jsonl`, and TensorBoard events."""
 
 import contextlib
 import json
@@ -14,9 +14,15 @@ EVERY = 50  # steps between two points of a curve
 
 
 class RunLog:
-    """The log of the run in `root`, from `step` (steps made so far) on; what an earlier start logged past it is void.
+    """The log of the run in `root`, which continues after `step` steps. Entries beyond `step` are discarded.
 
-    enabled: False on ranks that do not log. On object storage there are no TensorBoard events.
+    Object storage gets no TensorBoard events.
+
+    Args:
+        root: The run's folder.
+        name: Name of the file with one line per epoch.
+        step: Number of steps already made.
+        enabled: False on ranks that do not log.
     """
 
     def __init__(self, root: str, name: str, step: int, enabled: bool = True):
@@ -29,14 +35,14 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, kind: type | None, *_) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
         if self._writer is None:
             return
         try:
             with self._events():
                 self._writer.close()
         except (UserError, WorkFailed):
-            if kind is None:  # else it has been said, or worse has
+            if kind is None:  # otherwise this error, or a more important one, is being raised already
                 raise
 
     @contextlib.contextmanager
@@ -47,14 +53,14 @@ class RunLog:
             raise files.cannot_write(f"TensorBoard events in {self._root}", error) from None
 
     def after_step(self, step: int, **scalars: float) -> None:
-        """Values after `step` steps, kept for one step in `EVERY`."""
+        """Log values after `step` steps, in every `EVERY`th step."""
         if self._writer is not None and step % EVERY == 0:
             with self._events():
                 for name, value in scalars.items():
                     self._writer.add_scalar(f"step/{name}", value, step)
 
     def after_epoch(self, metrics: dict[str, Any]) -> None:
-        """Write the line of epoch `metrics["epoch"]`, counted from 1, after those of the epochs before it."""
+        """Write the line of epoch `metrics["epoch"]`, counted from 1, and discard the lines of later epochs."""
         if not self._enabled:
             return
         if self._writer is not None:
@@ -68,7 +74,7 @@ class RunLog:
             stream.write(b"".join(written[: metrics["epoch"] - 1]) + (json.dumps(metrics) + "\n").encode())
 
 
-def _summary_writer(root: str, purge_step: int):
+def _summary_writer(root: str, purge_step: int) -> Any:
     if not files.is_local(root):
         return None
     try:
@@ -81,10 +87,10 @@ def _summary_writer(root: str, purge_step: int):
 
 @cache
 def _silence_its_thread() -> None:
-    """What befalls TensorBoard's own thread is raised in ours again, without a traceback before it."""
+    """Print no traceback of TensorBoard's own thread: its errors are raised again in ours."""
     before = threading.excepthook
 
-    def hook(args) -> None:
+    def hook(args: Any) -> None:
         if not type(args.thread).__module__.startswith("tensorboard."):
             before(args)
 

@@ -1,4 +1,4 @@
-"""What the steps of an epoch add up to: losses, and what they cost in time and memory."""
+"""Sums over the steps of an epoch: loss, time and memory."""
 
 import resource
 import sys
@@ -9,10 +9,15 @@ import torch
 
 @dataclass
 class Sums:
-    """Over the steps of an unfinished epoch, saved with it.
+    """Sums over the steps of an unfinished epoch. They are part of a checkpoint.
 
-    loss, clumping: of the global batches. skipped: images. seconds: of the steps, `waited` of them for the next batch,
-    the mean over the ranks. peak_memory_mib: the largest of any step on this rank, see `peak_memory_mib`.
+    Attributes:
+        loss: Sum of the losses of the global batches.
+        clumping: Sum of the clumping of the global batches.
+        skipped: Number of images that were left out because they could not be read.
+        seconds: Duration of the steps, mean over the ranks.
+        waited: Part of `seconds` that was spent waiting for the next batch.
+        peak_memory_mib: The largest memory use of any step on this rank (see the function `peak_memory_mib`).
     """
 
     loss: float = 0.0
@@ -23,7 +28,7 @@ class Sums:
     peak_memory_mib: float = 0.0
 
     def add(self, loss: float, clumping: float, skipped: int, seconds: float, waited: float, memory_mib: float) -> None:
-        """Add one step; `memory_mib` is the largest so far."""
+        """Add one step. `memory_mib` is the peak so far."""
         self.loss += loss
         self.clumping += clumping
         self.skipped += skipped
@@ -33,11 +38,11 @@ class Sums:
 
     @property
     def data_wait(self) -> float:
-        """Share of the time that was spent waiting for the next batch; after one step at least."""
+        """Share of the time that was spent waiting for the next batch. Needs at least one step."""
         return self.waited / self.seconds
 
     def speed(self, steps: int, batch_size: int) -> dict[str, float]:
-        """What metrics.jsonl says of the speed of an epoch of `steps` steps."""
+        """Speed of an epoch of `steps` steps, as entries of metrics.jsonl."""
         return {
             "images_per_s": batch_size * steps / self.seconds,
             "step_ms": 1000 * self.seconds / steps,
@@ -47,8 +52,8 @@ class Sums:
 
 
 def peak_memory_mib(device: str) -> float:
-    """The most memory in use since `forget_peak`, in MiB: on a GPU what torch has allocated there; else what this
-    process, without its loaders, ever had resident, which cannot be forgotten."""
+    """Peak memory in MiB. On a GPU: allocated by PyTorch since `forget_peak`. On a CPU: the largest resident set size
+    of this process (without loader workers) since it started, which cannot be reset."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
@@ -56,6 +61,6 @@ def peak_memory_mib(device: str) -> float:
 
 
 def forget_peak(device: str) -> None:
-    """Measure the peak of `device` from now on, where that is possible."""
+    """Start a new measurement of the peak on `device`. On a CPU this has no effect."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
