@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import training
 from tests.hostile.folders import DATASETS, RUNS, SELECTORS
 from tests.hostile.test_tables import by_kind, of_command, refusal
 from tests.hostile.weights import CHECKPOINTS, MARKER, WEIGHTS
@@ -15,11 +16,8 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.networks.pretrained import load_strictly, open_pretrained, read_weights
 from vit_tickets.pipeline.networks.registry import create_model
 from vit_tickets.train.loop import checkpoint
-from vit_tickets.train.loop.trainer import Options, Trainer
-from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.report.analysis.results import read_run
-from vit_tickets.train.runs.resolve import resolve
-from vit_tickets.train.runtime.distributed import World
 
 pytestmark = pytest.mark.process
 SIZES = {"img_size": 24, "patch_size": 4, "num_classes": 2}
@@ -74,9 +72,7 @@ def test_weights(case, network, selector_run, tmp_path):
 @pytest.fixture(scope="module")
 def trainer(packed, tmp_path_factory) -> Trainer:
     """A run of one step, saved before it began."""
-    recipe = Recipe(epochs=1, batch_size=8, lr=1e-3, image_size=24, patch_size=4)
-    run = resolve(Dataset.open(packed), "deit_micro", "dense", recipe, out=str(tmp_path_factory.mktemp("run")))
-    trainer = Trainer(run, World(0, 1, "cpu"), Options(0, progress=False))
+    trainer = training.trainer(packed, tmp_path_factory.mktemp("run"))
     trainer.save()
     return trainer
 

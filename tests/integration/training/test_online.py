@@ -8,18 +8,17 @@ import torch
 from safetensors.torch import load_file
 
 from tests.reference import reference_ranking
+from tests.training import trainer_of
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.networks import pretrained, registry, vit
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.loop.trainer import Options, Trainer
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.recipes.presets import DEIT, DIGITS, recipe_for
 from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.runs.resolve import resolve
-from vit_tickets.train.runtime.distributed import World
 
 pytestmark = pytest.mark.process
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
@@ -31,7 +30,7 @@ def run_of(data, out, path="dense", recipe=RECIPE, **options):
 
 
 def fitted(run):
-    trainer = Trainer(run, World(0, 1, "cpu"), Options(0, progress=False))
+    trainer = trainer_of(run)
     trainer.fit()
     files.write_json(run.place("config.json"), run.config)
     return trainer
@@ -176,7 +175,7 @@ def test_another_sparsity_is_read_off_the_ranks_and_marked(numbered_data, number
 def test_the_keep_rate_warms_up(numbered_data, numbered_tickets, tmp_path):
     recipe = RECIPE.override(epochs=4, keep_warmup=(1.0, 3.0))
     run = run_of(numbered_data, tmp_path, "lt", recipe, tickets=numbered_tickets)
-    trainer = Trainer(run, World(0, 1, "cpu"), Options(0, progress=False))
+    trainer = trainer_of(run)
     kept, prepare = [], trainer.prepare
 
     def noted(batch, step, rank, number):

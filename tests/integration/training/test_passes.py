@@ -1,32 +1,24 @@
 """How a batch is passed, in parts, channels last or compiled: the same losses and weights as in one piece."""
 
+from functools import partial
 from itertools import islice
 
 import pytest
 import torch
 
+from tests import training
 from tests.helpers import write_labels
+from tests.training import SMALL, equal
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop.inputs import Inputs
 from vit_tickets.train.loop.parts import check_parts, parts_of
-from vit_tickets.train.loop.trainer import Options, Trainer
-from vit_tickets.train.recipes.recipe import Recipe
-from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.compiled import compiled
-from vit_tickets.train.runtime.distributed import World
 
 pytestmark = pytest.mark.process
-RECIPE = Recipe(
-    epochs=1, batch_size=8, opt="sgd", lr=0.1, lr_batch=8, warmup_epochs=0.0, image_size=24, patch_size=4,
-    drop_path=0.0, crop_scale=0.5,
-)  # fmt: skip
-
-
-def trainer(model, data, tickets, out, recipe=RECIPE, passed=None, **options):
-    run = resolve(Dataset.open(data), model, "lt", recipe, tickets=tickets, out=str(out), **options)
-    return Trainer(run, World(0, 1, "cpu"), Options(0, progress=False, **(passed or {})))
+RECIPE = SMALL.override(epochs=1, opt="sgd", lr=0.1, warmup_epochs=0.0)
+trainer = partial(training.trainer, path="lt", recipe=RECIPE)
 
 
 def first_steps(trainer, steps=3, frozen=True):
@@ -56,9 +48,9 @@ def test_parts_learn_what_the_whole_batch_does(numbered_data, numbered_tickets, 
     options = {"recipe": RECIPE.override(**changed)}
     if model == "lvvit_micro":
         options["labels"] = write_labels(Dataset.open(numbered_data), str(tmp_path / "labels"))
-    whole, weights = first_steps(trainer(model, numbered_data, numbered_tickets, tmp_path, **options))
+    whole, weights = first_steps(trainer(numbered_data, tmp_path, tickets=numbered_tickets, model=model, **options))
     options["passed"] = {"grad_accum": count}
-    run = trainer(model, numbered_data, numbered_tickets, tmp_path, **options)
+    run = trainer(numbered_data, tmp_path, tickets=numbered_tickets, model=model, **options)
     start = run.model.network.head.weight.clone()
     in_parts, found = first_steps(run)
     assert in_parts == pytest.approx(whole, rel=1e-5)
@@ -70,7 +62,9 @@ def test_parts_learn_what_the_whole_batch_does(numbered_data, numbered_tickets, 
 def test_channels_last_learns_the_same(numbered_data, numbered_tickets, tmp_path):
     def made(channels_last):
         gentle, passed = RECIPE.override(lr=1e-3), {"channels_last": channels_last}
-        return trainer("resnet20", numbered_data, numbered_tickets, tmp_path, gentle, passed)
+        return trainer(
+            numbered_data, tmp_path, tickets=numbered_tickets, model="resnet20", recipe=gentle, passed=passed
+        )
 
     usual, weights = first_steps(made(False), frozen=False)
     run, received = made(True), []
@@ -103,7 +97,7 @@ def test_every_image_is_in_one_part_beside_its_partner(in_pairs):
 
 
 def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, numbered_tickets, tmp_path):
-    run = trainer("deit_micro", numbered_data, numbered_tickets, tmp_path, passed={"grad_accum": 4})
+    run = trainer(numbered_data, tmp_path, tickets=numbered_tickets, passed={"grad_accum": 4})
     before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
     passed, forward = [], run.parallel.forward
 
@@ -117,7 +111,7 @@ def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, nu
     with pytest.raises(ValueError, match="out of memory"):
         run.fit()
     after = run.model.network.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert equal(before, after)
 
 
 def test_more_parts_than_images_or_pairs_are_refused():
@@ -133,8 +127,8 @@ def test_more_parts_than_images_or_pairs_are_refused():
 def test_compiled_it_learns_the_same(numbered_data, numbered_tickets, tmp_path):
     """Without a break at the gather, with the same drop path, and in other shapes too."""
     recipe = RECIPE.override(drop_path=0.3, ema=0.9, keep_warmup=(0.0, 0.5))
-    usual = trainer("deit_micro", numbered_data, numbered_tickets, tmp_path, recipe)
-    run = trainer("deit_micro", numbered_data, numbered_tickets, tmp_path, recipe, {"compile": True})
+    usual = trainer(numbered_data, tmp_path, tickets=numbered_tickets, recipe=recipe)
+    run = trainer(numbered_data, tmp_path, tickets=numbered_tickets, recipe=recipe, passed={"compile": True})
     kept = torch.arange(18).expand(2, 18)
     whole_graph = torch.compile(run.model, backend="eager", fullgraph=True)
     whole_graph(torch.zeros(2, 3, 24, 24), kept)

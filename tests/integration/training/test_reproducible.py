@@ -1,6 +1,5 @@
 """Training: reproducible, resumable, the same on one rank and on two."""
 
-import json
 import math
 import os
 import shutil
@@ -10,50 +9,24 @@ import sys
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from tests.fixtures.numbered import PLAIN
-from tests.soak import kills
+from tests.training import SMALL, equal, metrics, trainer, weights
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.folds import fold_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
-from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop.schedule import learning_rate
-from vit_tickets.train.loop.trainer import Options, Trainer
-from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
-from vit_tickets.train.runtime.distributed import World
 
 pytestmark = pytest.mark.process
-RECIPE = Recipe(
-    epochs=3, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.0,
-    crop_scale=0.5,
-)  # fmt: skip
-
-
-def trainer(data, out, path="lt", tickets=None, workers=1, recipe=RECIPE, **options):
-    run = resolve(Dataset.open(data), "deit_micro", path, recipe, tickets=tickets, out=str(out), **options)
-    return Trainer(run, World(0, 1, "cpu"), Options(workers, progress=False))
 
 
 def samples_of(split):
     for number, count in enumerate(split.counts):
         yield from (sample for _, sample, _ in split.read(number, np.arange(count)))
-
-
-def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(out):
-    return load_file(out / "final.safetensors")
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("path", ["lt", "rc", "dense", "small"])
@@ -64,7 +37,7 @@ def test_every_path_trains_and_leaves_its_files(numbered_data, numbered_tickets,
     assert [line["step"] for line in log] == [7, 14, 21]
     assert all(math.isfinite(line["loss"]) and line["images_per_s"] > 0 for line in log)
     for line in log:
-        assert line["step_ms"] == pytest.approx(1000 * RECIPE.batch_size / line["images_per_s"])
+        assert line["step_ms"] == pytest.approx(1000 * SMALL.batch_size / line["images_per_s"])
         assert 7 * line["step_ms"] < 1000 * line["seconds"]
         assert 0 < line["data_wait"] < 1
         assert line["peak_memory_mib"] > 50
@@ -76,14 +49,14 @@ def test_every_path_trains_and_leaves_its_files(numbered_data, numbered_tickets,
 
 
 def test_the_loss_falls(numbered_data, numbered_tickets, tmp_path):
-    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=RECIPE.override(epochs=6)).fit()
+    trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=SMALL.override(epochs=6)).fit()
     log = metrics(tmp_path)
     assert log[-1]["loss"] < log[0]["loss"] - 0.1
     assert log[-1]["val_top1"] > 90
 
 
 def test_the_same_seed_gives_the_same_weights(numbered_data, numbered_tickets, tmp_path):
-    with_drop_path = RECIPE.override(drop_path=0.3, epochs=2)
+    with_drop_path = SMALL.override(drop_path=0.3, epochs=2)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         trainer(numbered_data, tmp_path / name, "rc", numbered_tickets, recipe=with_drop_path, seed=seed).fit()
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
@@ -99,37 +72,8 @@ def test_all_paths_of_a_seed_start_from_the_same_weights(numbered_data, numbered
     assert equal(states[0], states[2])
 
 
-def test_going_on_after_an_epoch_ends_with_the_same_weights(numbered_data, numbered_tickets, tmp_path):
-    recipe = RECIPE.override(drop_path=0.3)
-    trainer(numbered_data, tmp_path / "whole", "lt", numbered_tickets, recipe=recipe).fit()
-
-    broken = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
-    save = broken.save
-
-    def stop_after_the_second():
-        save()
-        if broken.position == Position(2):
-            raise KeyboardInterrupt
-
-    broken.save = stop_after_the_second
-    with pytest.raises(KeyboardInterrupt):
-        broken.fit()
-    assert not (tmp_path / "broken" / "final.safetensors").exists()
-
-    resumed = trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, recipe=recipe)
-    resumed.restore()
-    assert resumed.position == Position(2)
-    resumed.fit()
-    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
-    without_time = [
-        [{k: v for k, v in line.items() if k not in kills.CLOCKS} for line in metrics(tmp_path / name)]
-        for name in ("whole", "broken")
-    ]
-    assert without_time[0] == without_time[1]
-
-
 def test_a_checkpoint_is_tensors_and_plain_values(numbered_data, numbered_tickets, tmp_path):
-    recipe = RECIPE.override(epochs=1)
+    recipe = SMALL.override(epochs=1)
     trainer(numbered_data, tmp_path, "lt", numbered_tickets, recipe=recipe).fit()
     assert checkpoint.load(str(tmp_path / "last.pt"))["position"] == {"epoch": 1, "segments": ()}
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:1000])
@@ -163,7 +107,7 @@ def test_a_fold_is_left_out(numbered_data, numbered_tickets, tmp_path):
             run = trainer(numbered_data, tmp_path / "run", "dense", tickets, without_fold=f"{number}/2")
             kept = {sample.key for sample in samples_of(run.data)}
             assert kept == {key for key in whole if fold_of(key, 2) != number} != whole
-    default = resolve(Dataset.open(numbered_data), "deit_micro", "dense", RECIPE, without_fold="2/3")
+    default = resolve(Dataset.open(numbered_data), "deit_micro", "dense", SMALL, without_fold="2/3")
     assert default.root == "runs/data-deit_micro-dense-without-fold-2of3-seed0"
 
 
@@ -181,7 +125,7 @@ def test_folds_that_are_refused(numbered_data, tmp_path, options, message):
 
 @pytest.mark.parametrize("schedule", ["step", "epoch"])
 def test_every_step_runs_at_the_schedules_rate(numbered_data, tmp_path, schedule):
-    recipe = RECIPE.override(epochs=4, warmup_epochs=2.0, schedule=schedule, opt="sgd")
+    recipe = SMALL.override(epochs=4, warmup_epochs=2.0, schedule=schedule, opt="sgd")
     run = trainer(numbered_data, tmp_path, "dense", recipe=recipe)
     rates, update = [], run.update
 

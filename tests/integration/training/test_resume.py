@@ -4,46 +4,33 @@ import json
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests import training
 from tests.fixtures.numbered import numbers_of
 from tests.soak import kills
 from tests.soak.data import write_dataset
-from vit_tickets.pipeline.datasets.shards import Dataset
+from tests.training import SMALL, equal, weights, without_clocks
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data import stream
 from vit_tickets.train.data.plan import Position, Segment
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop import trainer as loop
-from vit_tickets.train.loop.trainer import Options, Trainer
-from vit_tickets.train.recipes.recipe import Recipe
-from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime import log
-from vit_tickets.train.runtime.distributed import World
 
 pytestmark = pytest.mark.process
-RECIPE = Recipe(
-    epochs=2, batch_size=8, lr=1e-3, lr_batch=8, warmup_epochs=0.5, image_size=24, patch_size=4, drop_path=0.3,
-    crop_scale=0.5, clip_grad=1.0, ema=0.9,
-)  # fmt: skip
+RECIPE = SMALL.override(epochs=2, warmup_epochs=0.5, drop_path=0.3, clip_grad=1.0, ema=0.9)
+trainer = partial(training.trainer, recipe=RECIPE, passed={"checkpoint_minutes": 0})
 
 
 class Unplugged(Exception):
     """Stands for a sudden end."""
-
-
-def trainer(data, out, tickets=None, workers=0, recipe=RECIPE, precision="fp32", **options):
-    run = resolve(
-        Dataset.open(data), "deit_micro", "lt" if tickets else "dense", recipe, tickets=tickets, out=str(out),
-        precision=precision,
-    )  # fmt: skip
-    return Trainer(run, World(0, 1, "cpu"), Options(workers, checkpoint_minutes=0, progress=False, **options))
 
 
 def unplug_after(trainer, saves):
@@ -75,29 +62,29 @@ def in_pieces(make, saves=1):
         return starts
 
 
-def weights(out):
-    return load_file(out / "final.safetensors")
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def without_clocks(out):
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in kills.CLOCKS} for line in lines]
-
-
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_unplugged_after_every_step_it_ends_with_the_same_weights(numbered_data, numbered_tickets, tmp_path, precision):
-    trainer(numbered_data, tmp_path / "whole", numbered_tickets, precision=precision).fit()
-    starts = in_pieces(lambda _: trainer(numbered_data, tmp_path / "broken", numbered_tickets, precision=precision))
+    trainer(numbered_data, tmp_path / "whole", "lt", numbered_tickets, precision=precision).fit()
+    starts = in_pieces(
+        lambda _: trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, precision=precision)
+    )
     assert starts == 2 * (7 + 1) + 1  # after each step and after each epoch
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     assert without_clocks(tmp_path / "whole") == without_clocks(tmp_path / "broken")
     states = [checkpoint.load(str(tmp_path / name / "last.pt")) for name in ("whole", "broken")]
     assert kills.same(states[0], states[1])
     assert bool(states[0]["scaler"]) == (precision == "fp16")
+
+
+def test_with_a_worker_it_goes_on_after_an_epoch_with_the_same_weights(numbered_data, numbered_tickets, tmp_path):
+    def make(out):
+        passed = {"checkpoint_minutes": 0, "workers": 1}
+        return trainer(numbered_data, tmp_path / out, "lt", numbered_tickets, passed=passed)
+
+    make("whole").fit()
+    assert in_pieces(lambda _: make("broken"), saves=7 + 1) == 3
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    assert without_clocks(tmp_path / "whole") == without_clocks(tmp_path / "broken")
 
 
 def test_the_time_of_all_pieces_is_counted(numbered_data, tmp_path, monkeypatch):
@@ -144,7 +131,7 @@ def test_with_other_workers_each_remaining_sample_comes_once(numbered_data, tmp_
     seen = []
 
     def make(number):
-        piece = trainer(numbered_data, tmp_path, workers=number % 4)
+        piece = trainer(numbered_data, tmp_path, passed={"checkpoint_minutes": 0, "workers": number % 4})
         batch_loss = piece.batch_loss
 
         def noted(batch):
@@ -173,7 +160,7 @@ def test_skipping_ahead_decodes_and_opens_nothing_that_is_skipped(numbered_data,
     monkeypatch.setattr(
         stream.SplitData, "read", lambda self, n, m, c: opened.append((n, len(m))) or read(self, n, m, c)
     )
-    second = trainer(numbered_data, tmp_path, recipe=RECIPE.override(ema=0.9))
+    second = trainer(numbered_data, tmp_path, recipe=RECIPE)
     second.restore()
     assert second.position == Position(0, (Segment(1, 1, 5),))
     second.val_sets = {}

@@ -6,6 +6,7 @@ import pytest
 
 from tests.fixtures.numbered import TRAIN, numbers_of
 from tests.helpers import augmenting, brightest, write_crops_manifest
+from tests.training import trainer
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.manifests.manifest import Manifest
@@ -14,11 +15,9 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, stored_view, train_batches
 from vit_tickets.train.evaluation.predict import check_on
-from vit_tickets.train.loop.trainer import Options, Trainer
 from vit_tickets.train.recipes.presets import DIGITS
 from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.runs.resolve import resolve
-from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.views.alignment import keep_best, resample, value_map
 
 pytestmark = pytest.mark.process
@@ -78,10 +77,7 @@ def test_the_random_counterpart_is_the_hash_of_key_and_crop(numbered_data, crops
 
 def test_a_run_on_stored_crops_ends(numbered_data, crops_manifest, tmp_path):
     for path in ("lt", "rc", "dense"):
-        run = resolve(
-            Dataset.open(numbered_data), "deit_micro", path, RECIPE, tickets=crops_manifest, out=str(tmp_path / path)
-        )
-        Trainer(run, World(0, 1, "cpu"), Options(0, progress=False)).fit()
+        trainer(numbered_data, tmp_path / path, path, crops_manifest, recipe=RECIPE).fit()
         assert (tmp_path / path / "final.safetensors").exists()
 
 
