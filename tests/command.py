@@ -24,3 +24,8 @@ def refused(*arguments, code: int = 2) -> str:
     done = run(*arguments, code=code)
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
+
+
+def words(text: str, *more) -> tuple:
+    """Arguments of a command: the words of `text`, and `more`."""
+    return (*text.split(), *more)

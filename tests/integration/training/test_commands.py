@@ -4,17 +4,15 @@ import json
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from click.testing import CliRunner
 
+from tests.command import refused, run, words
 from tests.fixtures.numbered import PLAIN
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.networks.pretrained import read_weights
 from vit_tickets.train.evaluation import predict as evaluate
@@ -22,16 +20,7 @@ from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.report.analysis.results import read_run
 
 pytestmark = pytest.mark.process
-SMALL = (
-    "--epochs", 2, "--batch-size", 8, "--image-size", 24, "--patch-size", 4, "--workers", 0, "--device", "cpu", *PLAIN,
-)  # fmt: skip
-
-
-def run(*arguments, check=True):
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if check:
-        assert done.exit_code == 0, done.output
-    return done
+SMALL = words("--epochs 2 --batch-size 8 --image-size 24 --patch-size 4 --workers 0 --device cpu", *PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +35,13 @@ def runs(numbered_data, numbered_tickets, tmp_path_factory):
     return {path: root / path for path in ("dense", "lt", "rc", "small")}
 
 
+@pytest.fixture(scope="module")
+def train_lt(numbered_data, numbered_tickets):
+    """The command that made `runs["lt"]`, but for its folder."""
+    train = ("train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets)
+    return (*train, "--lr", 0.01, *SMALL)
+
+
 def test_a_run_says_what_it_is(runs):
     config = json.loads((runs["lt"] / "config.json").read_text())
     assert config["model"] == "deit_micro"
@@ -57,12 +53,11 @@ def test_a_run_says_what_it_is(runs):
     assert json.loads((runs["dense"] / "config.json").read_text())["sparsity"] is None
 
 
-def test_a_run_may_go_on_in_other_circumstances(runs, numbered_data, numbered_tickets, tmp_path):
+def test_a_run_may_go_on_in_other_circumstances(runs, train_lt, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(runs["lt"], out)
     (out / "final.safetensors").unlink()
-    train = ("train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets)
-    run(*train, "--lr", 0.01, *SMALL, "--out", out, "--resume", "--grad-accum", 8, "--channels-last")
+    run(*train_lt, "--out", out, "--resume", "--grad-accum", 8, "--channels-last")
     assert (out / "final.safetensors").read_bytes() == (runs["lt"] / "final.safetensors").read_bytes()
 
 
@@ -118,48 +113,18 @@ def test_the_report_shows_the_matrix_and_a_verdict(runs, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} >= {"report.md", "report.json"}
 
 
-def test_a_finished_run_is_left_as_it_is(runs, numbered_data, numbered_tickets):
+def test_a_finished_run_is_left_as_it_is(runs, train_lt):
     before = (runs["lt"] / "final.safetensors").stat().st_mtime_ns
-    train = (
-        "train",
-        numbered_data,
-        "--model",
-        "deit_micro",
-        "--path",
-        "lt",
-        "--tickets",
-        numbered_tickets,
-        "--lr",
-        0.01,
-    )
-    done = run(*train, "--lr", 0.01, *SMALL, "--out", runs["lt"])
+    done = run(*train_lt, "--out", runs["lt"])
     assert "finished already" in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert (runs["lt"] / "final.safetensors").stat().st_mtime_ns == before
 
 
-def test_other_settings_are_refused_with_the_difference(runs, numbered_data, numbered_tickets):
-    train = (
-        "train",
-        numbered_data,
-        "--model",
-        "deit_micro",
-        "--path",
-        "lt",
-        "--tickets",
-        numbered_tickets,
-        "--lr",
-        0.01,
-    )
-    done = run(*train, "--lr", 0.01, *SMALL, "--seed", 3, "--out", runs["lt"], check=False)
-    assert done.exit_code == 2
-    assert "holds another run" in done.stderr
-    assert "seed: expected 3, found 0" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [
+        (("--seed", 3), "seed: expected 3, found 0"),
         (("--sparsity", 0.25), "sparsity: expected 0.25, found 0.5"),
         (("--model", "deit_tiny"), 'model: expected "deit_tiny_patch16_224", found "deit_micro"'),
         (("--smoothing", 0.3), "recipe.smoothing: expected 0.3, found 0.1"),
@@ -171,39 +136,31 @@ def test_other_settings_are_refused_with_the_difference(runs, numbered_data, num
         (("--limit", 40), "limit: expected 40, found null"),
     ],
 )
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(("finished", "again"), [(True, ()), (True, ("--resume",)), (False, ("--resume",))])
 def test_what_differs_from_the_runs_own_settings_is_named(
-    runs, numbered_data, numbered_tickets, tmp_path, changed, difference, finished
+    runs, train_lt, tmp_path, changed, difference, finished, again
 ):
     out = tmp_path / "run"
     shutil.copytree(runs["lt"], out)
     if not finished:
         (out / "final.safetensors").unlink()
-    train = ("train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets)
-    done = run(*train, "--lr", 0.01, *SMALL, "--out", out, "--resume", *changed, check=False)
-    assert done.exit_code == 2
-    assert "holds another run" in done.stderr
-    assert difference in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    told = refused(*train_lt, "--out", out, *again, *changed)
+    assert "holds another run" in told
+    assert difference in told
 
 
 def test_an_unfinished_run_needs_resume(runs, numbered_data, tmp_path):
     train = ("train", numbered_data, "--model", "deit_micro", "--path", "dense", *SMALL, "--out", tmp_path / "r")
     run(*train)
     (tmp_path / "r" / "final.safetensors").unlink()
-    done = run(*train, check=False)
-    assert done.exit_code == 2
-    assert "pass --resume" in done.stderr
+    assert "pass --resume" in refused(*train)
     run(*train, "--resume")
     assert (tmp_path / "r" / "final.safetensors").exists()
 
 
 def test_plain_weights_are_scored_without_a_run(runs, numbered_data, numbered_tickets, tmp_path):
-    weights = runs["lt"] / "final.safetensors"
-    done = run(
-        "evaluate", "--dataset", numbered_data, "--model", "deit_micro", "--weights", weights, "--tickets",
-        numbered_tickets, "--workers", 0, "--out", tmp_path / "w",
-    )  # fmt: skip
+    given = ("--dataset", numbered_data, "--model", "deit_micro", "--weights", runs["lt"] / "final.safetensors")
+    done = run("evaluate", *given, "--tickets", numbered_tickets, "--workers", 0, "--out", tmp_path / "w")
     assert done.stdout.count("top-1") == 3
     for on in ("dense", "lt", "rc"):
         ours = pd.read_parquet(tmp_path / "w" / f"predictions-{on}.parquet")
@@ -222,8 +179,7 @@ def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets
 def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monkeypatch, number):
     monkeypatch.setattr(evaluate, "_summarised", lambda _: os.kill(os.getpid(), number))
     handler = signal.getsignal(number)
-    done = run("evaluate", runs["lt"], "--workers", 0, "--out", tmp_path, check=False)
-    assert done.exit_code == 1
+    done = run("evaluate", runs["lt"], "--workers", 0, "--out", tmp_path, code=1)
     told = f"Error: stopped by {number.name}; predictions are written at the end, the same command starts anew"
     assert done.stderr.splitlines()[-1] == told
     assert signal.getsignal(number) == handler
@@ -267,24 +223,20 @@ def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monke
 def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, arguments, message):
     arguments = [numbered_data if argument == "DATA" else argument for argument in arguments]
     out = ("--out", tmp_path / "r") if arguments[0] == "train" else ()
-    done = run(*arguments, *out, check=False)
-    assert done.exit_code == 2, done.output
+    done = run(*arguments, *out, code=2)
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
     told = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(told) == 1
     assert done.stderr.rstrip().endswith(told[0]), done.stderr
 
 
 def test_occluded_models_train_and_evaluate(numbered_data, numbered_tickets, tmp_path):
-    done = run(
-        "train", numbered_data, "--model", "resnet18", "--path", "rc", "--tickets", numbered_tickets,
-        "--epochs", 1, "--batch-size", 16, "--image-size", 48, "--workers", 0, "--out", tmp_path / "r",
-    )  # fmt: skip
+    options = words("--model resnet18 --path rc --epochs 1 --batch-size 16 --image-size 48 --workers 0")
+    done = run("train", numbered_data, *options, "--tickets", numbered_tickets, "--out", tmp_path / "r")
     assert "18 of 36 patches" in done.stdout
     assert json.loads((tmp_path / "r" / "config.json").read_text())["can_drop_patches"] is False
     run("evaluate", tmp_path / "r", "--workers", 0)
-    assert len(pd.read_parquet(Path(tmp_path) / "r" / "predictions-lt.parquet")) == 13
+    assert len(pd.read_parquet(tmp_path / "r" / "predictions-lt.parquet")) == 13
 
 
 @pytest.mark.slow  # 49 M parameters, and a checkpoint of three times that

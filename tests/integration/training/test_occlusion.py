@@ -6,10 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 
+from tests.command import refused, run, words
 from tests.fixtures.numbered import PLAIN
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.evaluation.scoring import open_run
@@ -18,12 +17,6 @@ from vit_tickets.train.runs.resolve import resolve
 
 pytestmark = pytest.mark.process
 BLACK = [(0 - 0.5) / 0.5] * 3  # by the mean and deviation that timm gives for test_convnext
-
-
-def call(*arguments):
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert done.exit_code == 0, done.output
-    return done
 
 
 def without(config, *names):
@@ -35,17 +28,15 @@ def without(config, *names):
 @pytest.fixture(scope="module")
 def train(numbered_data, numbered_tickets):
     """The command that trains a convolutional network, named as in timm, for one step on tickets."""
-    return (
-        "train", numbered_data, "--model", "test_convnext", "--path", "lt", "--tickets", numbered_tickets,
-        "--image-size", 48, "--patch-size", 8, "--epochs", 1, "--limit", 8, "--batch-size", 8, "--workers", 0,
-        "--device", "cpu", "--recipe", "digits", *PLAIN,
-    )  # fmt: skip
+    options = "--model test_convnext --path lt --image-size 48 --patch-size 8 --epochs 1 --limit 8 --batch-size 8"
+    circumstances = "--workers 0 --device cpu --recipe digits"
+    return ("train", numbered_data, *words(f"{options} {circumstances}"), "--tickets", numbered_tickets, *PLAIN)
 
 
 @pytest.fixture(scope="module")
 def black(train, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs") / "black"
-    call(*train, "--occlude", "black", "--out", root)
+    run(*train, "--occlude", "black", "--out", root)
     return root
 
 
@@ -54,14 +45,14 @@ def test_a_run_is_evaluated_with_what_it_was_trained_on(black, tmp_path):
     assert (config["model"], config["can_drop_patches"]) == ("test_convnext", False)
     assert (config["occlude"], config["stem_occlusion"]) == ("black", False)
     assert open_run(str(black), None, "val", None).model.fill.flatten().tolist() == pytest.approx(BLACK)
-    call("evaluate", black, "--on", "dense,lt", "--workers", 0)
+    run("evaluate", black, "--on", "dense,lt", "--workers", 0)
 
     older = tmp_path / "older"
     older.mkdir()
     (older / "config.json").write_text(json.dumps(without(config, "occlude", "stem_occlusion", "mix_token")))
     (older / "final.safetensors").write_bytes((black / "final.safetensors").read_bytes())
     assert not open_run(str(older), None, "val", None).model.fill.any()
-    call("evaluate", older, "--on", "dense,lt", "--workers", 0)
+    run("evaluate", older, "--on", "dense,lt", "--workers", 0)
     scores = {
         (run, on): pd.read_parquet(run / f"predictions-{on}.parquet")["confidence"]
         for run in (black, older)
@@ -76,10 +67,8 @@ def test_a_run_from_before_these_settings_is_the_same_run(train, black, tmp_path
     config = json.loads((older / "config.json").read_text())
     new = ("stem_occlusion", "mix_token", "class_weight", "token_weight")
     (older / "config.json").write_text(json.dumps(without(config, *new)))
-    assert "finished already" in call(*train, "--occlude", "black", "--out", older).output
-    changed = CliRunner().invoke(main, [*map(str, train), "--out", str(older)])
-    assert changed.exit_code == 2
-    assert "holds another run: occlude" in changed.output
+    assert "finished already" in run(*train, "--occlude", "black", "--out", older).output
+    assert "holds another run: occlude" in refused(*train, "--out", older)
 
 
 def resolved(data, model, recipe=DIGITS, path="dense", **options):
@@ -87,15 +76,10 @@ def resolved(data, model, recipe=DIGITS, path="dense", **options):
 
 
 def test_lv_vit_has_its_stem_occluded_where_asked(numbered_data, numbered_tickets):
-    run = resolved(
-        numbered_data, "lvvit_s", LVVIT.override(patch_size=4), "lt", tickets=numbered_tickets, stem_occlusion=True,
-        occlude="black",
-    )  # fmt: skip
-    assert (run.config["occlude"], run.config["stem_occlusion"], run.config["can_drop_patches"]) == (
-        "black",
-        True,
-        True,
-    )
+    options = {"tickets": numbered_tickets, "stem_occlusion": True, "occlude": "black"}
+    run = resolved(numbered_data, "lvvit_s", LVVIT.override(patch_size=4), "lt", **options)
+    names = ("occlude", "stem_occlusion", "can_drop_patches")
+    assert [run.config[name] for name in names] == ["black", True, True]
     assert (run.config["image_size"], run.grid, run.kept, run.recipe.mix_token) == (24, 6, 18, 1.0)
     assert run.root.endswith("-lvvit_small-lt-s0.5-black-stem-occlusion-seed0")
     with torch.device("meta"):
@@ -118,7 +102,6 @@ def test_options_that_a_model_has_no_use_for_are_refused(numbered_data, model, o
 
 
 def test_a_selector_in_the_making_mixes_no_tokens(numbered_data):
-    with pytest.raises(
-        UserError, match="--mix-token: expected another path, as selector mixes no tokens, found selector"
-    ):
+    expected = "--mix-token: expected another path, as selector mixes no tokens, found selector"
+    with pytest.raises(UserError, match=expected):
         resolved(numbered_data, "lvvit_s", LVVIT, "selector", init="weights")

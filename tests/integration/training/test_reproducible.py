@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.command import run, words
 from tests.fixtures.numbered import PLAIN
 from tests.training import SMALL, equal, metrics, trainer, weights
 from vit_tickets.pipeline.datasets.shards import Dataset
@@ -139,23 +139,18 @@ def test_every_step_runs_at_the_schedules_rate(numbered_data, tmp_path, schedule
     assert [line["lr"] for line in metrics(tmp_path)] == [rates[run.steps * epoch - 1].pop() for epoch in (1, 2, 3, 4)]
 
 
-def torchrun(ranks, *arguments):
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
-        "-m", "vit_tickets.train", *map(str, arguments),
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, numbered_tickets, tmp_path):
-    options = [
-        numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets, "--epochs", 2,
-        "--batch-size", 8, "--lr", 0.01, "--drop-path", 0, "--warmup-epochs", 0.5, "--device", "cpu", *PLAIN,
-    ]  # fmt: skip
-    torchrun(2, *options, "--workers", 1, "--grad-accum", 3, "--out", tmp_path / "two")
-    torchrun(1, *options, "--workers", 2, "--out", tmp_path / "one")
+    recipe = words("--epochs 2 --batch-size 8 --lr 0.01 --drop-path 0 --warmup-epochs 0.5", *PLAIN)
+    given = words("--model deit_micro --path lt --device cpu --tickets", numbered_tickets)
+    options = (numbered_data, *given, *recipe)
+    two_ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*two_ranks, "-m", "vit_tickets.train", *options, "--workers", 1, "--grad-accum", 3]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*map(str, command), "--out", tmp_path / "two"], capture_output=True, text=True, timeout=240, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    run("train", *options, "--workers", 2, "--out", tmp_path / "one")
     two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
     assert [line["step"] for line in two] == [7, 14]
     for a, b in zip(two, one, strict=True):
@@ -163,4 +158,3 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, number
         assert a["val_top1"] == b["val_top1"]
     for name, value in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-2, atol=1e-4)
-    shutil.rmtree(tmp_path / "two")
