@@ -1,8 +1,9 @@
-"""Ray: a cluster of this machine alone, or one that is there."""
+"""Ray: a cluster on this machine or an existing one, the machines in it, and amounts as Ray takes them."""
 
 import contextlib
 import glob
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
@@ -20,6 +22,30 @@ from vit_tickets.pipeline.system.locks import alone_in
 FOLDERS = "vt-ray-"
 SESSION = "s"  # in such a folder; all names short, since the paths of Ray's sockets may have 107 bytes
 BELOW_SESSION = len("/session_2026-11-22_00-07-55_659759_4194304/sockets/plasma_store")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine of a cluster.
+
+    Attributes:
+        cpus: that it offers; Ray counts fractions, too.
+        gpus: that it offers.
+    """
+
+    cpus: float
+    gpus: int = 0
+
+
+def machines_of(ray: ModuleType) -> list[Machine]:
+    """The machines of the cluster that `ray` has joined, without those that are lost."""
+    offered = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Machine(each.get("CPU", 0), int(each.get("GPU", 0))) for each in offered]
+
+
+def whole_or_part(amount: float) -> float:
+    """CPUs or GPUs as Ray accepts them: whole from 1 on, else 4 digits; rounded down, so that all parts fit."""
+    return int(amount) if amount >= 1 else math.floor(amount * 1e4) / 1e4
 
 
 @contextlib.contextmanager

@@ -1,23 +1,23 @@
-"""How many workers go on the machines of a cluster, and what each asks for, so that all of them find a place."""
+"""How many workers run on the machines of a cluster, and what each asks for, so that all of them fit."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from vit_tickets.pipeline.system.cluster import Machine, whole_or_part
 
 CPUS_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a machine of the cluster offers: CPUs may be a fraction, as Ray counts them."""
-
-    cpus: float
-    gpus: int = 0
-
-
-@dataclass(frozen=True)
 class Placement:
-    """`count` workers of `threads` decoding and arithmetic threads, each asking for `cpus` and `gpus`."""
+    """Equal workers.
+
+    Attributes:
+        count: number of workers.
+        threads: decoding and arithmetic threads of a worker.
+        cpus: what a worker asks Ray for.
+        gpus: what a worker asks Ray for.
+    """
 
     count: int
     threads: int
@@ -26,29 +26,30 @@ class Placement:
 
 
 def place(machines: Sequence[Machine], workers: int | None, on_gpu: bool) -> Placement:
-    """Where `workers` go; None: one per GPU, or one for every four CPUs of a machine.
+    """Place `workers` equal workers; by default one per GPU, or one per four CPUs of a machine.
 
-    All workers ask for the same, and as many of them as there are fit side by side, no machine being asked for more
-    than it has: on a GPU the machines' GPUs are shared evenly, on CPUs the threads are as many as leave room for all.
+    All of them fit side by side without asking a machine for more than it has. Workers on GPUs share the GPUs evenly;
+    workers on CPUs have as many threads as leave room for all.
     """
-    if on_gpu:
-        holders = [machine for machine in machines if machine.gpus]
-        count = workers or sum(machine.gpus for machine in holders)
-        sharing = -(-count // sum(machine.gpus for machine in holders))
-        cpus = min(machine.cpus / (machine.gpus * sharing) for machine in holders)
-        return Placement(count, max(1, int(cpus)), _whole_or_part(cpus), _whole_or_part(1 / sharing))
-    holders = [machine for machine in machines if machine.cpus > 0] or [Machine(1)]
-    count = workers or sum(max(1, int(machine.cpus) // CPUS_PER_WORKER) for machine in holders)
-    most = int(max(machine.cpus for machine in holders))
-    for threads in range(most, 0, -1):
-        if sum(int(machine.cpus) // threads for machine in holders) >= count:
+    return _on_gpus(machines, workers) if on_gpu else _on_cpus(machines, workers)
+
+
+def _on_gpus(machines: Sequence[Machine], workers: int | None) -> Placement:
+    holders = [machine for machine in machines if machine.gpus]
+    gpus = sum(machine.gpus for machine in holders)
+    count = workers or gpus
+    sharing = -(-count // gpus)
+    cpus = min(machine.cpus / (machine.gpus * sharing) for machine in holders)
+    return Placement(count, max(1, int(cpus)), whole_or_part(cpus), whole_or_part(1 / sharing))
+
+
+def _on_cpus(machines: Sequence[Machine], workers: int | None) -> Placement:
+    offered = [machine.cpus for machine in machines if machine.cpus > 0] or [1]
+    count = workers or sum(max(1, int(cpus) // CPUS_PER_WORKER) for cpus in offered)
+    for threads in range(int(max(offered)), 0, -1):
+        if sum(int(cpus) // threads for cpus in offered) >= count:
             return Placement(count, threads, threads, 0)
     parts = 1
-    while sum(int(machine.cpus * parts) for machine in holders) < count:
+    while sum(int(cpus * parts) for cpus in offered) < count:
         parts += 1
-    return Placement(count, 1, _whole_or_part(1 / parts), 0)
-
-
-def _whole_or_part(amount: float) -> float:
-    """As Ray takes it: whole from 1 on, else of 4 digits, rounded down so that all parts fit."""
-    return int(amount) if amount >= 1 else math.floor(amount * 1e4) / 1e4
+    return Placement(count, 1, whole_or_part(1 / parts), 0)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vit_tickets.pipeline.system.bars import Bar
-from vit_tickets.pipeline.system.cluster import ray_session
+from vit_tickets.pipeline.system.cluster import machines_of, ray_session
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.ticketgen.engines.placement import Machine, place
+from vit_tickets.ticketgen.engines.placement import place
 from vit_tickets.ticketgen.engines.processor import Processor, Spec, reason
 from vit_tickets.ticketgen.engines.protocols import Finished, Task
 from vit_tickets.ticketgen.engines.work import Settings
@@ -60,11 +60,7 @@ class RayEngine:
 
     def __init__(self, ray, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None):
         self.ray = ray
-        machines = [
-            Machine(node["Resources"].get("CPU", 0), int(node["Resources"].get("GPU", 0)))
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        machines = machines_of(ray)
         gpus = sum(machine.gpus for machine in machines)
         on_gpu = device.startswith("cuda") or (device == "auto" and gpus > 0)
         if on_gpu and not gpus:

@@ -1,17 +1,54 @@
-"""What the commands that make whole plans, table and sweep, take from their command line in the same way."""
+"""What `sweep` and `table` take from their command line: their common options, lists, and options of `train`."""
+
+from dataclasses import dataclass
 
 import click
 from click.core import ParameterSource
 
+from vit_tickets.pipeline.commands.fields import COUNT, option
 from vit_tickets.pipeline.system.errors import UserError
 
-# Settings of `train` that the table makes itself, and those that not every path takes.
+# Options of `train` that a plan sets itself, and those that not every path takes.
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")
 OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
-# Settings that may differ when a table goes on, as they may when a run does.
+# Options of `train` that may differ when a plan is resumed, as they may when a run is.
 CIRCUMSTANCES = (
-    "device", "workers", "checkpoint_minutes", "skip_errors", "max_pixels", "grad_accum", "channels_last", "compile",
-)  # fmt: skip
+    "device",
+    "workers",
+    "checkpoint_minutes",
+    "skip_errors",
+    "max_pixels",
+    "grad_accum",
+    "channels_last",
+    "compile",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """The options that `sweep` and `table` share."""
+
+    models: str = option(
+        "As `train --model` names them; a list.", default="deit_micro", show_default=True, section="What to compare"
+    )
+    sparsity: str | None = option("Shares of patches to drop; a list.  [default: 0.27]", default=None)
+    keep_rate: str | None = option("Instead: the share of patches that each stage keeps; a list.", default=None)
+    seeds: int = option("Runs of everything: seeds 0, 1, ...", default=1, type=COUNT, show_default=True)
+    epochs: int | None = option("Of every run.  [default: the recipe's]", default=None, type=COUNT, section="Every run")
+    recipe: str | None = option("Of every run.  [default: by dataset and model]", default=None)
+    selector: str | None = option(
+        "Of the tickets: a timm ViT or a finished run.  [default: as `generate`]", default=None
+    )
+    weights: str | None = option("Of the selector: a file instead of the hub's weights.", default=None)
+    labels: str | None = option(
+        "Label maps for models that classify every token (LV-ViT): the annotator, as `labels --annotator` names it, or "
+        "a folder of finished maps.  [default: none; the class label stands for every token]",
+        default=None,
+    )
+    out: str | None = option(
+        "The folder of everything that is made.  [default: runs/COMMAND-<dataset>]", default=None, section="Output"
+    )
+    dry_run: bool = option("Only list the steps, and which of them are done.", default=False, is_flag=True)
 
 
 def counted(number: int, noun: str) -> str:
@@ -19,7 +56,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def models_of(models: str) -> list[str]:
-    """The list `models`; raises UserError where there is none, or one twice."""
+    """The list `models`; raises UserError if it is empty or names a model twice."""
     from vit_tickets.pipeline.runs.names import short_name
 
     names = [name.strip() for name in models.split(",") if name.strip()]
@@ -31,20 +68,19 @@ def models_of(models: str) -> list[str]:
     return names
 
 
-def listed(option: str, text: str, known: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """The comma-separated list `text`; raises UserError where it is empty, or holds something twice or not `known`."""
+def listed(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The comma-separated list `text`; raises UserError if it is empty, repeats an entry, or has one not in `known`."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    wrong = [name for name in names if known and name not in known]
+    wrong = [name for name in names if name not in known]
     if not names or wrong:
-        what = f"some of {', '.join(known)}" if known else "a comma-separated list"
-        raise UserError(f"{option}: expected {what}, found {', '.join(wrong) or repr(text)}")
+        raise UserError(f"{option}: expected some of {', '.join(known)}, found {', '.join(wrong) or repr(text)}")
     if len(set(names)) < len(names):
         raise UserError(f"{option}: expected everything once, found {text}")
     return names
 
 
 def labels_from(labels: str | None, models: list[str], out: str) -> tuple[str | None, str | None]:
-    """(annotator, folder) of the label maps that `--labels` asks for; no annotator where the folder is finished."""
+    """(annotator, folder) of the label maps that `--labels` asks for; no annotator if the maps are finished."""
     from vit_tickets.pipeline.manifests.labels import INDEX
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.sweep.steps import takes_labels
@@ -58,9 +94,12 @@ def labels_from(labels: str | None, models: list[str], out: str) -> tuple[str | 
     return labels, files.join(out, "labels")
 
 
-def parse_train_options(dataset: str, options: list[str], by: str = "table", own: tuple[str, ...] = OWN) -> dict:
-    """The settings of `train` that `options` give, by name; raises UserError where `train` does not take them, or the
-    command `by` sets them itself: those in `own`."""
+def parse_train_options(dataset: str, options: list[str], by: str, own: tuple[str, ...] = OWN) -> dict:
+    """The settings of `train` that `options` give, by name.
+
+    Raises UserError for options that `train` does not take, that the command `by` sets itself (`own`), or that only
+    some paths take.
+    """
     from vit_tickets.train.commands.train import train
 
     try:
@@ -70,10 +109,9 @@ def parse_train_options(dataset: str, options: list[str], by: str = "table", own
     alone = train.make_context("train", list(options), resilient_parsing=True)
     given = [name for name in values if alone.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     for name in given:
+        shown = f"--{name.replace('_', '-')}"
         if name in own:
-            raise UserError(
-                f"options of train: expected none that the {by} sets itself, found --{name.replace('_', '-')}"
-            )
+            raise UserError(f"options of train: expected none that the {by} sets itself, found {shown}")
         if name in OF_ONE_PATH:
-            raise UserError(f"options of train: expected such as are for every path, found --{name.replace('_', '-')}")
+            raise UserError(f"options of train: expected such as are for every path, found {shown}")
     return {name: values[name] for name in given}

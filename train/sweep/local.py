@@ -1,10 +1,8 @@
 """The engine of a sweep on this machine."""
 
-import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.sweep.process import start
@@ -13,11 +11,18 @@ from vit_tickets.train.sweep.steps import Step, argv
 
 
 class LocalEngine:
-    """Processes of this machine. gpus: the value of CUDA_VISIBLE_DEVICES in each slot, None for those without a GPU."""
+    """Processes of this machine."""
 
-    def __init__(self, gpus: list[str | None], logs: str):
+    def __init__(self, gpus: list[str | None], logs: str, gpus_per_run: int = 1):
+        """Offer one slot per entry of `gpus`.
+
+        Args:
+            gpus: the value of CUDA_VISIBLE_DEVICES in each slot; None to leave the environment as it is.
+            logs: folder of the steps' output.
+            gpus_per_run: processes that train one run, by torchrun.
+        """
         self.slots = len(gpus)
-        self._free, self._logs = list(reversed(gpus)), logs
+        self._free, self._logs, self._gpus_per_run = list(reversed(gpus)), logs, gpus_per_run
         self._running: dict[str, tuple[Step, subprocess.Popen, str | None]] = {}
 
     def start(self, step: Step) -> None:
@@ -27,7 +32,7 @@ class LocalEngine:
             if gpu is None and self.slots > 1:
                 threads = max(1, len(os.sched_getaffinity(0)) // self.slots)
                 environment = {"OMP_NUM_THREADS": str(threads)} | environment
-            process = start(argv(step), stdout=log, stderr=log, env=environment)
+            process = start(argv(step, self._gpus_per_run), stdout=log, stderr=log, env=environment)
         self._free.pop()
         self._running[step.title] = step, process, gpu
 
@@ -50,12 +55,11 @@ class LocalEngine:
             process.send_signal(number)
 
 
-def local_gpus(gpus: int | None, per_gpu: int, jobs: int | None, device: str | None) -> list[str | None]:
-    """What each slot of this machine sees as its GPU: `per_gpu` slots on each of `gpus`, at most `jobs`; slots without
-    one where there is none, or none is wanted. Raises UserError where more is asked for than there is."""
-    import torch
+def local_gpus(found: int, gpus: int | None, per_gpu: int, jobs: int | None) -> list[str | None]:
+    """The GPU of each slot: `per_gpu` slots on each of `gpus`, at most `jobs`; None for slots without a GPU.
 
-    found = torch.cuda.device_count() if device is None or not device.startswith("cpu") else 0
+    found: GPUs that this machine offers. Raises UserError if more is asked for than there is.
+    """
     if gpus is not None and gpus > found:
         raise UserError(f"--gpus: expected at most {found}, found {gpus}")
     count = found if gpus is None else gpus
@@ -63,14 +67,7 @@ def local_gpus(gpus: int | None, per_gpu: int, jobs: int | None, device: str | N
         return [None] * (jobs or 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(number) for number in range(found)]
-    slots = names[:count] * per_gpu
+    slots: list[str | None] = [*(names[:count] * per_gpu)]
     if jobs is not None and jobs > len(slots):
         raise UserError(f"--jobs: expected at most {len(slots)} on {count} GPUs, found {jobs}; see --jobs-per-gpu")
     return slots[:jobs]
-
-
-@contextlib.contextmanager
-def local_engine(
-    per_gpu: int, jobs: int | None, gpus: int | None, device: str | None, logs: str
-) -> Iterator[LocalEngine]:
-    yield LocalEngine(local_gpus(gpus, per_gpu, jobs, device), logs)

@@ -1,7 +1,6 @@
 """The engine of a sweep on a Ray cluster."""
 
 import contextlib
-import math
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from vit_tickets.pipeline.system.cluster import ray_session
+from vit_tickets.pipeline.system.cluster import machines_of, ray_session, whole_or_part
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.sweep.process import start
 from vit_tickets.train.sweep.protocols import POLL_S, Ended, log_of, open_log
@@ -39,10 +38,10 @@ class RayEngine:
     What a task asks for lets `slots` of them run at once, on one CPU as on many.
     """
 
-    def __init__(self, ray, per_gpu: int, jobs: int | None, gpus: int | None, device: str | None, logs: str):
-        resources = ray.cluster_resources()
-        cpus, found = resources.get("CPU", 1), int(resources.get("GPU", 0))
-        found = 0 if device is not None and device.startswith("cpu") else found
+    def __init__(self, ray, per_gpu: int, jobs: int | None, gpus: int | None, on_cpu: bool, logs: str):
+        machines = machines_of(ray)
+        cpus = sum(machine.cpus for machine in machines) or 1
+        found = 0 if on_cpu else sum(machine.gpus for machine in machines)
         if gpus is not None and gpus > found:
             raise UserError(f"--gpus: expected at most {found} in the Ray cluster, found {gpus}")
         count = found if gpus is None else gpus
@@ -53,7 +52,9 @@ class RayEngine:
             )
         self._ray, self._logs = ray, os.path.abspath(logs)
         self._task = ray.remote(run_logged).options(
-            max_retries=0, num_cpus=_share(cpus, self.slots), num_gpus=_share(1, per_gpu) if count else 0
+            max_retries=0,
+            num_cpus=whole_or_part(cpus / self.slots),
+            num_gpus=whole_or_part(1 / per_gpu) if count else 0,
         )
         self._running = {}
 
@@ -82,15 +83,9 @@ class RayEngine:
             self._ray.cancel(reference)
 
 
-def _share(amount: float, parts: int) -> float:
-    """What one of `parts` may ask for, so that Ray lets all of them run: whole from 1 on, else of 4 digits."""
-    share = amount / parts
-    return int(share) if share >= 1 else math.floor(share * 1e4) / 1e4
-
-
 @contextlib.contextmanager
 def ray_engine(
-    per_gpu: int, jobs: int | None, gpus: int | None, device: str | None, logs: str, address: str | None
+    per_gpu: int, jobs: int | None, gpus: int | None, on_cpu: bool, logs: str, address: str | None
 ) -> Iterator[RayEngine]:
     with ray_session(address, OBJECT_STORE) as ray:
-        yield RayEngine(ray, per_gpu, jobs, gpus, device, logs)
+        yield RayEngine(ray, per_gpu, jobs, gpus, on_cpu, logs)

@@ -1,6 +1,8 @@
 """Running the steps of a plan side by side, until all are done, have failed, or we are told to stop."""
 
 import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from vit_tickets.pipeline.system.errors import WorkFailed
 from vit_tickets.train.sweep.board import Board
@@ -11,6 +13,17 @@ from vit_tickets.train.sweep.steps import Step
 
 WAIT_S = 0.5
 WRONG_REQUEST = 2  # the exit status of a command that another attempt cannot help
+
+
+def execute(
+    steps: list[Step], done: list[str], engine_of: Callable[[], AbstractContextManager[Engine]], logs: str
+) -> list[str]:
+    """Run the steps whose titles are not `done`; returns a sentence for every step that failed or was left out."""
+    scheduler = Scheduler(steps, done)
+    if len(done) < len(steps):
+        with engine_of() as engine:
+            run(scheduler, engine, Board(scheduler, engine.slots), logs)
+    return failures(scheduler)
 
 
 def run(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> None:

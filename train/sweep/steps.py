@@ -1,4 +1,4 @@
-"""Steps: our own commands that a plan is made of, what each needs, and whether what it makes is on disk."""
+"""Steps: the project's own commands that a plan consists of, what each needs, and whether its result exists."""
 
 import re
 import shlex
@@ -12,48 +12,27 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests import labels, methods
 from vit_tickets.pipeline.manifests import manifest as manifests
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.tables import difference, read_metadata
-from vit_tickets.pipeline.networks.pretrained import read_weights, state_sha256
+from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.runs.config import FINAL
 from vit_tickets.pipeline.runs.names import short_name
-from vit_tickets.pipeline.runs.paths import ON
+from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.runs.predictions import ticket_provenance
+from vit_tickets.pipeline.runs.weights import weights_sha256
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
-
-REQUEST = "request.json"
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What all steps of a plan have in common.
-
-    dataset: its folder; name: its name. annotator: makes the label maps at `labels_dir`; None where they are there
-    already, or are not asked for. train_options: for every training, as typed. device, workers: those among them that
-    the other commands follow.
-    """
-
-    dataset: str
-    name: str
-    out: str
-    selector: str
-    weights: str | None = None
-    engine: str | None = None
-    annotator: str | None = None
-    labels_dir: str | None = None
-    train_options: tuple[str, ...] = ()
-    device: str | None = None
-    workers: int | None = None
+from vit_tickets.train.sweep.request import Request, Trial
 
 
 @dataclass(frozen=True)
 class Step:
-    """One of our commands.
+    """One command.
 
-    command: what follows `vit-tickets`. is_done: whether what it makes is on disk. needs: titles of the steps that come
-    before it. run: the folder of the run that it trains.
+    Attributes:
+        title: unique in its plan.
+        command: what follows `vit-tickets`.
+        is_done: whether its result exists.
+        needs: titles of the steps that come before it.
+        run: the folder of the run that it trains.
     """
 
     title: str
@@ -74,7 +53,7 @@ def typed(step: Step) -> str:
 
 
 def argv(step: Step, gpus: int = 1) -> list[str]:
-    """How the step is started: with this Python, and training on several GPUs by torchrun."""
+    """The step's program and arguments: this Python, and torchrun for training on several GPUs."""
     name, *arguments = step.command
     if name == "train" and gpus > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
@@ -82,59 +61,83 @@ def argv(step: Step, gpus: int = 1) -> list[str]:
     return [sys.executable, "-m", "vit_tickets.pipeline.cli", *step.command]
 
 
-def select(
-    shared: Shared, budgets: Iterable[Budget], root: str, method: str | None = None, needs: tuple[str, ...] = ()
-) -> Step:
-    """Tickets of all budgets, in ROOT/<budget>, by one call, which decodes the images, and passes their first blocks,
-    once for all. method: as `generate --method` has it; None for its default."""
-    budgets = list(budgets)
+def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
+    """Select the tickets of all budgets by one call, which decodes every image once."""
+    budgets, root = request.all_budgets, request.tickets_root(method)
     by_rate = budgets[0].keep_rate is not None
     values = ",".join(f"{budget.keep_rate if by_rate else budget.sparsity:g}" for budget in budgets)
+    named = None if method == methods.STAGED else method
     command = _command(
-        "generate", shared.dataset, ("--keep-rate" if by_rate else "--sparsity", values), ("--method", method),
-        ("--selector", shared.selector), ("--weights", shared.weights), ("--engine", shared.engine),
-        ("--device", shared.device), ("--out", files.join(root, budgets[0].label) if len(budgets) == 1 else root),
-    )  # fmt: skip
+        "generate",
+        request.dataset,
+        ("--keep-rate" if by_rate else "--sparsity", values),
+        ("--method", named),
+        ("--selector", request.selector),
+        ("--weights", request.weights),
+        ("--engine", request.engine),
+        ("--device", request.device),
+        ("--out", files.join(root, budgets[0].label) if len(budgets) == 1 else root),
+    )
     made = [files.join(root, budget.label, manifests.INDEX) for budget in budgets]
-    title = " ".join(["tickets", *([method] if method else []), "keep rate" if by_rate else "sparsity", values])
+    title = " ".join(["tickets", *([named] if named else []), "keep rate" if by_rate else "sparsity", values])
     return Step(title, command, partial(all_there, made), needs)
 
 
-def map_labels(shared: Shared) -> list[Step]:
-    """The label maps, where somebody is to make them."""
-    if shared.annotator is None:
+def map_labels(request: Request) -> list[Step]:
+    """Make the label maps, if there is an annotator."""
+    if request.annotator is None or request.labels_dir is None:
         return []
     command = _command(
-        "labels", shared.dataset, ("--annotator", shared.annotator), ("--engine", shared.engine),
-        ("--device", shared.device), ("--out", shared.labels_dir),
-    )  # fmt: skip
-    made = [files.join(shared.labels_dir, labels.INDEX)]
-    return [Step(f"label maps {shared.annotator}", command, partial(all_there, made))]
+        "labels",
+        request.dataset,
+        ("--annotator", request.annotator),
+        ("--engine", request.engine),
+        ("--device", request.device),
+        ("--out", request.labels_dir),
+    )
+    made = [files.join(request.labels_dir, labels.INDEX)]
+    return [Step(f"label maps {request.annotator}", command, partial(all_there, made))]
 
 
-def train(
-    shared: Shared, what: str, model: str, path: str, tickets: str | None, seed: int, out: str, rc: str | None = None,
-    needs: tuple[str, ...] = (),
-) -> Step:  # fmt: skip
-    """The training of the run OUT, which goes on where it stopped. what: the run, in the step's title."""
+def train(request: Request, trial: Trial, tickets: str | None, rc: str | None, needs: tuple[str, ...]) -> Step:
+    """Train a run, or resume it."""
+    out = request.run(trial)
     command = _command(
-        "train", shared.dataset, ("--model", model), ("--path", path), ("--tickets", tickets), ("--rc", rc),
-        ("--labels", shared.labels_dir if takes_labels(model) else None), ("--seed", seed), ("--out", out),
-    )  # fmt: skip
+        "train",
+        request.dataset,
+        ("--model", trial.model),
+        ("--path", trial.path),
+        ("--tickets", tickets),
+        ("--rc", rc),
+        ("--labels", request.labels_dir if takes_labels(trial.model) else None),
+        ("--seed", trial.seed),
+        ("--out", out),
+    )
     done = partial(all_there, [files.join(out, FINAL)])
-    return Step(f"train {what}", (*command, "--resume", *shared.train_options), done, needs, out)
+    return Step(f"train {trial.title}", (*command, "--resume", *request.train_options), done, needs, out)
 
 
-def evaluate(
-    shared: Shared, what: str, run: str, scored: str, tickets: str, on: tuple[str, ...] = ON,
-    needs: tuple[str, ...] = (),
-) -> Step:  # fmt: skip
-    """Predictions of `run` in the folder `scored`, with the manifest `tickets`."""
+def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs: tuple[str, ...]) -> Step:
+    """Evaluate a run on the manifest `tickets`, whose budget is `budget`."""
+    run, scored, on = request.run(trial), request.scored(trial, budget), PATHS[trial.path].tested_on
     command = _command(
-        "evaluate", run, ("--on", ",".join(on)), ("--tickets", tickets), ("--out", None if scored == run else scored),
-        ("--workers", shared.workers), ("--device", shared.device),
-    )  # fmt: skip
+        "evaluate",
+        run,
+        ("--on", ",".join(on)),
+        ("--tickets", tickets),
+        ("--out", None if scored == run else scored),
+        ("--workers", request.workers),
+        ("--device", request.device),
+    )
+    what = trial.title if trial.budget else f"{trial.title} on {budget}"
     return Step(f"evaluate {what}", command, partial(_is_scored, run, scored, tickets, on), needs)
+
+
+def report(request: Request, model: str, budget: Budget, needs: tuple[str, ...]) -> Step:
+    """Report on one row of a table."""
+    group, out = [scored for _, scored in request.group(model, budget)], request.report(model, budget)
+    command = ("report", *group, "--out", out)
+    return Step(f"report {short_name(model)} {budget}", command, partial(_is_reported, out, group), needs)
 
 
 def _command(name: str, subject: str, *options: tuple[str, Any]) -> tuple[str, ...]:
@@ -162,7 +165,7 @@ def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool
     weights = files.join(run, FINAL)
     if not all_there([weights, files.join(tickets, manifests.INDEX), *predictions(scored, on)]):
         return False
-    sha256, provenance = state_sha256(read_weights(weights)), ticket_provenance(Manifest.open(tickets))
+    sha256, provenance = weights_sha256(weights), ticket_provenance(Manifest.open(tickets))
     for path in predictions(scored, on):
         found = read_metadata(path)
         told = found.get("tickets") or {}
@@ -172,12 +175,11 @@ def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool
     return True
 
 
-def check_request(out: str, record: dict[str, Any], holds: str) -> None:
-    """Raise UserError where OUT is of another request; what `record` leaves out may differ. holds: what OUT is."""
-    path = files.join(out, REQUEST)
-    if not files.exists(path):
-        return
-    if different := difference(record, files.read_json(path)):
-        raise UserError(
-            f"{out} holds another {holds} than was asked for: {different}; repeat its settings, or pass another --out"
-        )
+def _is_reported(out: str, group: list[str]) -> bool:
+    """Whether there is a report of exactly these folders that is newer than their predictions."""
+    path = files.join(out, "report.json")
+    made = [file for folder in group for file in predictions(folder)]
+    if not all_there([path, *made]):
+        return False
+    reported = [run["folder"] for record in files.read_json(path)["groups"] for run in record["runs"]]
+    return sorted(reported) == sorted(group) and files.modified(path) > max(map(files.modified, made))

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vit_tickets.ticketgen.engines.placement import Machine, place
+from vit_tickets.pipeline.system.cluster import Machine
+from vit_tickets.ticketgen.engines.placement import place
 
 machines = st.lists(
     st.builds(Machine, st.sampled_from([0, 0.5, 1, 2, 3, 4, 7, 16, 96]), st.integers(0, 8)), min_size=1, max_size=6

@@ -1,0 +1,126 @@
+"""How `sweep` and `table` work: a request from their options, its plan, and the execution of its steps."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.train.commands.plan_options import (
+    CIRCUMSTANCES,
+    OWN,
+    PlanOptions,
+    counted,
+    labels_from,
+    parse_train_options,
+)
+from vit_tickets.train.sweep.protocols import Engine
+from vit_tickets.train.sweep.request import FORMAT_VERSION, REQUEST, SWEEP, Request, check_request
+
+
+def request_of(
+    command: str, dataset: str, train_options: tuple[str, ...], asked: PlanOptions, budgets: dict, **own: Any
+) -> Request:
+    """The request of `command`; packs the embedded dataset if needed.
+
+    Args:
+        command: SWEEP or TABLE.
+        dataset: folder of the dataset, or `digits`.
+        train_options: words for every `train`.
+        asked: the options that both commands have.
+        budgets: of every model.
+        own: fields of Request that only the command sets.
+    """
+    given = {"--epochs": asked.epochs, "--recipe": asked.recipe}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    options += train_options
+    parsed = parse_train_options(dataset, options, command, (*OWN, "rc") if command == SWEEP else OWN)
+    from vit_tickets.pipeline.datasets import shards
+    from vit_tickets.pipeline.datasets.pack import open_or_build
+    from vit_tickets.pipeline.networks import registry
+    from vit_tickets.pipeline.runs.names import default_selector
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.system.redaction import without_secrets
+
+    for model in budgets:
+        registry.check_model(model)
+    opened = open_or_build(dataset)
+    out = asked.out or f"runs/{command}-{opened.name}"
+    if not files.is_local(out):
+        raise UserError(f"--out: expected a folder of this machine, found {out}")
+    annotator, labels_dir = labels_from(asked.labels, list(budgets), out)
+    selector = asked.selector or default_selector(opened.source)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "dataset": opened.name,
+        "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
+        "selector": selector,
+        "weights": asked.weights,
+        "labels": asked.labels,
+        **({"first_method": own["methods"][0]} if command == SWEEP else {}),
+        "train": {name: value for name, value in parsed.items() if name not in CIRCUMSTANCES},
+    }
+    return Request(
+        dataset=opened.root,
+        name=opened.name,
+        out=out,
+        selector=selector,
+        budgets=budgets,
+        command=command,
+        seeds=asked.seeds,
+        pretrain=command == SWEEP and asked.selector is None and selector == default_selector("digits"),
+        weights=asked.weights,
+        annotator=annotator,
+        labels_dir=labels_dir,
+        train_options=tuple(options),
+        device=parsed.get("device"),
+        workers=parsed.get("workers"),
+        record=without_secrets(record),
+        **own,
+    )
+
+
+def carry_out(
+    request: Request,
+    about: str,
+    dry_run: bool,
+    engine_of: Callable[[str], AbstractContextManager[Engine]],
+    report: Callable[[list[str]], list[str]],
+) -> None:
+    """Run the steps of `request` that are not done, then report; or only list them.
+
+    Args:
+        request: with its record, which OUT/request.json must not contradict once anything was made.
+        about: what is made, for the first line.
+        dry_run: whether to list the steps instead.
+        engine_of: opens the engine that writes logs to the folder it is given.
+        report: is given a sentence for every step that failed, and returns one for everything it could not report on.
+
+    Raises WorkFailed if a step failed, or if `report` returns anything.
+    """
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.system.locks import alone_in
+    from vit_tickets.pipeline.system.stopping import stoppable
+    from vit_tickets.train.sweep.plan import PRETRAINING, plan
+    from vit_tickets.train.sweep.running import execute
+    from vit_tickets.train.sweep.steps import typed
+
+    steps = plan(request)
+    done = [step.title for step in steps if step.is_done()]
+    if any(title != PRETRAINING for title in done):  # a request that produced nothing does not lock in its settings
+        check_request(request)
+    click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
+    if dry_run:
+        for number, step in enumerate(steps, start=1):
+            click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
+        return
+    with alone_in(request.out), stoppable(lambda: "the same command goes on"):
+        files.write_json(files.join(request.out, REQUEST), request.record)
+        logs = files.join(request.out, "logs")
+        failed = execute(steps, done, lambda: engine_of(logs), logs)
+        refused = report(failed)
+    if failed:
+        raise WorkFailed(f"{counted(len(failed), 'step')} failed or left out: {'; '.join(failed)}")
+    if refused:
+        raise WorkFailed("; ".join(refused))

@@ -1,0 +1,78 @@
+"""The steps of a sweep or a table, each after those that it needs."""
+
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.runs.config import FINAL
+from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.system import files
+from vit_tickets.train.sweep import steps
+from vit_tickets.train.sweep.request import FIXED, TABLE, Request, Trial
+from vit_tickets.train.sweep.steps import Step
+
+PRETRAINING = "train selector"
+
+
+def plan(request: Request) -> list[Step]:
+    """All steps of `request`, those that are done included; each stands after those that it needs."""
+    pretrain = [_pretrain(request)] if request.pretrain else []
+    before = tuple(step.title for step in pretrain)
+    tickets = {method: steps.select(request, method, before) for method in request.methods}
+    labels = steps.map_labels(request)
+    of_trials, scored = [], {}
+    for trial in request.trials():
+        training = _train(request, trial, tickets, labels)
+        of_trials.append(training)
+        for budget in [trial.budget] if trial.budget else request.budgets[trial.model]:
+            scored[trial, budget] = _evaluate(request, trial, budget, training, tickets)
+            of_trials.append(scored[trial, budget])
+    reports = []
+    for model, budget in request.rows if request.command == TABLE else []:
+        group = request.group(model, budget)
+        reports.append(steps.report(request, model, budget, tuple(scored[trial, budget].title for trial, _ in group)))
+    return [*pretrain, *tickets.values(), *labels, *of_trials, *reports]
+
+
+def _pretrain(request: Request) -> Step:
+    """Train the selector of the embedded dataset by its own recipe."""
+    on = ("--device", request.device) if request.device else ()
+    command = ("train", request.dataset, "--model", "deit_micro", "--path", "dense", "--out", request.selector)
+    made = [files.join(request.selector, FINAL)]
+    return Step(PRETRAINING, (*command, "--resume", *on), lambda: steps.all_there(made), run=request.selector)
+
+
+def _method(request: Request, trial: Trial) -> str:
+    """Whose tickets the run is trained on, or tested on."""
+    return trial.variant if trial.path == "lt" and trial.variant else request.reference
+
+
+def _train(request: Request, trial: Trial, tickets: dict[str, Step], labels: list[Step]) -> Step:
+    method = _method(request, trial)
+    needs = tuple(step.title for step in labels if steps.takes_labels(trial.model))
+    manifest = None
+    if PATHS[trial.path].uses_tickets and trial.budget:
+        needs, manifest = (tickets[method].title, *needs), request.tickets(trial.budget, method)
+    rc = trial.variant if trial.path == "rc" and trial.variant != FIXED else None
+    return steps.train(request, trial, manifest, rc, needs)
+
+
+def _evaluate(request: Request, trial: Trial, budget: Budget, training: Step, tickets: dict[str, Step]) -> Step:
+    method = _method(request, trial)
+    needs = (training.title, tickets[method].title)
+    return steps.evaluate(request, trial, budget, request.tickets(budget, method), needs)
+
+
+def evaluated(request: Request) -> list[list[str]]:
+    """For every model and budget, the folders that hold predictions of finished runs; without empty lists."""
+    groups = []
+    for model, budget in request.rows:
+        there = [
+            scored
+            for trial, scored in request.group(model, budget)
+            if steps.all_there([files.join(request.run(trial), FINAL), *steps.predictions(scored, ("dense",))])
+        ]
+        groups += [there] if there else []
+    return groups
+
+
+def trained(request: Request) -> int:
+    """How many of the trainings are done."""
+    return sum(steps.all_there([files.join(request.run(trial), FINAL)]) for trial in request.trials())
