@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from tests.soak.kills import CLOCKS
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.train.loop.trainer import Options, Trainer
+from vit_tickets.train.loop.options import Options
+from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World

@@ -32,6 +32,7 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.train.commands.train import default_workers
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
+from vit_tickets.train.loop import options as running
 from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.loop.trainer import Trainer
@@ -106,7 +107,7 @@ def trainer_of(dataset: Dataset, manifest: str, folder: str, model: str, batch: 
     recipe = DEIT.override(epochs=1, batch_size=batch, image_size=SIDE, patch_size=PATCH)
     out = os.path.join(folder, "run")
     run = resolve(dataset, model, "lt", recipe, tickets=manifest, out=out, precision=precision)
-    return Trainer(run, World(0, 1, device), loop.Options(default_workers(1), progress=False))
+    return Trainer(run, World(0, 1, device), running.Options(default_workers(1), progress=False))
 
 
 def batches(trainer: Trainer):
@@ -131,7 +132,7 @@ def epoch(trainer: Trainer) -> Timing:
 
 def bare_steps(trainer: Trainer) -> Callable[[], None]:
     inputs = trainer.prepare(next(batches(trainer)), 0, 0, trainer.run.kept)
-    model = trainer.model.train()
+    model = trainer.learner.model.train()
     one = step_of(
         model,
         lambda: model(inputs.images, inputs.kept_BK),

@@ -6,8 +6,8 @@ what          a stopwatch around the functions that take part (`stopwatch.py`), 
               that is a part itself counts there alone; `rest` is what no part has, so that shares add up to 100%.
   generate    four shards by the local engine on the CPU, deit_small with random weights, sparsity 0.488, to their
               Parquet files. A forward pass to a block goes on from the last one, as far as that block's scores.
-  lt step     `Trainer.batch_loss` and `update` by DeiT's recipe, deit_small, on one batch of 16 in memory (256 and bf16
-              on a GPU, where the shares are of time on the wall, the device waited for at each border).
+  lt step     `Trainer.batch_loss` and `Learner.update` by DeiT's recipe, deit_small, on one batch of 16 in memory
+              (256 and bf16 on a GPU, where the shares are of time on the wall, the device waited for at each border).
   loader      an `lt` epoch by the same recipe (RandAugment, three views per decode) in this process.
               --quick: deit_micro, fewer images
 pictures      photographs with a shorter side of 256, made ones where there are none
@@ -34,7 +34,7 @@ from vit_tickets.ticketgen.jobs import tickets as job
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 from vit_tickets.train.data import plan, stream
 from vit_tickets.train.data import split as data
-from vit_tickets.train.loop import inputs
+from vit_tickets.train.loop import inputs, learner
 from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.models import sparse as models
@@ -144,12 +144,12 @@ def of_generate(selector: Selector) -> list[Place]:
 
 def steps(trainer: Trainer) -> Callable[[], None]:
     batch = next(batches(trainer))
-    trainer.parallel.train()
+    trainer.learner.parallel.train()
 
     def work() -> None:
         for _ in range(STEPS):
             loss, _ = trainer.batch_loss(batch)
-            trainer.update(loss)
+            trainer.learner.update(loss)
 
     return work
 
@@ -165,13 +165,13 @@ def of_step(trainer: Trainer) -> list[Place]:
         Place("resample tickets", Mix, "maps"),
         Place("choose kept", inputs, "keep_best"),
         Place("gather and embed", models, "embed_kept"),
-        Place("forward", trainer.model, "forward"),
-        Place("loss", loop, "loss_of"),
+        Place("forward", trainer.learner.model, "forward"),
+        Place("loss", learner, "loss_of"),
         Place("loss", Mix, "targets"),
         Place("clumping", loop, "clumping"),
         Place("backward", Tensor, "backward"),
         Place("clip", nn.utils, "clip_grad_norm_"),
-        Place("optimizer", trainer.optimizer, "step"),
+        Place("optimizer", trainer.learner.optimizer, "step"),
     ]
 
 

@@ -78,8 +78,8 @@ def test_threads_are_in_parts_of_their_own():
 def test_what_is_profiled_is_there():
     network = registry.create_model("deit_micro")
     selector = SimpleNamespace(spec=SimpleNamespace(stages=(2, 4)), network=network, normalise=None)
-    trainer = SimpleNamespace(model=network, optimizer=SimpleNamespace(step=None))
-    places = [*of_generate(selector), *of_step(trainer), *of_loader()]
+    learner = SimpleNamespace(model=network, optimizer=SimpleNamespace(step=None))
+    places = [*of_generate(selector), *of_step(SimpleNamespace(learner=learner)), *of_loader()]
     assert all(hasattr(place.owner, place.name) for place in places)
     before = nn.utils.clip_grad_norm_
     with Stopwatch().at([Place("clip", nn.utils, "clip_grad_norm_")]):

@@ -176,7 +176,8 @@ def train(
         raise UserError(f"--amp: expected --precision bf16 or none, found {precision}")
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.system import files
-    from vit_tickets.train.loop.trainer import Options, Trainer
+    from vit_tickets.train.loop.options import Options
+    from vit_tickets.train.loop.trainer import Trainer
     from vit_tickets.train.recipes.presets import recipe_for
     from vit_tickets.train.runs import folder
     from vit_tickets.train.runs.resolve import resolve
@@ -237,10 +238,10 @@ def describe(run, trainer, todo: str) -> str:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
     if run.online is not None:
         share += f" (chosen online by {run.online.name}, {run.online.mode})"
-    if trainer.model.has_token_outputs:
+    if trainer.learner.model.has_token_outputs:
         by = run.labels.record["annotator"] if run.labels else None
         share += f", labels of tokens by {by}" if by else ", the class label for every token (no --labels)"
-    images = f"{sum(trainer.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
+    images = f"{sum(trainer.stream.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position
     begun = f"from the weights of {config['init']}" if config["init"] else "from scratch"
     if todo == "resume":

@@ -1,5 +1,4 @@
-"""From a batch of the stream to what the model sees and what it should say: normalised, erased and mixed images, the
-patches to keep, and labels.
+"""What a run reads, and what the model sees of it: normalised, erased and mixed images, patches to keep, and labels.
 
 Legend: B images, S side of the view in pixels, N cells of its grid (T x T), K kept, C classes.
 """
@@ -11,12 +10,48 @@ import torch
 from torch import Tensor
 
 from vit_tickets.pipeline.geometry.crops import keyed_rng
+from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.stream import TrainStreamConfig
+from vit_tickets.train.loop.options import Options
 from vit_tickets.train.runs.run import Run
+from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.views import mixing
 from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.augment import Augment
 from vit_tickets.train.views.erasing import LAST, erase, erased_cells
 from vit_tickets.train.views.mixing import Mix
 from vit_tickets.train.views.token_labels import TokenLabels, class_targets, one_hot, token_targets
+
+
+def training_stream(run: Run, world: World, options: Options) -> TrainStreamConfig:
+    """What this rank reads, from the first epoch on."""
+    recipe = run.recipe
+    data = SplitData(
+        run.dataset,
+        run.config["split"],
+        run.manifest,
+        holdout=None if run.left_out is None else (run.left_out, False),
+        limit=run.config["limit"],
+        labels=run.labels,
+    )
+    return TrainStreamConfig(
+        data=data,
+        path=run.path,
+        augment=Augment(recipe, run.image_size, run.eval_view.mean),
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        seed=run.config["seed"],
+        grid=run.grid,
+        mask_seed=run.config["mask_seed"],
+        rc=run.config["rc"],
+        align=run.config["align"],
+        repeats=recipe.repeats,
+        views_per_decode=recipe.views_per_decode,
+        max_pixels=options.max_pixels,
+        skip_errors=options.skip_errors,
+        rank=world.rank,
+        num_ranks=world.size,
+    ).with_workers(options.workers)
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_the_fine_tune_changes_the_dense_weights_and_its_run_is_a_selector(numbe
     run = run_of(numbered_data, tmp_path, "selector", recipe, init=dense, budget=Budget(0.5))
     assert run.config["counts"] == (18,)
     trainer = fitted(run)
-    assert not trainer.model.training, "the authors' fine-tune leaves the model in eval mode"
+    assert not trainer.learner.model.training, "the authors' fine-tune leaves the model in eval mode"
     before, after = load_file(f"{dense}/final.safetensors"), load_file(tmp_path / "final.safetensors")
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)

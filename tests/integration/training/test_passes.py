@@ -24,16 +24,16 @@ trainer = partial(training.trainer, path="lt", recipe=RECIPE)
 def first_steps(trainer, steps=3, frozen=True):
     """Losses of the first steps, and the weights after them. frozen: batch norms keep their first statistics."""
     losses = []
-    trainer.model.train()
-    for module in trainer.model.modules():
+    trainer.learner.model.train()
+    for module in trainer.learner.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.train(not frozen)
     for batch in islice(train_batches(trainer.stream, 0), steps):
         loss, _ = trainer.batch_loss(batch)
-        trainer.update(loss)
+        trainer.learner.update(loss)
         trainer.position = trainer.position.after_step(1, 1)
         losses.append(loss.item())
-    return losses, trainer.model.network.state_dict()
+    return losses, trainer.learner.model.network.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_parts_learn_what_the_whole_batch_does(numbered_data, numbered_tickets, 
     whole, weights = first_steps(trainer(numbered_data, tmp_path, tickets=numbered_tickets, model=model, **options))
     options["passed"] = {"grad_accum": count}
     run = trainer(numbered_data, tmp_path, tickets=numbered_tickets, model=model, **options)
-    start = run.model.network.head.weight.clone()
+    start = run.learner.model.network.head.weight.clone()
     in_parts, found = first_steps(run)
     assert in_parts == pytest.approx(whole, rel=1e-5)
     assert (weights["head.weight"] - start).abs().max() > 1e-3
@@ -68,7 +68,7 @@ def test_channels_last_learns_the_same(numbered_data, numbered_tickets, tmp_path
 
     usual, weights = first_steps(made(False), frozen=False)
     run, received = made(True), []
-    first = next(module for module in run.model.modules() if isinstance(module, torch.nn.Conv2d))
+    first = next(module for module in run.learner.model.modules() if isinstance(module, torch.nn.Conv2d))
     first.register_forward_pre_hook(lambda _, inputs: received.append((inputs[0].stride(), first.weight.stride())))
     losses, found = first_steps(run, frozen=False)
     assert received == [((24 * 24 * 3, 1, 24 * 3, 3), (3 * 3 * 3, 1, 3 * 3, 3))] * 3
@@ -98,8 +98,8 @@ def test_every_image_is_in_one_part_beside_its_partner(in_pairs):
 
 def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, numbered_tickets, tmp_path):
     run = trainer(numbered_data, tmp_path, tickets=numbered_tickets, passed={"grad_accum": 4})
-    before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
-    passed, forward = [], run.parallel.forward
+    before = {name: value.clone() for name, value in run.learner.model.network.state_dict().items()}
+    passed, forward = [], run.learner.parallel.forward
 
     def fail_in_the_third(*arguments):
         passed.append(1)
@@ -107,10 +107,10 @@ def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, nu
             raise ValueError("out of memory")
         return forward(*arguments)
 
-    run.parallel.forward = fail_in_the_third
+    run.learner.parallel.forward = fail_in_the_third
     with pytest.raises(ValueError, match="out of memory"):
         run.fit()
-    after = run.model.network.state_dict()
+    after = run.learner.model.network.state_dict()
     assert equal(before, after)
 
 
@@ -130,10 +130,10 @@ def test_compiled_it_learns_the_same(numbered_data, numbered_tickets, tmp_path):
     usual = trainer(numbered_data, tmp_path, tickets=numbered_tickets, recipe=recipe)
     run = trainer(numbered_data, tmp_path, tickets=numbered_tickets, recipe=recipe, passed={"compile": True})
     kept = torch.arange(18).expand(2, 18)
-    whole_graph = torch.compile(run.model, backend="eager", fullgraph=True)
+    whole_graph = torch.compile(run.learner.model, backend="eager", fullgraph=True)
     whole_graph(torch.zeros(2, 3, 24, 24), kept)
-    assert run.model.network.state_dict().keys() == usual.model.network.state_dict().keys()
-    assert run.ema.module.network.state_dict().keys() == usual.ema.module.network.state_dict().keys()
+    assert run.learner.model.network.state_dict().keys() == usual.learner.model.network.state_dict().keys()
+    assert run.learner.ema.module.network.state_dict().keys() == usual.learner.ema.module.network.state_dict().keys()
     expected, weights = first_steps(usual, 7)
     losses, found = first_steps(run, 7)
     assert losses == pytest.approx(expected, rel=1e-4)

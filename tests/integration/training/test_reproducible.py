@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_weights(numbered_data, numbered_tickets, t
 
 def test_all_paths_of_a_seed_start_from_the_same_weights(numbered_data, numbered_tickets, tmp_path):
     states = [
-        trainer(numbered_data, tmp_path / path, path, numbered_tickets).model.network.state_dict()
+        trainer(numbered_data, tmp_path / path, path, numbered_tickets).learner.model.network.state_dict()
         for path in ("lt", "rc", "dense")
     ]
     assert equal(states[0], states[1])
@@ -84,11 +84,11 @@ def test_a_checkpoint_is_tensors_and_plain_values(numbered_data, numbered_ticket
 def test_a_loss_that_is_not_finite_stops_before_the_optimizer(numbered_data, numbered_tickets, tmp_path):
     run = trainer(numbered_data, tmp_path, "lt", numbered_tickets)
     with torch.no_grad():
-        run.model.network.head.bias.fill_(math.nan)
-    before = {name: value.clone() for name, value in run.model.network.state_dict().items()}
+        run.learner.model.network.head.bias.fill_(math.nan)
+    before = {name: value.clone() for name, value in run.learner.model.network.state_dict().items()}
     with pytest.raises(WorkFailed, match="the loss is nan in epoch 1, step 1 of 7"):
         run.fit()
-    after = run.model.network.state_dict()
+    after = run.learner.model.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if name != "head.bias")
 
 
@@ -105,7 +105,7 @@ def test_a_fold_is_left_out(numbered_data, numbered_tickets, tmp_path):
         whole = {sample.key for sample in samples_of(SplitData(Dataset.open(numbered_data), "train", manifest))}
         for number in (1, 2):
             run = trainer(numbered_data, tmp_path / "run", "dense", tickets, without_fold=f"{number}/2")
-            kept = {sample.key for sample in samples_of(run.data)}
+            kept = {sample.key for sample in samples_of(run.stream.data)}
             assert kept == {key for key in whole if fold_of(key, 2) != number} != whole
     default = resolve(Dataset.open(numbered_data), "deit_micro", "dense", SMALL, without_fold="2/3")
     assert default.root == "runs/data-deit_micro-dense-without-fold-2of3-seed0"
@@ -127,13 +127,13 @@ def test_folds_that_are_refused(numbered_data, tmp_path, options, message):
 def test_every_step_runs_at_the_schedules_rate(numbered_data, tmp_path, schedule):
     recipe = SMALL.override(epochs=4, warmup_epochs=2.0, schedule=schedule, opt="sgd")
     run = trainer(numbered_data, tmp_path, "dense", recipe=recipe)
-    rates, update = [], run.update
+    rates, update = [], run.learner.update
 
     def update_and_note(loss):
-        rates.append({group["lr"] for group in run.optimizer.param_groups})
+        rates.append({group["lr"] for group in run.learner.optimizer.param_groups})
         update(loss)
 
-    run.update = update_and_note
+    run.learner.update = update_and_note
     run.fit()
     assert rates == [{learning_rate(recipe, step, run.steps)} for step in range(4 * run.steps)]
     assert [line["lr"] for line in metrics(tmp_path)] == [rates[run.steps * epoch - 1].pop() for epoch in (1, 2, 3, 4)]

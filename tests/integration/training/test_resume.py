@@ -120,11 +120,11 @@ def test_the_time_of_all_pieces_is_counted(numbered_data, tmp_path, monkeypatch)
 def test_what_is_kept_is_the_moving_average(numbered_data, tmp_path):
     run = trainer(numbered_data, tmp_path)
     run.fit()
-    assert equal(weights(tmp_path), run.ema.module.network.state_dict())
-    assert not equal(weights(tmp_path), run.model.network.state_dict())
+    assert equal(weights(tmp_path), run.learner.ema.module.network.state_dict())
+    assert not equal(weights(tmp_path), run.learner.model.network.state_dict())
     plain = trainer(numbered_data, tmp_path / "plain", recipe=RECIPE.override(ema=0.0))
     plain.fit()
-    assert equal(weights(tmp_path / "plain"), plain.model.network.state_dict())
+    assert equal(weights(tmp_path / "plain"), plain.learner.model.network.state_dict())
 
 
 def test_with_other_workers_each_remaining_sample_comes_once(numbered_data, tmp_path):
@@ -163,13 +163,13 @@ def test_skipping_ahead_decodes_and_opens_nothing_that_is_skipped(numbered_data,
     second = trainer(numbered_data, tmp_path, recipe=RECIPE)
     second.restore()
     assert second.position == Position(0, (Segment(1, 1, 5),))
-    second.val_sets = {}
+    second.validation.sets = {}
     unplug_after(second, 3)
     with pytest.raises(Unplugged):
         second.fit()
     assert len(decoded) == 2 * 8
     assert sum(count for _, count in opened) == 2 * 8
-    assert len(opened) < len(second.data.shards)
+    assert len(opened) < len(second.stream.data.shards)
 
 
 def test_the_curves_go_on_where_the_checkpoint_is(numbered_data, tmp_path, monkeypatch):
@@ -177,7 +177,7 @@ def test_the_curves_go_on_where_the_checkpoint_is(numbered_data, tmp_path, monke
     monkeypatch.setattr(log, "EVERY", 1)
     first = trainer(numbered_data, tmp_path)
     first.options = replace(first.options, checkpoint_minutes=60)
-    update = first.update
+    update = first.learner.update
 
     def save_after_three_and_end_after_five(loss):
         if first.step == 3:
@@ -186,7 +186,7 @@ def test_the_curves_go_on_where_the_checkpoint_is(numbered_data, tmp_path, monke
             raise Unplugged
         update(loss)
 
-    first.update = save_after_three_and_end_after_five
+    first.learner.update = save_after_three_and_end_after_five
     with pytest.raises(Unplugged):
         first.fit()
     second = trainer(numbered_data, tmp_path)

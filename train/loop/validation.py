@@ -1,0 +1,45 @@
+"""Accuracy after every epoch: on val, and on the part of train that is held out."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.train.evaluation.predict import accuracy, eval_config, val_sets
+from vit_tickets.train.runs.run import Run
+from vit_tickets.train.runtime.distributed import World
+
+
+class Validation:
+    """Scores a model on the sets of a run. Raises UserError if one of them is empty.
+
+    Attributes:
+        sets: the images to score, by name (`val`, `holdout`).
+    """
+
+    def __init__(
+        self, run: Run, world: World, autocast: torch.dtype | None, workers: int, max_pixels: int, skip_errors: bool
+    ):
+        self.run, self.world, self.autocast, self.workers = run, world, autocast, workers
+        self.decoding = {"max_pixels": max_pixels, "skip_errors": skip_errors, "hint": "pass --skip-errors to go on"}
+        self.sets = val_sets(run)
+
+    def top1(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float] | None:
+        """Top-1 accuracy of `model` on each set, in percent, over the images of all ranks.
+
+        Each rank scores its part of a set. The buffers of `model` become those of rank 0 first. None if `stop` returned
+        True on a rank.
+        """
+        world, run = self.world, self.run
+        world.share(model.buffers())
+        scores = {}
+        for name, data in self.sets.items():
+            on = run.path if PATHS[run.path].drops_patches and data.manifest is not None else "dense"
+            config = eval_config(run, data, world.rank, world.size, **self.decoding)
+            correct = accuracy(model, config, [on], world.device, self.workers, self.autocast, stop)
+            hits, seen, stopped = world.sum(*correct[on], stop())
+            if stopped:
+                return None
+            scores[name] = 100 * hits / seen
+        return scores
