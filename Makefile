@@ -95,7 +95,7 @@ RUNS = $(wildcard runs/$(NAME)-*-dense-seed* runs/$(NAME)-*-s$(SPARSITY)$(call V
 DEMO_SPARSITY := $(if $(filter file,$(origin SPARSITY)),0.75,$(SPARSITY))
 DEMO_MANIFEST := manifests/digits-deit_micro-s$(DEMO_SPARSITY)
 
-.PHONY: help setup demo quick test test-all lint docs tickets train evaluate report table sweep figure3 bench soak clean
+.PHONY: help setup demo quick test test-all lint types docs tickets train evaluate report table sweep figure3 bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -205,9 +205,14 @@ test: $(READY)  ## all but the slow tests, under 5 minutes
 test-all: $(READY)  ## every test, under 30 minutes
 	$(PYTEST)
 
-lint: $(READY)  ## ruff
+lint: $(READY)  ## style, spelling, and which way imports go
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	PYTHONPATH=.ide $(BIN)/lint-imports
+
+types: $(READY)  ## type errors that are not in the baseline
+	$(BIN)/basedpyright
 
 docs: $(READY)  ## the manual as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
@@ -220,5 +225,5 @@ soak: $(READY)  ## exact epochs, 106 SIGKILLs, memory over 50,000 samples, fuzzi
 	FUZZ=3000 $(BIN)/python -m pytest -q -m slow tests/hostile/test_fuzz.py
 
 clean:  ## remove the environment and caches; data, manifests and runs stay
-	rm -rf .venv build vit_tickets.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build vit_tickets.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
