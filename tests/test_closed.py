@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from tests.test_layout import FILES, ROOT
+from tests.test_layout import EVERY_FILE, ROOT
 
-SOURCES = [path for paths in FILES.values() for path in paths]
 INTERPRETERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml", "code", "runpy"}
 WEBDATASET = {"webdataset.tariterators", "webdataset.writer"}  # its other parts decode, which unpickles
 RUN_TEXT = {"eval", "exec", "compile", "__import__"}
@@ -58,13 +57,13 @@ def test_the_scan_finds_them(text):
 
 
 def test_no_data_are_made_code_of():
-    for path in SOURCES:
+    for path in EVERY_FILE:
         assert not faults(path.read_text()), path
 
 
 def test_every_suppressed_security_finding_is_listed():
     found = {}
-    for path in SOURCES:
+    for path in EVERY_FILE:
         if codes := re.findall(r"# noqa:.*?\b(S\d+)", path.read_text()):
             found[str(path.relative_to(ROOT))] = codes
     assert found == SUPPRESSED
