@@ -1,8 +1,7 @@
-"""The embedded dataset: scikit-learn's handwritten digits (real scans) on cluttered 48 x 48 canvases.
+"""The embedded dataset: scikit-learn's handwritten digits (real scans) on cluttered canvases of 48 x 48 pixels.
 
-With 8-pixel patches a canvas has 6 x 6 patches, of which the digit covers exactly four; scraps of other digits lie
-around it, so a model must look at the right patches. Digits and scraps of val are disjoint from train's. Nothing is
-downloaded.
+With patches of 8 pixels, a canvas has 6 x 6 patches, and the digit covers exactly four of them. Scraps of other digits
+surround it, so a model must find the right patches. The scans used in val are not used in train. Nothing is downloaded.
 """
 
 import io
@@ -29,7 +28,7 @@ NOISE = 12.0
 
 
 class DigitsSplit:
-    """One split of the embedded dataset, drawn when read: sample i depends on (seed, split, i) alone."""
+    """One split of the embedded dataset, drawn as it is read. Sample i depends only on (seed, split, i)."""
 
     kind = NAME
     random_access = True
@@ -50,13 +49,9 @@ class DigitsSplit:
             yield Sample(f"{index:05d}", int(labels[index % len(labels)]), out.getvalue(), "png")
 
 
-def splits() -> dict[str | None, DigitsSplit]:
-    return {name: DigitsSplit(name) for name in SAMPLES}
-
-
 @cache
 def _scans(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Scans of a split, (n, 16, 16) float in 0..255, and their digits, (n,) int."""
+    """Scans of a split, float64 (n, 16, 16) in 0..255, and their digits, int (n,)."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -72,7 +67,7 @@ def _scans(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_canvas(scans: np.ndarray, index: int, rng: np.random.Generator) -> np.ndarray:
-    """Scan `index` (modulo their number) on a canvas: (48, 48) uint8, the digit's corner on the patch grid."""
+    """Draw scan `index` (modulo their number) on a canvas, with its corner on the patch grid. uint8 (48, 48)."""
     canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE))
     for _ in range(SCRAPS):
         scan = scans[rng.integers(len(scans))]

@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from vit_tickets.pipeline.datasets.shards import (
-    Sample,
-    is_text,
-)
+from vit_tickets.pipeline.datasets.shards import Sample, is_text
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -18,10 +15,10 @@ REMOTE_READERS = 32
 
 
 class FolderSplit:
-    """`class/image`: the first folder is the class, the key is the relative path without its suffix.
+    """Images in the layout class/image. The first folder is the class; the key is the relative path without suffix.
 
-    Raises UserError where there are no images, a name is no UTF-8, or a folder is only linked to: its images would be
-    missing without a word.
+    Raises UserError if there are no images, a name is not valid UTF-8, or there is a link to a folder: links are not
+    followed, so its images would be missing silently.
     """
 
     kind = "image folder"
@@ -31,7 +28,6 @@ class FolderSplit:
         self.root = root
         everything = files.walk_files(root)
         self.paths = [path for path in everything if _suffix(path) in SUFFIXES and "/" in path]
-        self.ignored = len(everything) - len(self.paths)
         others = set(everything) - set(self.paths) if files.is_local(root) else ()
         if link := next((path for path in sorted(others) if files.is_dir(files.join(root, path))), None):
             raise UserError(f"{root}: expected folders, found a link to one, {link}, which is not followed")
@@ -57,7 +53,7 @@ class FolderSplit:
             yield from map(sample, order)
             return
         order = iter(order)
-        with ThreadPoolExecutor(REMOTE_READERS) as pool:  # elsewhere an image takes its time to come
+        with ThreadPoolExecutor(REMOTE_READERS) as pool:  # remote storage is slow per image, so many are read at once
             while chunk := list(itertools.islice(order, 4 * REMOTE_READERS)):
                 yield from pool.map(sample, chunk)
 
@@ -67,7 +63,7 @@ def _suffix(path: str) -> str:
 
 
 def folder_keys(paths: list[str]) -> list[str]:
-    """Keys of relative paths: without suffix, dots to underscores; those that clash get `-<suffix>` (then a number)."""
+    """Keys of relative paths: no suffix, dots replaced by underscores. Clashing keys get `-<suffix>`, then a number."""
     keys = [posixpath.splitext(path)[0].replace(".", "_") for path in paths]
     clashes = Counter(keys)
     keys = [f"{key}-{_suffix(path)}" if clashes[key] > 1 else key for key, path in zip(keys, paths, strict=True)]

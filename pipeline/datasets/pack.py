@@ -1,14 +1,9 @@
-"""`pack`: a source becomes a dataset of shards, in one class-mixed order that is the same every time.
+"""`pack`: write a source as a dataset of shards, in a fixed random order that mixes the classes.
 
-A source that can only be read from first to last is shuffled through a spill: every sample is appended to the file of
-its shard-to-be, and each shard is then put in order by itself. Memory stays at `SPILL_BYTES` plus one shard.
+`datasets.spill` shuffles sources that can only be read from first to last.
 """
 
-import glob
 import os
-import shutil
-import struct
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,23 +14,23 @@ import numpy as np
 from vit_tickets.pipeline.datasets.digits import FOLDER, NAME
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
 from vit_tickets.pipeline.datasets.sources import Split, open_source
+from vit_tickets.pipeline.datasets.spill import spilled
 from vit_tickets.pipeline.datasets.tars import TarSplit
 from vit_tickets.pipeline.geometry.images import UndecodableImage, shrink
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.locks import alone_in
 
 ORDER_SEED = 0
-SPILL = ".spill-"
-SPILL_BYTES = 256 << 20
-RECORD = struct.Struct("<qiIIQ")  # place in the shard, label, lengths of key, suffix and data
 
 
 @dataclass
 class PackResult:
-    """The dataset, and the keys of the images that were to be shrunk but could not be decoded."""
+    """The written dataset."""
 
     dataset: Dataset
+    #: keys of the images that should have been shrunk but could not be decoded
     unshrunk: list[str]
 
 
@@ -50,14 +45,20 @@ def pack(
     overwrite: bool = False,
     progress: bool = True,
 ) -> PackResult:
-    """Write `source` as a dataset at `root`; a split that `root` lacks is added to what is there.
+    """Write `source` as a dataset at `root`. New splits are added to a dataset that exists there.
 
     Args:
-        split: which split of the source to pack (default: all); the name to give it where the source has none.
-        shard_size: samples per tar.
-        shorter_side: reduce larger images to this shorter side, as JPEG of `quality`; by default bytes are untouched.
+        source: Path or URL of an image folder, Parquet or WebDataset tars, or `digits`.
+        root: Folder of the dataset.
+        split: The split to pack (default: all). If the source has no splits, the name of the new one.
+        shard_size: Samples per tar.
+        shorter_side: Shrink larger images to this shorter side. By default, bytes are unchanged.
+        quality: JPEG quality of images that are shrunk.
+        overwrite: Replace splits that exist.
+        progress: Show a progress bar.
 
-    Raises UserError where the source is none of the known kinds, or a split is packed already.
+    Raises:
+        UserError: The source is of none of the known kinds, or the split exists.
     """
     if (files.filesystem(root)[1].rstrip("/") + "/").startswith(files.filesystem(source)[1].rstrip("/") + "/"):
         raise UserError(f"expected a DATASET outside SOURCE, found {root}; --in-place is for WebDataset tars")
@@ -87,7 +88,7 @@ def pack(
 
 
 def pack_in_place(source: str, split: str | None = None) -> Dataset:
-    """Write only `source`/dataset.json over the tars that lie there. Raises UserError where there are none."""
+    """Write dataset.json for the tars in `source`, and nothing else. Raises UserError if there are none."""
     chosen = choose_splits(open_source(source), source, split)
     splits = {}
     for name, part in chosen.items():
@@ -105,18 +106,19 @@ def pack_in_place(source: str, split: str | None = None) -> Dataset:
 
 
 def choose_splits(found: dict[str | None, Split], source: str, split: str | None) -> dict[str, Split]:
-    """The splits to pack by name: all, the one asked for, or the only one under the name asked for (train)."""
+    """The splits to pack, by name: all, or `split`. The only split of a source without splits is named `split`."""
     if None in found:
         return {split or "train": found[None]}
+    named = {name: part for name, part in found.items() if name is not None}
     if split is None:
-        return found
-    if split not in found:
-        raise UserError(f"{source}: expected a split {split!r}, found {', '.join(found)}")
-    return {split: found[split]}
+        return named
+    if split not in named:
+        raise UserError(f"{source}: expected a split {split!r}, found {', '.join(named)}")
+    return {split: named[split]}
 
 
 def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> list[str]:
-    """The classes of the dataset: the first split's; raises UserError where another split brings new ones."""
+    """The classes of the dataset, which are those of the first split. Raises UserError if another split has more."""
     known = list(existing.classes) if existing else []
     for split, classes in by_split.items():
         if not known:
@@ -127,82 +129,24 @@ def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> l
 
 
 def _labelled(samples: Iterable[Sample], of_split: list[str], classes: list[str], source: str) -> Iterator[Sample]:
-    """`samples` with the dataset's class indices in place of the split's; raises UserError for a label out of range."""
+    """`samples` with class indices of the dataset instead of the split. Raises UserError for labels out of range."""
     labels = range(len(classes)) if classes == of_split else [classes.index(name) for name in of_split]
     for sample in samples:
-        if not 0 <= sample.label < len(labels):
+        if sample.label is None or not 0 <= sample.label < len(labels):
             raise UserError(f"{source}: {sample.key}: expected a label in 0..{len(labels) - 1}, found {sample.label}")
         yield replace(sample, label=labels[sample.label])
 
 
 def _in_order(part: Split, shard_size: int, root: str) -> Iterator[Sample]:
-    """The samples of `part` in the dataset's order: one fixed permutation, the same for the same count."""
+    """The samples of `part` in the dataset's order: a fixed permutation that depends only on their number."""
     order = np.random.default_rng(ORDER_SEED).permutation(len(part))
-    return part.read(order.tolist()) if part.random_access else _spilled(part, order, shard_size, root)
-
-
-def _spilled(part: Split, order: np.ndarray, shard_size: int, root: str) -> Iterator[Sample]:
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    beside = root if files.is_local(root) else None
-    try:
-        if beside:
-            beside = files.filesystem(beside)[1]
-            os.makedirs(beside, exist_ok=True)
-            for left in glob.glob(os.path.join(glob.escape(beside), f"{SPILL}*")):  # by a killed pack
-                shutil.rmtree(left, ignore_errors=True)
-        folder = tempfile.mkdtemp(prefix=SPILL, dir=beside)
-    except OSError as error:
-        raise files.cannot_write(root, error) from None
-    try:
-        pending: dict[int, list[bytes]] = {}
-        size = 0
-        for index, sample in enumerate(part.read(range(len(part)))):
-            bucket, within = divmod(int(place[index]), shard_size)
-            pending.setdefault(bucket, []).append(_record(within, sample))
-            size += len(sample.data) + 64
-            if size > SPILL_BYTES:
-                try:
-                    _flush(folder, pending)
-                except OSError as error:
-                    raise files.cannot_write(folder, error) from None
-                size = 0
-        for bucket in range(-(-len(order) // shard_size)):
-            path = os.path.join(folder, str(bucket))
-            spilled = open(path, "rb").read() if os.path.exists(path) else b""  # noqa: SIM115
-            records = dict(_records(spilled + b"".join(pending.pop(bucket, []))))
-            yield from (records[within] for within in sorted(records))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _record(within: int, sample: Sample) -> bytes:
-    key, suffix = sample.key.encode(), sample.suffix.encode()
-    return RECORD.pack(within, sample.label, len(key), len(suffix), len(sample.data)) + key + suffix + sample.data
-
-
-def _flush(folder: str, pending: dict[int, list[bytes]]) -> None:
-    for bucket, records in pending.items():
-        with open(os.path.join(folder, str(bucket)), "ab") as stream:
-            stream.writelines(records)
-    pending.clear()
-
-
-def _records(data: bytes) -> Iterator[tuple[int, Sample]]:
-    at = 0
-    while at < len(data):
-        within, label, key_size, suffix_size, size = RECORD.unpack_from(data, at)
-        at += RECORD.size
-        key, at = data[at : at + key_size].decode(), at + key_size
-        suffix, at = data[at : at + suffix_size].decode(), at + suffix_size
-        yield within, Sample(key, label, data[at : at + size], suffix)
-        at += size
+    return part.read(order.tolist()) if part.random_access else spilled(part, order, shard_size, root)
 
 
 def _shrunk(samples: Iterable[Sample], shorter_side: int, quality: int, unshrunk: list[str]) -> Iterator[Sample]:
     def work(sample: Sample) -> Sample:
         try:
-            data = shrink(sample.data, shorter_side, quality)
+            data = shrink(sample.data or b"", shorter_side, quality)
         except UndecodableImage:
             unshrunk.append(sample.key)
             return sample
@@ -227,7 +171,7 @@ def _write_shards(
 
 
 def _remove_surplus(root: str, split: str, shards: list[Shard]) -> None:
-    """Delete tars of an earlier, longer packing, which a glob over the folder would still find."""
+    """Delete tars of an earlier, larger version of the split, which a glob over the folder would still find."""
     listed = {os.path.basename(shard.file) for shard in shards}
     folder = files.join(root, split)
     for name in files.list_names(folder):
@@ -236,14 +180,11 @@ def _remove_surplus(root: str, split: str, shards: list[Shard]) -> None:
 
 
 def open_or_build(root: str) -> Dataset:
-    """The dataset at `root`; `digits`, where no such dataset is, means data/digits, built now if need be."""
+    """The dataset at `root`. For `digits`, without such a folder: data/digits, built if it is missing."""
     if root == NAME and not files.exists(files.join(root, INDEX)):
         root = FOLDER
         if not files.exists(files.join(root, INDEX)):
-            from vit_tickets.pipeline.datasets.pack import pack
-            from vit_tickets.pipeline.system.locks import alone_in
-
-            with alone_in(root, wait=True):  # torchrun's ranks all come here
+            with alone_in(root, wait=True):  # all ranks of torchrun call this
                 if not files.exists(files.join(root, INDEX)):
                     return pack(NAME, root).dataset
     return Dataset.open(root)

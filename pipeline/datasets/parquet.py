@@ -10,19 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vit_tickets.pipeline.datasets.shards import (
-    MAX_CLASSES,
-    Sample,
-)
+from vit_tickets.pipeline.datasets.shards import MAX_CLASSES, Sample
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, first_line
 
 PARQUET_BATCH = 256
+MAGIC = {b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
 
 
 @dataclass
 class ParquetSplit:
-    """Hugging Face layout: `image` (struct<bytes, path> or bytes), integer `label`; the key is the 8-digit row."""
+    """Parquet files with the columns `image` (struct<bytes, path> or bytes) and `label` (integer).
+
+    The key of an image is the number of its row, with 8 digits.
+    """
 
     root: str
     names: list[str]
@@ -56,7 +57,7 @@ class ParquetSplit:
 
     @cached_property
     def classes(self) -> list[str]:
-        """Those of the metadata, else the numbers from 0 to the highest label."""
+        """The classes in the metadata; without these, the numbers from 0 to the highest label."""
         if names := _class_names(self._tables[0][0]):
             return names
         highest = max((pc.max(labels).as_py() or 0 for _, labels in self._tables if len(labels)), default=-1)
@@ -85,7 +86,7 @@ class ParquetSplit:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[pq.ParquetFile]:
-    """The Parquet file at `path`; raises UserError for whatever cannot be read of it."""
+    """Open the Parquet file at `path`. Raises UserError if anything cannot be read."""
     with files.open_read(path) as stream:
         try:
             with pq.ParquetFile(stream) as file:
@@ -101,11 +102,11 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 
 def _class_names(schema: pa.Schema) -> list[str] | None:
-    """Class names in the `huggingface` metadata of a Parquet schema, if it has them."""
+    """Class names in the `huggingface` metadata of a Parquet schema; None if there are none."""
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]
         names = info.get("names")
-        if isinstance(names, dict):  # older writers number them
+        if isinstance(names, dict):  # older writers store a number for each
             names = [names[str(index)] for index in range(len(names))]
         return [str(name) for name in names] if names else None
     except (KeyError, ValueError, TypeError, AttributeError):
@@ -113,14 +114,8 @@ def _class_names(schema: pa.Schema) -> list[str] | None:
 
 
 def sniff_suffix(data: bytes) -> str:
-    """File suffix by the first bytes; jpg for what is none of the known kinds."""
-    for magic, suffix in (
-        (b"\x89PNG", "png"),
-        (b"GIF8", "gif"),
-        (b"BM", "bmp"),
-        (b"II*\0", "tif"),
-        (b"MM\0*", "tif"),
-    ):
+    """File suffix according to the first bytes; jpg for unknown formats."""
+    for magic, suffix in MAGIC.items():
         if data.startswith(magic):
             return suffix
     return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "jpg"

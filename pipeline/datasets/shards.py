@@ -1,4 +1,4 @@
-"""WebDataset shards and the `dataset.json` that lists them: what `pack` writes and everything else reads."""
+"""WebDataset shards and the `dataset.json` that lists them, as `pack` writes them."""
 
 import contextlib
 import hashlib
@@ -19,8 +19,9 @@ from vit_tickets.pipeline.system.errors import UserError
 
 INDEX = "dataset.json"
 VERSION = 1
-MAX_CLASSES = 1 << 20  # the highest label is taken for the last class where nobody names them
-MAX_HEADER = 1 << 20  # bytes of a long name, or of a member's pax records
+MAX_CLASSES = 1 << 20  # without class names, the highest label is taken to be the last class
+MAX_HEADER = 1 << 20  # bytes of a long name or of pax records
+# Types of members that hold a long name or pax records.
 HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -33,7 +34,7 @@ COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a shard: its key, class index, and bytes as they are in the source."""
+    """One image of a shard: its key, its class index and its unchanged bytes."""
 
     key: str
     label: int | None
@@ -43,10 +44,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Shard:
-    """An entry of `dataset.json`; `file` is relative to the dataset's folder, `bytes` and `sha256` are the tar's."""
+    """A tar file as listed in `dataset.json`."""
 
+    #: path relative to the dataset's folder
     file: str
     samples: int
+    #: size of the tar
     bytes: int
     sha256: str
 
@@ -67,7 +70,7 @@ class Dataset:
 
     @classmethod
     def open(cls, root: str) -> "Dataset":
-        """Read DATASET/dataset.json; raises UserError if it is missing, malformed or of an unknown version."""
+        """Read dataset.json. Raises UserError if it is missing, malformed or of an unknown version."""
         dataset = cls.unchecked(root)
         for split, shards in dataset.splits.items():
             if fault := shards_fault([asdict(shard) for shard in shards]):
@@ -76,7 +79,7 @@ class Dataset:
 
     @classmethod
     def unchecked(cls, root: str) -> "Dataset":
-        """The same whatever its entries of shards hold, for `verify`."""
+        """Read dataset.json without a check of the shards' entries, for `verify`."""
         path = files.join(root, INDEX)
         if not files.exists(path):
             raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")
@@ -117,8 +120,10 @@ class Dataset:
 
 
 def read_shard(path: str) -> Iterator[Sample]:
-    """The samples of the tar at `path`, in order; raises UserError where the tar cannot be read to its end, or a key
-    has two images."""
+    """The samples of the tar at `path`, in order.
+
+    Raises UserError if the tar cannot be read to its end or a key has two images.
+    """
     for fields in read_members(path):
         suffix = image_suffix(fields, path)
         yield Sample(
@@ -130,7 +135,7 @@ def read_shard(path: str) -> Iterator[Sample]:
 
 
 def image_suffix(fields: dict, path: str) -> str | None:
-    """Which member of a sample of the tar at `path` is its image; None if there is none. Raises UserError for two."""
+    """The suffix of the image among the members of a sample; None without an image. Raises UserError for two images."""
     found = [name for name in fields if name in SUFFIXES]
     if len(found) > 1:
         raise UserError(f"{path}: expected one image for {fields['__key__']}, found {' and '.join(found)}")
@@ -138,17 +143,17 @@ def image_suffix(fields: dict, path: str) -> str | None:
 
 
 def read_members(path: str) -> Iterator[dict]:
-    """The samples of the tar at `path` as webdataset groups them: `__key__` and a bytes value per suffix.
+    """The samples of the tar at `path` as webdataset groups them: `__key__`, and the bytes for each suffix.
 
-    Raises UserError where it cannot be read to its end, is compressed, or has sparse members: few bytes might stand for
-    any number then.
+    Raises UserError if the tar cannot be read to its end. Compressed tars and sparse members are refused, because a few
+    bytes could expand to any size.
     """
     with _opened(path) as stream:
         yield from group_by_keys(_members(stream, path, "r|", with_data=True))
 
 
 def read_keys(path: str) -> list[str]:
-    """The keys of `read_shard(path)`; of a local tar only the headers are read, the rest is skipped."""
+    """The keys of `read_shard(path)`. In a local tar, only the headers are read."""
     if not files.is_local(path):
         return [member["__key__"] for member in read_members(path)]
     with _opened(path) as stream:
@@ -169,7 +174,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def _members(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterator[dict]:
-    """The regular members of a tar as webdataset's `tar_file_iterator` gives them, with or without their data."""
+    """The regular members of a tar in the form of webdataset's `tar_file_iterator`, with or without their data."""
     with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header) as tar:
         for member in tar:
             if member.size < 0 or member.issparse():
@@ -180,13 +185,14 @@ def _members(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterat
                     raise ValueError(f"expected names in UTF-8 without null characters, found {member.name}")
                 data = tar.extractfile(member).read() if with_data else None
                 yield {"fname": member.name, "data": data, "__url__": path}
-            tar.members = []  # which it would gather
+            tar.members = []  # otherwise tarfile keeps all of them in memory
 
 
 class _Header(tarfile.TarInfo):
-    """Ends a tar at its end-of-archive block alone: tarfile takes any header for it that is damaged or cut off.
+    """A header that ends a tar only at the end-of-archive block; tarfile also stops at a damaged or truncated header.
 
-    Sizes that would send it backwards, or make it read a header into memory that is none, are refused.
+    It refuses negative sizes, which would make tarfile read backwards, and long names or pax records larger than
+    `MAX_HEADER`, which tarfile would read into memory.
     """
 
     @classmethod
@@ -204,12 +210,12 @@ class _Header(tarfile.TarInfo):
 
 
 def is_text(name: str) -> bool:
-    """Whether a table can hold `name`, and a tar give it back: no bytes that are no UTF-8, no null characters."""
+    """Whether `name` is valid UTF-8 without null characters, so that tables and tars can store it."""
     return "\0" not in name and (name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name))
 
 
 def parse_label(text: bytes | None) -> int | None:
-    """The class index in a `.cls` member; None if there is none or it is not an integer of 32 bits."""
+    """The class index in a `.cls` member; None if it is missing or not a 32-bit integer."""
     try:
         label = None if text is None else int(text)
     except ValueError:
@@ -218,9 +224,9 @@ def parse_label(text: bytes | None) -> int | None:
 
 
 class _HashedStream:
-    """Passes writes on and keeps their SHA-256 and length."""
+    """Writes to `stream`, and computes the SHA-256 and the length of what was written."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: IO[bytes]):
         self._stream, self._hash, self.length = stream, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:
@@ -233,9 +239,9 @@ class _HashedStream:
 
 
 def write_tar(path: str, members: Iterable[dict]) -> tuple[int, int, str]:
-    """Write webdataset samples (`__key__`, bytes per suffix) as one tar; equal samples give equal bytes.
+    """Write webdataset samples (`__key__`, and bytes for each suffix) as one tar. Equal samples give equal bytes.
 
-    Returns how many samples, bytes of the tar, its SHA-256.
+    Returns the number of samples, the size of the tar in bytes, and its SHA-256.
     """
     count = 0
     with files.atomic_write(path) as stream:

@@ -1,7 +1,7 @@
-"""Where images come from: image folders, Hugging Face-layout Parquet, WebDataset tars; split by split.
+"""Sources of images: image folders, Parquet in the Hugging Face layout, and WebDataset tars.
 
-A source lists its splits; a split knows its classes and how many samples it has, and reads them either in any order
-(`random_access`) or from first to last. Bytes are never interpreted here.
+A source has splits. A split has classes and a number of samples, and reads the samples in any order (`random_access`)
+or only from first to last. Images are not decoded here.
 """
 
 import re
@@ -11,9 +11,7 @@ from typing import Protocol
 from vit_tickets.pipeline.datasets import digits
 from vit_tickets.pipeline.datasets.folder import FolderSplit
 from vit_tickets.pipeline.datasets.parquet import ParquetSplit
-from vit_tickets.pipeline.datasets.shards import (
-    Sample,
-)
+from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.datasets.tars import TarSplit
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -24,24 +22,30 @@ SPLITS = ("train", "val", "validation", "test")
 class Split(Protocol):
     """One split of a source."""
 
-    kind: str
-    classes: list[str]
-    random_access: bool
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def classes(self) -> list[str]: ...
+
+    @property
+    def random_access(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
-        """The samples at `order`; only 0, 1, 2 ... where `random_access` is false."""
+        """The samples with the numbers `order`, which must be 0, 1, 2 ... if `random_access` is false."""
+        ...
 
 
 def open_source(source: str) -> dict[str | None, Split]:
-    """The splits of `source` by name; a source without splits has the one key None.
+    """The splits of `source` by name. A source without splits has the single key None.
 
-    `digits` is the embedded dataset, unless something of that name exists. `validation` is named `val`, and so is
-    `test` where there is no other. Raises UserError for anything that is none of the three kinds.
+    `digits` is the embedded dataset, unless a file or folder of that name exists. The split `validation` is renamed to
+    `val`, and so is `test` if there is neither. Raises UserError if the source is of none of the known kinds.
     """
     if source == digits.NAME and not files.exists(source):
-        return digits.splits()
+        return {name: digits.DigitsSplit(name) for name in digits.SAMPLES}
     if not files.exists(source):
         raise UserError(f"no such source: {source}")
     found = _find_splits(source)

@@ -20,7 +20,7 @@ from vit_tickets.pipeline.system.errors import UserError
 
 @dataclass
 class TarSplit:
-    """WebDataset tars: keys and suffixes are theirs, the label is the `.cls` member."""
+    """WebDataset tars, with their own keys and suffixes. The label is the `.cls` member."""
 
     root: str
     names: list[str]
@@ -29,7 +29,7 @@ class TarSplit:
 
     @cached_property
     def shard_counts(self) -> dict[str, int]:
-        """Samples of each tar; reads them all once and checks keys, labels, and that no key has two images."""
+        """Number of samples in each tar. Reads all tars once, and checks keys, labels and images."""
         counts, keys, self._top_label = {}, set(), -1
         for name in self.names:
             path, counts[name] = files.join(self.root, name) if name else self.root, 0

@@ -1,1 +1,1 @@
-"""Patches, views and crops: where on an image a patch lies, and how pixels are read."""
+"""Patches, views and crops: where in an image a patch lies, and how pixels are read."""

@@ -1,6 +1,6 @@
-"""Random resized crops and flips whose geometry is known, for the training stream and for stored views alike.
+"""Random resized crops and flips with recorded geometry, for the training stream and for stored views.
 
-What is drawn is drawn here, from a generator that a key names: the same view of the same image everywhere.
+Every draw comes from a generator seeded by a key, so that the same image has the same crops on every machine.
 """
 
 import hashlib
@@ -18,39 +18,46 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of an image, in pixels, and whether it is mirrored after cropping."""
+    """A part of an image, in pixels, that is mirrored after cropping if `flip`."""
 
     box: Box
     flip: bool = False
 
     def affine(self) -> np.ndarray:
-        """Map from the view's unit square to source pixels, 3 x 3."""
+        """Map from the crop's unit square to source pixels, float64 (3, 3)."""
         return box_affine(self.box, self.flip)
 
     def render(self, image: Image.Image, side: int, interpolation: str) -> Image.Image:
-        """The view's pixels, `side` x `side`."""
+        """The crop's pixels as an image of `side` x `side`."""
         view = crop_resize(image, self.box, side, interpolation)
         return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else view
 
 
 def keyed_rng(*name: int | str) -> np.random.Generator:
-    """The random generator that `name` stands for, such as (seed, epoch, repeat, key)."""
+    """The random generator seeded by a hash of `name`, for example (seed, epoch, repeat, key)."""
     digest = hashlib.blake2b(":".join(map(str, name)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
 def random_resized_crop(rng: np.random.Generator, height: int, width: int, min_scale: float, hflip: float) -> Crop:
-    """torchvision's RandomResizedCrop(scale=(min_scale, 1)) and RandomHorizontalFlip(hflip), drawn from `rng`.
+    """Draw a crop as torchvision's RandomResizedCrop(scale=(min_scale, 1)) and RandomHorizontalFlip(hflip) do.
 
-    The crop's area is uniform in `min_scale` .. 1 of the image's, its aspect log-uniform in 3/4 .. 4/3; after ten draws
-    that do not fit, the largest central crop of a permitted aspect.
+    The crop's share of the image's area is uniform in [min_scale, 1], its aspect log-uniform in [3/4, 4/3]. If
+    `ATTEMPTS` draws do not fit into the image, it is the largest central crop with a permitted aspect.
+
+    Args:
+        rng: The generator to draw from.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        min_scale: Least share of the area, in (0, 1].
+        hflip: Probability of a horizontal flip.
     """
     box = _random_box(rng, height, width, min_scale)
     return Crop(box, bool(rng.random() < hflip))
 
 
 def stored_crops(view: View, key: str, height: int, width: int) -> list[Crop]:
-    """The V crops that `view` (crops:V or crops-mean:V) stands for, of the `height` x `width` image `key`."""
+    """The V crops of view crops:V or crops-mean:V, for the image `key` of `height` x `width` pixels."""
     return [
         random_resized_crop(
             keyed_rng("crops", view.crop_seed, key, number), height, width, view.crop_scale, view.crop_flip

@@ -1,8 +1,8 @@
-"""Bytes to pixels, one way for every command: RGB, upright, 8 bits, and never a bomb.
+"""Decode images to upright RGB with 8 bits per channel, in the same way for every command.
 
-EXIF orientation is applied, 16-bit samples are scaled to 8, alpha is laid over black, of an animation the first frame
-is taken, CMYK is converted. Truncated data is an error, and so are numbers that are not finite and an image of more
-than `max_pixels`, seen before decoding. EXIF that cannot be read says nothing: the pixels are whole.
+EXIF orientation is applied, 16-bit values are scaled to 8 bits, transparent images are composited over black, CMYK is
+converted, and of an animation the first frame is used. Errors are: truncated data, values that are not finite, and more
+than `max_pixels` pixels, which is checked before decoding. EXIF data that cannot be read is ignored.
 """
 
 import io
@@ -24,7 +24,7 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# What undoes each EXIF orientation, as `ImageOps.exif_transpose` does, which fails where it cannot rewrite the EXIF.
+# The transposition that undoes each EXIF orientation. `ImageOps.exif_transpose` fails if it cannot rewrite the EXIF.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,22 +35,22 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# What may be parsed: not EPS and its like, for which Pillow starts other programs.
+# Formats that may be parsed. EPS and similar ones are not among them: Pillow starts other programs for these.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 
-# What Pillow remarks about a damaged file, it also raises, or does without.
+# Pillow warns about damage that it either raises as an error or can do without.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-# The limit is ours (`max_pixels`), checked before a single pixel is decoded.
+# `decode` has its own limit (`max_pixels`), which it checks before decoding.
 Image.MAX_IMAGE_PIXELS = None
 
 
 class UndecodableImage(Exception):
-    """Why these bytes give no pixels, in a few words."""
+    """The data cannot be decoded. The message gives the reason in a few words."""
 
 
 def decode(data: bytes | None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image in `data` as upright 8-bit RGB; raises UndecodableImage, and nothing else, where there is none."""
+    """Decode `data` to upright 8-bit RGB. Raises UndecodableImage and no other exception."""
     if data is None:
         raise UndecodableImage("no image member")
     try:
@@ -69,17 +69,18 @@ def decode(data: bytes | None, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise UndecodableImage(_one_line(error)) from None
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of `image`; 1 (upright) if it has none."""
     try:
         value = image.getexif().get(Base.Orientation)
-    except Exception:  # as above: a damaged block raises anything
-        return None
-    return value if isinstance(value, int) else None
+    except Exception:  # as in `decode`: damaged EXIF data raises anything
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    # Pillow's text names the address of the buffer, which differs from run to run
+    # Pillow's message contains the address of the buffer, which differs from run to run
     return "not an image that Pillow can identify" if "cannot identify" in text else text or type(error).__name__
 
 
@@ -102,9 +103,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "bicubic") -> Image.Image:
-    """The part `box` of `image`, resampled to `side` x `side`; nothing larger is materialised.
+    """Resample the part `box` of `image` to `side` x `side` pixels, without an intermediate image.
 
-    Raises UserError for a box that shows nothing of it.
+    Raises UserError if the box lies outside the image.
     """
     width, height = image.size
     x0, y0, x1, y1 = box
@@ -117,7 +118,7 @@ def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "b
 
 
 def render(image: Image.Image, view: View) -> Image.Image:
-    """`image` in `view`. The centre of an image that is reduced has exactly the pixels of a resize and a crop."""
+    """The pixels of `image` in `view`. If view `center` reduces the image, they equal those of a resize and a crop."""
     width, height = image.size
     if view.kind == "center":
         resized_h, resized_w = resized_shape(height, width, view.image_size, view.crop_pct)
@@ -135,12 +136,12 @@ def resampling(name: str) -> Image.Resampling:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """Pixels as uint8, shape (3, height, width), channels RGB."""
+    """Pixels as uint8 (3, height, width), channels RGB."""
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
 def shrink(data: bytes, shorter_side: int, quality: int) -> bytes | None:
-    """`data` re-encoded as JPEG with its shorter side reduced to `shorter_side`; None if it is no larger than that.
+    """Re-encode `data` as JPEG with its shorter side reduced to `shorter_side`; None if it is already that small.
 
     Raises UndecodableImage.
     """

@@ -1,6 +1,6 @@
-"""Patch arithmetic: how many patches a budget keeps, and which ones a rank or a hash selects.
+"""Patch arithmetic: how many patches a budget keeps, and which ones a rank or a hash selects. Pure numpy.
 
-Legend: N patches of an image (a G x G grid, p = row * G + column), k of them kept. Pure numpy.
+Legend: N patches of an image (a G x G grid, p = row * G + column), k of them kept.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from vit_tickets.pipeline.system.errors import UserError
 
 
 def ceil_count(x: float) -> int:
-    """c(x) = ceil(round(x, 9)): the ceiling, deaf to floating-point dust (0.9 * 0.9 * 100 is 81, not 82)."""
+    """c(x) = ceil(round(x, 9)): the ceiling, robust to floating-point rounding (0.9 * 0.9 * 100 gives 81, not 82)."""
     return math.ceil(round(x, 9))
 
 
 def grid_side(num_patches: int) -> int:
-    """G with G * G = num_patches; raises UserError where there is none."""
+    """G with G * G = num_patches. Raises UserError if `num_patches` is not a square."""
     side = math.isqrt(num_patches)
     if side * side != num_patches:
         raise UserError(f"expected a square grid of patches, found {num_patches} patches")
@@ -28,10 +28,11 @@ def grid_side(num_patches: int) -> int:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many patches to keep: a total `sparsity`, or a `keep_rate` per stage as the authors give it.
+    """How many patches to keep, given as a sparsity or as a keep rate. Exactly one of the two is set.
 
-    Exactly one of the two is set. The paper's sparsity s counts dropped patches, so k = c((1 - s) * N)
-    (Shen et al. 2023, section 3.3); its keep rates are applied at every stage to what is left (section 4).
+    Attributes:
+        sparsity: Share of the patches that are dropped in all: k = c((1 - s) * N) (Shen et al. 2023, section 3.3).
+        keep_rate: Share of the remaining patches that each stage keeps (section 4).
     """
 
     sparsity: float | None = None
@@ -52,15 +53,16 @@ class Budget:
 
     @property
     def label(self) -> str:
-        """`s0.27` or `r0.9`: how the budget stands in the names of folders."""
+        """`s0.27` or `r0.9`: the budget as a part of folder names."""
         return f"s{self.sparsity:g}" if self.keep_rate is None else f"r{self.keep_rate:g}"
 
     def stage_counts(self, num_patches: int, num_stages: int) -> tuple[int, ...]:
-        """Patches that each of `num_stages` identifications keeps, of `num_patches`.
+        """Numbers of patches that are left after each of `num_stages` stages, of `num_patches`.
 
-        Sparsity s: stage i of n keeps c((1 - s)^(i / n) * N). Keep rate r: each keeps c(r * what is left).
+        For sparsity s, stage i of n leaves c((1 - s)^(i / n) * N). For keep rate r, each stage leaves c(r * m) of the m
+        patches before it.
         """
-        if self.keep_rate is None:
+        if self.sparsity is not None:
             alive = 1 - self.sparsity
             return tuple(ceil_count(alive ** (stage / num_stages) * num_patches) for stage in range(1, num_stages + 1))
         counts = []
@@ -71,14 +73,14 @@ class Budget:
 
 
 def scaled_count(kept: int, num_patches: int, target_patches: int) -> int:
-    """k for a grid of `target_patches`, given that `kept` of `num_patches` are kept on the manifest's."""
+    """k on a grid of `target_patches`, if `kept` of `num_patches` are kept on the manifest's grid."""
     return ceil_count(kept / num_patches * target_patches)
 
 
 def small_grid_side(num_patches: int, kept: int) -> int:
-    """g, the integer whose square is nearest `kept`: the grid of the token-matched low resolution (path `small`).
+    """g, the integer whose square is closest to `kept`: the grid of the low-resolution images of path `small`.
 
-    The dense image of side g * image_size / G has about as many patches as the ticket: N = 196, k = 144 gives 12.
+    A dense image of side g * image_size / G has about as many patches as the ticket: N = 196, k = 144 gives 12.
     """
     root = math.isqrt(kept)
     side = root if kept - root * root <= (root + 1) ** 2 - kept else root + 1
@@ -86,20 +88,20 @@ def small_grid_side(num_patches: int, kept: int) -> int:
 
 
 def rank_dtype(num_patches: int) -> type[np.uint8] | type[np.uint16]:
-    """Smallest unsigned type that holds a patch index: uint8 up to 256 patches, uint16 beyond."""
+    """Smallest unsigned type for a patch index: uint8 up to 256 patches, uint16 for more."""
     return np.uint8 if num_patches <= 256 else np.uint16
 
 
 def ticket_of(rank_N: np.ndarray, kept: int) -> np.ndarray:
-    """The ticket of a rank map: the patches with rank < `kept`, ascending. Shape (k,), dtype of `rank_N`."""
+    """The ticket of a rank map: the patches with rank < `kept` in ascending order, (k,) of the type of `rank_N`."""
     return np.flatnonzero(rank_N < kept).astype(rank_N.dtype)
 
 
 def random_rank(mask_seed: int, key: str, num_patches: int, view: int = 0) -> np.ndarray:
-    """Rank map of the random counterpart of image `key`: rank[p] is the place of patch p. Shape (N,), int64.
+    """Rank map of the random subsets of image `key`: rank[p] is the position of patch p in a random order, int64 (N,).
 
     The order is the stable argsort of N little-endian 64-bit words of SHAKE-128 over `{mask_seed}:{key}`
-    (`{mask_seed}:{key}:{view}` for stored view v > 0): the same on every machine and in both stages.
+    (`{mask_seed}:{key}:{view}` for stored view v > 0). It is the same on every machine and in both stages.
     """
     rank_N = np.empty(num_patches, dtype=np.int64)
     rank_N[_random_order(mask_seed, key, num_patches, view)] = np.arange(num_patches)
@@ -118,22 +120,22 @@ def _random_order(mask_seed: int, key: str, num_patches: int, view: int) -> np.n
 
 
 def view_name(key: str, view: int) -> str:
-    """What a view of the image `key` is hashed by: the key, for stored view v > 0 with `:v`."""
+    """The name that is hashed for a view of the image `key`: the key, and for stored view v > 0 also `:v`."""
     return f"{key}:{view}" if view else key
 
 
 def hash_words(text: str, count: int) -> np.ndarray:
-    """`count` little-endian 64-bit words of SHAKE-128 over `text`, uint64 (count,)."""
+    """The first `count` little-endian 64-bit words of SHAKE-128 over `text`, uint64 (count,)."""
     return np.frombuffer(hashlib.shake_128(text.encode()).digest(8 * count), "<u8")
 
 
 def pack_mask(mask_N: np.ndarray) -> bytes:
-    """A mask of N bits, bool, as ceil(N / 8) bytes: bit p % 8 of byte p // 8 is patch p."""
+    """Pack a bool mask (N,) into ceil(N / 8) bytes: patch p is bit p % 8 of byte p // 8."""
     return np.packbits(mask_N, bitorder="little").tobytes()
 
 
 def parse_budgets(sparsity: str | None, keep_rate: str | None, default: float = 0.27) -> list[Budget]:
-    """Budgets of the options `--sparsity 0.27,0.488` or `--keep-rate 0.9`; `default` sparsity without either."""
+    """Budgets of the options `--sparsity 0.27,0.488` or `--keep-rate 0.9`. Without either: sparsity `default`."""
     check_one(sparsity, keep_rate)
     if keep_rate:
         return [Budget(keep_rate=value) for value in _numbers("--keep-rate", keep_rate)]
@@ -141,7 +143,7 @@ def parse_budgets(sparsity: str | None, keep_rate: str | None, default: float = 
 
 
 def check_one(sparsity: str | float | None, keep_rate: str | float | None) -> None:
-    """Raise UserError where both options were given."""
+    """Raise UserError if both options were given."""
     if None not in (sparsity, keep_rate):
         raise UserError("expected --sparsity or --keep-rate, found both")
 

@@ -1,9 +1,9 @@
-"""Ranks of one view and grid on those of another, as the trainer sends a ticket to the view that it shows.
+"""Resample ranks from one view and grid to another, as training does, but with numpy only.
 
-A rank is a map of values 1 - rank / N, sampled bilinearly at the centre of every cell, 0 outside; ties go to the lower
-cell. Views are boxes, so each axis is sampled by itself.
+A rank is a map of values 1 - rank / N, which is sampled bilinearly at the centre of every target cell and is 0 outside.
+Ties go to the lower cell index. Views are boxes, so each axis is sampled separately.
 
-Legend: R images, G side of the grid that ranks are on, T side of the one they are wanted on.
+Legend: R images, G side of the source grid, T side of the target grid.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
 
 
 def axis_weights(scale_R: np.ndarray, shift_R: np.ndarray, side: int, target_side: int) -> np.ndarray:
-    """What the cells of one axis count for in those of another, float64 (R, T, G).
+    """Weights of the source cells in each target cell along one axis, float64 (R, T, G).
 
-    A point x of the target's unit interval lies at `scale` x + `shift` of the source's. Cell centres lie at +0.5.
+    A point x of the target's unit interval is the point `scale` x + `shift` of the source's.
     """
     centre_T = (np.arange(target_side) + 0.5) / target_side
     place_RT = (np.multiply.outer(scale_R, centre_T) + np.asarray(shift_R)[:, None]) * side - 0.5
@@ -22,12 +22,12 @@ def axis_weights(scale_R: np.ndarray, shift_R: np.ndarray, side: int, target_sid
 
 
 def resample(map_RGG: np.ndarray, y_RTG: np.ndarray, x_RTG: np.ndarray) -> np.ndarray:
-    """Maps through the weights of both axes, float64 (R, T, T)."""
+    """Resample maps with the weights of both axes, float64 (R, T, T)."""
     return y_RTG @ map_RGG @ x_RTG.swapaxes(-1, -2)
 
 
 def rerank(rank_RN: np.ndarray, y_RTG: np.ndarray, x_RTG: np.ndarray) -> np.ndarray:
-    """Ranks (R, G * G) on another grid, int64 (R, T * T); values are compared to 9 decimals."""
+    """Ranks (R, G * G) on the target grid, int64 (R, T * T). Values are rounded to 9 decimals before comparison."""
     R, N = rank_RN.shape
     G, T = y_RTG.shape[2], y_RTG.shape[1]
     value_RN = np.round(resample((1 - rank_RN / N).reshape(R, G, G), y_RTG, x_RTG), 9).reshape(R, T * T)
@@ -38,9 +38,10 @@ def rerank(rank_RN: np.ndarray, y_RTG: np.ndarray, x_RTG: np.ndarray) -> np.ndar
 
 
 def view_affines(target: View, target_hw_R2: np.ndarray, source: View, source_hw_R2: np.ndarray) -> np.ndarray:
-    """Maps from the unit square of `target` to that of `source`, float64 (R, 2, 3): one per image.
+    """Maps from the unit square of `target` to that of `source`, one per image, float64 (R, 2, 3).
 
-    Sizes are (height, width), each of the copy of the image that its view was taken of; they may differ in resolution.
+    The sizes (height, width) are those of the copies of the image in which the views were taken. The two copies may
+    differ in resolution.
     """
     affine_R23 = np.empty((len(target_hw_R2), 2, 3))
     known: dict[tuple, np.ndarray] = {}
@@ -53,5 +54,5 @@ def view_affines(target: View, target_hw_R2: np.ndarray, source: View, source_hw
 
 
 def _of_whole(view: View, height: int, width: int) -> np.ndarray:
-    """Map from the view's unit square to that of the whole image, 3 x 3."""
+    """Map from the view's unit square to that of the whole image, float64 (3, 3)."""
     return np.diag([1 / width, 1 / height, 1.0]) @ box_affine(view.box(height, width))

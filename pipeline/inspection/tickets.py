@@ -172,7 +172,7 @@ def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
     yield f"grid       {grid} at {ticket.image_size} px; mask seed {manifest.mask_seed}"
     for split in splits:
         view, finer = manifest.view(split), ""
-        if view.fineness > 1:
+        if view.grid_scale > 1:
             side = manifest.grid_of(split)
             finer = f"; grid {side} x {side}, {manifest.kept_of(split)} of {side * side} cells in a ticket"
         yield f"view       {split}: {view.kind} ({_how(view)}, {view.interpolation}, {view.image_size} px){finer}"

@@ -226,9 +226,9 @@ def finer_sizes(num_patches: int, num_stages: int, budget: Budget, view: View) -
 
     The counts are those of the same budget; the last is k. Of crops-mean:V they stand for the averaged map.
     """
-    if view.fineness == 1:
+    if view.grid_scale == 1:
         return {}
-    num_patches *= view.fineness**2
+    num_patches *= view.grid_scale**2
     return {
         "num_patches": num_patches,
         "grid": grid_side(num_patches),

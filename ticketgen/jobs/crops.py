@@ -170,7 +170,7 @@ def _open(sample: Sample, view: View, selector: Selector, settings: Settings) ->
     width, height = image.size
     crops = stored_crops(view, sample.key, height, width)
     if not view.num_views:
-        side = view.fineness * grid_side(selector.spec.num_patches)
+        side = view.grid_scale * grid_side(selector.spec.num_patches)
         if not covered(crops, height, width, side):
             crops.append(Crop((0.0, 0.0, float(width), float(height))))
     return _Opened(sample, (height, width), image, tuple(crops))

@@ -194,7 +194,7 @@ def test_a_finer_split_says_what_is_true_of_it(name, image_size, request):
     assert (manifest.num_patches, manifest.kept) == (36, 18)
     for split, expected in (("train", (144, 12, 72, 2)), ("val", (36, 6, 18, 1))):
         found = manifest.num_patches_of(split), manifest.grid_of(split), manifest.kept_of(split)
-        assert (*found, manifest.view(split).fineness) == expected
+        assert (*found, manifest.view(split).grid_scale) == expected
     assert manifest.view("train").box(40, 61) == (0, 0, 61, 40)
     assert manifest.view("train").num_views is None
     assert {len(rank) for rank in good(folder)["rank"]} == {144}

@@ -17,7 +17,7 @@ def test_train_and_val_have_different_scans():
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_sample_shows_its_digit_on_four_patches(split):
-    part = digits.splits()[split]
+    part = digits.DigitsSplit(split)
     scans, labels = digits._scans(split)
     for index in (0, 1, 250, len(part) - 1):
         sample = next(part.read([index]))
@@ -34,7 +34,7 @@ def test_a_sample_shows_its_digit_on_four_patches(split):
 
 
 def test_it_is_the_same_every_time_in_any_order():
-    part = digits.splits()["train"]
+    part = digits.DigitsSplit("train")
     forwards = {sample.key: sample.data for sample in part.read(range(20))}
     backwards = {sample.key: sample.data for sample in part.read(reversed(range(20)))}
     assert forwards == backwards

@@ -55,7 +55,6 @@ def test_other_and_hidden_files_are_left_out(tmp_path):
         (tmp_path / name).write_bytes(png(0))
     split = open_source(str(tmp_path))[None]
     assert [sample.key for sample in samples_of(split)] == ["cat/cat_00"]
-    assert split.ignored == 3
 
 
 def test_nested_folders_are_of_the_first_ones_class(tmp_path):

@@ -102,7 +102,7 @@ def test_record_round_trip(view):
 
 
 @pytest.mark.parametrize(
-    ("kind", "fineness", "num_crops", "num_views"),
+    ("kind", "grid_scale", "num_crops", "num_views"),
     [
         ("center", 1, None, None),
         ("full", 1, None, None),
@@ -111,9 +111,9 @@ def test_record_round_trip(view):
         ("crops-mean:16", 2, 16, None),
     ],
 )
-def test_what_a_kind_stands_for(kind, fineness, num_crops, num_views):
+def test_what_a_kind_stands_for(kind, grid_scale, num_crops, num_views):
     view = View(kind, 48)
-    assert (view.fineness, view.num_crops, view.num_views) == (fineness, num_crops, num_views)
+    assert (view.grid_scale, view.num_crops, view.num_views) == (grid_scale, num_crops, num_views)
     assert kind == "center" or view.box(30, 50) == (0, 0, 50, 30)
 
 

@@ -155,7 +155,7 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
     config = TrainStreamConfig(data, "lt", drawing, 8, 1, 0, grid, 0)
     samples = [s for shard in data.shards[:2] for s in read_shard(data.dataset.path_of(shard)) if "broken" not in s.key]
     images = [decode(sample.data).resize((30 + 7 * number, 60)) for number, sample in enumerate(samples[:8])]
-    side = 6 * view.fineness
+    side = 6 * view.grid_scale
     rank = np.stack([np.random.default_rng(n).permutation(side**2) for n in range(8)]).astype(np.uint8)
     for seed in range(5):
         stream = TrainStream(replace(config, seed=seed))
