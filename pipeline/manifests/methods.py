@@ -1,51 +1,86 @@
-"""How tickets can be chosen: the methods of `generate --method` by name, and what a manifest says of its own."""
+"""The methods of `generate --method`: what each is, and the entries of a manifest that name its own.
+
+`ticketgen.selection.methods` computes their scores.
+"""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from vit_tickets.pipeline.system.errors import UserError
 
 STAGED = "staged"
-CROSS_FITTED = "cross-fit"  # tickets of several selectors, each marking what it was trained without
-METHODS = (
-    STAGED, "cls-attention", "lotus", "column-sum", "rollout", "gradient-input", "entropy", "centre", "random",
-)  # fmt: skip
-ONE_BLOCK = ("cls-attention", "lotus", "column-sum")  # read the attention of one block
-FROM_CLS = (STAGED, "cls-attention", "lotus")  # read the attention of the CLS token
-BLIND = ("centre", "random")  # look at no pixels
-WITHOUT_SELECTOR = ("entropy", *BLIND)
 
-# A manifest without them is of method `staged`. `cross_fit` holds the SHA-256 of the weights that marked each fold.
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What is known of a method without computing its scores."""
+
+    #: Ends the sentence "a patch is informative if"; for the help and the documentation.
+    criterion: str
+    #: What the scores are computed from: the selector, the view's pixels alone, or not even these.
+    looks_at: Literal["selector", "pixels", "nothing"] = "selector"
+    #: Reads the attention of the CLS token.
+    reads_cls: bool = False
+    #: Reads one block, which `--block` chooses.
+    one_block: bool = False
+
+
+METHODS = {
+    STAGED: Declaration(
+        criterion="the CLS token attends to it in three blocks, each among the patches that the previous one kept",
+        reads_cls=True,
+    ),
+    "cls-attention": Declaration(
+        criterion="the CLS token attends to it in one block (--block, the last by default), among all patches",
+        reads_cls=True,
+        one_block=True,
+    ),
+    "lotus": Declaration(
+        criterion="the same, with the first patch set to the mean of the others to counter an attention sink",
+        reads_cls=True,
+        one_block=True,
+    ),
+    "column-sum": Declaration(criterion="all tokens attend to it in one block, summed", one_block=True),
+    "rollout": Declaration(criterion="attention and residuals, multiplied through all blocks, lead to it"),
+    "gradient-input": Declaration(criterion="its pixels move the predicted class: sum of abs(gradient x input)"),
+    "entropy": Declaration(criterion="its grey levels are many and even, in bits", looks_at="pixels"),
+    "centre": Declaration(criterion="it is near the centre of the view", looks_at="nothing"),
+    "random": Declaration(criterion="a hash of mask seed and key selects it (not the hash of rc)", looks_at="nothing"),
+}
+ONE_BLOCK = tuple(name for name, declared in METHODS.items() if declared.one_block)
+
+CROSS_FITTED = "cross-fit"  # tickets of several selectors, each for the images that it was trained without
+# A manifest without these entries is of method `staged`. CROSS_FIT: SHA-256 of the weights that ranked each fold.
 CROSS_FIT = "cross_fit"
 ENTRIES = ("method", "block", CROSS_FIT)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method and, for those that read one block, which: counted from 1, None for the last until `at_depth` says.
+    """A method and, if it reads one block, which: counted from 1, None for the last until `at_depth` resolves it.
 
-    Raises UserError for names that are none, and for a block where the method reads no single one.
+    Raises UserError for an unknown name, and for a block where the method does not read one block.
     """
 
     name: str = STAGED
     block: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in METHODS:
+        if self.name not in tuple(METHODS):  # whatever a JSON file holds, hashable or not
             raise UserError(f"expected a method among {', '.join(METHODS)}, found {self.name!r}")
-        if self.block is not None and self.name not in ONE_BLOCK:
+        if self.block is not None and not self.declared.one_block:
             raise UserError(f"--block: expected a method among {', '.join(ONE_BLOCK)}, found {self.name}")
 
     def __str__(self) -> str:
         return self.name if self.block is None else f"{self.name} of block {self.block}"
 
     @property
-    def reads_cls(self) -> bool:
-        return self.name in FROM_CLS
+    def declared(self) -> Declaration:
+        return METHODS[self.name]
 
     def at_depth(self, depth: int) -> "Method":
         """The method on a network of `depth` blocks; raises UserError where it has no such block."""
-        if self.name not in ONE_BLOCK:
+        if not self.declared.one_block:
             return self
         block = depth if self.block is None else self.block
         if not 1 <= block <= depth:
@@ -54,11 +89,11 @@ class Method:
 
     def check_view(self, kind: str) -> None:
         """Raise UserError for a view that means nothing to the method."""
-        if self.name in BLIND and kind.startswith("crops-mean:"):
+        if self.declared.looks_at == "nothing" and kind.startswith("crops-mean:"):
             raise UserError(f"--method {self.name} looks at no pixels: expected a view without a mean, found {kind}")
 
     def record(self) -> dict[str, Any]:
-        """What metadata and ticket.json say of it: nothing of `staged`."""
+        """Entries of metadata and ticket.json; none for the default method `staged`."""
         if self.name == STAGED:
             return {}
         return {"method": self.name} | ({} if self.block is None else {"block": self.block})
@@ -68,18 +103,23 @@ DEFAULT_METHOD = Method()
 
 
 def method_entries(record: dict[str, Any]) -> dict[str, Any]:
-    """Those of `ENTRIES` that `record` (a ticket.json, or a file's metadata) has: none of method `staged`."""
+    """Those of `ENTRIES` that `record` (a ticket.json, or a file's metadata) has; none for method `staged`."""
     return {name: record[name] for name in ENTRIES if name in record}
 
 
 def scored_by(record: dict[str, Any]) -> str:
-    """The method that `record` is of."""
+    """Name of the method that made the tickets of `record`."""
     return record.get("method") or STAGED
 
 
 def method_name(record: dict[str, Any]) -> str:
-    """What sets the tickets of `record` apart: `staged`, `rollout`, `cross-fit`, `rollout-cross-fit`."""
+    """Name of the method of `record`, cross-fitted or not: `staged`, `rollout`, `cross-fit`, `rollout-cross-fit`."""
     name = scored_by(record)
     if not record.get(CROSS_FIT):
         return name
     return CROSS_FITTED if name == STAGED else f"{name}-{CROSS_FITTED}"
+
+
+def uses_selector(method: str) -> bool:
+    """Whether tickets of `method`, as `method_name` names it, depend on a selector's weights."""
+    return method not in METHODS or METHODS[method].looks_at == "selector"

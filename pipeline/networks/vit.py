@@ -25,6 +25,11 @@ def default_stages(model: str, depth: int) -> tuple[int, ...]:
     return STAGES.get(timm_name(model), tuple(1 + i * depth // 4 for i in (1, 2, 3)))
 
 
+def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
+    """What the first block sees of normalised `images` (B, 3, height, width): (B, T, D)."""
+    return vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+
+
 def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
     """A copy of `vit` for images of `image_size`, its position embeddings resampled to the grid of that size by timm.
 
@@ -140,7 +145,7 @@ def identify_tokens(
         stages: blocks, counted from 1, ascending.
         plans: per plan, the patches that each stage keeps: `Budget.stage_counts`.
     """
-    x_BTD = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+    x_BTD = embed(vit, images)
     B, N = len(images), x_BTD.shape[1] - vit.num_prefix_tokens
     for block in vit.blocks[: stages[0] - 1]:
         x_BTD = block(x_BTD)

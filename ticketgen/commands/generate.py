@@ -4,7 +4,7 @@ import click
 
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
-from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, WITHOUT_SELECTOR
+from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, uses_selector
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.commands.options import CPU_BATCH, engine_options
 from vit_tickets.ticketgen.engines import processor
@@ -13,6 +13,7 @@ GPU_BATCH = 256
 FORMATS = ("parquet", "webdataset")
 # Headings of `generate --help`, and the first option below each.
 SECTIONS = {"Tickets": "sparsity", "Method": "method", "View": "view", "Output": "out", "Engine": "engine"}
+METHOD_HELP = "; ".join(f"({name}) {declared.criterion}" for name, declared in METHODS.items())
 
 
 @click.command(cls=SectionedCommand, sections=SECTIONS)
@@ -33,14 +34,12 @@ SECTIONS = {"Tickets": "sparsity", "Method": "method", "View": "view", "Output":
     metavar="NAME",
     default=STAGED,
     show_default=True,
-    help="What makes a patch informative: staged = the paper's, CLS attention in three blocks, of what the one before "
-    "has kept; cls-attention = in one block, of all patches; lotus = that, the first patch set to the mean; column-sum "
-    "= attention that a patch receives from all; rollout = attention multiplied through all blocks; gradient-input = "
-    "|gradient x input| of the predicted class; and without a network: entropy = of its grey levels, centre = nearness "
-    "to it, random. All keep equally many.",
+    help=f"A patch is informative if: {METHOD_HELP}. All methods keep equally many patches.",
 )
 @click.option(
-    "--block", type=click.IntRange(1), help=f"Of {', '.join(ONE_BLOCK)}, counted from 1.  [default: the last]"
+    "--block",
+    type=click.IntRange(1),
+    help=f"The block that {', '.join(ONE_BLOCK)} read, counted from 1.  [default: the last]",
 )
 @click.option(
     "--cross-fit",
@@ -171,7 +170,7 @@ def check_cross_fit(method: str, weights: str | None) -> None:
     """Raise UserError for options that do not go together with `--cross-fit`."""
     if weights is not None:
         raise UserError(f"--cross-fit: expected the weights of its runs alone, found --weights {weights}")
-    if method in WITHOUT_SELECTOR:
+    if not uses_selector(method):
         raise UserError(f"--cross-fit: expected a method that asks the selector, found {method}")
 
 

@@ -11,6 +11,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from vit_tickets.pipeline.networks.vit import embed
 from vit_tickets.pipeline.system.errors import UserError
 
 
@@ -48,7 +49,7 @@ def cls_logits(vit: VisionTransformer, images: Tensor) -> Tensor:
 
     A patch with nothing on it says something too, and may say it loudest; moved, it does not change the image's label.
     """
-    x_BTD = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+    x_BTD = embed(vit, images)
     for block in vit.blocks[:-1]:
         x_BTD = block(x_BTD)
     block, attn, R = vit.blocks[-1], vit.blocks[-1].attn, vit.num_prefix_tokens

@@ -1,14 +1,15 @@
-"""Scores of patches by other methods than the paper's staged identification: its rivals and its null hypotheses.
+"""Scores of patches by methods other than the paper's staged identification: baseline methods for comparison.
 
-Higher scores are kept first, ties go to the lower patch index. Each function names its source.
+Patches with higher scores are kept first; ties go to the lower patch index. Each function names its source.
 
 Legend: B images, N patches of an image (G x G, row by row), T tokens (prefix tokens, then patches), D width, S side of
 the square images in pixels, P side of a patch in pixels.
 """
 
 import contextlib
+import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,49 +26,65 @@ from vit_tickets.pipeline.networks import vit
 
 @dataclass(frozen=True)
 class Batch:
-    """What methods look at. pixels: RGB, uint8 (B, 3, S, S). images: the same normalised for the network, float32.
-    names: what each image is called; mask_seed: both for `random` alone.
-    """
+    """A batch and all that the score of a method may depend on."""
 
+    #: Passed `vit.check_selector`, in eval mode.
+    network: VisionTransformer
+    #: RGB, uint8 (B, 3, S, S).
     pixels: Tensor
+    #: The same normalised for the network, float32.
     images: Tensor
+    #: What each image is called, and the seed: for `random` alone.
     names: Sequence[str] = ()
     mask_seed: int = 0
+    #: The block that the method reads, counted from 1.
+    block: int | None = None
+
+    @property
+    def side(self) -> int:
+        """P."""
+        return self.network.patch_embed.patch_size[0]
+
+    @property
+    def grid(self) -> int:
+        """G."""
+        return self.images.shape[-1] // self.side
+
+    @property
+    def num_patches(self) -> int:
+        """N."""
+        return self.grid**2
 
 
-def rank_patches(method: Method, network: VisionTransformer, batch: Batch, predictions: bool = False) -> vit.Ranking:
-    """What `method`, which is not staged, says of a batch; `predictions` are those of the whole view."""
-    score_BN = score_patches(method, network, batch)
+SCORES: dict[str, Callable[..., Tensor]] = {}
+
+
+def scores(name: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a function as the scores, float32 (B, N) or (N,), of the method `name` of `pipeline.manifests.methods`.
+
+    Its parameters are named after the attributes of a Batch that it is called with.
+    """
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        SCORES[name] = function
+        return function
+
+    return register
+
+
+def rank_patches(method: Method, batch: Batch, predictions: bool = False) -> vit.Ranking:
+    """Ranking of a batch by `method`, which is not staged; `predictions` are those of the whole view."""
+    score_BN = score_patches(method, batch)
     with torch.inference_mode():
-        logits_BC = network(batch.images).float() if predictions else None
+        logits_BC = batch.network(batch.images).float() if predictions else None
     return vit.Ranking(rank_by_score(score_BN), score_BN, logits_BC)
 
 
-def score_patches(method: Method, network: VisionTransformer, batch: Batch) -> Tensor:
-    """Scores float32 (B, N) of `method`, which is not staged, on the device of `batch`.
-
-    network: passed `vit.check_selector`, in eval mode; entropy, centre and random ask it for its patches alone.
-    """
-    images, side = batch.images, network.patch_embed.patch_size[0]
-    B, grid = len(images), images.shape[-1] // side
-    match method.name:
-        case "cls-attention":
-            return cls_attention(network, images, method.block)
-        case "lotus":
-            return lotus(network, images, method.block)
-        case "column-sum":
-            return column_sum(network, images, method.block)
-        case "rollout":
-            return rollout(network, images)
-        case "gradient-input":
-            return gradient_input(network, images)
-        case "entropy":
-            return entropy(batch.pixels, side)
-        case "centre":
-            return centre(grid).to(images.device).expand(B, -1)
-        case "random":
-            return random(batch.mask_seed, batch.names, grid * grid).to(images.device)
-    raise ValueError(f"no scores for method {method.name}")
+def score_patches(method: Method, batch: Batch) -> Tensor:
+    """Scores float32 (B, N) of `method`, which is not staged, on the device of `batch`."""
+    function = SCORES[method.name]
+    score = function(**{name: getattr(batch, name) for name in inspect.signature(function).parameters})
+    return score.to(batch.images.device).expand(len(batch.images), -1)
 
 
 def rank_by_score(score_BN: Tensor) -> Tensor:
@@ -77,40 +94,51 @@ def rank_by_score(score_BN: Tensor) -> Tensor:
     return torch.empty_like(order_BN).scatter_(1, order_BN, places_BN)
 
 
+@scores("cls-attention")
 @torch.inference_mode()
 def cls_attention(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
-    """Attention of the CLS token to each patch in `block`, averaged over heads: one stage of staged identification,
-    with no patch dropped before it (Liang et al. 2022, EViT, equation 3). Float32 (B, N)."""
+    """Attention of the CLS token to each patch in `block`, averaged over heads. Float32 (B, N).
+
+    One stage of staged identification, with no patch dropped before it (Liang et al. 2022, EViT, equation 3).
+    """
     attn, x_BTD = _before_attention(network, images, block)
     return vit.cls_attention(attn, x_BTD, network.num_prefix_tokens)
 
 
+@scores("lotus")
 @torch.inference_mode()
 def lotus(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
-    """`cls_attention` with the attention to the first patch set to the mean of the others (LOTUS 2024, section 4: "the
-    first token of the attention maps had to be normalized to the mean to avoid the attention sink"). Float32 (B, N).
+    """`cls_attention` with the attention to the first patch set to the mean of the others. Float32 (B, N).
 
-    The paper names neither block nor heads nor token. If its first token is CLS, the order of the patches is that of
-    `cls_attention`; so it is read as the first of the map over patches, where the correction changes a ticket.
+    LOTUS 2024, section 4: "the first token of the attention maps had to be normalized to the mean to avoid the
+    attention sink". The paper names neither block nor heads nor token. If its first token were CLS, the order of the
+    patches would be that of `cls_attention`; so the first patch is meant here, where the correction changes a ticket.
     """
     score_BN = cls_attention(network, images, block)
     score_BN[:, 0] = score_BN[:, 1:].mean(dim=1)
     return score_BN
 
 
+@scores("column-sum")
 @torch.inference_mode()
 def column_sum(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
-    """Attention that each patch receives in `block`, averaged over heads and summed over all queries: the criterion of
-    Tri-Level E-ViT (Kong et al. 2023, "Token-level Sparsity") for ViTs without a CLS token. Float32 (B, N)."""
+    """Attention that each patch receives in `block`, averaged over heads, summed over all queries. Float32 (B, N).
+
+    The criterion of Tri-Level E-ViT for ViTs without a CLS token (Kong et al. 2023, "Token-level Sparsity").
+    """
     attn, x_BTD = _before_attention(network, images, block)
     return vit.attention_map(attn, x_BTD).sum(dim=1)[:, network.num_prefix_tokens :]
 
 
+@scores("rollout")
 @torch.inference_mode()
 def rollout(network: VisionTransformer, images: Tensor) -> Tensor:
     """Attention rollout (Abnar & Zuidema 2020, section 3): the product over all blocks, the first rightmost, of
-    (A + I) / 2, A averaged over heads. The row of CLS, or the mean row of the patches without one. Float32 (B, N)."""
-    x_BTD, prefix = _embed(network, images), network.num_prefix_tokens
+    (A + I) / 2, A averaged over heads. Float32 (B, N).
+
+    The row of the CLS token, or the mean row of the patches where there is none.
+    """
+    x_BTD, prefix = vit.embed(network, images), network.num_prefix_tokens
     rolled_BTT = identity_TT = torch.eye(x_BTD.shape[1], device=images.device)
     for block in network.blocks:
         mixed_BTT = (vit.attention_map(block.attn, block.norm1(x_BTD)) + identity_TT) / 2
@@ -121,9 +149,13 @@ def rollout(network: VisionTransformer, images: Tensor) -> Tensor:
     return row_BT[:, prefix:]
 
 
+@scores("gradient-input")
 def gradient_input(network: VisionTransformer, images: Tensor) -> Tensor:
-    """|gradient x input| of the predicted class's logit (Shrikumar et al. 2016, arXiv:1605.01713), summed over the
-    pixels and channels of each patch; the input is the normalised image. Float32 (B, N)."""
+    """|gradient x input| of the predicted class's logit, summed over the pixels and channels of each patch. Float32
+    (B, N).
+
+    Shrikumar et al. 2016, arXiv:1605.01713; the input is the normalised image.
+    """
     images = images.detach().requires_grad_()
     with torch.enable_grad(), _reproducible_backward(images.device):
         logit_B = network(images).float().max(dim=1).values
@@ -131,40 +163,46 @@ def gradient_input(network: VisionTransformer, images: Tensor) -> Tensor:
     return _cells((gradient * images.detach()).abs().sum(dim=1), network.patch_embed.patch_size[0]).sum(dim=2)
 
 
+@scores("entropy")
 def entropy(pixels: Tensor, side: int) -> Tensor:
-    """Shannon entropy (Shannon 1948, section 6), in bits, of the histogram of each patch's 256 grey levels: ITU-R 601
-    luma, as Pillow's mode L rounds it. `pixels` uint8 (B, 3, S, S), `side` P; float32 (B, N)."""
+    """Shannon entropy in bits (Shannon 1948, section 6) of the histogram of each patch's 256 grey levels: ITU-R 601
+    luma, as Pillow's mode L rounds it. Float32 (B, N).
+
+    pixels: uint8 (B, 3, S, S). side: P.
+    """
     red, green, blue = pixels.int().unbind(dim=1)
     level_BNp = _cells((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16, side)
     B, N, area = level_BNp.shape
     patch_BN1 = torch.arange(B * N, device=pixels.device).view(B, N, 1)
     count_BNL = torch.bincount((256 * patch_BN1 + level_BNp).flatten(), minlength=B * N * 256).view(B, N, 256).double()
     entropy_BN = math.log2(area) - torch.xlogy(count_BNL, count_BNL).sum(dim=2) / (area * math.log(2))
-    return entropy_BN.round(decimals=9).float()  # so that ties are ties
+    return entropy_BN.round(decimals=9).float()  # equal histograms tie exactly
 
 
+@scores("centre")
 def centre(grid: int) -> Tensor:
-    """Minus the distance of each patch's centre to the view's, in sides of the view: the bias of photographs to their
-    middle (Tatler 2007, doi:10.1167/7.14.4), and nothing else. Float32 (N,), N = `grid` squared."""
-    offset_G = 2 * torch.arange(grid) + 1 - grid  # in half patches, so that ties are ties
+    """Negative distance of each patch's centre from the view's, in sides of the view. Float32 (N,), N = `grid` squared.
+
+    Only the bias of photographs towards their middle (Tatler 2007, doi:10.1167/7.14.4).
+    """
+    offset_G = 2 * torch.arange(grid) + 1 - grid  # whole numbers of half patches, so that equal distances tie exactly
     squared_GG = offset_G[:, None] ** 2 + offset_G[None, :] ** 2
     return -(squared_GG.double().sqrt() / (2 * grid)).float().flatten()
 
 
+@scores("random")
 def random(mask_seed: int, names: Sequence[str], num_patches: int) -> Tensor:
-    """Uniform numbers of 24 bits in [0, 1), from SHAKE-128 over `random:{mask_seed}:{name}`: a second random subset,
-    independent of the stored `rc`, whose text begins with the seed. Float32 (B, N), on the CPU."""
+    """Uniform numbers of 24 bits in [0, 1), from SHAKE-128 over `random:{mask_seed}:{name}`. Float32 (B, N).
+
+    A second random subset, independent of the stored `rc`, whose hashed text begins with the seed.
+    """
     words_BN = np.stack([hash_words(f"random:{mask_seed}:{name}", num_patches) for name in names])
     return torch.from_numpy((words_BN >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24))
 
 
-def _embed(network: VisionTransformer, images: Tensor) -> Tensor:
-    return network.norm_pre(network._pos_embed(network.patch_embed(images)))
-
-
 def _before_attention(network: VisionTransformer, images: Tensor, block: int) -> tuple[Attention, Tensor]:
     """The attention of `block`, counted from 1, and its input (B, T, D)."""
-    x_BTD = _embed(network, images)
+    x_BTD = vit.embed(network, images)
     for earlier in network.blocks[: block - 1]:
         x_BTD = earlier(x_BTD)
     return network.blocks[block - 1].attn, network.blocks[block - 1].norm1(x_BTD)
@@ -179,8 +217,10 @@ def _cells(map_BSS: Tensor, side: int) -> Tensor:
 
 @contextlib.contextmanager
 def _reproducible_backward(device: torch.device) -> Iterator[None]:
-    """On a GPU the kernels whose backward pass gives the same bits every time; on CPU, where threads share these
-    switches, all do."""
+    """Select the GPU kernels whose backward pass gives the same bits every time.
+
+    On the CPU all kernels do, and threads share these switches, which are left alone.
+    """
     if device.type != "cuda":
         yield
         return

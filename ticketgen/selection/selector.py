@@ -63,10 +63,10 @@ def open_selector(
     Raises UserError where there is no such model or run, its weights do not fit, or it has no readable attention, of a
     CLS token where `method` reads that.
     """
-    opened = open_pretrained(selector, weights, partial(vit.check_is_vit, needs_cls=method.reads_cls))
+    opened = open_pretrained(selector, weights, partial(vit.check_is_vit, needs_cls=method.declared.reads_cls))
     network = opened.network
     chosen = stages or vit.default_stages(opened.model, len(getattr(network, "blocks", ())))
-    vit.check_selector(network, chosen, method.reads_cls)
+    vit.check_selector(network, chosen, method.declared.reads_cls)
     height, width = network.patch_embed.grid_size
     if height != width:
         raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
@@ -108,8 +108,9 @@ class Selector(Network):
                 rankings = vit.identify_tokens(network, self.normalise(images), self.spec.stages, plans, predictions)
             else:
                 names = [view_name(*view) for view in which]
-                batch = methods.Batch(images, self.normalise(images), names, mask_seed)
-                rankings = [methods.rank_patches(self.spec.method, network, batch, predictions)] * len(plans)
+                method = self.spec.method
+                batch = methods.Batch(network, images, self.normalise(images), names, mask_seed, method.block)
+                rankings = [methods.rank_patches(method, batch, predictions)] * len(plans)
         return [
             replace(r, rank_BN=r.rank_BN.cpu(), score_BN=r.score_BN.cpu(), logits_BC=_to_cpu(r.logits_BC))
             for r in rankings

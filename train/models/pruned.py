@@ -29,7 +29,7 @@ class PrunedViT(nn.Module):
         if kept_BK is not None:
             raise ValueError("a selector chooses its patches itself")
         network = self.network
-        x_BTD = network.norm_pre(network._pos_embed(network.patch_embed(images)))
+        x_BTD = vit.embed(network, images)
         for number, block in enumerate(network.blocks, start=1):
             if number not in self.counts:
                 x_BTD = block(x_BTD)

@@ -1,7 +1,10 @@
 """Every other method against a slow, obvious implementation of its definition; what holds of all of them."""
 
+import inspect
 import math
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
-from vit_tickets.pipeline.manifests.methods import BLIND, METHODS, ONE_BLOCK, STAGED, Method
+from vit_tickets.pipeline.manifests.methods import METHODS, STAGED, Method
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.selection import methods
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 OTHERS = [name for name in METHODS if name != STAGED]
-NO_NETWORK = ("entropy", *BLIND)
 VARIANTS = [{}, {"reg_tokens": 2, "qk_norm": True}, {"qkv_bias": False, "init_values": 0.1}]
 NO_CLS = {"class_token": False, "global_pool": "avg"}
 
@@ -174,7 +176,7 @@ def test_ranks_descend_and_ties_go_to_the_lower_patch(rows):
 def test_cls_attention_is_one_stage_of_the_papers(block):
     network, images = small_vit(), torch.randn(3, 3, 16, 16)
     (staged,) = vit.identify_tokens(network, images, (block,), [(5,)])
-    other = methods.rank_patches(Method("cls-attention", block), network, methods.Batch(images, images))
+    other = methods.rank_patches(Method("cls-attention", block), methods.Batch(network, images, images, block=block))
     assert torch.equal(other.rank_BN, staged.rank_BN)
     assert torch.equal(other.score_BN, staged.score_BN)
 
@@ -203,7 +205,7 @@ def test_a_selector_ranks_by_any_method(selector_run, name, precision):
     assert finer.rank_BN.shape == (3, 144)
 
 
-@pytest.mark.parametrize("name", NO_NETWORK)
+@pytest.mark.parametrize("name", [name for name in OTHERS if METHODS[name].looks_at != "selector"])
 def test_pixels_alone_pass_no_network(selector_run, name, monkeypatch):
     selector = Selector(open_selector(selector_run, method=Method(name)))
     monkeypatch.setattr(type(selector.network), "forward", lambda *_: pytest.fail("passed"))
@@ -211,32 +213,31 @@ def test_pixels_alone_pass_no_network(selector_run, name, monkeypatch):
     selector.rank(np.zeros((1, 3, 24, 24), dtype=np.uint8), [(18,)], False, [("a", 0)])
 
 
-def test_which_methods_take_a_block():
-    for name in METHODS:
-        resolved = Method(name).at_depth(12)
-        assert resolved.block == (12 if name in ONE_BLOCK else None)
-        assert (
-            Method(**{"name" if key == "method" else key: value for key, value in resolved.record().items()})
-            == resolved
-        )
-        if name not in ONE_BLOCK:
-            with pytest.raises(
-                UserError, match="--block: expected a method among cls-attention, lotus, column-sum, found"
-            ):
-                Method(name, 3)
-    with pytest.raises(UserError, match="expected a block between 1 and 12, found 13"):
-        Method("lotus", 13).at_depth(12)
-    with pytest.raises(UserError, match="expected a method among staged, "):
-        Method("magic")
+def test_every_declared_method_has_scores_that_read_what_it_declares():
+    assert list(methods.SCORES) == OTHERS
+    for name, function in methods.SCORES.items():
+        declared, reads = METHODS[name], inspect.signature(function).parameters.keys()
+        assert ("block" in reads) == declared.one_block
+        assert ("network" in reads) == (declared.looks_at == "selector")
+        assert ("pixels" in reads) == (declared.looks_at == "pixels")
+        assert reads <= set(dir(methods.Batch)) | methods.Batch.__dataclass_fields__.keys()
+
+
+def test_the_documentation_lists_every_method_with_its_criterion():
+    page = (Path(__file__).parents[3] / "docs" / "select.md").read_text().replace("`", "")
+    rows = re.findall(r"^\| (\S+) \| (.+?) \| .+? \|$", page.split("| --method |")[1], flags=re.M)
+    assert rows[1 : len(METHODS) + 1] == [(name, declared.criterion) for name, declared in METHODS.items()]
 
 
 def test_only_methods_that_read_cls_need_one():
     network = small_vit(**NO_CLS)
     for name in METHODS:
-        if Method(name).reads_cls:
+        reads_cls = METHODS[name].reads_cls
+        if reads_cls:
             with pytest.raises(UserError, match="with a CLS token as selector, found VisionTransformer"):
-                vit.check_selector(network, (3,), Method(name).reads_cls)
+                vit.check_selector(network, (3,), reads_cls)
             continue
-        vit.check_selector(network, (3,), Method(name).reads_cls)
-        batch = methods.Batch(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.randn(1, 3, 16, 16), ["a"])
-        assert methods.rank_patches(Method(name).at_depth(3), network, batch).rank_BN.shape == (1, 16)
+        vit.check_selector(network, (3,), reads_cls)
+        method, pixels = Method(name).at_depth(3), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+        batch = methods.Batch(network, pixels, torch.randn(1, 3, 16, 16), ["a"], block=method.block)
+        assert methods.rank_patches(method, batch).rank_BN.shape == (1, 16)
