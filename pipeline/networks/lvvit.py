@@ -60,6 +60,8 @@ class LVViT(VisionTransformer):
     Training needs its parts: `patch_embed` for tokens, `encode` for what the blocks make of them, `heads`.
     """
 
+    takes_patch_size = True  # as a plain ViT does, beside its image size
+
     def __init__(self, num_classes: int = 1000, **kwargs):
         super().__init__(
             num_classes=num_classes, mlp_ratio=3.0, qkv_bias=False, norm_layer=partial(nn.LayerNorm, eps=1e-5),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks.registry import create_model, size_kwargs
 from vit_tickets.pipeline.runs.config import CONFIG, read_config
-from vit_tickets.pipeline.runs.names import timm_name
+from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 

@@ -14,10 +14,8 @@ from torch import nn
 
 from vit_tickets.pipeline.networks.lvvit import LVViT
 from vit_tickets.pipeline.networks.resnet import CifarResNet
-from vit_tickets.pipeline.runs.names import ABBREVIATIONS, MODELS, timm_name
+from vit_tickets.pipeline.runs.families import ABBREVIATIONS, CIFAR_DEPTHS, KNOWN, timm_name
 from vit_tickets.pipeline.system.errors import UserError
-
-CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 
 default_cfgs = generate_default_cfgs(
     {
@@ -93,8 +91,8 @@ def model_fault(model: str) -> str | None:
     """What is wrong with the full or short name `model`, and the most similar one; None where there is one."""
     if timm.is_model(timm_name(model)):
         return None
-    fault = f"expected {', '.join(MODELS)} or another model of timm {timm.__version__}, found {model!r}"
-    similar = difflib.get_close_matches(model, [*MODELS, *ABBREVIATIONS, *timm.list_models()], n=1)
+    fault = f"expected {', '.join(KNOWN)} or another model of timm {timm.__version__}, found {model!r}"
+    similar = difflib.get_close_matches(model, [*KNOWN, *ABBREVIATIONS, *timm.list_models()], n=1)
     return f"{fault}; did you mean {similar[0]}?" if similar else fault
 
 
@@ -118,7 +116,7 @@ def size_kwargs(model: str, image_size: int, patch_size: int | None = None) -> d
     """What `create_model` is to be told of sizes: of ViTs both, of other networks made for one size the image's, of
     convolutional ones neither."""
     known = sketch(model)
-    if isinstance(known, LVViT) or embeds_each_patch(known):
+    if getattr(known, "takes_patch_size", False) or embeds_each_patch(known):
         return {"img_size": image_size, "patch_size": patch_size}
     one_size = known.pretrained_cfg["fixed_input_size"] or "img_size" in inspect.signature(type(known)).parameters
     return {"img_size": image_size} if one_size else {}

@@ -13,16 +13,14 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from vit_tickets.pipeline.runs.names import timm_name
+from vit_tickets.pipeline.runs.families import KNOWN, short_name
 from vit_tickets.pipeline.system.errors import UserError
-
-# Blocks (counted from 1) in which tokens are identified, where they are not 1 + i * depth // 4.
-STAGES = {"deit_micro": (4,)}
 
 
 def default_stages(model: str, depth: int) -> tuple[int, ...]:
     """Blocks (counted from 1) of identification: 1 + i * depth // 4 for i = 1, 2, 3; depth 12: 4, 7, 10."""
-    return STAGES.get(timm_name(model), tuple(1 + i * depth // 4 for i in (1, 2, 3)))
+    known = KNOWN.get(short_name(model))
+    return known.stages if known and known.stages else tuple(1 + i * depth // 4 for i in (1, 2, 3))
 
 
 def embed(vit: VisionTransformer, images: Tensor) -> Tensor:

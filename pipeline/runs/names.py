@@ -1,48 +1,15 @@
-"""Short names of models, and the default places of manifests and runs."""
+"""Names of selectors, and the default places of manifests and runs."""
 
 from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.config import CONFIG, read_config
+from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
 
 DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
-
-# short name -> the name it has in timm (ours are registered there under the short name)
-MODELS = {
-    "deit_tiny": "deit_tiny_patch16_224",
-    "deit_small": "deit_small_patch16_224",
-    "deit_base": "deit_base_patch16_224",
-    "deit_medium": "deit_medium",
-    "deit_micro": "deit_micro",
-    "lvvit_small": "lvvit_small",
-    "lvvit_micro": "lvvit_micro",
-    "swin_tiny": "swin_tiny_patch4_window7_224",
-    "resnet50": "resnet50",
-    "resnet20": "resnet20",
-}
-ABBREVIATIONS = {
-    "deit_t": "deit_tiny",
-    "deit_s": "deit_small",
-    "deit_b": "deit_base",
-    "deit_m": "deit_medium",
-    "lvvit_s": "lvvit_small",
-    "swin_t": "swin_tiny",
-}
-
-
-def timm_name(model: str) -> str:
-    """The timm name that `model` stands for: deit_s and deit_small give deit_small_patch16_224, others themselves."""
-    model = ABBREVIATIONS.get(model, model)
-    return MODELS.get(model, model)
-
-
-def short_name(model: str) -> str:
-    """How `model` is called in folder names: deit_small for deit_small_patch16_224.fb_in1k, other names untagged."""
-    architecture = timm_name(model).split(".")[0]
-    return next((short for short, name in MODELS.items() if name == architecture), architecture)
 
 
 def selector_name(selector: str) -> str:

@@ -57,7 +57,7 @@ def counted(number: int, noun: str) -> str:
 
 def models_of(models: str) -> list[str]:
     """The list `models`; raises UserError if it is empty or names a model twice."""
-    from vit_tickets.pipeline.runs.names import short_name
+    from vit_tickets.pipeline.runs.families import short_name
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:

@@ -10,6 +10,7 @@ from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.runs.config import CONFIG, LAST
+from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.runs.paths import PATHS, TRAINED
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.options import (
@@ -35,8 +36,7 @@ SECTIONS = {
 @click.option(
     "--model",
     required=True,
-    help="deit_micro/tiny/small/medium/base, lvvit_micro/small, swin_tiny, resnet50, resnet20 (deit_s ...), or another "
-    "classifier of timm.",
+    help=f"{', '.join(KNOWN)} (or short: deit_s ...), or another classifier of timm.",
 )
 @click.option(
     "--path",

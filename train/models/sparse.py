@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.networks.lvvit import LVViT
-from vit_tickets.pipeline.runs.names import timm_name
+from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system.errors import UserError
 
 # What a dropped patch shows: the mean colour, as in the authors' programs, or black, as in the paper.

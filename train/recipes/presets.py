@@ -27,7 +27,7 @@ none here. With `--ema 0.99996` there is, and then it is what is evaluated and k
 from dataclasses import replace
 
 from vit_tickets.pipeline.datasets.digits import IMAGE_SIZE, NAME, PATCH_SIZE
-from vit_tickets.pipeline.runs.names import short_name
+from vit_tickets.pipeline.runs.families import family_of, short_name
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.recipes.recipe import NAMES, Recipe
@@ -176,7 +176,6 @@ SELECTOR = replace(
 SELECTOR_ON_DIGITS = {"name": "selector", "epochs": 2, "lr": 1e-4, "warmup_epochs": 0}
 
 RECIPES = {recipe.name: recipe for recipe in (DEIT, SWIN, LVVIT, RESNET50, CIFAR_DEIT, CIFAR_RESNET, DIGITS, SELECTOR)}
-CIFAR_RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 
 
 def recipe_for(
@@ -202,14 +201,8 @@ def recipe_for(
 
 def default_name(source: str, model: str, image_size: int | None = None) -> str:
     """What the recipe is called that `model` is trained by where none is named."""
-    model = short_name(model)
     if source == NAME:
         return DIGITS.name
-    if model.startswith("swin"):
-        return SWIN.name
-    if model.startswith("lvvit"):
-        return LVVIT.name
-    if model.startswith("resnet"):
-        small = image_size == CIFAR_SIDE or model in CIFAR_RESNETS
-        return CIFAR_RESNET.name if small else RESNET50.name
-    return CIFAR_DEIT.name if image_size == CIFAR_SIDE else DEIT.name
+    family = family_of(model)
+    at_32 = image_size == CIFAR_SIDE or short_name(model) in family.made_for_32
+    return family.recipe_at_32 if family.recipe_at_32 and at_32 else family.recipe

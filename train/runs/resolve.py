@@ -13,7 +13,8 @@ from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED, method_entries, method_name
 from vit_tickets.pipeline.networks import registry, vit
-from vit_tickets.pipeline.runs.names import run_name, timm_name
+from vit_tickets.pipeline.runs.families import timm_name
+from vit_tickets.pipeline.runs.names import run_name
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED
 from vit_tickets.pipeline.runs.predictions import TICKET_FIELDS
 from vit_tickets.pipeline.system.errors import UserError

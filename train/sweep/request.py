@@ -15,7 +15,8 @@ from typing import Any
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
-from vit_tickets.pipeline.runs.names import run_name, short_name
+from vit_tickets.pipeline.runs.families import short_name
+from vit_tickets.pipeline.runs.names import run_name
 from vit_tickets.pipeline.runs.paths import COMPARED, PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError

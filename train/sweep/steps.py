@@ -14,7 +14,7 @@ from vit_tickets.pipeline.manifests import manifest as manifests
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.runs.config import FINAL
-from vit_tickets.pipeline.runs.names import short_name
+from vit_tickets.pipeline.runs.families import family_of, short_name
 from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.runs.predictions import ticket_provenance
 from vit_tickets.pipeline.runs.weights import weights_sha256
@@ -148,7 +148,7 @@ def _command(name: str, subject: str, *options: tuple[str, Any]) -> tuple[str, .
 
 def takes_labels(model: str) -> bool:
     """Whether `model` classifies every token, so that `train` takes label maps for it."""
-    return short_name(model).startswith("lvvit")
+    return family_of(model).has_token_outputs
 
 
 def all_there(made: Iterable[str]) -> bool:

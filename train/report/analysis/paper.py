@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.runs.names import short_name
+from vit_tickets.pipeline.runs.families import family_of, short_name
 
 SOURCE = "Shen et al. 2023, table 4 (ImageNet-1k)"
 MODELS = ("deit_s", "deit_m", "lvvit_s", "swin_t", "resnet50")  # those that the paper shows results of
@@ -39,7 +39,7 @@ ON_OTHER_DATA = (
     f"behind the stroke, where there is one, the figures of {SOURCE}; on other data, or after fewer epochs, only their "
     "pattern can be compared"
 )
-# By the family whose figures they concern.
+# By the family, or the model, whose figures they concern.
 CAVEATS = {
     "deit_medium": "the paper's 83.3 of DeiT-M's pretraining is probably a misprint: it is LV-ViT-S's, and above the "
     "81.8 of the larger DeiT-B",
@@ -71,5 +71,5 @@ def _is_at(row: PaperRow, budget: Budget) -> bool:
 
 def notes(models: list[str]) -> list[str]:
     """What to say below a table of `models`."""
-    names = [short_name(model) for model in models]
-    return [ON_OTHER_DATA, *(said for family, said in CAVEATS.items() if any(n.startswith(family) for n in names))]
+    concerned = {name for model in models for name in (short_name(model), family_of(model).name)}
+    return [ON_OTHER_DATA, *(caveat for name, caveat in CAVEATS.items() if name in concerned)]

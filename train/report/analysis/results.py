@@ -9,8 +9,8 @@ from typing import Any
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, scored_by
 from vit_tickets.pipeline.runs.config import read_config
+from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.log import read_log, training_seconds
-from vit_tickets.pipeline.runs.names import short_name
 from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION, Predictions, read_predictions
 from vit_tickets.pipeline.system import files
