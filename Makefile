@@ -62,8 +62,6 @@ endif
 ifeq ($(filter auto center full full@2 crops:% crops-mean:%,$(or $(VIEW),auto)),)
   $(error VIEW: expected auto, center, full, full@2, crops:V or crops-mean:V, found $(VIEW))
 endif
-KNOWN_MODELS := $(foreach size,tiny small base medium,deit_$(size)) deit_t deit_s deit_b deit_m deit_micro \
-  lvvit_small lvvit_s lvvit_micro swin_tiny swin_t resnet50 resnet20
 
 # Models with logits for every token learn from label maps; on digits those of its own dense run are made first.
 OWN_LABELS := $(if $(filter lvvit%,$(MODEL)),$(if $(LABELS),,$(if $(ON_DIGITS),manifests/labels/digits-deit_micro)))
@@ -151,9 +149,10 @@ labels-once: $(READY) $(PACKED) $(DIGITS_SELECTOR)/final.safetensors
 .PHONY: labels-once
 
 model-exists: $(READY)
-	@$(if $(filter $(MODEL),$(KNOWN_MODELS)),:,$(BIN)/python -c "import sys; \
+	@$(BIN)/python -c "import sys; from vit_tickets.pipeline.runs.families import ABBREVIATIONS, KNOWN; \
+	  '$(MODEL)' in {*ABBREVIATIONS, *KNOWN} and sys.exit(); \
 	  from vit_tickets.pipeline.networks.registry import model_fault; \
-	  fault = model_fault('$(MODEL)'); sys.exit(fault and 'MODEL: ' + fault)")
+	  fault = model_fault('$(MODEL)'); sys.exit(fault and 'MODEL: ' + fault)"
 .PHONY: model-exists
 
 recipe-exists: $(READY)

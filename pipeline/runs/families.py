@@ -1,8 +1,8 @@
 """Families of models: everything about a model that is known without building it, so without torch.
 
 A model of no family here is trained like any classifier of timm (`OTHERS`). A family's own network is in
-`pipeline.networks`, its recipe in `train.recipes.presets`, and, where dropped patches are not just masked, its adapter in
-`train.models.sparse`.
+`pipeline.networks`, its recipe in `train.recipes.presets`, and its adapter, where it can do more than see dropped
+patches masked, in `train.models.sparse`.
 """
 
 from dataclasses import dataclass

@@ -34,8 +34,9 @@ def checkout(tmp_path):
     for name in ("vit-tickets", "python", "torchrun"):
         (programs / name).write_text(f'#!/bin/sh\necho "{name} $*"; ls / >/dev/null || echo "PATH is broken: $PATH"\n')
         (programs / name).chmod(0o755)
-    # make asks Python for one thing: what a selector is called in the manifest's name
-    (programs / "python").write_text('#!/bin/sh\nif test "$1" = -c; then echo named; else echo "python $*"; fi\n')
+    # make asks Python what a selector is called in the manifest's name, and whether there is such a model or recipe
+    answers = 'case "$1 $2" in "-c "*selector_name*) echo named;; "-c "*) ;; *) echo "python $*";; esac'
+    (programs / "python").write_text(f"#!/bin/sh\n{answers}\n")
     (tmp_path / ".venv" / "ready").touch()
     return tmp_path
 
