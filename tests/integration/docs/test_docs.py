@@ -22,7 +22,6 @@ from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.geometry.views import KINDS
 from vit_tickets.pipeline.manifests.labels import SCHEMA as LABEL_SCHEMA
 from vit_tickets.pipeline.manifests.manifest import Manifest, schema
-from vit_tickets.pipeline.manifests.methods import METHODS
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.publish.archive import write_archive
 from vit_tickets.pipeline.runs.names import default_selector, manifest_name, run_name
@@ -239,11 +238,6 @@ def test_every_make_target_of_the_pages_exists():
 def test_every_file_of_the_pages_exists(page):
     for name in re.findall(r"`((?:pipeline|ticketgen|train|manifests|tests)/[\w./-]*)`", PAGES[page]):
         assert (ROOT / name).exists(), name
-
-
-def test_the_pages_tell_the_source_of_every_method():
-    for name in METHODS:
-        assert f"| `{name}` |" in SELECT, name
 
 
 def test_the_pages_on_selection_know_every_view():
