@@ -31,7 +31,7 @@ class PlanOptions:
     models: str = option(
         "As `train --model` names them; a list.", default="deit_micro", show_default=True, section="What to compare"
     )
-    sparsity: str | None = option("Shares of patches to drop; a list.  [default: 0.27]", default=None)
+    sparsity: str | None = option("Shares of patches to drop; a list.", default=None)
     keep_rate: str | None = option("Instead: the share of patches that each stage keeps; a list.", default=None)
     seeds: int = option("Runs of everything: seeds 0, 1, ...", default=1, type=COUNT, show_default=True)
     epochs: int | None = option("Of every run.  [default: the recipe's]", default=None, type=COUNT, section="Every run")

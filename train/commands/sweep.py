@@ -60,10 +60,10 @@ class SweepOptions(PlanOptions):
 def sweep(dataset: str, train_options: tuple[str, ...], **given):
     """Train and compare on DATASET: models x paths x budgets x seeds, with tickets of one or more methods.
 
-    Selects the tickets, trains, evaluates, and reports in OUT/sweep.md on all finished runs: accuracy against sparsity,
-    the verdicts, what is lacking. Each step is a process with its output in OUT/logs, one at a time, or several
-    (--jobs, or GPUs). A step that fails is tried again unless it fails in the same way; then the others go on without
-    the steps that need it, and the exit status is 1.
+    Selects the tickets (by default those of sparsity 0.27), trains, evaluates, and reports in OUT/sweep.md on all
+    finished runs: accuracy against sparsity, the verdicts, what is lacking. Each step is a process with its output in
+    OUT/logs, one at a time, or several (--jobs, or GPUs). A step that fails is tried again unless it fails in the same
+    way; then the others go on without the steps that need it, and the exit status is 1.
 
     If it is stopped or killed, type the same command: finished steps are not repeated, and runs resume from their last
     checkpoint. More models, budgets, methods or seeds may be asked for. Options after -- are passed to every `train`.

@@ -17,14 +17,7 @@ class TableOptions(PlanOptions):
     """The options of `table`."""
 
     models: str = option(
-        "As `train --model` names them; a list.",
-        default=",".join(MODELS),
-        show_default=True,
-        section="What to compare",
-    )
-    sparsity: str | None = option("Shares of patches to drop, instead of keep rates; a list.", default=None)
-    keep_rate: str | None = option(
-        "Share of patches that each stage keeps, of all models; a list.  [default: the paper's, or 0.9]", default=None
+        "As `train --model` names them; a list.", default=",".join(MODELS), section="What to compare", show_default=True
     )
     engine: str | None = option(
         "Of tickets and label maps.  [default: ray]", default=None, choices=["ray", "local"], section="Where it runs"
@@ -39,7 +32,8 @@ class TableOptions(PlanOptions):
 def table(dataset: str, train_options: tuple[str, ...], **given):
     """Make the paper's table on DATASET: models on tickets and random subsets, beside the paper's figures.
 
-    Selects the tickets, trains dense, lt and rc of every model at every keep rate, evaluates and reports, one step
+    Selects the tickets, trains dense, lt and rc of every model at every keep rate (by default the paper's for that
+    model, or 0.9), evaluates and reports, one step
     after the other. Each step is one of the other commands, with its output in OUT/logs. OUT/table.md and
     OUT/table.json hold the table.
 

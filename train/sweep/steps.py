@@ -64,22 +64,23 @@ def argv(step: Step, gpus: int = 1) -> list[str]:
 def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
     """Select the tickets of all budgets by one call, which decodes every image once."""
     budgets, root = request.all_budgets, request.tickets_root(method)
-    by_rate = budgets[0].keep_rate is not None
-    values = ",".join(f"{budget.keep_rate if by_rate else budget.sparsity:g}" for budget in budgets)
+    kind = "sparsity" if budgets[0].keep_rate is None else "keep_rate"
+    values = ",".join(f"{getattr(budget, kind):g}" for budget in budgets)
     named = None if method == methods.STAGED else method
+    out = files.join(root, budgets[0].label) if len(budgets) == 1 else root
     command = _command(
         "generate",
         request.dataset,
-        ("--keep-rate" if by_rate else "--sparsity", values),
-        ("--method", named),
-        ("--selector", request.selector),
-        ("--weights", request.weights),
-        ("--engine", request.engine),
-        ("--device", request.device),
-        ("--out", files.join(root, budgets[0].label) if len(budgets) == 1 else root),
+        {kind: values},
+        method=named,
+        selector=request.selector,
+        weights=request.weights,
+        engine=request.engine,
+        device=request.device,
+        out=out,
     )
     made = [files.join(root, budget.label, manifests.INDEX) for budget in budgets]
-    title = " ".join(["tickets", *([named] if named else []), "keep rate" if by_rate else "sparsity", values])
+    title = " ".join(["tickets", *([named] if named else []), kind.replace("_", " "), values])
     return Step(title, command, partial(all_there, made), needs)
 
 
@@ -87,14 +88,8 @@ def map_labels(request: Request) -> list[Step]:
     """Make the label maps, if there is an annotator."""
     if request.annotator is None or request.labels_dir is None:
         return []
-    command = _command(
-        "labels",
-        request.dataset,
-        ("--annotator", request.annotator),
-        ("--engine", request.engine),
-        ("--device", request.device),
-        ("--out", request.labels_dir),
-    )
+    options = {"annotator": request.annotator, "engine": request.engine, "device": request.device}
+    command = _command("labels", request.dataset, options, out=request.labels_dir)
     made = [files.join(request.labels_dir, labels.INDEX)]
     return [Step(f"label maps {request.annotator}", command, partial(all_there, made))]
 
@@ -102,17 +97,9 @@ def map_labels(request: Request) -> list[Step]:
 def train(request: Request, trial: Trial, tickets: str | None, rc: str | None, needs: tuple[str, ...]) -> Step:
     """Train a run, or resume it."""
     out = request.run(trial)
-    command = _command(
-        "train",
-        request.dataset,
-        ("--model", trial.model),
-        ("--path", trial.path),
-        ("--tickets", tickets),
-        ("--rc", rc),
-        ("--labels", request.labels_dir if takes_labels(trial.model) else None),
-        ("--seed", trial.seed),
-        ("--out", out),
-    )
+    maps = request.labels_dir if takes_labels(trial.model) else None
+    options = {"model": trial.model, "path": trial.path, "tickets": tickets, "rc": rc, "labels": maps}
+    command = _command("train", request.dataset, options, seed=trial.seed, out=out)
     done = partial(all_there, [files.join(out, FINAL)])
     return Step(f"train {trial.title}", (*command, "--resume", *request.train_options), done, needs, out)
 
@@ -120,15 +107,8 @@ def train(request: Request, trial: Trial, tickets: str | None, rc: str | None, n
 def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs: tuple[str, ...]) -> Step:
     """Evaluate a run on the manifest `tickets`, whose budget is `budget`."""
     run, scored, on = request.run(trial), request.scored(trial, budget), PATHS[trial.path].tested_on
-    command = _command(
-        "evaluate",
-        run,
-        ("--on", ",".join(on)),
-        ("--tickets", tickets),
-        ("--out", None if scored == run else scored),
-        ("--workers", request.workers),
-        ("--device", request.device),
-    )
+    options = {"on": ",".join(on), "tickets": tickets, "out": None if scored == run else scored}
+    command = _command("evaluate", run, options, workers=request.workers, device=request.device)
     what = trial.title if trial.budget else f"{trial.title} on {budget}"
     return Step(f"evaluate {what}", command, partial(_is_scored, run, scored, tickets, on), needs)
 
@@ -140,9 +120,11 @@ def report(request: Request, model: str, budget: Budget, needs: tuple[str, ...])
     return Step(f"report {short_name(model)} {budget}", command, partial(_is_reported, out, group), needs)
 
 
-def _command(name: str, subject: str, *options: tuple[str, Any]) -> tuple[str, ...]:
+def _command(name: str, subject: str, options: dict[str, Any], **more: Any) -> tuple[str, ...]:
     """The command with those options that are not None."""
-    given = [(option, str(value)) for option, value in options if value is not None]
+    given = [
+        (f"--{each.replace('_', '-')}", str(value)) for each, value in (options | more).items() if value is not None
+    ]
     return name, subject, *(word for pair in given for word in pair)
 
 
