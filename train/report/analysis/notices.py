@@ -1,0 +1,102 @@
+"""Sentences of a report on what is missing, and on what makes a comparison doubtful."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
+from vit_tickets.train.report.analysis.results import RunResult
+
+
+class Untested(NamedTuple):
+    """A run whose predictions do not count, because their tickets are others.
+
+    Attributes:
+        run: that was tested.
+        on: what it was tested on.
+        differs: what differs about the tickets.
+    """
+
+    run: RunResult
+    on: list[str]
+    differs: str
+
+
+def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> list[str]:
+    """What is missing of `runs`, and the commands that make it. method: of the group's tickets."""
+    own = [run for run in runs if run.path not in DROPPING or run.method == method]
+    manifest = next((run.config["tickets_dir"] for run in own if _knows_manifest(run)), "MANIFEST")
+    sentences = []
+    for run in runs:
+        lacking = [on for on in PATHS[run.path].tested_on if on not in run.predictions]
+        if PATHS[run.path].is_trained and not run.finished:
+            done = f"{len(run.epochs_log)} of {run.epochs or '?'} epochs"
+            resume = f"`vit-tickets train ... --out {run.folder} --resume` goes on"
+            sentences.append(f"{run.folder} has not finished ({done}); {resume}")
+        elif lacking:
+            made = _evaluate(run, lacking, manifest)
+            sentences.append(f"{run.folder} has no predictions on {', '.join(lacking)}; {made}")
+    for run, on, differs in untested:
+        said = f"{run.folder} was tested on {' and '.join(on)} with tickets of another {differs}"
+        sentences.append(f"{said}; {_evaluate(run, on, manifest)}")
+    return sentences
+
+
+def _evaluate(run: RunResult, on: list[str], manifest: str) -> str:
+    subject = run.folder
+    if not PATHS[run.path].is_trained:
+        subject = f"--dataset DATASET --model {run.config['model']} --weights FILE --out {run.folder}"
+    tickets = "" if _knows_manifest(run) else f" --tickets {manifest}"
+    return f"`vit-tickets evaluate {subject} --on {','.join(on)}{tickets}` makes them"
+
+
+def _knows_manifest(run: RunResult) -> bool:
+    """Whether `evaluate` finds the manifest of the run's budget without being told."""
+    return run.budget is not None and bool(run.config.get("tickets_dir"))
+
+
+def warnings(runs: list[RunResult], tickets: dict[str, dict[str, Any]]) -> list[str]:
+    """What makes a comparison of `runs` doubtful. tickets: by method, the provenance of those tested on."""
+    trained = [run for run in runs if PATHS[run.path].is_trained]
+    of_runs = [sentence for run in trained for sentence in _of_run(run, tickets.get(run.method))]
+    return [*_settings(trained), *of_runs, *_seeds(trained)]
+
+
+def _settings(trained: list[RunResult]) -> list[str]:
+    sentences = []
+    for name in dict.fromkeys(name for run in trained for name in run.settings if name != "rc"):  # the row says rc
+        values: dict[str, list[str]] = {}
+        for run in trained:
+            if not (name == "image_size" and PATHS[run.path].low_resolution):
+                values.setdefault(str(run.settings.get(name)), []).append(run.name)
+        if len(values) > 1:
+            shown = ", ".join(f"{value} ({_names(names)})" for value, names in values.items())
+            sentences.append(f"the runs differ in {name}: {shown}")
+    return sentences
+
+
+def _of_run(run: RunResult, tested_on: dict[str, Any] | None) -> list[str]:
+    sentences = []
+    weights = run.tickets.get("weights_sha256") if run.path == "lt" else None
+    if weights and tested_on and weights != tested_on.get("weights_sha256"):
+        trained, tested = run.tickets.get("selector"), tested_on.get("selector")
+        sentences.append(
+            f"{run.name} was trained on the tickets of another selector ({trained}) than it was tested on ({tested})"
+        )
+    if run.predictions and not run.finished:
+        sentences.append(f"{run.name} has predictions but has not finished: they may be of an earlier run")
+    return sentences
+
+
+def _seeds(trained: list[RunResult]) -> list[str]:
+    seeds: dict[str, Counter] = {}
+    for run in trained:
+        if PATHS[run.path].is_judged:
+            seeds.setdefault(run.row, Counter())[run.seed] += 1
+    if len({tuple(sorted(count, key=str)) for count in seeds.values()}) <= 1:
+        return []
+    shown = ", ".join(f"{row} {', '.join(map(str, count))}" for row, count in seeds.items())
+    return [f"the paths were trained with different seeds: {shown}"]
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
