@@ -21,7 +21,8 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.index import PLACES
 from vit_tickets.pipeline.manifests.labels import INDEX as LABELS_INDEX
 from vit_tickets.pipeline.manifests.labels import LabelRow, write_label_rows
-from vit_tickets.pipeline.manifests.manifest import INDEX, Row, write_rows
+from vit_tickets.pipeline.manifests.manifest import INDEX
+from vit_tickets.pipeline.manifests.rows import CropRow, Layout, Row, write_rows
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.system import files
@@ -116,7 +117,8 @@ def write_manifest(
         for shard in shards:
             rows = brightness_rows(dataset.path_of(shard), view, grid, counts, 3, predictions)
             metadata = common | per_split | {"batch_size": 4, "shard_sha256": shard.sha256}
-            write_rows(files.join(root, split, f"{shard.stem}.parquet"), rows, metadata, predictions)
+            layout = Layout(grid * grid, counts[-1], predictions)
+            write_rows(files.join(root, split, f"{shard.stem}.parquet"), rows, layout, metadata)
             splits[split]["samples"] += len(rows)
             splits[split]["errors"] += sum(row.error is not None for row in rows)
     files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
@@ -153,14 +155,16 @@ def write_crops_manifest(dataset: Dataset, root: str, num_views: int, crop_scale
             crops = stored_crops(view, sample.key, image.height, image.width)
             shown = [to_array(crop.render(image, 24, view.interpolation)) for crop in crops]
             rows.append(
-                Row(
+                CropRow(
                     sample.key, sample.label, image.height, image.width,
                     boxes=[tuple(map(int, crop.box)) for crop in crops], flips=[crop.flip for crop in crops],
                     masks=[pack_mask(brightest(pixels, 6, 18)) for pixels in shown],
                 )
             )  # fmt: skip
         metadata = common | per_split | {"batch_size": 4, "shard_sha256": shard.sha256}
-        write_rows(files.join(root, "train", f"{shard.stem}.parquet"), rows, metadata)
+        write_rows(
+            files.join(root, "train", f"{shard.stem}.parquet"), rows, Layout(36, 18, num_views=num_views), metadata
+        )
     splits = {"train": per_split | {"samples": dataset.samples("train"), "errors": 0}}
     files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
     return root
@@ -172,14 +176,19 @@ def write_crops(root: str) -> str:
     half = np.arange(36) < 18
     masks = [pack_mask(mask) for mask in (half, ~half, np.arange(36) % 2 == 0)]
     boxes = [(0, 0, 20, 10), (0, 0, 40, 20), (20, 0, 40, 20)]
-    row = Row("a", 1, 20, 40, boxes=boxes, flips=[False, True, False], masks=masks)
+    row = CropRow("a", 1, 20, 40, boxes=boxes, flips=[False, True, False], masks=masks)
     per_split = {"view": view.kind, "preprocessing": view.preprocessing(), "crop_ranks": False}
     common = {
         "format_version": FORMAT_VERSION, "dataset": "d", "sparsity": 0.5, "counts": [18], "num_patches": 36, "grid": 6,
         "image_size": 24, "mask_seed": 3,
     }  # fmt: skip
     metadata = common | per_split | {"batch_size": 4, "shard_sha256": "ab" * 32}
-    write_rows(files.join(root, "train", "000000.parquet"), [row, Row("b", 0, error="broken")], metadata)
+    write_rows(
+        files.join(root, "train", "000000.parquet"),
+        [row, CropRow("b", 0, error="broken")],
+        Layout(36, 18, num_views=3),
+        metadata,
+    )
     files.write_json(files.join(root, INDEX), common | {"splits": {"train": per_split | {"samples": 2, "errors": 1}}})
     return root
 

@@ -4,56 +4,108 @@ One Parquet file per shard, and `labels.json`, which says that they are complete
 column. Legend: M cells along a side of the map, P places of a cell (min(5, classes)), n rows of a file.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline.datasets.shards import Shard
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.columns import check_present, check_types, list_matrix
+from vit_tickets.pipeline.manifests import contract
+from vit_tickets.pipeline.manifests.columns import list_matrix
+from vit_tickets.pipeline.manifests.contract import HALVES, Check, Column
 from vit_tickets.pipeline.manifests.index import LabelRecord, SplitSums
-from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table, write_table
+from vit_tickets.pipeline.manifests.rows import KEY
+from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import required
 
 INDEX = "labels.json"
 
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("map_size", pa.int32()),
-        ("classes", pa.list_(pa.uint16())),
-        ("logits", pa.list_(pa.float16())),
-        ("error", pa.string()),
-    ]
+
+def _every_place(labels: LabelRecord) -> int:
+    return labels.map_size**2 * labels.places
+
+
+def _cells(values: np.ndarray, labels: LabelRecord) -> np.ndarray:
+    return values.reshape(len(values), labels.map_size**2, labels.places)
+
+
+def _of_cells(fits: Callable[[np.ndarray], np.ndarray], expected: str, found: str) -> Check:
+    """A check of every cell: `fits` maps (n, M * M, P) to bool (n, M * M)."""
+
+    def where(values: np.ndarray, labels: LabelRecord) -> str:
+        return f"{found} in cell {np.flatnonzero(~fits(_cells(values[None], labels)))[0]}"
+
+    return Check(lambda labels: expected, lambda values, labels: fits(_cells(values, labels)).all(axis=1), where)
+
+
+def _distinct(class_nNP: np.ndarray) -> np.ndarray:
+    sorted_nNP = np.sort(class_nNP, axis=2)
+    return (sorted_nNP[..., 1:] != sorted_nNP[..., :-1]).all(axis=2)
+
+
+MAP_SIZE = Check(lambda labels: f"{labels.map_size}", lambda size_n, labels: size_n == labels.map_size)
+KNOWN_CLASSES = Check(
+    lambda labels: f"classes in 0..{labels.num_classes - 1}",
+    lambda class_nL, labels: (class_nL < labels.num_classes).all(axis=1),
+    lambda class_L, labels: class_L.max(),
+)
+DISTINCT = _of_cells(_distinct, "every class once in a cell", "one twice")
+FINITE = _of_cells(lambda logit_nNP: np.isfinite(logit_nNP).all(axis=2), "finite numbers", "others")
+FALLING = _of_cells(
+    lambda logit_nNP: ~(logit_nNP[..., 1:] > logit_nNP[..., :-1]).any(axis=2),
+    "no increase along the places of a cell",
+    "one",
+)
+
+
+SIZE = Column(pa.int32(), "M", in_full=[MAP_SIZE])
+CLASSES = Column(
+    pa.list_(pa.uint16()),
+    "length P x M x M: the P best classes of every cell, `classes[P * cell + place]`, place 0 the best",
+    length=_every_place,
+    on_read=[KNOWN_CLASSES],
+    in_full=[KNOWN_CLASSES, DISTINCT],
+)
+LOGITS = Column(
+    HALVES,
+    "length P x M x M: their logits, before softmax, in the same order, less the mean logit of the other C - P classes",
+    length=_every_place,
+    on_read=[FINITE],
+    in_full=[FINITE, FALLING],
+)
+ERROR = Column(
+    pa.string(), "null, or why this image has no label map; then all but `key` are null. Rows are never dropped"
 )
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One image's row: classes uint16 and logits float16, each (M * M, P), best place first; or an error."""
+    """One image's row; classes and logits are (M * M, P), best place first, and None with an `error`."""
 
-    key: str
-    classes: np.ndarray | None = None
-    logits: np.ndarray | None = None
-    error: str | None = None
+    key: Annotated[str, KEY]
+    map_size: Annotated[int | None, SIZE] = field(init=False, default=None)
+    classes: Annotated[np.ndarray | None, CLASSES] = None
+    logits: Annotated[np.ndarray | None, LOGITS] = None
+    error: Annotated[str | None, ERROR] = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            object.__setattr__(self, "map_size", math.isqrt(len(self.classes)))
+
+
+SCHEMA = contract.schema(LabelRow, None)
 
 
 def write_label_rows(path: str, rows: list[LabelRow], metadata: dict[str, Any]) -> None:
     """Write one shard's label maps; equal rows and metadata give equal bytes."""
-    columns = {
-        "key": [row.key for row in rows],
-        "map_size": [None if row.classes is None else metadata["map_size"] for row in rows],
-        "classes": [None if row.classes is None else row.classes.ravel() for row in rows],
-        "logits": [None if row.logits is None else row.logits.ravel() for row in rows],
-        "error": [row.error for row in rows],
-    }
-    write_table(path, columns, SCHEMA, metadata)
+    contract.write(path, rows, LabelRow, None, metadata)
 
 
 @dataclass(frozen=True)
@@ -165,14 +217,7 @@ class LabelMaps:
 
     def _sound(self, read: Callable[[list[str] | None], pa.Table], columns: list[str] | None, path: str) -> pa.Table:
         table = read(columns and [*columns, *(name for name in ("key", "error") if name not in columns)])
-        check_types(table, SCHEMA, path, columns or SCHEMA.names)
-        check_present(table, ("classes", "logits"), path)
-        for name in {"classes", "logits"} & set(table.column_names):
-            values, _ = list_matrix(table[name], self.map_size**2 * self.places, path)
-            if name == "classes" and values.size and values.max() >= self.num_classes:
-                raise UserError(f"{path}: expected classes in 0..{self.num_classes - 1}, found {values.max()}")
-            if name == "logits" and not np.isfinite(values).all():
-                raise UserError(f"{path}: expected finite logits, found others")
+        contract.check_table(table, LabelRow, self.labels, path, columns)
         return table.select(columns) if columns else table
 
     def arrays(self, split: str, shard: Shard) -> LabelArrays:

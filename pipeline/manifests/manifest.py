@@ -1,7 +1,7 @@
 """Manifests: one Parquet file of tickets per shard, and `ticket.json`, which says that they are complete.
 
-manifests/README.md documents every column. What determines a file's content stands in its schema metadata, and nothing
-else does, so equal inputs give equal bytes.
+manifests/README.md documents every column. A file's schema metadata hold what determines its content and nothing else,
+so equal inputs give equal bytes.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline.datasets.shards import Shard
 from vit_tickets.pipeline.geometry.patches import Budget, grid_side
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.columns import check_patches, check_present, check_types
+from vit_tickets.pipeline.manifests.contract import check_table
 from vit_tickets.pipeline.manifests.index import SplitRecord, TicketRecord
-from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table, write_table
+from vit_tickets.pipeline.manifests.rows import Layout
+from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import required
@@ -25,75 +25,6 @@ from vit_tickets.pipeline.system.records import required
 INDEX = "ticket.json"
 # And what only a split of view crops:V has: whether its rows hold ranks.
 CROP_RANKS = "crop_ranks"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image's row; `rank_N` int, `score_N` float32, `random_k` the stored random counterpart.
-
-    Of view crops:V instead: `boxes` and `flips` of the V crops, `masks` packed, `ranks` (each of N) where asked for.
-    """
-
-    key: str
-    label: int | None
-    height: int | None = None
-    width: int | None = None
-    rank_N: np.ndarray | None = None
-    ticket_k: np.ndarray | None = None
-    random_k: np.ndarray | None = None
-    score_N: np.ndarray | None = None
-    prediction: int | None = None
-    confidence: float | None = None
-    error: str | None = None
-    boxes: list[tuple[int, int, int, int]] | None = None
-    flips: list[bool] | None = None
-    masks: list[bytes] | None = None
-    ranks: list[np.ndarray] | None = None
-
-
-def schema(num_patches: int, predictions: bool = False, crops: bool = False, crop_ranks: bool = False) -> pa.Schema:
-    """Columns of a manifest for N = `num_patches`: patch indices are uint8 up to 256 patches, uint16 beyond.
-
-    crops: those of a split of view crops:V; crop_ranks: with a rank per crop.
-    """
-    patches = pa.list_(pa.uint8() if num_patches <= 256 else pa.uint16())
-    fields = [("key", pa.string()), ("label", pa.int32()), ("height", pa.int32()), ("width", pa.int32())]
-    if crops:
-        fields += [("box", pa.list_(pa.list_(pa.int32()))), ("flip", pa.list_(pa.bool_()))]
-        fields += [("lt", pa.list_(pa.binary()))] + ([("rank", pa.list_(patches))] if crop_ranks else [])
-    else:
-        fields += [("rank", patches), ("lt", patches), ("rc", patches), ("score", pa.list_(pa.float16()))]
-    if predictions and not crops:
-        fields += [("prediction", pa.int32()), ("confidence", pa.float32())]
-    return pa.schema([*fields, ("error", pa.string())])
-
-
-def write_rows(path: str, rows: list[Row], metadata: dict[str, Any], predictions: bool = False) -> None:
-    """Write one shard's manifest; equal rows and metadata give equal bytes."""
-    crops = is_crops(metadata)
-    columns = {
-        "key": [row.key for row in rows],
-        "label": [row.label for row in rows],
-        "height": [row.height for row in rows],
-        "width": [row.width for row in rows],
-        "box": [row.boxes for row in rows],
-        "flip": [row.flips for row in rows],
-        "rank": [row.ranks if crops else row.rank_N for row in rows],
-        "lt": [row.masks if crops else row.ticket_k for row in rows],
-        "rc": [row.random_k for row in rows],
-        "score": [None if row.score_N is None else row.score_N.astype(np.float16) for row in rows],
-        "prediction": [row.prediction for row in rows],
-        "confidence": [row.confidence for row in rows],
-        "error": [row.error for row in rows],
-    }
-    write_table(
-        path, columns, schema(metadata["num_patches"], predictions, crops, metadata.get(CROP_RANKS, False)), metadata
-    )
-
-
-def is_crops(record: dict[str, Any]) -> bool:
-    """Whether the files that `record` (a file's metadata, or a split's entry) speaks of hold a mask per crop."""
-    return str(record.get("view", "")).startswith("crops:")
 
 
 @dataclass(frozen=True)
@@ -182,6 +113,11 @@ class Manifest:
         """Cells in every ticket of the split: k of the budget on the split's own grid."""
         return self.ticket_of(split).kept
 
+    def layout(self, split: str) -> Layout:
+        """What the columns of the split's files depend on."""
+        ticket, record = self.ticket_of(split), self.split_record(split)
+        return Layout.of(ticket.num_patches, ticket.kept, record.seen, bool(ticket.predictions), record.crop_ranks)
+
     def path_of(self, split: str, shard: Shard) -> str:
         return files.join(self.root, split, f"{shard.stem}.parquet")
 
@@ -220,9 +156,6 @@ class Manifest:
         self, split: str, read: Callable[[list[str] | None], pa.Table], columns: list[str] | None, path: str
     ) -> pa.Table:
         table = read(columns and [*columns, *(name for name in ("key", "error") if name not in columns)])
-        N, k, crops = self.num_patches_of(split), self.kept_of(split), self.view(split).num_views is not None
-        check_types(table, schema(N, True, crops, True), path, columns or schema(N, crops=crops).names)
-        check_present(table, ("box", "flip", "lt", "rank") if crops else ("rank", "lt", "rc", "score"), path)
-        if not crops:
-            check_patches(table, N, k, path)
+        layout = self.layout(split)
+        check_table(table, layout.row, layout, path, columns)
         return table.select(columns) if columns else table

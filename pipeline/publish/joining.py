@@ -10,8 +10,9 @@ from vit_tickets.pipeline.datasets.shards import Dataset, Shard, parse_label, re
 from vit_tickets.pipeline.geometry.patches import random_subset, ticket_of
 from vit_tickets.pipeline.manifests.index import PER_SPLIT, true_of
 from vit_tickets.pipeline.manifests.keyed import OTHER_LABELS, KeyedRows, check_fixed_view
-from vit_tickets.pipeline.manifests.manifest import INDEX, Row, write_rows
+from vit_tickets.pipeline.manifests.manifest import INDEX
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
+from vit_tickets.pipeline.manifests.rows import Layout, Row, write_rows
 from vit_tickets.pipeline.publish.archive import RANKS, Archive
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
@@ -117,10 +118,11 @@ def join(
     for split, joined in joins.items():
         own = {name: manifest.record["splits"][split][name] for name in PER_SPLIT}
         metadata = true_of(shared, manifest.view(split)) | made | own
+        layout = Layout(manifest.num_patches_of(split), manifest.kept_of(split))
         for shard, matches in joined.shards:
-            rows = list(_rows(joined.rows, matches, metadata))
+            rows = list(_rows(joined.rows, matches, layout, manifest.mask_seed))
             path = files.join(out, split, f"{shard.stem}.parquet")
-            write_rows(path, rows, metadata | {"shard_sha256": shard.sha256})
+            write_rows(path, rows, layout, metadata | {"shard_sha256": shard.sha256})
         found = joined.found
         entries[split] = {"samples": found.images, "errors": found.images - found.tickets, **own}
     files.write_json(files.join(out, INDEX), shared | made | {"splits": entries} | about)
@@ -193,8 +195,8 @@ def _first(keys: list[str]) -> str:
     return repr(keys[0]) if keys else "none"
 
 
-def _rows(rows: KeyedRows, matches: list[Match], metadata: dict[str, Any]) -> Iterator[Row]:
-    N, k, mask_seed = metadata["num_patches"], metadata["counts"][-1], metadata["mask_seed"]
+def _rows(rows: KeyedRows, matches: list[Match], layout: Layout, mask_seed: int) -> Iterator[Row]:
+    N, k = layout.num_patches, layout.kept
     for image in matches:
         if image.row is None:
             yield Row(image.key, image.label, error=image.error)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, parse_label, read_members
 from vit_tickets.pipeline.manifests import tables
+from vit_tickets.pipeline.manifests.columns import type_fault
 from vit_tickets.pipeline.manifests.index import SplitSums
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
@@ -56,10 +57,7 @@ def schema_fault(expected: pa.Schema, found: pa.Schema) -> str | None:
     """The first column that is not as `expected`; None if all are."""
     if found.names != expected.names:
         return f"expected columns {', '.join(expected.names)}, found {', '.join(found.names)}"
-    for field in expected:
-        if not found.field(field.name).type.equals(field.type):
-            return f"{field.name}: expected type {field.type}, found {found.field(field.name).type}"
-    return None
+    return type_fault(expected, found)
 
 
 def _check_split(folder: Checked, split: str, entry: SplitSums, data: Dataset | None, progress: bool) -> Iterator[str]:

@@ -1,10 +1,11 @@
-"""How findings about one file of rows are told: the first of each kind, by row and key, and how many more there are;
-and what is checked of every kind of rows.
+"""How findings about a file of rows are reported, the first of each kind and how many more there are, and the checks
+that all kinds of rows share.
 
 Legend: R rows of a file.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vit_tickets.pipeline.manifests.columns import list_matrix
+from vit_tickets.pipeline.manifests.contract import Check, Column, null_faults
+
+UNCHECKED = ("key", "error")
+Checked = tuple[np.ndarray, np.ndarray]
 
 
 class Tally:
@@ -33,7 +38,7 @@ class Tally:
 
 
 class Rows:
-    """A file's rows, and how findings about them are told."""
+    """A file's rows, and how findings about them are reported."""
 
     def __init__(self, tally: Tally, table: pa.Table):
         self.keys: list[str | None] = table["key"].to_pylist()
@@ -55,8 +60,10 @@ class Rows:
         if lists.flatten().null_count:
             gaps_R = np.array([None in (values or ()) for values in lists.to_pylist()])
             self.report(name, gaps_R, "no null inside a list", lambda row: "one")
-        sound = pa.array((lengths_R == length) & ~gaps_R)
-        return list_matrix(pa.chunked_array([pc.if_else(sound, lists, pa.scalar(None, lists.type))]), length, name)
+        sound_R = (lengths_R == length) & ~gaps_R
+        if not sound_R.all():
+            lists = pc.if_else(pa.array(sound_R), lists, pa.scalar(None, lists.type))
+        return list_matrix(pa.chunked_array([lists]), length, name)
 
 
 def check_keys(rows: Rows, table: pa.Table, keys: set[str]) -> None:
@@ -74,13 +81,38 @@ def _repeated(row_keys: Iterable[str | None], keys: set[str]) -> np.ndarray:
     return np.array(repeated, dtype=bool)
 
 
-def check_nulls(rows: Rows, table: pa.Table, either: tuple[str, ...] = ()) -> None:
-    """Check that rows without an error have all values, and rows with one none but those of the columns `either`."""
-    failed_R = np.asarray(table["error"].is_valid())
-    for name in table.column_names:
-        if name in ("key", "error"):
+def check_columns(rows: Rows, table: pa.Table, layout: Any, declared: Iterable[Column]) -> dict[str, Checked]:
+    """Check the nulls and values of all columns but `key` and `error`.
+
+    Args:
+        declared: the columns of the file; lists of lists are checked for null rows alone.
+
+    Returns:
+        Of every column of plain lists its values, (R, length), and which rows are as expected, bool (R,).
+    """
+    present = [column for column in declared if column.name in table.column_names and column.name not in UNCHECKED]
+    for column in present:
+        missing_R, surplus_R = null_faults(table, column.name)
+        rows.report(column.name, missing_R, "a value where there is no error", lambda row: "null")
+        if not column.with_error:
+            rows.report(column.name, surplus_R, "null where there is an error", lambda row: "a value")
+    checked = {}
+    for column in present:
+        values = table[column.name]
+        if column.length:
+            value_RL, sound_R = rows.matrix(values, column.name, column.length(layout))
+        elif column.in_full:
+            value_RL, sound_R = np.asarray(values.fill_null(0)), np.asarray(values.is_valid())
+        else:
             continue
-        null_R = np.asarray(table[name].is_null())
-        rows.report(name, null_R & ~failed_R, "a value where there is no error", lambda row: "null")
-        if name not in either:
-            rows.report(name, ~null_R & failed_R, "null where there is an error", lambda row: "a value")
+        for check in column.in_full:
+            fits_R = check.fits(value_RL, layout)
+            found = partial(_found, check, value_RL, layout)
+            rows.report(column.name, sound_R & ~fits_R, check.expected(layout), found)
+            sound_R = sound_R & fits_R
+        checked[column.name] = value_RL, sound_R
+    return checked
+
+
+def _found(check: Check, values: np.ndarray, layout: Any, row: int) -> Any:
+    return check.found(values[row], layout)

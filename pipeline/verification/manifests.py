@@ -14,11 +14,12 @@ from vit_tickets.pipeline.manifests import manifest as manifests
 from vit_tickets.pipeline.manifests.index import PER_SPLIT, true_of
 from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, Manifest
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
+from vit_tickets.pipeline.manifests.rows import schema
 from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.verification.files import check_splits, schema_fault
 from vit_tickets.pipeline.verification.findings import Tally
-from vit_tickets.pipeline.verification.rows import check_rows, schema_of
+from vit_tickets.pipeline.verification.rows import check_rows, layout_of
 
 
 def verify_manifest(root: str, dataset: str | None = None, progress: bool = False) -> Iterator[str]:
@@ -62,7 +63,7 @@ class _Tickets:
                 yield differs
 
     def schema_fault(self, split: str, found: pa.Schema) -> str | None:
-        return schema_fault(schema_of(self.manifest, split, found), found)
+        return schema_fault(schema(layout_of(self.manifest, split, found)), found)
 
     def check_rows(self, tally: Tally, split: str, table: pa.Table, keys: set[str]) -> None:
         check_rows(tally, self.manifest, split, table, keys)

@@ -295,7 +295,7 @@ OWN_LABEL_ROWS = [
     Spoilt("class out of range", value("classes", lambda v: [9, *v[1:]]), "classes in 0..1", "classes in 0..1"),
     Spoilt("class twice in a cell", value("classes", [0] * 18), "every class once in a cell", None),
     Spoilt("classes too few", value("classes", lambda v: v[:-1]), "classes: expected a list of 18", "lists of 18"),
-    Spoilt("logits of NaN", value("logits", [float("nan")] * 18), "expected finite numbers", "expected finite logits"),
+    Spoilt("logits of NaN", value("logits", [float("nan")] * 18), "expected finite numbers", "expected finite numbers"),
     Spoilt("logits that rise", value("logits", [0.0, 1.0] * 9), "no increase along the places", None),
     Spoilt("logits of 64 bits", value("logits", [0.0] * 18, logits=pa.list_(pa.float64())), "expected type",
            "expected type"),

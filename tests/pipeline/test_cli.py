@@ -164,11 +164,11 @@ def test_the_readmes_pandas_lines_work(tickets):
 
 
 def test_the_readme_documents_every_column_and_entry(tickets):
-    from vit_tickets.pipeline.manifests.manifest import schema
+    from vit_tickets.pipeline.manifests.rows import Layout, schema
     from vit_tickets.pipeline.manifests.tables import read_metadata
     from vit_tickets.pipeline.system import files
 
     text = (Path(__file__).parents[2] / "manifests" / "README.md").read_text()
     entries = read_metadata(f"{tickets}/train/000000.parquet").keys() | files.read_json(f"{tickets}/ticket.json").keys()
-    for name in {*schema(36, predictions=True).names, *entries}:
+    for name in {*schema(Layout(36, 18, predictions=True)).names, *entries}:
         assert f"`{name}`" in text, name

@@ -16,7 +16,8 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import Crop, stored_crops
 from vit_tickets.pipeline.geometry.patches import grid_side, pack_mask, random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, Row
+from vit_tickets.pipeline.manifests.manifest import CROP_RANKS
+from vit_tickets.pipeline.manifests.rows import AnyRow, CropRow, Row
 from vit_tickets.ticketgen.engines.work import Progress, Settings, groups, map_ordered, pools
 from vit_tickets.ticketgen.jobs.mean import CropMean, covered, rank_by_value
 from vit_tickets.ticketgen.selection.selector import Selector
@@ -49,8 +50,8 @@ class _Collector(Protocol):
     def add(self, number: int, rank_N: np.ndarray) -> None:
         """Take in the ranking of the crop `number`."""
 
-    def row(self, known: Row) -> Row:
-        """`known` with the columns of the image's tickets."""
+    def row(self, key: str, label: int | None, height: int, width: int) -> AnyRow:
+        """The image's row."""
 
 
 class _Masks:
@@ -66,9 +67,10 @@ class _Masks:
         if self.ranks is not None:
             self.ranks.append(rank_N.astype(rank_dtype(len(rank_N))))
 
-    def row(self, known: Row) -> Row:
+    def row(self, key: str, label: int | None, height: int, width: int) -> CropRow:
         boxes = [tuple(int(edge) for edge in crop.box) for crop in self.crops]
-        return replace(known, boxes=boxes, flips=[crop.flip for crop in self.crops], masks=self.masks, ranks=self.ranks)
+        flips = [crop.flip for crop in self.crops]
+        return CropRow(key, label, height, width, boxes, flips, self.masks, self.ranks)
 
 
 class _Mean:
@@ -88,14 +90,17 @@ class _Mean:
         else:
             self.whole_GG = value_GG
 
-    def row(self, known: Row) -> Row:
+    def row(self, key: str, label: int | None, height: int, width: int) -> Row:
         value_N = self.mean.mean(self.whole_GG)
         rank_N = rank_by_value(value_N).astype(rank_dtype(self.num_cells))
-        return replace(
-            known,
+        return Row(
+            key,
+            label,
+            height,
+            width,
             rank_N=rank_N,
             ticket_k=ticket_of(rank_N, self.kept),
-            random_k=random_subset(self.mask_seed, known.key, self.num_cells, self.kept),
+            random_k=random_subset(self.mask_seed, key, self.num_cells, self.kept),
             score_N=value_N,
         )
 
@@ -108,7 +113,7 @@ def rank_crops(
     records: list[dict[str, Any]],
     settings: Settings,
     progress: Progress,
-) -> list[list[Row]]:
+) -> list[list[AnyRow]]:
     """Rows of `samples`, in order, once per plan, for a view of V random crops.
 
     Decoded images in flight: at most as many as threads, and those whose crops are. Crops in flight: a few batches.
@@ -125,7 +130,7 @@ def rank_crops(
             return _Masks(opened, kept, record.get(CROP_RANKS, False))
         return _Mean(opened, view.num_crops, record["num_patches"], kept, settings.mask_seed)
 
-    rows_by_plan: list[list[Row]] = [[] for _ in plans]
+    rows_by_plan: list[list[AnyRow]] = [[] for _ in plans]
     collectors: list[_Collector] = []
     with pools(settings.threads, selector.device.type == "cpu") as pool:
         opened = map_ordered(
@@ -146,7 +151,8 @@ def rank_crops(
         for item, ranks in (pair for result in results for pair in result):
             sample, (height, width) = item.opened.sample, item.opened.size
             if ranks is None:
-                finished = [Row(sample.key, sample.label, error=item.opened.error) for _ in plans]
+                kind = CropRow if view.num_views else Row
+                finished = [kind(sample.key, sample.label, error=item.opened.error) for _ in plans]
             else:
                 if item.number == 0:
                     collectors = [collector(item.opened, record) for record in records]
@@ -154,8 +160,7 @@ def rank_crops(
                     collect.add(item.number, rank_N)
                 if item.number + 1 < len(item.opened.crops):
                     continue
-                known = Row(sample.key, sample.label, height, width)
-                finished = [collect.row(known) for collect in collectors]
+                finished = [collect.row(sample.key, sample.label, height, width) for collect in collectors]
             for rows, row in zip(rows_by_plan, finished, strict=True):
                 rows.append(row)
             progress(1, int(ranks is None))

@@ -12,7 +12,7 @@ from vit_tickets.pipeline.datasets import shards
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry.patches import random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.manifest import Row, write_rows
+from vit_tickets.pipeline.manifests.rows import Layout, Row, write_rows
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.work import Decoded, Progress, Settings, decode, in_batches
 from vit_tickets.ticketgen.jobs.crops import rank_crops
@@ -30,6 +30,7 @@ class Output:
     path: str
     plan: tuple[int, ...]
     metadata: dict[str, Any]
+    layout: Layout
     webdataset: str | None = None
 
 
@@ -71,7 +72,7 @@ def process_shard(selector: Selector, task: ShardTask, settings: Settings, progr
         if output.webdataset:
             write_ticket_shard(output.webdataset, task.path, rows)
         metadata = output.metadata | {"batch_size": settings.batch_size}
-        write_rows(output.path, rows, metadata, settings.predictions)
+        write_rows(output.path, rows, output.layout, metadata)
 
 
 def rank_samples(

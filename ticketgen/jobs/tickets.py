@@ -10,6 +10,7 @@ from vit_tickets.pipeline.manifests.index import true_of
 from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, INDEX
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.manifests.methods import method_name
+from vit_tickets.pipeline.manifests.rows import Layout
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.runs.log import seconds_of
 from vit_tickets.pipeline.runs.names import manifest_name
@@ -113,11 +114,19 @@ def plan_tasks(request: Request) -> tuple[list[ShardTask], int]:
             outputs = []
             for budget, out, names in zip(request.budgets, request.outs, listed, strict=True):
                 metadata = true_of(shared_metadata(request, budget), view) | per_split
+                layout = Layout.of(
+                    metadata["num_patches"],
+                    metadata["counts"][-1],
+                    view,
+                    request.settings.predictions,
+                    request.crop_ranks,
+                )
                 metadata |= {"batch_size": request.settings.batch_size, "shard_sha256": shard.sha256}
                 output = Output(
                     path=files.join(out, split, f"{shard.stem}.parquet"),
                     plan=budget.stage_counts(seen, len(request.selector.stages)),
                     metadata=metadata,
+                    layout=layout,
                     webdataset=files.join(out, "webdataset", split, f"{shard.stem}.tar")
                     if request.webdataset
                     else None,

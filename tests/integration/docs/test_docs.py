@@ -21,7 +21,8 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.geometry.views import KINDS
 from vit_tickets.pipeline.manifests.labels import SCHEMA as LABEL_SCHEMA
-from vit_tickets.pipeline.manifests.manifest import Manifest, schema
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.rows import Layout, schema
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.publish.archive import write_archive
 from vit_tickets.pipeline.runs.names import default_selector, manifest_name, run_name
@@ -252,7 +253,10 @@ def test_the_pandas_lines_on_selection_run_as_printed(tickets):
 
 
 def test_the_manifests_readme_documents_every_column():
-    for name in {*schema(36, predictions=True).names, *schema(36, crops=True, crop_ranks=True).names}:
+    for name in {
+        *schema(Layout(36, 18, predictions=True)).names,
+        *schema(Layout(36, 18, num_views=8, crop_ranks=True)).names,
+    }:
         assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", MANIFESTS, flags=re.M), name
     for kind in KINDS:
         assert f"| `{kind}` |" in MANIFESTS, kind

@@ -10,11 +10,13 @@ import pytest
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import pack_mask
 from vit_tickets.pipeline.manifests.columns import list_matrix, unpack_masks
-from vit_tickets.pipeline.manifests.manifest import Manifest, Row, schema, write_rows
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.rows import Layout, Row, schema, write_rows
 from vit_tickets.pipeline.manifests.tables import difference, read_metadata, read_table
 from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "num_patches": 4, "counts": [2], "dataset": "d", "shard_sha256": "ab"}
+LAYOUT, PREDICTED = Layout(4, 2), Layout(4, 2, predictions=True)
 
 
 def row(key: str, rank=(0, 2, 1, 3)) -> Row:
@@ -28,9 +30,9 @@ ROWS = [row("a"), Row("b", None, error="broken"), row("c", (3, 2, 1, 0))]
 
 def test_pandas_round_trip(tmp_path):
     path = str(tmp_path / "000000.parquet")
-    write_rows(path, ROWS, METADATA)
+    write_rows(path, ROWS, LAYOUT, METADATA)
     table = pd.read_parquet(path)
-    assert list(table.columns) == schema(4).names
+    assert list(table.columns) == schema(LAYOUT).names
     assert table["key"].tolist() == ["a", "b", "c"]
     for name, dtype in (("rank", np.uint8), ("lt", np.uint8), ("rc", np.uint8), ("score", np.float16)):
         assert table[name].iloc[0].dtype == dtype, "a null row turns no list to another type"
@@ -41,40 +43,35 @@ def test_pandas_round_trip(tmp_path):
     assert table["error"].isna().tolist() == [True, False, True]
 
 
-def test_patch_indices_widen_beyond_256_patches():
-    assert schema(256).field("rank").type == pa.list_(pa.uint8())
-    assert schema(289).field("lt").type == pa.list_(pa.uint16())
-
-
 def test_schema_on_disk(tmp_path):
     path = str(tmp_path / "000000.parquet")
-    write_rows(path, ROWS, METADATA, predictions=True)
+    write_rows(path, ROWS, PREDICTED, METADATA)
     table, metadata = read_table(path)
-    assert table.schema.equals(schema(4, predictions=True))
+    assert table.schema.equals(schema(PREDICTED))
     assert metadata == METADATA == read_metadata(path)
 
 
 def test_equal_rows_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        write_rows(str(tmp_path / name), ROWS, dict(sorted(METADATA.items(), reverse=name == "b")))
+        write_rows(str(tmp_path / name), ROWS, LAYOUT, dict(sorted(METADATA.items(), reverse=name == "b")))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_folder_reads_as_one_table(tmp_path):
-    write_rows(str(tmp_path / "000000.parquet"), ROWS, METADATA)
-    write_rows(str(tmp_path / "000001.parquet"), [row("d")], METADATA | {"shard_sha256": "cd", "batch_size": 7})
+    write_rows(str(tmp_path / "000000.parquet"), ROWS, LAYOUT, METADATA)
+    write_rows(str(tmp_path / "000001.parquet"), [row("d")], LAYOUT, METADATA | {"shard_sha256": "cd", "batch_size": 7})
     assert pd.read_parquet(tmp_path)["key"].tolist() == ["a", "b", "c", "d"]
 
 
 def test_rows_of_errors_alone(tmp_path):
     path = str(tmp_path / "000000.parquet")
-    write_rows(path, [Row("b", None, error="broken")], METADATA)
-    assert read_table(path)[0].schema.equals(schema(4))
+    write_rows(path, [Row("b", None, error="broken")], LAYOUT, METADATA)
+    assert read_table(path)[0].schema.equals(schema(LAYOUT))
 
 
 def test_list_matrix(tmp_path):
     path = str(tmp_path / "000000.parquet")
-    write_rows(path, ROWS, METADATA)
+    write_rows(path, ROWS, LAYOUT, METADATA)
     matrix, valid = list_matrix(read_table(path)[0]["rank"], 4, path)
     assert matrix.tolist() == [[0, 2, 1, 3], [0, 0, 0, 0], [3, 2, 1, 0]]
     assert matrix.dtype == np.uint8

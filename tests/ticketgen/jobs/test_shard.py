@@ -9,6 +9,7 @@ import webdataset as wds
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.manifests.rows import Layout
 from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.work import Settings
@@ -97,7 +98,7 @@ def task_for(packed, tmp_path, **changes):
     dataset = Dataset.open(packed)
     shard = dataset.shards("train")[0]
     metadata = {"num_patches": 36, "format_version": 1}
-    output = Output(str(tmp_path / "000000.parquet"), PLANS[0], metadata, str(tmp_path / "000000.tar"))
+    output = Output(str(tmp_path / "000000.parquet"), PLANS[0], metadata, Layout(36, 18), str(tmp_path / "000000.tar"))
     return ShardTask("train", dataset.path_of(shard), changes.pop("samples", shard.samples), None, (output,))
 
 
