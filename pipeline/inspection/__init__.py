@@ -1,1 +1,1 @@
-"""Summaries, pictures and overlaps of finished manifests."""
+"""Summaries, pictures and comparisons of finished manifests."""

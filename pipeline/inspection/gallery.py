@@ -1,16 +1,18 @@
-"""A contact sheet of a manifest: image, ticket, random counterpart, stage and score, one row of panels per image.
+"""A contact sheet of a manifest, with one row of panels per image: image, ticket, random subset, stage and score.
 
-Legend: G x G grid of N patches, S side of a panel in pixels.
+Legend: G x G grid of N patches, k of them kept, S side of a view in pixels, C classes.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.datasets.shards import Dataset, Shard, read_shard
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import Crop
 from vit_tickets.pipeline.geometry.patches import grid_side, random_subset
@@ -25,34 +27,34 @@ GAP = 8
 CAPTION = 18
 FONT_SIZE = 12
 PAPER, INK, FAINT = (250, 250, 248), (30, 30, 30), (110, 110, 110)
-DROPPED = np.array((88, 96, 112), dtype=np.float64)  # dropped patches fade to slate, so that black ones show too
+DROPPED = np.array(
+    (88, 96, 112), dtype=np.float64
+)  # dropped patches fade to slate, so that black ones are visible, too
 FADE = 0.78
-# Over what each stage dropped, darkest the first, as page.js has it: colour, and how much of it.
-FELL = (((12, 16, 60), 0.86), ((36, 92, 170), 0.78), ((120, 180, 225), 0.7), ((200, 225, 240), 0.66))
+# Colour and opacity over the patches that each stage dropped, the first stage darkest; as in page.js.
+STAGES = (((12, 16, 60), 0.86), ((36, 92, 170), 0.78), ((120, 180, 225), 0.7), ((200, 225, 240), 0.66))
 HEAT = np.array([(10, 10, 40), (80, 20, 110), (180, 50, 90), (240, 120, 40), (250, 240, 150)], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Picked:
-    """A row of a manifest and its image in the manifest's view, (S, S, 3) uint8 as the selector saw it.
-
-    Of view crops:V the first crop, without a score. fell_N: int, the stage in which each patch was dropped, from 0, -1
-    for never; None where there is one stage alone.
-    """
+    """A row of a manifest with its image. For view crops:V: the first crop, without a score."""
 
     key: str
     caption: str
+    #: the image as the selector saw it, uint8 (S, S, 3)
     pixels: np.ndarray
     ticket_k: np.ndarray
     random_k: np.ndarray
-    score_N: np.ndarray | None
-    fell_N: np.ndarray | None = None
+    score_N: np.ndarray | None = None
+    #: the stage that dropped each patch, from 0, or -1, int (N,); None if there is only one stage
+    dropped_at_N: np.ndarray | None = None
 
 
 def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[Picked]:
-    """`count` images spread evenly over the split, the same ones every time; rows with an error are passed over.
+    """Choose `count` images at regular intervals in the split, without rows that have an error.
 
-    Reads only the shards that it needs. Raises UserError where the manifest was made from other shards.
+    Only the shards of these images are read. Raises UserError if the manifest was made from other shards.
     """
     view, counts = manifest.view(split), manifest.ticket_of(split).counts
     picked = []
@@ -74,26 +76,27 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
             if view.num_views:
                 picked.append(_first_crop(manifest, record, image, view, caption))
                 continue
-            square = images.render(image, view)
-            lists = (np.array(record[name]) for name in ("lt", "rc", "score"))
-            fell = stage_of(np.array(record["rank"]), counts) if len(counts) > 1 else None
-            picked.append(Picked(sample.key, caption, np.asarray(square), *lists, fell))
+            dropped_at_N = dropped_at(np.array(record["rank"]), counts) if len(counts) > 1 else None
+            pixels = np.asarray(images.render(image, view))
+            ticket_k, random_k, score_N = (np.array(record[name]) for name in ("lt", "rc", "score"))
+            picked.append(Picked(sample.key, caption, pixels, ticket_k, random_k, score_N, dropped_at_N))
     if not picked:
         raise UserError(f"expected an image with a ticket in split {split}, found none")
     return picked
 
 
 def _first_crop(manifest: Manifest, record: dict, image: Image.Image, view: View, caption: str) -> Picked:
-    crop = Crop(tuple(map(float, record["box"][0])), record["flip"][0])
+    x0, y0, x1, y1 = map(float, record["box"][0])
+    crop = Crop((x0, y0, x1, y1), record["flip"][0])
     N, key = manifest.num_patches, record["key"]
     mask_N = unpack_masks(record["lt"], N)[0]
     random_k = random_subset(manifest.mask_seed, key, N, manifest.kept)
-    square = crop.render(image, view.image_size, view.interpolation)
-    return Picked(key, caption, np.asarray(square), np.flatnonzero(mask_N), random_k, None)
+    pixels = np.asarray(crop.render(image, view.image_size, view.interpolation))
+    return Picked(key, caption, pixels, np.flatnonzero(mask_N), random_k)
 
 
-def _spread(dataset: Dataset, split: str, count: int) -> list[tuple]:
-    """`count` places spread evenly over a split, as (shard, places in it), shards in order."""
+def _spread(dataset: Dataset, split: str, count: int) -> list[tuple[Shard, list[int]]]:
+    """`count` rows at regular intervals in a split: each shard with its rows, in order."""
     total = dataset.samples(split)
     places = sorted({(2 * i + 1) * total // (2 * count) for i in range(count)})
     spread, start = [], 0
@@ -114,17 +117,16 @@ def _caption(record: dict, classes: list[str]) -> str:
 
 
 def draw(picked: list[Picked], num_patches: int) -> Image.Image:
-    """The sheet: a line of headings, then per image a caption and its panels, RGB.
+    """Draw the sheet: a line of headings, and a caption and panels for each image. RGB.
 
-    Four panels: image, ticket, random counterpart, score; the stages before the score where there are several, no score
-    of crops.
+    The panels are image, ticket, random subset, stages (if there are several) and score (except for crops).
     """
     side = grid_side(num_patches)
     scale = max(1, math.ceil(MIN_SIDE / len(picked[0].pixels)))
     panel = scale * len(picked[0].pixels)
     headings = ["image", f"ticket (lt), {len(picked[0].ticket_k)} of {num_patches}", "random (rc)"]
-    if picked[0].fell_N is not None:
-        headings.append(f"stage, 1 (dark) to {picked[0].fell_N.max() + 1}")
+    if picked[0].dropped_at_N is not None:
+        headings.append(f"stage, 1 (dark) to {picked[0].dropped_at_N.max() + 1}")
     if picked[0].score_N is not None:
         headings.append("score")
     else:
@@ -140,8 +142,8 @@ def draw(picked: list[Picked], num_patches: int) -> Image.Image:
         pen.text((GAP, top), _fitting(item.caption, width - 2 * GAP, pen, font), fill=FAINT, font=font)
         pixels = np.asarray(Image.fromarray(item.pixels).resize((panel, panel), Image.Resampling.NEAREST))
         panels = [pixels, dim(pixels, item.ticket_k, side), dim(pixels, item.random_k, side)]
-        if item.fell_N is not None:
-            panels.append(stages(pixels, item.fell_N))
+        if item.dropped_at_N is not None:
+            panels.append(stages(pixels, item.dropped_at_N))
         if item.score_N is not None:
             panels.append(heat(pixels, item.score_N))
         for column, array in enumerate(panels):
@@ -152,12 +154,12 @@ def draw(picked: list[Picked], num_patches: int) -> Image.Image:
 def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     try:
         return ImageFont.load_default(FONT_SIZE)
-    except ImportError:  # Pillow without FreeType has one bitmap font of one size
+    except ImportError:  # without FreeType, Pillow has one bitmap font in one size
         return ImageFont.load_default()
 
 
-def _fitting(text: str, width: int, pen: ImageDraw.ImageDraw, font) -> str:
-    """`text`, printable in the default font, its middle left out where it is wider than `width` pixels."""
+def _fitting(text: str, width: int, pen: ImageDraw.ImageDraw, font: Any) -> str:
+    """`text` in ASCII, with its middle left out if it is wider than `width` pixels."""
     text = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
     shown, keep = text, len(text)
     while keep and pen.textlength(shown, font=font) > width:
@@ -167,26 +169,29 @@ def _fitting(text: str, width: int, pen: ImageDraw.ImageDraw, font) -> str:
 
 
 def dim(pixels: np.ndarray, kept_k: np.ndarray, side: int) -> np.ndarray:
-    """`pixels` (S, S, 3) uint8 with every patch that is not in `kept_k` faded to slate; same shape and type."""
+    """`pixels`, uint8 (S, S, 3), with all patches faded to slate that are not in `kept_k`."""
     mask_N = np.zeros(side * side, dtype=bool)
     mask_N[kept_k] = True
     keep = _of_pixels(mask_N, pixels)
     return np.where(keep, pixels, pixels * (1 - FADE) + DROPPED * FADE).astype(np.uint8)
 
 
-def stage_of(rank_N: np.ndarray, counts: list[int]) -> np.ndarray:
-    """The stage in which each patch fell, from 0, or -1; int (N,). counts: how many patches each stage leaves."""
-    fell_NS = rank_N[:, None] >= np.array(counts)
-    return np.where(fell_NS.any(axis=1), fell_NS.argmax(axis=1), -1)
+def dropped_at(rank_N: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """The stage that dropped each patch, from 0, or -1 for a patch of the ticket. int (N,).
+
+    counts: number of patches that are left after each stage.
+    """
+    dropped_NS = rank_N[:, None] >= np.array(counts)
+    return np.where(dropped_NS.any(axis=1), dropped_NS.argmax(axis=1), -1)
 
 
-def stages(pixels: np.ndarray, fell_N: np.ndarray) -> np.ndarray:
-    """`pixels` (S, S, 3) uint8 with every patch that fell in the colour of its stage; same shape and type."""
-    colours, shares = (np.array(of, dtype=np.float64) for of in zip(*FELL, strict=True))
-    fell = _of_pixels(fell_N, pixels)
-    place = np.clip(fell[..., 0], 0, len(FELL) - 1)
+def stages(pixels: np.ndarray, dropped_at_N: np.ndarray) -> np.ndarray:
+    """`pixels`, uint8 (S, S, 3), with the dropped patches in the colours of their stages."""
+    colours, shares = (np.array(of, dtype=np.float64) for of in zip(*STAGES, strict=True))
+    stage = _of_pixels(dropped_at_N, pixels)
+    place = np.clip(stage[..., 0], 0, len(STAGES) - 1)
     share = shares[place][..., None]
-    return np.where(fell < 0, pixels, pixels * (1 - share) + colours[place] * share).astype(np.uint8)
+    return np.where(stage < 0, pixels, pixels * (1 - share) + colours[place] * share).astype(np.uint8)
 
 
 def _of_pixels(values_N: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -197,10 +202,7 @@ def _of_pixels(values_N: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def heat(pixels: np.ndarray, score_N: np.ndarray) -> np.ndarray:
-    """Scores as colours, dark to light, over the grey image; same shape and type as `pixels`.
-
-    Scores are shown by their `lightness`.
-    """
+    """The `lightness` of scores as colours from dark to light, over the grey image. uint8 (S, S, 3)."""
     side = grid_side(len(score_N))
     grid = Image.fromarray(lightness(score_N).reshape(side, side).astype(np.float32))
     smooth = np.asarray(grid.resize((len(pixels), len(pixels)), Image.Resampling.BILINEAR), dtype=np.float64)
@@ -211,8 +213,10 @@ def heat(pixels: np.ndarray, score_N: np.ndarray) -> np.ndarray:
 
 
 def lightness(score_N: np.ndarray) -> np.ndarray:
-    """The square root of scores, between the image's least (0) and greatest (1): attention is heavy-tailed. Negative
-    ones are first shifted to 0. float64 (N,).
+    """Scores as values from 0 (the image's least) to 1 (its greatest). float64 (N,).
+
+    The square root is scaled, because attention is heavy-tailed. Negative scores are first shifted, so that the least
+    is 0.
     """
     values = np.asarray(score_N, dtype=np.float64)
     values = np.sqrt(values - min(values.min(), 0))
@@ -221,7 +225,7 @@ def lightness(score_N: np.ndarray) -> np.ndarray:
 
 
 def write_gallery(path: str, manifest: Manifest, dataset: Dataset, split: str, count: int = 8) -> int:
-    """Draw `count` images of `split` as a PNG at `path`; returns how many there are on it."""
+    """Draw `count` images of `split` as a PNG at `path`. Returns the number of images drawn."""
     if not path.lower().endswith(".png"):
         raise UserError(f"--gallery: expected a name that ends in .png, found {path}")
     picked = pick(manifest, dataset, split, count)

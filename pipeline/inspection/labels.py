@@ -1,6 +1,6 @@
-"""What `inspect` says of label maps: counts, what the annotator finds in the cells, and how sure it is of it.
+"""The summary of label maps that `inspect` prints: counts, the annotator's classes, and their probabilities.
 
-Legend: R rows, M cells along a side of a map, N = M * M cells, P places of a cell, C classes.
+Legend: R rows, M cells along a side of a map, N = M * M cells, P classes stored per cell, C classes.
 """
 
 from collections import Counter
@@ -19,18 +19,17 @@ from vit_tickets.pipeline.system.errors import UserError
 
 @dataclass
 class LabelSummary:
-    """Sums over the rows of a split; what is shown is derived from them.
-
-    reasons: of the rows with an error. sure_MM: sum of the first places' probabilities, float64 (M, M). found_C: how
-    many cells have class c in the first place, int64.
-    """
+    """Sums over the rows of a split, from which the printed figures are derived."""
 
     map_size: int
     num_classes: int
     shards: int = 0
     samples: int = 0
+    #: errors of the rows without a label map
     reasons: Counter[str] = field(default_factory=Counter)
+    #: sum of the probabilities of the best class in each cell, float64 (M, M)
     sure_MM: np.ndarray = field(init=False)
+    #: number of cells with class c as the best one, int64 (C,)
     found_C: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,7 +37,7 @@ class LabelSummary:
         self.found_C = np.zeros(self.num_classes, dtype=np.int64)
 
     def add(self, table: pa.Table, places: int, path: str) -> None:
-        """Count the rows of one file; raises UserError where `path` does not hold label maps of this M, P and C."""
+        """Add the rows of one file. Raises UserError if `path` does not hold label maps of this M, P and C."""
         if missing := sorted({"classes", "logits", "error"} - set(table.column_names)):
             raise UserError(f"{path}: expected a column {missing[0]}, found {', '.join(table.column_names)}")
         arrays = label_arrays(table, self.map_size, places, path)
@@ -58,9 +57,9 @@ class LabelSummary:
 
 
 def first_probability(logits: np.ndarray, num_classes: int) -> np.ndarray:
-    """The first place's share of the softmax over all classes, those without a place at logit 0 as in training.
+    """Softmax probability of the best class, float64 (...). Classes that are not stored have logit 0, as in training.
 
-    logits: (..., P), best place first; float64 (...).
+    logits: (..., P), best class first.
     """
     logits = logits.astype(np.float64)
     others = num_classes - logits.shape[-1]
@@ -70,7 +69,7 @@ def first_probability(logits: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def summarise_labels(maps: LabelMaps, split: str) -> LabelSummary:
-    """Read every file of a split, one at a time; raises UserError where one cannot be read."""
+    """Read the files of a split, one at a time. Raises UserError if one cannot be read."""
     maps.split_record(split)
     summary = LabelSummary(maps.map_size, maps.num_classes)
     for name in files.list_names(files.join(maps.root, split)):
@@ -81,7 +80,7 @@ def summarise_labels(maps: LabelMaps, split: str) -> LabelSummary:
 
 
 def describe(maps: LabelMaps, splits: list[str]) -> Iterator[str]:
-    """Lines about the whole, annotator, map and classes, and about each of `splits`."""
+    """Lines about the annotator, the maps and the classes, and about each of `splits`."""
     labels, size = maps.labels, f"{maps.map_size} x {maps.map_size}"
     yield f"{maps.root}: label maps of {labels.dataset}"
     weights = (labels.weights_sha256 or "unknown")[:12]

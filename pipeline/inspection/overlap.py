@@ -1,7 +1,7 @@
 """How far the tickets of several manifests of the same images overlap, image by image.
 
-Images are matched by key, however they are packed. Manifests of other views or grids are brought to common ground
-first (`Ground`), as the trainer would send their ranks there.
+Images are matched by key, however they are packed. If views or grids differ, ranks are first resampled to a common view
+and grid (`Ground`), as in training.
 
 Legend: M manifests, P pairs of them, R images with a ticket in all, N cells of the common grid (G x G), k kept.
 """
@@ -27,26 +27,31 @@ CHUNK = 2048  # images at a time
 
 @dataclass(frozen=True)
 class Overlap:
-    """A split of M manifests, on the R images that have a ticket in all of them.
+    """The comparison of a split of M manifests, on the R images that have a ticket in all of them."""
 
-    pairs: the P pairs of places in `manifests`. iou_PR: intersection over union of two tickets. rank_PR: Spearman's
-    correlation of two ranks. Both float32. keep_MN: share of images whose ticket holds cell p, float64. kept_M: k.
-    label_R: int32, of the first manifest, -1 where it has none. resampled_M: whether ranks were carried to the common
-    ground. common: keys in all manifests. others_M: keys of each that are not. other_labels: how many images of R have
-    not the same label in all.
-    """
-
+    #: the P pairs, as indices of manifests
     pairs: list[tuple[int, int]]
+    #: intersection over union of the two tickets, float32 (P, R)
     iou_PR: np.ndarray
+    #: Spearman's correlation of the two ranks, float32 (P, R)
     rank_PR: np.ndarray
+    #: share of the images whose ticket holds cell p, float64 (M, N)
     keep_MN: np.ndarray
+    #: k on the common grid
     kept_M: list[int]
+    #: labels in the first manifest, -1 for none, int32 (R,)
     label_R: np.ndarray
+    #: G
     grid: int
+    #: kind of the common view
     view: str
+    #: whether the ranks were resampled
     resampled_M: list[bool]
+    #: number of keys in all manifests
     common: int
+    #: number of keys that are not in all manifests
     others_M: list[int]
+    #: number of images whose label is not the same in all manifests
     other_labels: int
 
     @property
@@ -56,14 +61,16 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Ground:
-    """What is compared: the part of an image that `view` shows (as manifest `place` saw it), in `grid` x `grid` cells.
+    """The common view and grid on which manifests are compared.
 
-    The narrowest view of all, `center` where one of them has it, so that no manifest is asked about what it never saw;
-    the coarsest grid, so that none is credited with detail that it does not have.
+    The view is the narrowest one (`center` if any manifest has it), so that every manifest covers all of it. The grid
+    is the coarsest one, so that no manifest is given detail that it does not have.
     """
 
+    #: index of the manifest with this view
     place: int
     view: View
+    #: cells along one side
     grid: int
 
     @classmethod
@@ -73,26 +80,26 @@ class Ground:
         return cls(place, views[place], min(manifest.grid_of(split) for manifest in manifests))
 
     def holds(self, manifest: Manifest, split: str) -> bool:
-        """Whether the manifest's ranks are on common ground as they are stored."""
+        """Whether the manifest's ranks have this view and grid already."""
         return manifest.grid_of(split) == self.grid and _shown(manifest.view(split)) == _shown(self.view)
 
 
 def _shown(view: View) -> tuple[float, int]:
-    """What part of an image a view shows, the narrowest first: of the whole image (1.0, 0)."""
+    """A sort key for the part of an image that a view shows, the narrowest first."""
     return (view.crop_pct, view.image_size) if view.kind == "center" else (math.inf, 0)
 
 
 def iou(rank_RN: np.ndarray, other_RN: np.ndarray, kept: int, other_kept: int) -> np.ndarray:
-    """Intersection over union of the tickets that two ranks (R, N) give, float64 (R,)."""
+    """Intersection over union of the tickets of two ranks (R, N), float64 (R,)."""
     ours, theirs = rank_RN < kept, other_RN < other_kept
     both_R = (ours & theirs).sum(axis=1)
     return both_R / (kept + other_kept - both_R)
 
 
 def rank_correlation(rank_RN: np.ndarray, other_RN: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of two permutations of 0..N-1 in each row, float64 (R,): 1 - 6 sum d^2 / (N (N^2 - 1)).
+    """Spearman's correlation of the permutations in each row of two ranks (R, N), float64 (R,).
 
-    1 where N is 1.
+    It is 1 - 6 sum d^2 / (N (N^2 - 1)), and 1 for N = 1.
     """
     N = rank_RN.shape[1]
     squared_R = ((rank_RN.astype(np.int64) - other_RN.astype(np.int64)) ** 2).sum(axis=1)
@@ -100,16 +107,19 @@ def rank_correlation(rank_RN: np.ndarray, other_RN: np.ndarray) -> np.ndarray:
 
 
 def keep_map_distance(keep_N: np.ndarray, other_N: np.ndarray) -> float:
-    """Total variation between where the tickets of two sets of images lie: half the sum of |p - q|, over the share of
-    kept patches, so 0 where each patch is kept equally often, and 1 where no patch is kept in both sets."""
+    """Total variation distance between two keep maps (N,), that is, between the positions of two sets of tickets.
+
+    It is the sum of |p - q| divided by the sum of p + q: 0 if every patch is kept equally often in both sets, 1 if no
+    patch is kept in both.
+    """
     return float(np.abs(keep_N - other_N).sum() / (keep_N.sum() + other_N.sum()))
 
 
 def chance_distance(keep_N: np.ndarray, images: int, other_images: int) -> float:
-    """The `keep_map_distance` to expect between so many images and so many others where both are drawn alike.
+    """The expected `keep_map_distance` of two sets of images that are drawn from the same distribution.
 
-    Each patch's difference is taken as normal with variance p (1 - p) (1 / n + 1 / m), so that its mean size is
-    sqrt(2 / pi) of a standard deviation.
+    The difference of each patch is assumed to be normal with variance p (1 - p) (1 / n + 1 / m), so its mean absolute
+    value is sqrt(2 / pi) standard deviations.
     """
     deviation_N = np.sqrt(keep_N * (1 - keep_N) * (1 / images + 1 / other_images))
     return float(math.sqrt(2 / math.pi) * deviation_N.sum() / (2 * keep_N.sum()))
@@ -118,8 +128,8 @@ def chance_distance(keep_N: np.ndarray, images: int, other_images: int) -> float
 def overlap(manifests: Sequence[Manifest], split: str) -> Overlap:
     """Compare a split of two or more manifests.
 
-    Raises UserError for tickets of stored crops, where the manifests have no key in common, and where more than 1% of
-    the images that they have in common bear another label, so that their keys name other images.
+    Raises UserError for tickets of stored crops, for manifests without a common key, and if the labels of more than 1%
+    of the common images differ, because the keys then name different images.
     """
     for manifest in manifests:
         check_fixed_view(manifest, split)
@@ -150,13 +160,23 @@ def overlap(manifests: Sequence[Manifest], split: str) -> Overlap:
             scores[0, pair, part] = iou(ranks_M[a], ranks_M[b], kept_M[a], kept_M[b])
             scores[1, pair, part] = rank_correlation(ranks_M[a], ranks_M[b])
     return Overlap(
-        pairs, *scores, counts_MN / max(1, row_MR.shape[1]), kept_M, label_MR[0], ground.grid, ground.view.kind,
-        [not ground.holds(manifest, split) for manifest in manifests], common, others_M, other_labels,
-    )  # fmt: skip
+        pairs=pairs,
+        iou_PR=scores[0],
+        rank_PR=scores[1],
+        keep_MN=counts_MN / max(1, row_MR.shape[1]),
+        kept_M=kept_M,
+        label_R=label_MR[0],
+        grid=ground.grid,
+        view=ground.view.kind,
+        resampled_M=[not ground.holds(manifest, split) for manifest in manifests],
+        common=common,
+        others_M=others_M,
+        other_labels=other_labels,
+    )
 
 
 def _matched(rows_M: list[KeyedRows]) -> tuple[np.ndarray, list[int]]:
-    """Rows of the keys that all have, int64 (M, keys), and how many keys of each are not among them."""
+    """Rows of the keys that are in all manifests, int64 (M, keys), and the number of other keys of each manifest."""
     found = [pc.index_in(rows_M[0].keys, value_set=rows.keys) for rows in rows_M]
     in_all = np.all([np.asarray(places.is_valid()) for places in found], axis=0)
     chosen = pa.array(np.flatnonzero(in_all))
@@ -167,7 +187,7 @@ def _matched(rows_M: list[KeyedRows]) -> tuple[np.ndarray, list[int]]:
 def _on_ground(
     ground: Ground, manifests: Sequence[Manifest], rows_M: list[KeyedRows], row_MR: np.ndarray, split: str
 ) -> list[np.ndarray]:
-    """The ranks of some images, row by row, on common ground: M arrays (R, N)."""
+    """The ranks of some images on the common view and grid: M arrays (R, N)."""
     size_MR2 = [
         np.stack([rows.height_R[row_R], rows.width_R[row_R]], axis=1)
         for rows, row_R in zip(rows_M, row_MR, strict=True)

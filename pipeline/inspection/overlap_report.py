@@ -1,4 +1,4 @@
-"""What `compare` says of manifests and their `Overlap`: lines for people, and one record with all numbers.
+"""The report of `compare`: a record with all numbers, and lines of text made from it.
 
 Legend: M manifests, P pairs of them, R images, N cells of a grid (G x G).
 """
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 def record_of(manifests: Sequence[Manifest], overlaps: dict[str, Overlap], classes: list[str] | None = None) -> Record:
-    """All numbers, ready for JSON: `manifests` by letter, `splits`, and `train_against_val` where both are there."""
+    """All numbers, ready for JSON: `manifests` by letter, `splits`, and `train_against_val` if both were compared."""
     record: Record = {
         "manifests": {
             letter: {"root": manifest.root, "method": method_name(manifest.record)}
@@ -79,7 +79,7 @@ def _pair_record(found: Overlap, pair: int, a: int, b: int) -> Record:
 
 
 def _classes(found: Overlap, names: list[str] | None) -> list[Record]:
-    """Mean IoU over all pairs, class by class, the highest first."""
+    """The mean IoU over all pairs for each class, the highest first."""
     mean_R, known_R = found.iou_PR.mean(axis=0, dtype=np.float64), found.label_R >= 0
     if not known_R.any():
         return []
@@ -113,7 +113,7 @@ def _train_against_val(train: Overlap, val: Overlap) -> Record:
 
 
 def describe(record: Record, maps: bool = False) -> Iterator[str]:
-    """What `record_of` found, in lines; with `maps` where in the image each manifest keeps more."""
+    """The record of `record_of` as lines of text. With `maps`: also how often each manifest keeps each patch."""
     for letter, of in record["manifests"].items():
         by = f"{of['method']}, {of['selector'] or 'unknown'}"
         if uses_selector(of["method"]):
@@ -133,7 +133,7 @@ def _describe_split(split: str, of: Record, letters: list[str], maps: bool) -> I
     if others := [f"{letter} has {count:,} others" for letter, count in of["other_keys"].items() if count]:
         yield f"  keys       {of['keys_in_all']:,} in {both}; {', '.join(others)}"
     if of["other_labels"]:
-        yield f"  labels     {of['other_labels']:,} images have not the same in {both}"
+        yield f"  labels     {of['other_labels']:,} images have different labels"
     if of["resampled"]:
         ground = f"{of['grid']} x {of['grid']} cells of view {of['view']}"
         yield f"  compared   on {ground}; {', '.join(of['resampled'])} resampled to it, as train would"
@@ -142,10 +142,10 @@ def _describe_split(split: str, of: Record, letters: list[str], maps: bool) -> I
     yield "  pair  IoU    chance  most   ranks   places   5%     median 95%    IoU from 0 to 1"
     for pair, found in of["pairs"].items():
         low, _, median, _, high = found["iou_quantiles"].values()
-        yield (f"  {pair}    {found['iou']:.3f}  {found['chance_iou']:.3f}   {found['most_iou']:.3f}  "
-               f"{found['rank_correlation']:+.3f}  "
-               f"{found['keep_map_distance']:7.2%}  {low:.3f}  {median:.3f}  {high:.3f}  "
-               f"|{_shaded(found['iou_histogram'])}|")  # fmt: skip
+        overlap = f"{found['iou']:.3f}  {found['chance_iou']:.3f}   {found['most_iou']:.3f}"
+        others = f"{found['rank_correlation']:+.3f}  {found['keep_map_distance']:7.2%}"
+        histogram = _shaded(found["iou_histogram"])
+        yield f"  {pair}    {overlap}  {others}  {low:.3f}  {median:.3f}  {high:.3f}  |{histogram}|"
     yield "  (most: IoU where the smaller ticket is part of the larger; ranks: Spearman's correlation; places: how far"
     yield "  the keep maps differ, 0% where each patch is kept equally often, 100% where none is kept in both)"
     if len(letters) > 2:
@@ -163,7 +163,7 @@ def _class(entry: Record) -> str:
 
 
 def _shaded(counts: list[int]) -> str:
-    """A histogram as one character per bin, the darkest for the fullest; what is not empty is never blank."""
+    """A histogram with one character per bin, the darkest for the fullest. Only empty bins are blank."""
     top = max(counts)
     return "".join(SHADES[math.ceil(count / top * (len(SHADES) - 1))] for count in counts)
 
@@ -184,7 +184,7 @@ def _matrix(pairs: Record, letters: list[str]) -> Iterator[str]:
 
 
 def _draw(keep_maps: Record) -> Iterator[str]:
-    """Keep maps, and how each of the others differs from the first, in points."""
+    """Lines that draw the keep maps, and the difference of each from the first in percentage points."""
     (first, of_first), *others = ((letter, np.array(keep_GG)) for letter, keep_GG in keep_maps.items())
     yield f"  how often each patch is in the ticket of {first} (%):"
     yield from (f"  {line}" for line in draw_map(of_first))
@@ -197,7 +197,7 @@ def _draw(keep_maps: Record) -> Iterator[str]:
 
 
 def _drawable(map_GG: np.ndarray) -> np.ndarray:
-    """A signed map with no more cells than a line of text has room for."""
+    """A signed map, resampled if it is too wide for a line of text."""
     if len(map_GG) <= MAX_PERCENT_SIDE:
         return map_GG
     weights = axis_weights(np.ones(1), np.zeros(1), len(map_GG), MAX_PERCENT_SIDE)
@@ -206,8 +206,8 @@ def _drawable(map_GG: np.ndarray) -> np.ndarray:
 
 def _describe_difference(of: Record) -> Iterator[str]:
     for letter, found in of["keep_maps"].items():
-        yield (f"  keep maps  {found['distance']:.2%} of the tickets' places differ in {letter}, "
-               f"{found['by_chance']:.2%} by chance")  # fmt: skip
+        distance, chance = f"{found['distance']:.2%}", f"{found['by_chance']:.2%}"
+        yield f"  keep maps  {distance} of the tickets' places differ in {letter}, {chance} by chance"
     for pair, entry in of["pairs"].items():
         for what, name in (("overlap  ", "iou"), ("ranks    ", "rank_correlation")):
             found = entry[name]

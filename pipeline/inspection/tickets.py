@@ -1,4 +1,4 @@
-"""What `inspect` says of a manifest: counts, where the tickets lie, how they overlap their random counterparts.
+"""The summary of a manifest that `inspect` prints: counts, keep maps, and overlap with random subsets.
 
 Legend: R rows, N patches of an image on a G x G grid, k of them kept.
 """
@@ -19,36 +19,39 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.system.errors import UserError
 
-MAX_PERCENT_SIDE = 16  # wider keep maps are drawn in shades
+MAX_PERCENT_SIDE = 16  # larger keep maps are drawn in shades
 SHADES = " .:-=+*#%@"
 
 
 @dataclass
 class SplitSummary:
-    """Sums over the rows of a split; what is shown is derived from them.
-
-    views: tickets per image. kept_N: how many tickets hold patch p, int64. overlaps: how many rows have so many patches
-    in both lt and rc; with several views, in the first one's. area_sum: shares of the image that the views show.
-    """
+    """Sums over the rows of a split, from which the printed figures are derived."""
 
     num_patches: int
     kept: int
+    #: tickets per image for view crops:V, else None
     views: int | None = None
     mask_seed: int = 0
     samples: int = 0
+    #: errors of the rows without a ticket
     reasons: Counter[str] = field(default_factory=Counter)
+    #: number of tickets that hold patch p, int64 (N,)
     kept_N: np.ndarray = field(init=False)
+    #: number of rows by the number of patches in both lt and rc (of the first view)
     overlaps: Counter[int] = field(default_factory=Counter)
+    #: rows with a prediction
     predicted: int = 0
+    #: rows whose prediction is the label
     agreeing: int = 0
     confidence_sum: float = 0.0
+    #: sum of the shares of the image that the views show
     area_sum: float = 0.0
 
     def __post_init__(self) -> None:
         self.kept_N = np.zeros(self.num_patches, dtype=np.int64)
 
     def add(self, table: pa.Table, path: str) -> None:
-        """Count the rows of one manifest file; raises UserError where `path` does not hold tickets of this N and k."""
+        """Add the rows of one file. Raises UserError if `path` does not hold tickets of this N and k."""
         needed = {"key", "label", "lt", "error"} | ({"box", "height", "width"} if self.views else {"rc"})
         missing = sorted(needed - set(table.column_names))
         if missing:
@@ -56,7 +59,7 @@ class SplitSummary:
         self.samples += table.num_rows
         self.reasons.update(reason for reason in table["error"].to_pylist() if reason is not None)
         if self.views:
-            self._add_crops(table.filter(table["error"].is_null()), path)
+            self._add_crops(table.filter(table["error"].is_null()), self.views, path)
             return
         lt_Rk, rc_Rk = (self._patches(table, name, path) for name in ("lt", "rc"))
         self.kept_N += np.bincount(lt_Rk.ravel(), minlength=self.num_patches)
@@ -68,8 +71,8 @@ class SplitSummary:
             self.agreeing += int(agree.sum())
             self.confidence_sum += float(np.asarray(table["confidence"].drop_null(), dtype=np.float64).sum())
 
-    def _add_crops(self, table: pa.Table, path: str) -> None:
-        rows = read_crop_rows(table, self.views, self.num_patches, path)
+    def _add_crops(self, table: pa.Table, views: int, path: str) -> None:
+        rows = read_crop_rows(table, views, self.num_patches, path)
         for row, key in enumerate(table["key"].to_pylist()):
             mask_VN = rows.masks(row)
             self.kept_N += mask_VN.sum(axis=0)
@@ -89,14 +92,14 @@ class SplitSummary:
 
     @property
     def keep_map(self) -> np.ndarray:
-        """Share of the tickets that hold each patch, float64 (G, G); NaN without a ticket."""
+        """Share of the tickets that hold each patch, float64 (G, G). NaN without a ticket."""
         side = grid_side(self.num_patches)
         with np.errstate(invalid="ignore"):
             return (self.kept_N / np.float64((self.samples - self.errors) * (self.views or 1))).reshape(side, side)
 
     @property
     def mean_iou(self) -> float:
-        """Mean intersection over union of lt and rc; NaN without a ticket."""
+        """Mean intersection over union of lt and rc. NaN without a ticket."""
         rows = self.overlaps.total()
         iou = sum(count * both / (2 * self.kept - both) for both, count in self.overlaps.items())
         return iou / rows if rows else math.nan
@@ -109,8 +112,10 @@ def _mask(patches_Rk: np.ndarray, num_patches: int) -> np.ndarray:
 
 
 def chance_iou(num_patches: int, kept: int, other_kept: int | None = None) -> float:
-    """Expected intersection over union of two independent random subsets of `kept` and `other_kept` (by default as
-    many) of `num_patches` patches."""
+    """Expected intersection over union of two independent random subsets of `num_patches` patches.
+
+    The subsets have `kept` and `other_kept` (default: `kept`) patches.
+    """
     others = kept if other_kept is None else other_kept
     ways = math.comb(num_patches, others)
     shared = range(max(0, kept + others - num_patches), min(kept, others) + 1)
@@ -121,9 +126,9 @@ def chance_iou(num_patches: int, kept: int, other_kept: int | None = None) -> fl
 
 
 def centre_and_border(keep_map: np.ndarray) -> tuple[float, float]:
-    """Mean of a (G, G) map over the cells in the middle half of both axes, and over the outermost ring.
+    """Means of a map (G, G) over the cells in the middle half of both axes, and over the outermost ring.
 
-    NaN for the centre where no cell's centre lies strictly in the middle half (G = 1 has one, G = 2 none).
+    The first is NaN if no cell's centre lies strictly inside the middle half (for G = 2, but not for G = 1).
     """
     side = len(keep_map)
     offset = np.abs(np.arange(side) + 0.5 - side / 2)
@@ -134,7 +139,7 @@ def centre_and_border(keep_map: np.ndarray) -> tuple[float, float]:
 
 
 def draw_map(keep_map: np.ndarray) -> list[str]:
-    """A (G, G) map of shares as text: percentages up to 16 cells a side, shades from 0 to the largest value beyond."""
+    """Lines that draw a map of shares (G, G): percentages up to 16 cells a side, else shades from 0 to the maximum."""
     if len(keep_map) <= MAX_PERCENT_SIDE:
         return ["".join(f"{100 * share:4.0f}" for share in row) for row in keep_map]
     top = max(float(keep_map.max()), 1e-9)
@@ -142,7 +147,7 @@ def draw_map(keep_map: np.ndarray) -> list[str]:
 
 
 def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
-    """Read every file of a split, one at a time; raises UserError where one cannot be read or rows are missing."""
+    """Read the files of a split, one at a time. Raises UserError if one cannot be read or rows are missing."""
     summary = SplitSummary(
         manifest.num_patches_of(split), manifest.kept_of(split), manifest.view(split).num_views, manifest.mask_seed
     )
@@ -152,7 +157,7 @@ def summarise_split(manifest: Manifest, split: str) -> SplitSummary:
 
 
 def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
-    """Lines about the whole: selector, budget, grid, and what the selector saw of each of `splits`."""
+    """Lines about selector, budget and grid, and about the view of each of `splits`."""
     ticket, N, k = manifest.ticket, manifest.num_patches, manifest.kept
     yield f"{manifest.root}: tickets of {ticket.dataset}"
     weights = (ticket.weights_sha256 or "unknown")[:12]

@@ -1,1 +1,1 @@
-"""Tickets as one file to publish, and the way back to a manifest."""
+"""Archives: tickets as one file for publication, and manifests made from such files."""

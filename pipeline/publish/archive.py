@@ -1,8 +1,8 @@
-"""An archive: the tickets of a manifest as one Parquet file to publish. manifests/README.md documents it.
+"""Archives: the tickets of a manifest as one Parquet file for publication. manifests/README.md documents the format.
 
-Rows are sorted by split and key, so that neither packing nor order of the data shows. Left out are `rc`, which follows
-from mask seed and key, `lt` where there are ranks, scores and predictions. Equal manifests give equal bytes with one
-version of Arrow; the `sha256` of a split is over its rows alone, whatever wrote the file.
+Rows are sorted by split and key, so the file does not depend on the packing or order of the data. It leaves out scores,
+predictions, `rc` (which follows from mask seed and key), and `lt` if it holds ranks. Equal manifests give equal bytes
+with the same version of Arrow. The `sha256` of a split covers only its rows, whatever program wrote the file.
 
 Legend: R rows of a split, N patches of an image, k of them kept, B bytes of a ticket.
 """
@@ -27,16 +27,16 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import required
 
 RANKS, MASKS = "rank", "lt"
-METADATA_KEY = b"PANDAS_ATTRS"  # which pandas shows as `attrs` of the frame
+METADATA_KEY = b"PANDAS_ATTRS"  # pandas reads it as `attrs` of the frame
 ENTRY = "vit_tickets"
 GROUP_ROWS = 1 << 14
-MEAN_KEY_BYTES = 1 << 12  # more than any data has, keys and errors together
+MEAN_KEY_BYTES = 1 << 12  # generous limit for key and error of a row together
 MAX_METADATA_BYTES = 1 << 24
-LOCAL = ("selector_run",)  # of ticket.json: paths on the machine that made it
+LOCAL = ("selector_run",)  # entries of ticket.json with paths of the machine that wrote it
 
 
 def schema(holds: str) -> pa.Schema:
-    """Columns of an archive that `holds` the column `rank` or `lt`, as bytes."""
+    """Columns of an archive that `holds` ranks or masks (column `rank` or `lt`, as bytes)."""
     sizes = [(name, pa.int32()) for name in ("label", "height", "width")]
     return pa.schema(
         [("split", pa.string()), ("key", pa.string()), *sizes, (holds, pa.binary()), ("error", pa.string())]
@@ -45,19 +45,21 @@ def schema(holds: str) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_archive` wrote: rows and rows without a ticket per split, bytes of the file."""
+    """The extent of a written archive."""
 
+    #: for each split: number of rows, and number of rows without a ticket
     rows: dict[str, tuple[int, int]]
+    #: size of the file
     num_bytes: int
 
 
 def ticket_bytes(holds: str, num_patches: int) -> int:
-    """B: of a rank N bytes (2 N beyond 256 patches), of a mask ceil(N / 8)."""
+    """B: for a rank N bytes (2 N for more than 256 patches), for a mask ceil(N / 8)."""
     return rank_bytes(num_patches) if holds == RANKS else -(-num_patches // 8)
 
 
 def stored_tickets(rank_RN: np.ndarray, holds: str, kept: int) -> np.ndarray:
-    """Ranks as an archive stores them, or the masks of their tickets: uint8 (R, B)."""
+    """Ranks, or the masks of their tickets, in the form that an archive stores: uint8 (R, B)."""
     if holds == MASKS:
         return np.packbits(rank_RN < kept, axis=1, bitorder="little")
     return stored_ranks(rank_RN)
@@ -66,7 +68,7 @@ def stored_tickets(rank_RN: np.ndarray, holds: str, kept: int) -> np.ndarray:
 def write_archive(path: str, manifest: Manifest, splits: list[str], holds: str = RANKS) -> Written:
     """Write the tickets of `splits` as one file.
 
-    Raises UserError where rows cannot be read, keys repeat, or ranks are no permutations; for tickets of stored crops.
+    Raises UserError if rows cannot be read, keys repeat or ranks are no permutations, and for tickets of stored crops.
     """
     ticket = {name: value for name, value in manifest.record.items() if name not in LOCAL}
     ticket["splits"] = {split: manifest.record["splits"][split] for split in splits}
@@ -124,14 +126,14 @@ def _tables(manifest: Manifest, split: str, rows: KeyedRows, holds: str) -> Iter
 
 
 def check_permutations(rank_RN: np.ndarray, origin: str) -> None:
-    """Raise UserError unless every rank (R, N) is a permutation of 0..N-1."""
+    """Raise UserError unless every row of (R, N) is a permutation of 0..N-1."""
     N = rank_RN.shape[1]
     if (np.sort(rank_RN, axis=1) != np.arange(N)).any():
         raise UserError(f"{origin}: expected every rank to be a permutation of 0..{N - 1}, found another list")
 
 
 def update(digest: Any, table: pa.Table, holds: str) -> None:
-    """Add rows to a SHA-256: of each the JSON list [key, label, height, width, error], a line feed, its ticket."""
+    """Add rows to a SHA-256: for each, the JSON list [key, label, height, width, error], a line feed and the ticket."""
     columns = (table[name].to_pylist() for name in ("key", "label", "height", "width", "error", holds))
     for *plain, ticket in zip(*columns, strict=True):
         digest.update(json.dumps(plain, separators=(",", ":")).encode() + b"\n" + (ticket or b""))
@@ -139,19 +141,19 @@ def update(digest: Any, table: pa.Table, holds: str) -> None:
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file, opened: `Archive.open(path)`. manifest: its provenance, as a Manifest without files.
-
-    sha256: of the rows of each split.
-    """
+    """A published file: `Archive.open(path)`."""
 
     path: str
+    #: the manifest's record; its files are not there
     manifest: Manifest
+    #: `rank` or `lt`
     holds: str
+    #: SHA-256 of the rows of each split
     sha256: dict[str, str]
 
     @classmethod
     def open(cls, path: str) -> "Archive":
-        """Read what the archive says of itself; raises UserError where that is not sound."""
+        """Read and check the metadata of an archive. Raises UserError if it is not valid."""
         with files.open_read(path) as stream:
             file = _parquet(path, stream)
             text = (file.schema_arrow.metadata or {}).get(METADATA_KEY, b"")
@@ -176,10 +178,7 @@ class Archive:
         return cls(path, manifest, holds, sha256)
 
     def read(self, split: str) -> KeyedRows:
-        """The rows of a split, checked: sizes, order, ranks, and that they are those of its `sha256`.
-
-        Raises UserError.
-        """
+        """The rows of a split. Raises UserError if sizes, order, ranks or the `sha256` are wrong."""
         digest, N = hashlib.sha256(), self.manifest.num_patches_of(split)
         rows = KeyedRows(self._parts(split, digest), ticket_bytes(self.holds, N), f"{self.path}: {split}")
         if (found := digest.hexdigest()) != self.sha256[split]:

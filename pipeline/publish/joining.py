@@ -1,4 +1,4 @@
-"""`join`: an archive's tickets as a manifest of somebody's own copy of the data, matched by split and key."""
+"""`join`: write a manifest for a copy of the images with the tickets of an archive, matched by split and key."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,48 +20,50 @@ from vit_tickets.pipeline.system.errors import UserError
 
 NO_TICKET = "no ticket in the archive"
 JOINED = "joined"
-# Of what an archive says of its origin: what determines tickets, and what ticket.json alone says.
-KEPT = (
-    "format_version", "selector", "weights_sha256", *METHOD_ENTRIES, "sparsity", "keep_rate", "stages", "counts",
-    "num_patches", "grid", "patch_size", "image_size", "mask_seed", "precision", "max_pixels",
-)  # fmt: skip
+# Entries that a manifest takes from an archive: those on which tickets depend, and those of ticket.json alone.
+KEPT = ("format_version", "selector", "weights_sha256", *METHOD_ENTRIES, "sparsity", "keep_rate", "stages", "counts")
+KEPT += ("num_patches", "grid", "patch_size", "image_size", "mask_seed", "precision", "max_pixels")
 ABOUT = ("selector_seconds", "wall_time_s", "engine", "device", "versions")
 
 
 @dataclass
 class SplitReport:
-    """What was found in a split. images: of the dataset. tickets: rows that have one.
+    """How the images of a split matched."""
 
-    missing: keys of the archive that the dataset lacks. without_ticket: keys of the dataset that the archive lacks.
-    failed: keys whose row in the archive has an error. repeated: keys that the dataset has again; the first gets the
-    ticket. other_label: entries {key, archive, dataset}.
-    """
-
+    #: number of images in the dataset
     images: int = 0
+    #: number of images with a ticket
     tickets: int = 0
+    #: keys of the archive that are not in the dataset
     missing: list[str] = field(default_factory=list)
+    #: keys of the dataset that are not in the archive
     without_ticket: list[str] = field(default_factory=list)
+    #: keys whose row in the archive has an error
     failed: list[str] = field(default_factory=list)
+    #: keys that the dataset has more than once; the first image gets the ticket
     repeated: list[str] = field(default_factory=list)
+    #: images whose labels differ, as {key, archive, dataset}
     other_label: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `join` found. archive_only, dataset_only: splits that one of the two lacks."""
+    """The result of `join`."""
 
     splits: dict[str, SplitReport]
+    #: splits that only the archive has
     archive_only: list[str]
+    #: splits that only the dataset has
     dataset_only: list[str]
 
     def record(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as a record for JSON."""
         return vars(self) | {"splits": {split: vars(found) for split, found in self.splits.items()}}
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """An image of a shard: its row in the archive, or why it gets no ticket."""
+    """An image of a shard: its row in the archive, or the reason why it gets no ticket."""
 
     key: str
     label: int | None
@@ -71,9 +73,10 @@ class Match:
 
 @dataclass(frozen=True)
 class SplitJoin:
-    """A split of archive and dataset, matched: images of each shard, in its order."""
+    """A split that is in both archive and dataset, with its matches."""
 
     rows: KeyedRows
+    #: the images of each shard, in the order of the shard
     shards: list[tuple[Shard, list[Match]]]
     found: SplitReport
 
@@ -86,17 +89,26 @@ def join(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Write a manifest of `dataset` at `out`: the images' rows in the dataset's order, with the archive's tickets.
+    """Write a manifest of `dataset` at `out`, in the dataset's order, with the tickets of `archive`.
 
-    Images without one keep their rows, with an error. `score` is 1 - rank / N, as an archive holds no scores. An image
-    with another label gets no ticket unless `any_label`. Raises UserError, before anything is written, where the
-    archive is not sound, or holds masks alone, where no split or no key is in both or more than 1% of the labels
-    differ, and where `out` holds a manifest.
+    The row of an image without a ticket has an error instead. An archive holds no scores, so `score` is 1 - rank / N.
+
+    Args:
+        archive: Tickets with ranks.
+        dataset: A copy of the images.
+        out: Folder of the manifest.
+        any_label: Also use tickets of images whose label differs.
+        overwrite: Replace a manifest at `out`.
+        progress: Show a progress bar.
+
+    Raises:
+        UserError: The archive is not valid or holds only masks, there is no common split or key, more than 1% of the
+            labels differ, or `out` holds a manifest. Nothing has been written then.
     """
     manifest = archive.manifest
     if archive.holds != RANKS:
         raise UserError(
-            f"expected ranks, which training sends through every crop, found masks alone in {archive.path}; export "
+            f"expected ranks, which training resamples to every crop, found only masks in {archive.path}; export "
             "without --masks"
         )
     splits = [split for split in manifest.splits if split in dataset.splits]
@@ -134,7 +146,7 @@ def join(
 
 
 def match(archive: Archive, dataset: Dataset, split: str, any_label: bool, progress: bool) -> SplitJoin:
-    """Find the archive's row of every image of a split. Raises UserError as `join` does."""
+    """Find the row of every image of a split in the archive. Raises UserError as in `join`."""
     check_fixed_view(archive.manifest, split)
     matcher, shards = _Matcher(archive.read(split), any_label), []
     found, seen = matcher.found, matcher.seen
@@ -155,19 +167,19 @@ def match(archive: Archive, dataset: Dataset, split: str, any_label: bool, progr
     if len(found.other_label) > OTHER_LABELS * seen.sum() and not any_label:
         raise UserError(
             f"{split}: expected keys that name the same images, found another label for {len(found.other_label):,} of "
-            f"{seen.sum():,}; pass --any-label if your classes are merely numbered otherwise"
+            f"{seen.sum():,}; pass --any-label if your classes are numbered differently"
         )
     found.missing = [key for key, row in matcher.row_of.items() if not seen[row]]
     return SplitJoin(matcher.rows, shards, found)
 
 
 class _Matcher:
-    """Finds the rows of images one by one, each row once. seen: bool, rows that were found."""
+    """Finds the rows of images one by one. Each row is used once."""
 
     def __init__(self, rows: KeyedRows, any_label: bool):
         self.rows, self.any_label, self.found = rows, any_label, SplitReport()
         self.row_of = {key: row for row, key in enumerate(rows.keys.to_pylist())}
-        self.seen = np.zeros(len(rows), dtype=bool)
+        self.seen = np.zeros(len(rows), dtype=bool)  # rows that were found
 
     def match(self, key: str, label: int | None) -> Match:
         rows, found, row = self.rows, self.found, self.row_of.get(key)
@@ -215,7 +227,7 @@ def _rows(rows: KeyedRows, matches: list[Match], layout: Layout, mask_seed: int)
 
 
 def _withdraw(out: str) -> None:
-    """Delete the manifest at `out`, its index first; where there is none, nothing but what killed writers left."""
+    """Delete the manifest at `out`, its index first. Without one, delete only what killed writers left."""
     index = files.join(out, INDEX)
     splits = files.read_json(index).get("splits", {}) if files.exists(index) else {}
     files.remove(index)
@@ -228,15 +240,15 @@ def _withdraw(out: str) -> None:
 
 
 def describe(report: Report) -> Iterator[str]:
-    """What `join` found, in lines."""
+    """The report as lines of text."""
     for split, found in report.splits.items():
         yield f"{split}: {found.tickets:,} of {found.images:,} images have a ticket"
         for keys, what in (
             (found.without_ticket, "not in the archive"),
-            (found.missing, "in the archive alone"),
+            (found.missing, "only in the archive"),
             (found.failed, "with an error in the archive"),
-            (found.repeated, "with a key that an earlier image has"),
-            ([entry["key"] for entry in found.other_label], "with another label than in the archive"),
+            (found.repeated, "with the key of an earlier image"),
+            ([entry["key"] for entry in found.other_label], "with another label in the archive"),
         ):
             if keys:
                 yield f"  {len(keys):,} {what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"

@@ -128,7 +128,7 @@ def test_missing_and_renamed_images_are_reported(archive, small_source, tmp_path
     assert said[:3] == [
         "train: 19 of 21 images have a ticket",
         "  1 not in the archive: dog/other",
-        "  3 in the archive alone: cat/cat_00, cat/cat_01, dog/dog_05",
+        "  3 only in the archive: cat/cat_00, cat/cat_01, dog/dog_05",
     ]
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["splits"]["train"]["missing"] == ["cat/cat_00", "cat/cat_01", "dog/dog_05"]
@@ -150,7 +150,7 @@ def test_labels_that_differ(archive, packed, tmp_path, any_label):
         assert "found another label for 22 of 23; pass --any-label" in said
         assert not (tmp_path / "m").exists()
         return
-    assert "22 with another label than in the archive" in said
+    assert "22 with another label in the archive" in said
     rows = rows_of(tmp_path / "m")
     assert rows["error"].notna().sum() == 1
     assert rows["label"]["cat/cat_00"] == 1

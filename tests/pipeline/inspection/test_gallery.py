@@ -13,9 +13,9 @@ from vit_tickets.pipeline.inspection.gallery import (
     GAP,
     dim,
     draw,
+    dropped_at,
     heat,
     pick,
-    stage_of,
     stages,
     write_gallery,
 )
@@ -97,10 +97,10 @@ def test_a_patch_falls_in_the_first_stage_that_leaves_it_out(opened, tickets):
     counts = manifest.record["counts"]
     assert len(counts) > 1
     for item in pick(manifest, dataset, "val", 3):
-        for rank, fell in zip(ranks[item.key], item.fell_N, strict=True):
-            assert fell == next((stage for stage, count in enumerate(counts) if rank >= count), -1)
-        assert np.flatnonzero(item.fell_N < 0).tolist() == sorted(item.ticket_k)
-    assert stage_of(np.array([3, 0, 1, 2]), [3, 1]).tolist() == [0, -1, 1, 1]
+        for rank, stage in zip(ranks[item.key], item.dropped_at_N, strict=True):
+            assert stage == next((number for number, count in enumerate(counts) if rank >= count), -1)
+        assert np.flatnonzero(item.dropped_at_N < 0).tolist() == sorted(item.ticket_k)
+    assert dropped_at(np.array([3, 0, 1, 2]), [3, 1]).tolist() == [0, -1, 1, 1]
 
 
 def test_what_fell_first_is_darkest_and_what_is_kept_is_as_it_was():
