@@ -55,7 +55,7 @@ class ParquetSplit:
     def _paths(self) -> list[str]:
         return [files.join(self.root, name) if name else self.root for name in self.names]
 
-    @cached_property
+    @property
     def classes(self) -> list[str]:
         """The classes in the metadata; without these, the numbers from 0 to the highest label."""
         if names := _class_names(self._tables[0][0]):

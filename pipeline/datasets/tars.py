@@ -28,42 +28,51 @@ class TarSplit:
     random_access = False
 
     @cached_property
-    def shard_counts(self) -> dict[str, int]:
-        """Number of samples in each tar. Reads all tars once, and checks keys, labels and images."""
-        counts, keys, self._top_label = {}, set(), -1
-        for name in self.names:
-            path, counts[name] = files.join(self.root, name) if name else self.root, 0
-            for count, fields in enumerate(read_members(path), 1):
+    def _contents(self) -> tuple[dict[str, int], int]:
+        """The number of samples in each tar, and the highest label. Reads all tars once and checks every sample."""
+        counts: dict[str, int] = {}
+        keys: set[str] = set()
+        highest = -1
+        for name, path in zip(self.names, self._paths, strict=True):
+            known = len(keys)
+            for fields in read_members(path):
                 key, label = fields["__key__"], parse_label(fields.get("cls"))
                 if label is None or not 0 <= label < MAX_CLASSES:
                     found = fields.get("cls", b"no such member")[:40].decode(errors="replace")
-                    raise UserError(
-                        f"{path}: expected a class index in 0..{MAX_CLASSES - 1} in {key}.cls, found {found}"
-                    )
+                    expected = f"a class index in 0..{MAX_CLASSES - 1} in {key}.cls"
+                    raise UserError(f"{path}: expected {expected}, found {found}")
                 if key in keys:
                     raise UserError(f"{path}: expected unique keys, found {key} a second time")
                 image_suffix(fields, path)
                 keys.add(key)
-                self._top_label = max(self._top_label, label)
-                counts[name] = count
+                highest = max(highest, label)
+            counts[name] = len(keys) - known
         if not keys:
             raise UserError(f"expected samples in {self.root}, found none")
-        return counts
+        return counts, highest
 
-    @cached_property
+    @property
+    def _paths(self) -> list[str]:
+        return [files.join(self.root, name) if name else self.root for name in self.names]
+
+    @property
+    def shard_counts(self) -> dict[str, int]:
+        """The number of samples in each tar."""
+        return self._contents[0]
+
+    @property
     def classes(self) -> list[str]:
+        """The classes of dataset.json, in the folder or the one above; without one, the numbers up to the highest."""
         for folder in (self.root, posixpath.dirname(self.root.rstrip("/"))):
             if files.exists(files.join(folder, INDEX)):
                 return Dataset.open(folder).classes
-        self.shard_counts  # noqa: B018 (reads the labels)
-        return [str(label) for label in range(self._top_label + 1)]
+        return [str(label) for label in range(self._contents[1] + 1)]
 
     def __len__(self) -> int:
         return sum(self.shard_counts.values())
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
-        for name in self.names:
-            path = files.join(self.root, name) if name else self.root
+        for path in self._paths:
             for fields in read_members(path):
                 suffix = image_suffix(fields, path)
                 data = b"" if suffix is None else fields[suffix]

@@ -62,13 +62,12 @@ class Budget:
         For sparsity s, stage i of n leaves c((1 - s)^(i / n) * N). For keep rate r, each stage leaves c(r * m) of the m
         patches before it.
         """
-        if self.sparsity is not None:
-            alive = 1 - self.sparsity
-            return tuple(ceil_count(alive ** (stage / num_stages) * num_patches) for stage in range(1, num_stages + 1))
-        counts = []
-        for _ in range(num_stages):
-            num_patches = ceil_count(self.keep_rate * num_patches)
-            counts.append(num_patches)
+        counts: list[int] = []
+        for stage in range(1, num_stages + 1):
+            if self.sparsity is not None:
+                counts.append(ceil_count((1 - self.sparsity) ** (stage / num_stages) * num_patches))
+            elif self.keep_rate is not None:
+                counts.append(ceil_count(self.keep_rate * (counts[-1] if counts else num_patches)))
         return tuple(counts)
 
 

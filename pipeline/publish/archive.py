@@ -159,7 +159,9 @@ class Archive:
             text = (file.schema_arrow.metadata or {}).get(METADATA_KEY, b"")
             names = file.schema_arrow.names
         try:
-            about = json.loads(text)[ENTRY] if len(text) <= MAX_METADATA_BYTES else None
+            if len(text) > MAX_METADATA_BYTES:
+                raise ValueError
+            about = json.loads(text)[ENTRY]
             version, holds, ticket = about["format_version"], about["holds"], dict(about["ticket"])
             sha256 = {split: str(about["sha256"][split]) for split in ticket["splits"]}
         except (KeyError, ValueError, TypeError, RecursionError):

@@ -3,13 +3,15 @@
 Evaluation, the moving average and checkpoints use the network that is not compiled; both share their weights.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from vit_tickets.pipeline.system.errors import UserError
 
 # With the fallback, drop path draws the same random numbers as in a run that is not compiled.
-OPTIONS = {"fallback_random": True}
+OPTIONS: dict[str, Any] = {"fallback_random": True}
 
 
 def compiled(parallel: nn.Module, device: str) -> nn.Module:

@@ -77,8 +77,9 @@ class World:
             return model
         devices = [self.device] if self.device.startswith("cuda") else None
         known = inspect.signature(DistributedDataParallel).parameters
-        own_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch < 2.13
-        parallel = DistributedDataParallel(model, device_ids=devices, **{own_buffers: False})
+        synchronise = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch < 2.13
+        options: dict[str, Any] = {synchronise: False}
+        parallel = DistributedDataParallel(model, device_ids=devices, **options)
         parallel.eval()
         for _ in range(2):
             parallel(torch.zeros(1, 3, image_size, image_size, device=self.device)).sum().backward()
