@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
+
+T = TypeVar("T")
 
 COUNT = click.IntRange(1)
 POSITIVE = click.FloatRange(0, min_open=True)
@@ -29,7 +31,7 @@ class Span(click.ParamType):
         return start, end
 
 
-_OPTION, _SECTION = "option", "section"
+_OPTION, _SECTION, _FLAG = "option", "section", "flag"
 
 
 def option(
@@ -38,6 +40,7 @@ def option(
     default: Any = MISSING,
     section: str | None = None,
     choices: Sequence[str] | None = None,
+    flag: str | None = None,
     **attributes: Any,
 ) -> Any:
     """A dataclass field that is also an option: `--lr-batch` for `lr_batch`, `--align/--no-align` for booleans.
@@ -47,12 +50,13 @@ def option(
         default: of the field; without one, the field is required.
         section: heading of the command's help that begins with this option.
         choices: the values that there are.
+        flag: the option's name where it is not the field's.
         attributes: for click.option, such as `type` (by default the annotation's), `metavar` or `show_default`;
             `is_flag=True` makes a boolean an option without its --no- half.
     """
     if choices:
         attributes["type"] = click.Choice(choices)
-    return field(default=default, metadata={_OPTION: {"help": help, **attributes}, _SECTION: section})
+    return field(default=default, metadata={_OPTION: {"help": help, **attributes}, _SECTION: section, _FLAG: flag})
 
 
 def click_options(cls: type, *, defaults: bool = True) -> Callable[[Callable], Callable]:
@@ -69,6 +73,11 @@ def click_options(cls: type, *, defaults: bool = True) -> Callable[[Callable], C
         return command
 
     return decorate
+
+
+def parsed(cls: type[T], values: dict[str, Any]) -> T:
+    """The `cls` of a command's `values`, which may hold those of other options, too."""
+    return cls(**{each.name: values[each.name] for each in options_of(cls)})
 
 
 def options_of(cls: type) -> list[Field]:
@@ -88,7 +97,7 @@ def sections_of(cls: type) -> dict[str, str]:
 def _click_option(each: Field, annotation: Any, defaults: bool) -> Callable[[Callable], Callable]:
     attributes = dict(each.metadata[_OPTION])
     kind = next((part for part in get_args(annotation) if part is not type(None)), annotation)
-    name = f"--{each.name.replace('_', '-')}"
+    name = each.metadata[_FLAG] or f"--{each.name.replace('_', '-')}"
     if kind is bool and not attributes.get("is_flag"):
         name = f"{name}/--no-{name.removeprefix('--')}"
     else:

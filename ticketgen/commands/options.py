@@ -1,52 +1,63 @@
-"""Options that the commands of stage 1 share: on what, and by how many, shards are worked on."""
+"""Options that the commands of stage 1 share: how shards are worked on, and by how many workers."""
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-import click
-
+from vit_tickets.pipeline.commands.fields import COUNT, option
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
+from vit_tickets.ticketgen.engines import processor
 
 CPU_BATCH = 16
+SELECTOR_BATCH = 256
+ANNOTATOR_BATCH = 64  # larger networks, larger squares
 
 
-def engine_options(network: str, gpu_batch: int) -> Callable[[Callable], Callable]:
-    """Give a command the options of an engine that runs `network`, with that many images per pass on a GPU."""
-    batches = f"Images per forward pass.  [default: {CPU_BATCH} on CPU, {gpu_batch} on GPU]"
-    options = (
-        click.option(
-            "--engine",
-            type=click.Choice(["ray", "local"]),
-            default="ray",
-            show_default=True,
-            help="ray: actors on this machine or a cluster; local: this process alone. Both write the same bytes.",
-        ),
-        click.option("--ray-address", help="Join this Ray cluster instead of starting one here."),
-        click.option(
-            "--workers",
-            type=click.IntRange(1),
-            help="Actors (ray) or threads (local).  [default: one per GPU, or all CPUs]",
-        ),
-        click.option("--batch-size", type=click.IntRange(1), help=batches),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option(
-            "--precision",
-            type=click.Choice(["fp32", "bf16"]),
-            default="fp32",
-            show_default=True,
-            help=f"Of the {network}.",
-        ),
-        click.option(
-            "--max-pixels",
-            type=click.IntRange(1),
-            default=MAX_PIXELS,
-            show_default=True,
-            help="Larger images are errors.",
-        ),
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """The engine that runs a network over shards."""
+
+    engine: str = option(
+        "ray: actors on this machine or a cluster; local: this process alone. Both write the same bytes.",
+        section="Engine",
+        default="ray",
+        choices=("ray", "local"),
+        show_default=True,
+    )
+    ray_address: str | None = option("Join this Ray cluster instead of starting one here.", default=None)
+    workers: int | None = option(
+        "Actors (ray) or threads (local).  [default: one per GPU, or all CPUs]", default=None, type=COUNT
+    )
+    batch_size: int | None = option(
+        f"Images per forward pass.  [default: {CPU_BATCH} on CPU; on GPU {SELECTOR_BATCH} of a selector, "
+        f"{ANNOTATOR_BATCH} of an annotator]",
+        default=None,
+        type=COUNT,
+    )
+    device: str = option("auto, cpu or cuda.", default="auto", show_default=True)
+    precision: str = option(
+        "Precision of the forward pass.", default="fp32", choices=("fp32", "bf16"), show_default=True
+    )
+    max_pixels: int = option(
+        "Images of more pixels are recorded as errors.", default=MAX_PIXELS, type=COUNT, show_default=True
     )
 
-    def add(command: Callable) -> Callable:
-        for option in reversed(options):
-            command = option(command)
-        return command
+    def settings(self, gpu_batch: int, **of_tickets: Any):
+        """The Settings of a worker; `of_tickets`: its other fields."""
+        from vit_tickets.ticketgen.engines.work import Settings
 
-    return add
+        batch_size = self.batch_size or (CPU_BATCH if self._device == "cpu" else gpu_batch)
+        return Settings(batch_size=batch_size, max_pixels=self.max_pixels, **of_tickets)
+
+    def opener(self, spec: processor.Spec, settings) -> Callable[[], contextlib.AbstractContextManager]:
+        """Opens the engine on the network that `spec` builds."""
+        from vit_tickets.ticketgen.engines.opening import engine_of
+
+        return engine_of(self.engine, spec, settings, self._device, self.precision, self.workers, self.ray_address)
+
+    @property
+    def _device(self) -> str:
+        """The device of this machine; unresolved where the workers are on others."""
+        is_elsewhere = self.engine == "ray" and self.ray_address is not None
+        return self.device if is_elsewhere else processor.resolve_device(self.device)
