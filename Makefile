@@ -156,8 +156,8 @@ model-exists: $(READY)
 .PHONY: model-exists
 
 recipe-exists: $(READY)
-	@test -z "$(RECIPE)" || $(BIN)/python -c "import sys; from vit_tickets.train.recipes.recipe import NAMES; \
-	  sys.exit('$(RECIPE)' not in NAMES and 'RECIPE: expected ' + ', '.join(NAMES) + '; found $(RECIPE)')"
+	@test -z "$(RECIPE)" || $(BIN)/python -c "import sys; from vit_tickets.train.recipes.presets import RECIPES; \
+	  sys.exit('$(RECIPE)' not in RECIPES and 'RECIPE: expected ' + ', '.join(RECIPES) + '; found $(RECIPE)')"
 .PHONY: recipe-exists
 
 train: $(READY) model-exists recipe-exists $(PACKED) $(if $(filter dense,$(TRAIN_PATH)),,tickets-once) $(if $(OWN_LABELS),labels-once)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)

@@ -6,14 +6,15 @@ from collections.abc import Callable
 import click
 
 from vit_tickets.pipeline.commands.fields import click_options, sections_of
-from vit_tickets.train.recipes.recipe import NAMES, Recipe
+from vit_tickets.train.recipes.presets import RECIPES
+from vit_tickets.train.recipes.recipe import Recipe
 
 
 def recipe_options(command: Callable) -> Callable:
     """Give `command` the option `--recipe` and one for each field of a recipe, None where it is not given."""
     named = click.option(
         "--recipe",
-        type=click.Choice(NAMES),
+        type=click.Choice(tuple(RECIPES)),
         help="Gives the values of all options below that are not given.  [default: by the dataset (digits), the "
         "model's family (swin, lvvit, resnet50, else deit), and cifar-* with --image-size 32 or a resnet20]",
     )

@@ -30,7 +30,7 @@ from vit_tickets.pipeline.datasets.digits import IMAGE_SIZE, NAME, PATCH_SIZE
 from vit_tickets.pipeline.runs.families import family_of, short_name
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.recipes.recipe import NAMES, Recipe
+from vit_tickets.train.recipes.recipe import Recipe
 
 RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
 CIFAR_SIDE = 32
@@ -170,9 +170,16 @@ OTHER_ON_DIGITS = {"epochs": 2, "limit": 3000, "lr": 3e-4}
 
 # The authors' fine-tune of dense weights with token pruning on: the model stays in eval mode meanwhile.
 SELECTOR = replace(
-    DEIT, name="selector", epochs=30, batch_size=2048, lr=2e-5, min_lr=2e-6, warmup_epochs=0, weight_decay=1e-6,
+    DEIT,
+    name="selector",
+    epochs=30,
+    batch_size=2048,
+    lr=2e-5,
+    min_lr=2e-6,
+    warmup_epochs=0,
+    weight_decay=1e-6,
     drop_path=0.0,
-)  # fmt: skip
+)
 SELECTOR_ON_DIGITS = {"name": "selector", "epochs": 2, "lr": 1e-4, "warmup_epochs": 0}
 
 RECIPES = {recipe.name: recipe for recipe in (DEIT, SWIN, LVVIT, RESNET50, CIFAR_DEIT, CIFAR_RESNET, DIGITS, SELECTOR)}
@@ -183,14 +190,14 @@ def recipe_for(
 ) -> Recipe:
     """The recipe called `name`, or else the one that suits `model` on a dataset packed from `source`.
 
-    The embedded dataset has its own, and so have images of 32 pixels (`image_size`) and the ResNets made for them;
-    others get their family's, DeiT's where there is no family. Raises UserError where no recipe is called `name`.
+    The embedded dataset has its own. Otherwise the family of the model names it, and may name another for images of 32
+    pixels (`image_size`) and the models made for them. Raises UserError if no recipe is called `name`.
     """
-    name = name or (
-        SELECTOR.name if path in PATHS and PATHS[path].prunes_tokens else default_name(source, model, image_size)
-    )
+    if name is None:
+        prunes = path in PATHS and PATHS[path].prunes_tokens
+        name = SELECTOR.name if prunes else default_name(source, model, image_size)
     if name not in RECIPES:
-        raise UserError(f"expected a recipe among {', '.join(NAMES)}, found {name!r}")
+        raise UserError(f"expected a recipe among {', '.join(RECIPES)}, found {name!r}")
     model = short_name(model)
     if name == SELECTOR.name and source == NAME:
         return replace(DIGITS, **SELECTOR_ON_DIGITS)
@@ -200,7 +207,7 @@ def recipe_for(
 
 
 def default_name(source: str, model: str, image_size: int | None = None) -> str:
-    """What the recipe is called that `model` is trained by where none is named."""
+    """Name of the recipe that trains `model` if none is given."""
     if source == NAME:
         return DIGITS.name
     family = family_of(model)

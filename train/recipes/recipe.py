@@ -7,7 +7,6 @@ from typing import Any
 from vit_tickets.pipeline.commands.fields import COUNT, NOT_NEGATIVE, PART, POSITIVE, SHARE, WHOLE, Span, option
 from vit_tickets.pipeline.system.errors import UserError
 
-NAMES = ("deit", "swin", "lvvit", "resnet50", "cifar-deit", "cifar-resnet", "digits", "selector")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "epoch")
 INTERPOLATIONS = ("bicubic", "random")
