@@ -1,10 +1,9 @@
 """What a small selector makes of oblong pictures: manifests of crops and of finer grids."""
 
 import pytest
-from click.testing import CliRunner
 
+from tests.command import refused, run, words
 from tests.helpers import png, write_folder
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.pack import pack
 
 
@@ -21,17 +20,20 @@ def oblong(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def make(oblong, selector_run, tmp_path_factory):
-    """The command in this process, into a folder of its own unless `out` is given; returns the folder."""
+    """The command in this process, into a folder of its own unless `out` is given; returns the folder, or why it
+    is refused with `code`."""
 
-    def run(*options, out=None, engine="local", code=0):
+    def made(*options, out=None, engine="local", code=0):
         out = out or tmp_path_factory.mktemp("made") / "m"
-        fixed = ("--selector", selector_run, "--stages", "2,4", "--batch-size", 4, "--engine", engine, "--out", out)
+        fixed = words("--stages 2,4 --batch-size 4 --engine", engine, "--selector", selector_run, "--out", out)
         sparsity = () if "--sparsity" in options else ("--sparsity", 0.5)
-        done = CliRunner().invoke(main, ["generate", oblong, *map(str, (*fixed, *sparsity, *options))])
-        assert done.exit_code == code, done.output
-        return out if code == 0 else done.stderr
+        asked = ("generate", oblong, *fixed, *sparsity, *options)
+        if code:
+            return refused(*asked, code=code)
+        run(*asked)
+        return out
 
-    return run
+    return made
 
 
 @pytest.fixture(scope="session")

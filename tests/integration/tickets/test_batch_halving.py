@@ -4,9 +4,8 @@ from collections import Counter
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from vit_tickets.pipeline.cli import main
+from tests.command import run, words
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.ticketgen.selection.selector import Selector
@@ -29,33 +28,26 @@ def small_memory(monkeypatch):
     return state
 
 
-def generate(data, *options):
-    return CliRunner().invoke(main, ["generate", data, *map(str, options)])
-
-
 def test_the_batch_is_halved_and_recorded(oblong, selector_run, small_memory, tmp_path):
-    options = ("--selector", selector_run, "--stages", "2,4", "--sparsity", 0.5, "--engine", "local")
+    options = words("--stages 2,4 --sparsity 0.5 --engine local --batch-size 2 --selector", selector_run)
     whole, halved = tmp_path / "whole", tmp_path / "halved"
-    assert generate(oblong, *options, "--batch-size", 2, "--out", whole).exit_code == 0
+    run("generate", oblong, *options, "--out", whole)
     small_memory["most"] = 1
-    done = generate(oblong, *options, "--batch-size", 2, "--workers", 1, "--out", halved)
-    assert done.exit_code == 0, done.output
+    done = run("generate", oblong, *options, "--workers", 1, "--out", halved)
     assert done.stdout.splitlines()[-1].startswith("12 images selected in ")
     assert done.stdout.splitlines()[-1].endswith("1 with errors, batch lowered from 2 to 1 for want of GPU memory")
     assert read_metadata(f"{halved}/train/000000.parquet")["batch_size"] == 1
     assert small_memory["refused"] >= 1
     ours, theirs = Manifest.open(str(halved)), Manifest.open(str(whole))
     assert ours.record["counts"] == theirs.record["counts"]
-    again = generate(oblong, *options, "--batch-size", 2, "--out", halved)
-    assert again.exit_code == 0, "a lowered batch does not make a rerun another one"
-    assert CliRunner().invoke(main, ["verify", str(halved), "--dataset", oblong]).exit_code == 0
+    run("generate", oblong, *options, "--out", halved)  # a lowered batch does not make a rerun another one
+    run("verify", halved, "--dataset", oblong)
 
 
 def test_a_batch_of_one_that_is_too_large_names_the_shard(oblong, selector_run, small_memory, tmp_path):
     small_memory["most"] = 0
-    options = ("--selector", selector_run, "--stages", "2,4", "--engine", "local", "--out", tmp_path / "m")
-    done = generate(oblong, *options)
-    assert done.exit_code == 1
+    options = words("--stages 2,4 --engine local --selector", selector_run, "--out", tmp_path / "m")
+    done = run("generate", oblong, *options, code=1)
     said = "train/000000.tar: a batch of 1 image is too large for the GPU: CUDA out of memory. Tried to allocate 2 GiB"
     assert said in done.stderr
     assert not list((tmp_path / "m").rglob("*.parquet"))

@@ -6,26 +6,22 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from tests.command import run, words
 from tests.helpers import contents
-from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.inspection.tickets import describe_manifest
 from vit_tickets.pipeline.manifests.folds import fold_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
-from vit_tickets.pipeline.runs.names import manifest_name
 
 pytestmark = pytest.mark.process
 
 
 def generate(oblong, *options, code=0):
-    fixed = ("--stages", "2,4", "--batch-size", 4, "--engine", "local", "--sparsity", 0.5)
-    done = CliRunner().invoke(main, ["generate", oblong, *map(str, (*fixed, *options))])
-    assert done.exit_code == code, done.output
-    return done.output if code == 0 else done.stderr
+    asked = ("generate", oblong, *words("--stages 2,4 --batch-size 4 --engine local --sparsity 0.5"), *options)
+    done = run(*asked, code=code)
+    return done.stderr if code else done.output
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +49,8 @@ def test_each_image_is_marked_by_the_selector_without_it(oblong, folds, tmp_path
     both = tmp_path / "both"
     generate(oblong, "--cross-fit", 2, "--selector", ",".join(folds), "--out", both, *options)
     by_fold = {}
-    for run, left_out in zip(folds, (2, 1), strict=True):
-        generate(oblong, "--selector", run, "--out", tmp_path / str(left_out), *options)
+    for fold, left_out in zip(folds, (2, 1), strict=True):
+        generate(oblong, "--selector", fold, "--out", tmp_path / str(left_out), *options)
         by_fold[left_out] = tmp_path / str(left_out)
     seen = set()
     for split in ("train", "val"):
@@ -68,8 +64,7 @@ def test_each_image_is_marked_by_the_selector_without_it(oblong, folds, tmp_path
                     assert repr(row[column]) == repr(expected[column]), (split, row["key"], column)
         assert not alone[1]["rank"].map(repr).equals(alone[2]["rank"].map(repr))
     assert {("train", 1), ("train", 2)} <= seen
-    done = CliRunner().invoke(main, ["verify", str(both), "--dataset", oblong])
-    assert done.exit_code == 0, done.output
+    run("verify", both, "--dataset", oblong)
 
 
 def test_its_origin_is_written_and_shown(oblong, folds, tmp_path):
@@ -85,8 +80,6 @@ def test_its_origin_is_written_and_shown(oblong, folds, tmp_path):
     assert manifest.record["selector_seconds"] == 11.0
     assert any(line.startswith("cross-fit  2 selectors") for line in describe_manifest(manifest, manifest.splits))
     assert "holds another manifest" in generate(oblong, "--selector", folds[0], "--out", tmp_path / "a", code=2)
-    half = Budget(sparsity=0.5)
-    assert manifest_name("data", "deit_micro", half, "auto", "cross-fit") == "manifests/data-deit_micro-s0.5-cross-fit"
 
 
 def test_what_is_refused(oblong, folds, selector_run, tmp_path):
@@ -98,7 +91,7 @@ def test_what_is_refused(oblong, folds, selector_run, tmp_path):
             2,
             "--selector",
             a,
-        ): f"expected 2 selectors, found {a}; `vit-tickets train ... --path dense --w",
+        ): f"expected 2 selectors, found {a}; `vit-tickets train ... --path dense",
         ("--cross-fit", 2, "--selector", f"{a},{a}"): "found two without fold 2/2",
         ("--cross-fit", 3, "--selector", f"{a},{b}"): f"expected a run without a fold of 3, found {a} trained without",
         ("--cross-fit", 2, "--selector", "deit_tiny"): "found no config.json in deit_tiny",

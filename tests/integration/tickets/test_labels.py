@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.command import VIT_TICKETS, refused, run
 from tests.helpers import contents, encode, without_circumstances
-from vit_tickets.pipeline.cli import main
-from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.manifests.labels import LabelMaps
@@ -27,11 +24,10 @@ from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.jobs.labels import label_samples
-from vit_tickets.ticketgen.selection.annotator import Annotator, above_the_rest, best, default_annotator, open_annotator
+from vit_tickets.ticketgen.selection.annotator import Annotator, open_annotator
 
 pytestmark = pytest.mark.process
 BOTH = ("--split", "train", "--split", "val")
-VIT_TICKETS = str(Path(sys.executable).with_name("vit-tickets"))
 
 
 @pytest.fixture(scope="session")
@@ -58,19 +54,11 @@ def annotator(weights) -> tuple:
     return ("--annotator", "test_nfnet", "--weights", weights(2), "--image-size", 64, "--batch-size", 4)
 
 
-def labels(*arguments, check=True):
-    """The command in this process (a process of its own costs seconds of imports)."""
-    done = CliRunner().invoke(main, ["labels", *map(str, arguments)])
-    if check:
-        assert done.exit_code == 0, done.output
-    return done
-
-
 @pytest.fixture(scope="module")
 def local(packed, annotator, tmp_path_factory) -> Path:
     """Undisturbed label maps by the local engine with one worker."""
     out = tmp_path_factory.mktemp("local") / "l"
-    done = labels(packed, *annotator, *BOTH, "--engine", "local", "--workers", 1, "--out", out)
+    done = run("labels", packed, *annotator, *BOTH, "--engine", "local", "--workers", 1, "--out", out)
     assert done.stdout.startswith("annotator: test_nfnet (2 x 2 cells of 2 classes at 64 px, weights ")
     assert f"{out}: 2 classes per cell\n30 images labelled in " in done.stdout
     assert " s, 1 with errors" in done.stdout
@@ -107,38 +95,6 @@ def test_maps_are_those_of_plain_torch_and_pillow(weights, packed):
     assert rows[0].logits.dtype == np.float16
 
 
-def test_ties_go_to_the_lower_class():
-    indices, values = best(torch.tensor([[[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]]]), 4)
-    assert indices.tolist() == [[[1, 2, 4, 3], [0, 1, 2, 3]]]
-    assert values.tolist() == [[[3.0, 3.0, 3.0, 2.0], [0.0] * 4]]
-
-
-@pytest.mark.parametrize(("num_classes", "places"), [(10, 5), (5, 5), (2, 2)])
-def test_a_class_that_was_left_out_is_no_better_than_those_that_were_not(num_classes, places):
-    logits = torch.randn(3, 4, num_classes, generator=torch.Generator().manual_seed(0)) - 3  # most of them negative
-    indices, values = above_the_rest(logits, places)
-    assert torch.equal(indices, best(logits, places)[0])
-    restored = torch.zeros_like(logits).scatter_(-1, indices, values)
-    assert torch.equal(restored.argmax(-1), logits.argmax(-1))
-    left_out = torch.ones_like(logits, dtype=torch.bool).scatter_(-1, indices, False)
-    shift = (logits - restored).gather(-1, indices)
-    assert torch.allclose(shift, shift[..., :1].expand_as(shift), atol=1e-5)
-    if places < num_classes:
-        mean = (logits * left_out).sum(-1, keepdim=True) / (num_classes - places)
-        assert torch.allclose(shift[..., :1], mean, atol=1e-5)
-        assert (values > 0)[..., 0].all()
-
-
-@pytest.mark.parametrize(("num_classes", "places", "spread"), [(5, 5, 3), (1000, 5, 300), (40, 3, 1000), (2, 1, 1)])
-def test_the_best_are_the_first_of_a_stable_sort(num_classes, places, spread):
-    drawn = torch.randn(4, 9, num_classes, generator=torch.Generator().manual_seed(0))
-    logits = (drawn * spread).round() / spread  # some rows with ties among the best, or right after them, others not
-    values, indices = logits.sort(dim=-1, descending=True, stable=True)
-    found = best(logits.clone(), places)
-    assert torch.equal(found[0], indices[..., :places])
-    assert torch.equal(found[1], values[..., :places])
-
-
 def test_numbers_beyond_float16_fail_and_name_the_image(weights, packed):
     spec = open_annotator("test_nfnet", weights(9), image_size=64)
     annotator = Annotator(spec)
@@ -167,12 +123,11 @@ def test_the_folder_opens_with_pandas_and_passes_verify(local, packed):
         "preprocessing", "precision", "max_pixels", "batch_size", "shard_sha256",
     }  # fmt: skip
     assert metadata["batch_size"] == 4
-    done = CliRunner().invoke(main, ["verify", str(local), "--dataset", packed])
-    assert done.exit_code == 0, done.output
+    run("verify", local, "--dataset", packed)
 
 
 def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
-    labels(packed, *annotator, *BOTH, "--engine", "local", "--workers", 2, "--out", tmp_path / "l")
+    run("labels", packed, *annotator, *BOTH, "--engine", "local", "--workers", 2, "--out", tmp_path / "l")
     assert contents(tmp_path / "l") == contents(local)
     assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
 
@@ -180,7 +135,7 @@ def test_two_workers_write_the_same_bytes(local, packed, annotator, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_writes_the_same_bytes(local, packed, annotator, tmp_path, workers):
-    labels(packed, *annotator, *BOTH, "--engine", "ray", "--workers", workers, "--out", tmp_path / "l")
+    run("labels", packed, *annotator, *BOTH, "--engine", "ray", "--workers", workers, "--out", tmp_path / "l")
     assert contents(tmp_path / "l") == contents(local)
     assert without_circumstances(tmp_path / "l", "labels.json") == without_circumstances(local, "labels.json")
 
@@ -192,7 +147,7 @@ def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
         (copy / name).unlink()
     (copy / "train" / ".000001.parquet.dead.part").write_bytes(b"left by a killed writer")
     kept = (copy / "train" / "000000.parquet").stat().st_mtime_ns
-    done = labels(packed, *annotator, *BOTH, "--engine", "local", "--out", copy)
+    done = run("labels", packed, *annotator, *BOTH, "--engine", "local", "--out", copy)
     assert "15 images labelled" in done.stdout
     assert "15 were there already" in done.stdout
     assert contents(copy) == contents(local)
@@ -202,11 +157,11 @@ def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
 
 def test_train_alone_is_labelled_and_another_split_can_follow(local, packed, annotator, tmp_path):
     out = tmp_path / "l"
-    assert "23 images labelled" in labels(packed, *annotator, "--engine", "local", "--out", out).stdout
+    assert "23 images labelled" in run("labels", packed, *annotator, "--engine", "local", "--out", out).stdout
     assert LabelMaps.open(str(out)).splits == ["train"]
-    verified = CliRunner().invoke(main, ["verify", str(out), "--dataset", packed])
+    verified = run("verify", out, "--dataset", packed)
     assert verified.stdout.startswith(f"ok: {out}: train 23 images: ")
-    done = labels(packed, *annotator, "--engine", "local", "--out", out, "--split", "val")
+    done = run("labels", packed, *annotator, "--engine", "local", "--out", out, "--split", "val")
     assert "7 images labelled" in done.stdout
     assert contents(out) == contents(local)
     assert without_circumstances(out, "labels.json") == without_circumstances(local, "labels.json")
@@ -223,14 +178,12 @@ def test_train_alone_is_labelled_and_another_split_can_follow(local, packed, ann
 def test_another_request_into_the_same_folder_is_refused(local, packed, annotator, tmp_path, options, difference):
     copy = shutil.copytree(local, tmp_path / "l")
     request = (packed, *annotator, *BOTH, "--engine", "local", *options, "--out", copy)
-    done = labels(*request, check=False)
-    assert done.exit_code == 2
-    assert f"{copy} holds another set of label maps: {difference}; pass --overwrite" in done.stderr
+    assert f"{copy} holds another set of label maps: {difference}; pass --overwrite" in refused("labels", *request)
     (copy / "labels.json").unlink()
-    done = labels(*request, check=False)
-    assert f"train/000000.parquet was made otherwise: {difference}; pass --overwrite" in done.stderr
+    told = refused("labels", *request)
+    assert f"train/000000.parquet was made otherwise: {difference}; pass --overwrite" in told
     assert contents(copy) == contents(local)
-    labels(*request, "--overwrite")
+    run("labels", *request, "--overwrite")
     dataset = Dataset.open(packed)
     ours, theirs = (LabelMaps.open(root).arrays("val", dataset.shards("val")[0]) for root in (str(copy), str(local)))
     assert ours.valid.any() != ("--max-pixels" in options)
@@ -242,14 +195,13 @@ def test_a_failed_shard_is_named_and_the_others_are_done(local, packed, annotato
     record = json.loads((copy / "dataset.json").read_text())
     record["splits"]["val"]["shards"][0]["samples"] = 8
     (copy / "dataset.json").write_text(json.dumps(record))
-    done = labels(copy, *annotator, *BOTH, "--engine", "local", "--out", tmp_path / "l", check=False)
-    assert done.exit_code == 1
+    done = run("labels", copy, *annotator, *BOTH, "--engine", "local", "--out", tmp_path / "l", code=1)
     assert "1 of 4 shards failed: val/000000.tar: " in done.stderr
     assert "expected 8 samples as in dataset.json, found 7" in done.stderr
     assert len(list((tmp_path / "l").rglob("*.parquet"))) == 3
     assert not (tmp_path / "l" / "labels.json").exists()
     remade = shutil.copytree(local, tmp_path / "remade")
-    labels(copy, *annotator, *BOTH, "--engine", "local", "--out", remade, "--overwrite", check=False)
+    run("labels", copy, *annotator, *BOTH, "--engine", "local", "--out", remade, "--overwrite", code=1)
     assert not (remade / "labels.json").exists(), "what is half remade is not complete"
 
 
@@ -268,35 +220,8 @@ def test_what_is_wrong_is_told_in_one_line(packed, annotator, weights, tmp_path,
         arguments = ("--weights", weights(3))
     named = arguments[0] == "--annotator"
     given = arguments if named else (*annotator, *arguments)
-    done = labels(packed, *given, "--engine", "local", "--out", tmp_path / "l", check=False)
-    assert done.exit_code == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert message in refused("labels", packed, *given, "--engine", "local", "--out", tmp_path / "l")
     assert not (tmp_path / "l").exists()
-
-
-def test_a_run_annotates_at_its_own_size(packed, selector_run):
-    spec = open_annotator(selector_run, num_classes=2)
-    assert (spec.image_size, spec.map_size, spec.run) == (24, 6, selector_run)
-    larger = open_annotator(selector_run, image_size=32)
-    assert (larger.map_size, larger.weights_sha256) == (8, spec.weights_sha256)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
-    classes, logits = Annotator(larger).label(pixels)
-    assert classes.shape == logits.shape == (2, 64, 2)
-
-
-def test_a_model_is_shown_images_of_the_size_that_it_is_tested_at(tmp_path):
-    """timm trains test_mambaout at 160 px and tests it at 192."""
-    path = str(tmp_path / "w.safetensors")
-    save_file(registry.create_model("test_mambaout", num_classes=2).state_dict(), path)
-    spec = open_annotator("test_mambaout", path)
-    assert (spec.image_size, spec.map_size) == (192, 6)
-    assert spec.view.preprocessing()["image_size"] == 192
-
-
-def test_the_default_annotator_is_the_papers_but_on_digits():
-    assert default_annotator("folder") == "dm_nfnet_f6.dm_in1k"
-    assert default_annotator(DIGITS) == "runs/digits-deit_micro-dense-seed0"
 
 
 def test_the_command_as_a_process(local, packed, annotator, tmp_path):

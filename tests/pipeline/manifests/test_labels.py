@@ -13,7 +13,6 @@ from tests.helpers import label_rows, write_labels
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard
 from vit_tickets.pipeline.manifests.labels import SCHEMA, LabelMaps, LabelRow, label_arrays, write_label_rows
 from vit_tickets.pipeline.manifests.tables import read_table
-from vit_tickets.pipeline.runs.names import labels_name
 from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "map_size": 2, "places": 3, "shard_sha256": "ab"}
@@ -124,8 +123,3 @@ def test_a_malformed_index_is_refused(packed, tmp_path, change, message):
 def test_no_index_is_refused(tickets, tmp_path):
     with pytest.raises(UserError, match=r"found no labels\.json in .*; run `vit-tickets labels` first"):
         LabelMaps.open(shutil.copytree(tickets, tmp_path / "m"))
-
-
-def test_the_default_folder_is_named_after_dataset_and_annotator():
-    assert labels_name("imagenet", "dm_nfnet_f6.dm_in1k") == "manifests/labels/imagenet-dm_nfnet_f6"
-    assert labels_name("d", "deit_tiny_patch16_224") == "manifests/labels/d-deit_tiny"
