@@ -21,9 +21,23 @@ from vit_tickets.train.report.rendering import text as rendering
 TITLE = "Tickets: the runs compared"
 
 
+# Entries of report.json that are attributes of each run.
+OF_RUN = (
+    *("folder", "path", "row", "seed", "mask_seed", "epochs", "finished", "recipe_sha256", "settings", "seconds"),
+    *("hardware", "versions"),
+)
+
+
 @dataclass(frozen=True)
 class Report:
-    """text: for the terminal. markdown, data: what report.md and report.json hold. folder: where they are."""
+    """A written report.
+
+    Attributes:
+        text: for the terminal.
+        markdown: content of report.md.
+        data: content of report.json.
+        folder: where they are.
+    """
 
     text: str
     markdown: str
@@ -38,31 +52,29 @@ def report(
     html: bool = False,
     gallery: int | None = None,
 ) -> Report:
-    """Compare runs and write report.md, report.json and report.png into `out` (default: `report` beside the first run).
+    """Compare runs and write report.md, report.json and report.png.
 
-    html: also report.html, with a gallery of so many images (`page.IMAGES` where not said), if they are there.
+    Without matplotlib there is no report.png, and the text says how to get it.
 
-    Without matplotlib there is no report.png, and the text says how to get it. A folder among `run_folders` that holds
-    an earlier report is left out, so that `runs/*` works twice; so are runs on path `selector`, which the report names.
-    weak_baseline: dense accuracy in percent below which a baseline is weak, of every dataset; default: see `find`.
-    Raises UserError where a folder is no run, or where runs of a group were not evaluated on the same images, labels,
-    view and tickets.
+    Args:
+        run_folders: those that hold an earlier report are ignored, so that `runs/*` works twice. Selectors are named
+            and left out.
+        out: folder of the report; by default `report` beside the first run.
+        weak_baseline: dense accuracy in percent below which a baseline is weak, for every dataset; default: see `find`.
+        html: whether to write report.html, too.
+        gallery: number of images in report.html, if they are there; by default `page.IMAGES`.
+
+    Raises:
+        UserError: a folder is no run, or runs of a group were not evaluated on the same images, labels, view and
+            tickets.
     """
     folders = [folder for folder in dict.fromkeys(f.rstrip("/") or f for f in run_folders) if not _is_report(folder)]
     if not folders:
         raise UserError("expected at least one run to report on, found none")
-    runs = [read_run(folder) for folder in folders]
-    competitors = [run for run in runs if _why_left_out(run) is None]
-    left_out = [why for run in runs if (why := _why_left_out(run)) is not None]
-    if not competitors:
-        raise UserError(f"expected at least one run to compare, found none; left out: {'; '.join(left_out)}")
+    competitors, left_out = _competitors(folders)
     findings = [find(group, weak_baseline) for group in group_runs(competitors)]
     out = out or files.join(posixpath.dirname(folders[0]), "report")
-    notes = []
-    try:
-        figure.draw([finding.group for finding in findings], files.join(out, "report.png"))
-    except UserError as error:
-        notes.append(str(error))
+    notes = figure.drawn(findings, files.join(out, "report.png"))
     data = {
         "format_version": FORMAT_VERSION,
         "confidence": CONFIDENCE,
@@ -75,13 +87,28 @@ def report(
     with files.atomic_write(files.join(out, "report.md")) as stream:
         stream.write(markdown.encode())
     files.write_json(files.join(out, "report.json"), data)
+    written = f"report: {out}"
     if html:
         page.write(files.join(out, page.NAME), TITLE, findings, data, page.IMAGES if gallery is None else gallery)
+        written += f"; page: {files.join(out, page.NAME)}"
     else:
-        files.remove(files.join(out, page.NAME))  # that of an earlier call would have other numbers beside these
-    written = f"report: {out}" + (f"; page: {files.join(out, page.NAME)}" if html else "")
+        files.remove(files.join(out, page.NAME))  # of an earlier call: its numbers would be others
     text = "\n".join([rendering.text(findings, left_out), *(f"note: {note}" for note in notes), written])
     return Report(text, markdown, data, out)
+
+
+def _competitors(folders: list[str]) -> tuple[list[RunResult], list[str]]:
+    """The runs to compare, and a sentence for each that is left out; raises UserError if none is to be compared."""
+    competitors, left_out = [], []
+    for run in map(read_run, folders):
+        why = _why_left_out(run)
+        if why is None:
+            competitors.append(run)
+        else:
+            left_out.append(why)
+    if not competitors:
+        raise UserError(f"expected at least one run to compare, found none; left out: {'; '.join(left_out)}")
+    return competitors, left_out
 
 
 def _why_left_out(run: RunResult) -> str | None:
@@ -101,52 +128,44 @@ def record(finding: Finding) -> dict[str, Any]:
     """All numbers of a group, as report.json holds them; percent, points and seconds."""
     group = finding.group
     shared = group.reference.metadata if group.reference else {}
-    nulls = [
-        dataclasses.asdict(null) | {"needed": dataclasses.asdict(needed(null.contrast, 0.0))} for null in finding.nulls
-    ]
-    return {
-        "dataset": group.dataset,
-        "model": group.model,
-        "budget": dataclasses.asdict(group.budget) if group.budget else None,
-        "kept": group.kept[0] if group.kept else None,
-        "num_patches": group.kept[1] if group.kept else None,
-        "cross_fit": group.cross_fit,
-        "can_drop_patches": group.can_drop_patches,
-        "split": shared.get("split"),
-        "view": shared.get("view"),
-        "preprocessing": shared.get("preprocessing"),
-        "images": group.images,
-        "errors": group.errors,
-        "tickets": group.tickets.get(group.method),
-        "methods": group.tickets,
-        "matrix": {
-            row: {on: dataclasses.asdict(a) for (trained, on), a in group.accuracies.items() if trained == row}
-            for row in group.rows
-        },
-        "verdicts": [dataclasses.asdict(verdict) for verdict in finding.verdicts],
-        "weak_below": finding.weak_below,
-        "nulls": nulls,
-        "small": next((null for null in nulls if null["name"] == "small"), None),
-        "paired": [dataclasses.asdict(pair) for pair in finding.paired],
-        "classes": [dataclasses.asdict(contrast) for contrast in finding.classes],
-        "cost": dataclasses.asdict(finding.cost),
-        "runs": [
-            {
-                "folder": run.folder,
-                "path": run.path,
-                "row": run.row,
-                "seed": run.seed,
-                "mask_seed": run.config.get("mask_seed"),
-                "epochs": run.epochs,
-                "finished": run.finished,
-                "recipe_sha256": run.recipe_hash,
-                "settings": run.settings,
-                "seconds": run.seconds,
-                "hardware": run.config.get("hardware"),
-                "versions": run.config.get("versions"),
-            }
-            for run in group.runs
-        ],
-        "missing": group.missing,
-        "warnings": group.warnings,
-    }
+    kept, num_patches = group.kept or (None, None)
+    nulls = [_plain(null) | {"needed": _plain(needed(null.contrast, 0.0))} for null in finding.nulls]
+    return _plain(
+        {
+            "dataset": group.dataset,
+            "model": group.model,
+            "budget": group.budget,
+            "kept": kept,
+            "num_patches": num_patches,
+            "cross_fit": group.cross_fit,
+            "can_drop_patches": group.can_drop_patches,
+            **{name: shared.get(name) for name in ("split", "view", "preprocessing")},
+            "images": group.images,
+            "errors": group.errors,
+            "tickets": group.tickets.get(group.method),
+            "methods": group.tickets,
+            "matrix": {
+                row: {on: found for (trained, on), found in group.accuracies.items() if trained == row}
+                for row in group.rows
+            },
+            "verdicts": finding.verdicts,
+            "weak_below": finding.weak_below,
+            "nulls": nulls,
+            "small": next((null for null in nulls if null["name"] == "small"), None),
+            "paired": finding.paired,
+            "classes": finding.classes,
+            "cost": finding.cost,
+            "runs": [{name: getattr(run, name) for name in OF_RUN} for run in group.runs],
+            "missing": group.missing,
+            "warnings": group.warnings,
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    """`value` with dataclasses in it as dicts."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value

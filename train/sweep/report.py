@@ -47,13 +47,8 @@ def write(
 
     lacking: sentences on what failed or was left out. total, done: trainings. html: whether to write sweep.html, too.
     """
-    notes, picture = [], None
-    try:
-        if findings:
-            figure.draw([finding.group for finding in findings], files.join(out, PICTURE))
-            picture = PICTURE
-    except UserError as error:
-        notes.append(str(error))
+    notes = figure.drawn(findings, files.join(out, PICTURE)) if findings else []
+    picture = PICTURE if findings and not notes else None
     state = f"{done} of {total} trainings done"
     with files.atomic_write(files.join(out, REPORT)) as stream:
         stream.write(_markdown(dataset, findings, lacking, state, picture).encode())

@@ -68,6 +68,18 @@ class RunResult:
         return self.config.get("seed")
 
     @property
+    def mask_seed(self) -> int | None:
+        return self.config.get("mask_seed")
+
+    @property
+    def hardware(self) -> str | None:
+        return self.config.get("hardware")
+
+    @property
+    def versions(self) -> dict[str, str] | None:
+        return self.config.get("versions")
+
+    @property
     def epochs(self) -> int | None:
         """Epochs of the whole training; None where unknown, as for plain weights."""
         return None if not PATHS[self.path].is_trained else self.config.get("epochs")
@@ -107,7 +119,7 @@ class RunResult:
         return (self.config.get("recipe") or {}) | own
 
     @property
-    def recipe_hash(self) -> str:
+    def recipe_sha256(self) -> str:
         """First 8 digits of the SHA-256 over `settings`."""
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
 

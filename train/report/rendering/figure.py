@@ -5,6 +5,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.curves import by_model, draw_curves, tidy
+from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.verdict import MATCH
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; the markers differ too.
@@ -12,6 +13,15 @@ STYLES = {"dense": ("#0072B2", "o"), "lt": ("#D55E00", "s"), "rc": ("#009E73", "
 LINE = "dense less 0.5 points"
 INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)
 SPACING = 0.22  # between the markers of one row; rows are 1 apart
+
+
+def drawn(findings: list[Finding], path: str) -> list[str]:
+    """Draw the groups of `findings` if matplotlib is there; returns notes on why there is no picture."""
+    try:
+        draw([finding.group for finding in findings], path)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def draw(groups: list[Group], path: str) -> None:

@@ -148,10 +148,10 @@ def run_rows(group: Group) -> Rows:
     """What each run was, with a header."""
     rows = [["run", "trained on", "seed", "mask seed", "epochs", "settings", "seconds", "hardware"]]
     for run in group.runs:
-        values = (run.seed, run.config.get("mask_seed"), run.epochs, run.recipe_hash)
+        values = (run.seed, run.mask_seed, run.epochs, run.recipe_sha256)
         seconds = "-" if run.seconds is None else f"{run.seconds:,.1f}"
         shown = ("-" if value is None else str(value) for value in values)
-        rows.append([run.folder, run.row, *shown, seconds, str(run.config.get("hardware") or "-")])
+        rows.append([run.folder, run.row, *shown, seconds, str(run.hardware or "-")])
     return rows
 
 
