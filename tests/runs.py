@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.system import files
+from vit_tickets.train.report.analysis.comparison import group_runs
+from vit_tickets.train.report.analysis.findings import find
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 
 IMAGES = 400
@@ -49,6 +51,12 @@ def write_run(root, path, seed=0, finished=True, on=None, metadata=None, **chang
         share = RIGHT.get(path, RIGHT["dense"])[how]
         write_predictions(folder, how, share, seed, **{"size": config["image_size"], **(metadata or {})})
     return str(folder)
+
+
+def finding_of(folders):
+    """What is found about the one group of the run folders."""
+    (group,) = group_runs([read_run(folder) for folder in folders])
+    return find(group)
 
 
 def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_labels=0, **changes):
