@@ -39,7 +39,8 @@ def test_the_gallery_holds_what_is_on_disk(group, packed, tickets):
     rows = pd.read_parquet(f"{tickets}/val").set_index("key")
     assert [image["key"] for image in gallery["images"]] == sorted(rows.index)
     (shown,) = gallery["sets"]
-    assert (shown["grid"], shown["kept"], shown["counts"]) == (6, 18, Manifest.open(tickets).record["counts"])
+    assert (shown["grid"], shown["kept"]) == (6, 18)
+    assert list(shown["counts"]) == Manifest.open(tickets).record["counts"]
     said = {
         name: pd.read_parquet(f"{run.folder}/predictions-{on}.parquet").set_index("key")
         for name, on in (("lt", "lt"), ("dense", "dense"))
