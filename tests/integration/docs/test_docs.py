@@ -22,7 +22,6 @@ from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.geometry.views import KINDS
 from vit_tickets.pipeline.manifests.labels import SCHEMA as LABEL_SCHEMA
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.rows import Layout, schema
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.publish.archive import write_archive
 from vit_tickets.pipeline.runs.names import default_selector, manifest_name, run_name
@@ -252,19 +251,22 @@ def test_the_pandas_lines_on_selection_run_as_printed(tickets):
     exec(block.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
 
 
-def test_the_manifests_readme_documents_every_column():
-    for name in {
-        *schema(Layout(36, 18, predictions=True)).names,
-        *schema(Layout(36, 18, num_views=8, crop_ranks=True)).names,
-    }:
-        assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", MANIFESTS, flags=re.M), name
+def test_the_manifests_readme_documents_every_view_and_entry(tickets):
+    entries = read_metadata(f"{tickets}/train/000000.parquet").keys() | files.read_json(f"{tickets}/ticket.json").keys()
+    for name in entries:
+        assert f"`{name}`" in MANIFESTS, name
     for kind in KINDS:
         assert f"| `{kind}` |" in MANIFESTS, kind
 
 
 def test_the_pandas_lines_on_manifests_run_as_printed(packed, tickets, tmp_path):
     plain, crops, archive, labels = re.findall(r"```python\n(.*?)```", MANIFESTS, flags=re.S)
-    exec(plain.replace("manifests/digits-deit_micro-s0.75", tickets), {})  # noqa: S102 (our own README)
+    names = {}
+    exec(plain.replace("manifests/digits-deit_micro-s0.75", tickets), names)  # noqa: S102 (our own README)
+    assert names["keep_frequency"].mean() == pytest.approx(0.5)
+    assert names["shared"].between(0, 18).all()
+    assert {len(patches) for patches in names["half"]} == {18}
+    assert (len(names["tickets"]), len(names["errors"])) == (23, 1)
     folder = write_crops(str(tmp_path / "crops"))
     names = {}
     exec(crops.replace("manifests/digits-deit_micro-s0.75-crops8", folder), names)  # noqa: S102
