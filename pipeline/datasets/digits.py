@@ -11,13 +11,10 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from vit_tickets.pipeline.datasets.embedded import IMAGE_SIZE, NAME, PATCH_SIZE
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.system.errors import UserError
 
-NAME = "digits"
-FOLDER = "data/digits"
-IMAGE_SIZE = 48
-PATCH_SIZE = 8
 SAMPLES = {"train": 12_000, "val": 2_000}
 VAL_DIGITS = 297  # of 1,797
 SEED = 0

@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from vit_tickets.pipeline.datasets.digits import FOLDER, NAME
+from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
 from vit_tickets.pipeline.datasets.sources import Split, open_source
 from vit_tickets.pipeline.datasets.spill import spilled

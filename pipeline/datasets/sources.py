@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from vit_tickets.pipeline.datasets import digits
+from vit_tickets.pipeline.datasets import digits, embedded
 from vit_tickets.pipeline.datasets.folder import FolderSplit
 from vit_tickets.pipeline.datasets.parquet import ParquetSplit
 from vit_tickets.pipeline.datasets.shards import Sample
@@ -44,7 +44,7 @@ def open_source(source: str) -> dict[str | None, Split]:
     `digits` is the embedded dataset, unless a file or folder of that name exists. The split `validation` is renamed to
     `val`, and so is `test` if there is neither. Raises UserError if the source is of none of the known kinds.
     """
-    if source == digits.NAME and not files.exists(source):
+    if source == embedded.NAME and not files.exists(source):
         return {name: digits.DigitsSplit(name) for name in digits.SAMPLES}
     if not files.exists(source):
         raise UserError(f"no such source: {source}")

@@ -1,6 +1,6 @@
 """Names of selectors, and the default places of manifests and runs."""
 
-from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
+from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.methods import STAGED

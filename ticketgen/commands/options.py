@@ -3,11 +3,14 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vit_tickets.pipeline.commands.fields import COUNT, option
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
-from vit_tickets.ticketgen.engines import processor
+
+if TYPE_CHECKING:  # torch takes seconds to import, and help needs none
+    from vit_tickets.ticketgen.engines.processor import Spec
+    from vit_tickets.ticketgen.engines.work import Settings
 
 CPU_BATCH = 16
 SELECTOR_BATCH = 256
@@ -43,14 +46,14 @@ class EngineOptions:
         "Images of more pixels are recorded as errors.", default=MAX_PIXELS, type=COUNT, show_default=True
     )
 
-    def settings(self, gpu_batch: int, **of_tickets: Any):
+    def settings(self, gpu_batch: int, **of_tickets: Any) -> "Settings":
         """The Settings of a worker; `of_tickets`: its other fields."""
         from vit_tickets.ticketgen.engines.work import Settings
 
         batch_size = self.batch_size or (CPU_BATCH if self._device == "cpu" else gpu_batch)
         return Settings(batch_size=batch_size, max_pixels=self.max_pixels, **of_tickets)
 
-    def opener(self, spec: processor.Spec, settings) -> Callable[[], contextlib.AbstractContextManager]:
+    def opener(self, spec: "Spec", settings: "Settings") -> Callable[[], contextlib.AbstractContextManager]:
         """Opens the engine on the network that `spec` builds."""
         from vit_tickets.ticketgen.engines.opening import engine_of
 
@@ -59,5 +62,7 @@ class EngineOptions:
     @property
     def _device(self) -> str:
         """The device of this machine; unresolved where the workers are on others."""
+        from vit_tickets.ticketgen.engines.processor import resolve_device
+
         is_elsewhere = self.engine == "ray" and self.ray_address is not None
-        return self.device if is_elsewhere else processor.resolve_device(self.device)
+        return self.device if is_elsewhere else resolve_device(self.device)

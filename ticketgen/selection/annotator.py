@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
+from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.index import MAX_LABEL_CLASSES, PLACES
 from vit_tickets.pipeline.networks.pretrained import open_pretrained

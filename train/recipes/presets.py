@@ -26,7 +26,7 @@ none here. With `--ema 0.99996` there is, and then it is what is evaluated and k
 
 from dataclasses import replace
 
-from vit_tickets.pipeline.datasets.digits import IMAGE_SIZE, NAME, PATCH_SIZE
+from vit_tickets.pipeline.datasets.embedded import IMAGE_SIZE, NAME, PATCH_SIZE
 from vit_tickets.pipeline.runs.families import family_of, short_name
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError

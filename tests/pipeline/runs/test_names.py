@@ -2,7 +2,7 @@
 
 import pytest
 
-from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
+from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.names import (
     default_runs_of_folds,

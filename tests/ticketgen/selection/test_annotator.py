@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline.datasets.digits import NAME as DIGITS
+from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.ticketgen.selection.annotator import Annotator, above_the_rest, best, default_annotator, open_annotator
 
