@@ -54,9 +54,14 @@ def generate(
     device = resolve_device("auto")
     settings = Settings(batch_size=16 if device == "cpu" else 256)
     request = job.Request(
-        dataset, spec, [Budget(s) for s in SPARSITIES], outs, [SPLIT], view, settings,
+        dataset,
+        spec,
+        [Budget(s) for s in SPARSITIES],
+        outs,
+        [SPLIT],
+        view,
         crop_ranks=view.startswith("crops:"),
-    )  # fmt: skip
+    )
     job.run(request, lambda: local_engine(spec, settings, device, "fp32", workers), progress)
     return {s: Manifest.open(out) for s, out in zip(SPARSITIES, outs, strict=True)}
 

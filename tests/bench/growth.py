@@ -63,7 +63,7 @@ def generate(folder: Path, size: int) -> None:
     out = folder / f"tickets-{size}"
     shutil.rmtree(out, ignore_errors=True)
     dataset = Dataset.open(str(folder / f"data-{size}"))
-    request = job.Request(dataset, selector, [Budget(0.5)], [str(out)], ["train"], "auto", settings)
+    request = job.Request(dataset, selector, [Budget(0.5)], [str(out)], ["train"], "auto")
     job.run(request, lambda: local_engine(selector, settings, "cpu", "fp32", None), progress=False)
 
 

@@ -29,7 +29,7 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.ticketgen.engines.local import LocalEngine
-from vit_tickets.ticketgen.jobs import shard
+from vit_tickets.ticketgen.jobs import ranking, shard
 from vit_tickets.ticketgen.jobs import tickets as job
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 from vit_tickets.train.data import plan, stream
@@ -110,7 +110,7 @@ def generation(dataset: Dataset, folder: str, model: str) -> tuple[LocalEngine, 
     save_file(registry.create_model(model).state_dict(), weights)
     spec, settings = open_selector(model, weights), shard.Settings(batch_size=16)
     outs = [os.path.join(folder, "generated")]
-    request = job.Request(dataset, spec, [Budget(SPARSITY)], outs, ["train"], "auto", settings, overwrite=True)
+    request = job.Request(dataset, spec, [Budget(SPARSITY)], outs, ["train"], "auto", overwrite=True)
     return LocalEngine(spec, settings, "cpu", "fp32", workers=None), job.plan_tasks(request)[0]
 
 
@@ -122,7 +122,7 @@ def of_generate(selector: Selector) -> list[Place]:
         Place("decode", images, "decode"),
         Place("resize", images, "render"),
         Place("resize", images, "to_array"),
-        Place("stack and normalise", shard, "_rank_group"),
+        Place("stack and normalise", ranking, "_rank_group"),
         Place("stack and normalise", selector, "normalise"),
         Place(to_block[stages[0]], vit, "identify_tokens"),
     ]
@@ -134,7 +134,7 @@ def of_generate(selector: Selector) -> list[Place]:
         *places,
         Place(lambda _, number, *__, **___: to_block[number], vit, "_attend"),
         Place("choose tokens", vit, "_follow"),
-        Place("rows", shard, "_rows"),
+        Place("rows", ranking, "_row"),
         Place("write Parquet", shard, "write_rows"),
     ]
 

@@ -1,7 +1,7 @@
 """`generate` against a plain forward pass of the same model, and against its own two limits.
 
 command       python -m tests.bench selection
-part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as ticketgen/jobs/shard.py drives it (batches of
+part 1        decode excluded: `Selector.rank` on uint8 pixels, driven as jobs/ranking.py drives it (batches of
               16, one arithmetic thread per core), against normalisation and timm's own forward pass of the same network
               on the same pixels. The baseline is timed twice, driven by the same threads and by torch's own, and the
               target is set against the faster.
@@ -144,7 +144,7 @@ def by_torch(network: Network, batches: list[np.ndarray]) -> list[torch.Tensor]:
 
 
 def in_threads(network: Network, settings: shard.Settings, work: Callable, groups: Iterable) -> list:
-    """`work` on every group in as many threads (on a GPU in one) as `shard.rank_samples` has, one core each."""
+    """`work` on every group in as many threads (on a GPU in one) as `ranking.rank_samples` has, one core each."""
     computing = settings.threads if network.device.type == "cpu" else 1
     with (
         arithmetic_threads(1),
@@ -165,7 +165,7 @@ def end_to_end(engine: LocalEngine, folder: str, options: Options) -> list[Findi
 
     def task(sparsity: float) -> shard.ShardTask:
         outs = [os.path.join(folder, f"s{sparsity:g}")]
-        request = job.Request(dataset, selector.spec, [Budget(sparsity)], outs, ["train"], "auto", settings)
+        request = job.Request(dataset, selector.spec, [Budget(sparsity)], outs, ["train"], "auto")
         return job.plan_tasks(replace(request, overwrite=True))[0][0]
 
     tasks = {sparsity: task(sparsity) for sparsity in SPARSITIES}
@@ -214,11 +214,11 @@ def generating(engine: LocalEngine, task: shard.ShardTask) -> Callable[[], None]
 
 
 def decoded_batches(task: shard.ShardTask, settings: shard.Settings) -> Iterator[list]:
-    """The shard's images, decoded as `shard.rank_samples` does it, in batches."""
+    """The shard's images, decoded as `ranking.rank_samples` does it, in batches."""
     with ThreadPoolExecutor(settings.threads) as decoders:
         decoded = map_ordered(
             decoders,
-            lambda sample: work.decode(sample, task.view, settings.max_pixels),
+            lambda sample: work.decode(sample, task.selection.view, task.selection.max_pixels),
             shards.read_shard(task.path),
             ahead=settings.batch_size * (settings.threads + 1),
         )
@@ -226,7 +226,7 @@ def decoded_batches(task: shard.ShardTask, settings: shard.Settings) -> Iterator
 
 
 def plain_loop(selector: Selector, task: shard.ShardTask, settings: shard.Settings) -> list[torch.Tensor]:
-    """The classes of a shard's images: `shard.rank_samples` with the forward pass in the place of the selector."""
+    """The classes of a shard's images: `ranking.rank_samples` with the forward pass in the place of the selector."""
 
     def work(group: list) -> torch.Tensor:
         return classify(selector, np.stack([item.pixels for item in group]))

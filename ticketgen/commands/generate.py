@@ -153,7 +153,6 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.geometry.patches import parse_budgets
-    from vit_tickets.pipeline.manifests.index import true_of
     from vit_tickets.pipeline.manifests.methods import Method
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.ticketgen.jobs import tickets as job
@@ -171,7 +170,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     click.echo(
         f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]}){by}"
     )
-    settings = engine.settings(SELECTOR_BATCH, mask_seed=options.mask_seed, predictions=options.predictions)
+    settings = engine.settings(SELECTOR_BATCH)
     outs = job.default_outs(opened, spec, budgets, options.view, options.out)
     splits = list(options.splits) or list(opened.splits)
     for split in splits:
@@ -183,7 +182,9 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
         outs=outs,
         splits=splits,
         view=options.view,
-        settings=settings,
+        mask_seed=options.mask_seed,
+        max_pixels=engine.max_pixels,
+        predictions=options.predictions,
         precision=engine.precision,
         webdataset="webdataset" in options.formats.split(","),
         overwrite=overwrite,
@@ -192,11 +193,10 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     )
     with alone_in(*outs), stoppable_job(overwrite) as summary:
         job.run(request, engine.opener(spec, settings), summary=summary)
-    shown = request.view_of(splits[0])
     for budget, folder in zip(budgets, outs, strict=True):
-        record = true_of(job.shared_metadata(request, budget), shown)
-        what = "crop" if shown.num_views else "image"
-        click.echo(f"{folder}: {record['counts'][-1]} of {record['num_patches']} patches per {what}")
+        layout = request.layout(budget, splits[0])
+        what = "crop" if layout.num_views else "image"
+        click.echo(f"{folder}: {layout.kept} of {layout.num_patches} patches per {what}")
     click.echo(summary.told("selected", settings.batch_size))
 
 

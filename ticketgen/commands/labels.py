@@ -72,7 +72,7 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     )
     settings = engine.settings(ANNOTATOR_BATCH)
     folder = options.out or labels_name(opened.name, spec.model)
-    request = label_job.LabelRequest(opened, spec, folder, splits, settings, engine.precision, overwrite)
+    request = label_job.LabelRequest(opened, spec, folder, splits, engine.max_pixels, engine.precision, overwrite)
     with alone_in(folder), stoppable_job(overwrite) as summary:
         label_job.run(request, engine.opener(spec, settings), summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vit_tickets.pipeline.commands.fields import COUNT, option
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
@@ -46,12 +46,11 @@ class EngineOptions:
         "Images of more pixels are recorded as errors.", default=MAX_PIXELS, type=COUNT, show_default=True
     )
 
-    def settings(self, gpu_batch: int, **of_tickets: Any) -> "Settings":
-        """The Settings of a worker; `of_tickets`: its other fields."""
+    def settings(self, gpu_batch: int) -> "Settings":
+        """The settings of a worker."""
         from vit_tickets.ticketgen.engines.work import Settings
 
-        batch_size = self.batch_size or (CPU_BATCH if self._device == "cpu" else gpu_batch)
-        return Settings(batch_size=batch_size, max_pixels=self.max_pixels, **of_tickets)
+        return Settings(self.batch_size or (CPU_BATCH if self._device == "cpu" else gpu_batch))
 
     def opener(self, spec: "Spec", settings: "Settings") -> Callable[[], contextlib.AbstractContextManager]:
         """Opens the engine on the network that `spec` builds."""

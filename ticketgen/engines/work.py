@@ -1,12 +1,12 @@
-"""How a worker goes through the samples of a shard: its settings, its threads, batches in order."""
+"""How a worker goes through a shard: decode, group, compute, rows. Tickets, crops and label maps share it."""
 
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol, TypeVar
+from itertools import chain, islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,14 +22,11 @@ Progress = Callable[[int, int], None]  # images done since the last call, errors
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker needs beside its network. mask_seed, predictions: of tickets. threads: arithmetic and decoding
-    threads of one worker.
-    """
+    """How a worker goes through a shard."""
 
+    #: images per pass of the network
     batch_size: int
-    mask_seed: int = 0
-    max_pixels: int = images.MAX_PIXELS
-    predictions: bool = False
+    #: threads that decode, and on a CPU as many that compute
     threads: int = 1
 
 
@@ -74,9 +71,10 @@ def map_ordered(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterabl
 
 
 class HasPixels(Protocol):
-    """`pixels` is None where there are none, because of an error."""
+    """`pixels` is None if there is an error."""
 
-    pixels: np.ndarray | None
+    @property
+    def pixels(self) -> np.ndarray | None: ...
 
 
 P = TypeVar("P", bound=HasPixels)
@@ -99,18 +97,54 @@ def groups(items: Iterable[P], batch_size: int) -> Iterator[list[P]]:
 def in_batches(
     samples: Iterable[S],
     decode: Callable[[S], P],
-    compute: Callable[[list[P]], R],
+    compute: Callable[[list[P]], list[R]],
     settings: Settings,
     on_cpu: bool,
-) -> Iterator[R]:
+    split: Callable[[Any], Iterable[S]] | None = None,
+) -> Iterator[list[R]]:
     """What `compute` makes of each group of decoded samples, in order.
 
     Decoding and (on CPU) arithmetic run in `settings.threads` threads each. At most a few batches are in flight.
+
+    Args:
+        split: makes several samples of each, which `decode` takes one by one; at most one in every thread is split.
     """
     with pools(settings.threads, on_cpu) as pool:
         ahead = pool.computing + 1
+        if split is not None:
+            samples = chain.from_iterable(map_ordered(pool.decoders, split, samples, ahead=settings.threads))
         decoded = map_ordered(pool.decoders, decode, samples, ahead=settings.batch_size * ahead)
         yield from map_ordered(pool.computers, compute, groups(decoded, settings.batch_size), ahead=ahead)
+
+
+def on_pixels(group: list[P], compute: Callable[[list[P], np.ndarray], Iterable[R]]) -> Iterator[tuple[P, R | None]]:
+    """Every item of `group` with what `compute` makes of those with pixels, and of these (B, 3, side, side); else None.
+
+    `compute` gives one result per item with pixels, in order.
+    """
+    alive = [item for item in group if item.pixels is not None]
+    results = iter(compute(alive, np.stack([item.pixels for item in alive])) if alive else ())
+    for item in group:
+        yield item, None if item.pixels is None else next(results)
+
+
+class HasError(Protocol):
+    @property
+    def error(self) -> str | None: ...
+
+
+F = TypeVar("F", bound=HasError)
+
+
+def by_file(batches: Iterable[list[tuple[F, ...]]], num_files: int, progress: Progress) -> list[list[F]]:
+    """The rows of each of `num_files` files, of batches of images with a row for each file."""
+    files: list[list[F]] = [[] for _ in range(num_files)]
+    for batch in batches:
+        for rows in batch:
+            for file, row in zip(files, rows, strict=True):
+                file.append(row)
+        progress(len(batch), sum(rows[0].error is not None for rows in batch))
+    return files
 
 
 @dataclass(frozen=True)

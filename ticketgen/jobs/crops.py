@@ -1,12 +1,13 @@
 """Rows of the views that show the selector random crops of each image: crops:V and crops-mean:V.
 
 Every pass of the selector (a crop, or the whole image) is an item of its own, so that a batch may span images and an
-image many batches: V does not matter for memory. Legend: N patches of a crop, V crops of an image.
+image many batches: V does not matter for memory. Legend: N patches of a crop, V crops of an image, G cells along a side
+of a crop's grid.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from itertools import chain, groupby
 
 import numpy as np
 from PIL import Image
@@ -16,22 +17,21 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import Crop, stored_crops
 from vit_tickets.pipeline.geometry.patches import grid_side, pack_mask, random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.manifest import CROP_RANKS
-from vit_tickets.pipeline.manifests.rows import AnyRow, CropRow, Row
-from vit_tickets.ticketgen.engines.work import Progress, Settings, groups, map_ordered, pools
+from vit_tickets.pipeline.manifests.rows import AnyRow, CropRow, Layout, Row
+from vit_tickets.ticketgen.engines.work import Progress, Settings, by_file, in_batches, on_pixels
 from vit_tickets.ticketgen.jobs.mean import CropMean, covered, rank_by_value
+from vit_tickets.ticketgen.jobs.ranking import Plan, Selection
 from vit_tickets.ticketgen.selection.selector import Selector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Opened:
-    """An image and the crops that the selector is to see of it: the V drawn ones, and the whole where `mean` needs it.
-
-    Without `image` there is an `error`, and one pass that yields nothing.
-    """
+    """An image and the crops that the selector sees of it: V drawn ones, and for crops-mean:V the whole if needed."""
 
     sample: Sample
-    size: tuple[int, int] = (0, 0)  # height, width
+    height: int = 0
+    width: int = 0
+    #: None if there is an error
     image: Image.Image | None = None
     crops: tuple[Crop, ...] = ()
     error: str | None = None
@@ -39,78 +39,22 @@ class _Opened:
 
 @dataclass(frozen=True)
 class _Pass:
+    """Crop `number` of an image; the only pass of an image with an error has no pixels."""
+
     opened: _Opened
     number: int = 0
     pixels: np.ndarray | None = None
 
 
-class _Collector(Protocol):
-    """What becomes of one image's rankings under one plan."""
-
-    def add(self, number: int, rank_N: np.ndarray) -> None:
-        """Take in the ranking of the crop `number`."""
-
-    def row(self, key: str, label: int | None, height: int, width: int) -> AnyRow:
-        """The image's row."""
-
-
-class _Masks:
-    """crops:V: a mask per crop, and its rank where asked for."""
-
-    def __init__(self, opened: _Opened, kept: int, ranks: bool):
-        self.crops, self.kept = opened.crops, kept
-        self.masks: list[bytes] = []
-        self.ranks: list[np.ndarray] | None = [] if ranks else None
-
-    def add(self, number: int, rank_N: np.ndarray) -> None:
-        self.masks.append(pack_mask(rank_N < self.kept))
-        if self.ranks is not None:
-            self.ranks.append(rank_N.astype(rank_dtype(len(rank_N))))
-
-    def row(self, key: str, label: int | None, height: int, width: int) -> CropRow:
-        boxes = [tuple(int(edge) for edge in crop.box) for crop in self.crops]
-        flips = [crop.flip for crop in self.crops]
-        return CropRow(key, label, height, width, boxes, flips, self.masks, self.ranks)
-
-
-class _Mean:
-    """crops-mean:V: one rank on a finer grid of the whole image."""
-
-    def __init__(self, opened: _Opened, num_crops: int, num_cells: int, kept: int, mask_seed: int):
-        self.crops, self.num_crops = opened.crops, num_crops
-        self.num_cells, self.kept, self.mask_seed = num_cells, kept, mask_seed
-        self.mean = CropMean(*opened.size, grid_side(num_cells))
-        self.whole_GG: np.ndarray | None = None
-
-    def add(self, number: int, rank_N: np.ndarray) -> None:
-        side = grid_side(len(rank_N))
-        value_GG = (1 - rank_N / len(rank_N)).reshape(side, side)
-        if number < self.num_crops:
-            self.mean.add(self.crops[number], value_GG)
-        else:
-            self.whole_GG = value_GG
-
-    def row(self, key: str, label: int | None, height: int, width: int) -> Row:
-        value_N = self.mean.mean(self.whole_GG)
-        rank_N = rank_by_value(value_N).astype(rank_dtype(self.num_cells))
-        return Row(
-            key,
-            label,
-            height,
-            width,
-            rank_N=rank_N,
-            ticket_k=ticket_of(rank_N, self.kept),
-            random_k=random_subset(self.mask_seed, key, self.num_cells, self.kept),
-            score_N=value_N,
-        )
+Ranks = list[np.ndarray] | None  # of a crop, (N,) per plan; None with an error
 
 
 def rank_crops(
     selector: Selector,
     samples: Iterable[Sample],
-    view: View,
-    plans: list[tuple[int, ...]],
-    records: list[dict[str, Any]],
+    selection: Selection,
+    plans: list[Plan],
+    layouts: list[Layout],
     settings: Settings,
     progress: Progress,
 ) -> list[list[AnyRow]]:
@@ -119,71 +63,39 @@ def rank_crops(
     Decoded images in flight: at most as many as threads, and those whose crops are. Crops in flight: a few batches.
 
     Args:
-        view: crops:V or crops-mean:V; its image size is the selector's.
+        selection: its view is crops:V or crops-mean:V; its image size is the selector's.
         plans: what each stage keeps of a crop's patches.
-        records: the metadata of each plan's file: the counts that are true of it, and whether it holds ranks.
+        layouts: of the file of each plan.
     """
-
-    def collector(opened: _Opened, record: dict[str, Any]) -> _Collector:
-        kept = record["counts"][-1]
-        if view.num_views:
-            return _Masks(opened, kept, record.get(CROP_RANKS, False))
-        return _Mean(opened, view.num_crops, record["num_patches"], kept, settings.mask_seed)
-
-    rows_by_plan: list[list[AnyRow]] = [[] for _ in plans]
-    collectors: list[_Collector] = []
-    with pools(settings.threads, selector.device.type == "cpu") as pool:
-        opened = map_ordered(
-            pool.decoders, lambda sample: _open(sample, view, selector, settings), samples, ahead=settings.threads
-        )
-        rendered = map_ordered(
-            pool.decoders,
-            lambda item: _render(item, view),
-            _passes(opened),
-            ahead=settings.batch_size * (pool.computing + 1),
-        )
-        results = map_ordered(
-            pool.computers,
-            lambda group: _rank_group(selector, group, plans, settings),
-            groups(rendered, settings.batch_size),
-            ahead=pool.computing + 1,
-        )
-        for item, ranks in (pair for result in results for pair in result):
-            sample, (height, width) = item.opened.sample, item.opened.size
-            if ranks is None:
-                kind = CropRow if view.num_views else Row
-                finished = [kind(sample.key, sample.label, error=item.opened.error) for _ in plans]
-            else:
-                if item.number == 0:
-                    collectors = [collector(item.opened, record) for record in records]
-                for collect, rank_N in zip(collectors, ranks, strict=True):
-                    collect.add(item.number, rank_N)
-                if item.number + 1 < len(item.opened.crops):
-                    continue
-                finished = [collect.row(sample.key, sample.label, height, width) for collect in collectors]
-            for rows, row in zip(rows_by_plan, finished, strict=True):
-                rows.append(row)
-            progress(1, int(ranks is None))
-    return rows_by_plan
+    side = selection.view.grid_scale * grid_side(selector.spec.num_patches)
+    passes = in_batches(
+        samples,
+        lambda item: _render(item, selection.view),
+        lambda group: _rank_group(selector, group, plans, selection.mask_seed),
+        settings,
+        selector.device.type == "cpu",
+        split=lambda sample: _passes(_open(sample, selection, side)),
+    )
+    by_image = groupby(chain.from_iterable(passes), key=lambda ranked: ranked[0])
+    rows = ([_rows(opened, [ranks for _, ranks in of], layouts, selection)] for opened, of in by_image)
+    return by_file(rows, len(plans), progress)
 
 
-def _open(sample: Sample, view: View, selector: Selector, settings: Settings) -> _Opened:
+def _open(sample: Sample, selection: Selection, side: int) -> _Opened:
+    """Decode `sample` and draw its crops; crops-mean:V has a grid of `side` x `side` cells to cover."""
     try:
-        image = images.decode(sample.data, settings.max_pixels)
+        image = images.decode(sample.data, selection.max_pixels)
     except images.UndecodableImage as error:
         return _Opened(sample, error=str(error))
     width, height = image.size
-    crops = stored_crops(view, sample.key, height, width)
-    if not view.num_views:
-        side = view.grid_scale * grid_side(selector.spec.num_patches)
-        if not covered(crops, height, width, side):
-            crops.append(Crop((0.0, 0.0, float(width), float(height))))
-    return _Opened(sample, (height, width), image, tuple(crops))
+    crops = stored_crops(selection.view, sample.key, height, width)
+    if not selection.view.num_views and not covered(crops, height, width, side):
+        crops.append(Crop((0.0, 0.0, float(width), float(height))))
+    return _Opened(sample, height, width, image, tuple(crops))
 
 
-def _passes(opened: Iterable[_Opened]) -> Iterator[_Pass]:
-    for item in opened:
-        yield from (_Pass(item, number) for number in range(max(1, len(item.crops))))
+def _passes(opened: _Opened) -> list[_Pass]:
+    return [_Pass(opened, number) for number in range(max(1, len(opened.crops)))]
 
 
 def _render(item: _Pass, view: View) -> _Pass:
@@ -195,14 +107,63 @@ def _render(item: _Pass, view: View) -> _Pass:
 
 
 def _rank_group(
-    selector: Selector, group: list[_Pass], plans: list[tuple[int, ...]], settings: Settings
-) -> list[tuple[_Pass, list[np.ndarray] | None]]:
-    """Every pass without its pixels, with its rank (N,) per plan; None where there are no pixels."""
-    alive = [item for item in group if item.pixels is not None]
-    rankings = []
-    if alive:
-        pixels = np.stack([item.pixels for item in alive])
+    selector: Selector, group: list[_Pass], plans: list[Plan], mask_seed: int
+) -> list[tuple[_Opened, Ranks]]:
+    """The image of every pass, and the pass's ranks; without the pixels."""
+
+    def ranks(alive: list[_Pass], pixels: np.ndarray) -> Iterator[list[np.ndarray]]:
         which = [(item.opened.sample.key, item.number) for item in alive]
-        rankings = selector.rank(pixels, plans, False, which, settings.mask_seed)
-    rows = iter(zip(*(ranking.rank_BN.numpy() for ranking in rankings), strict=True))
-    return [(replace(item, pixels=None), None if item.pixels is None else list(next(rows))) for item in group]
+        rankings = selector.rank(pixels, plans, False, which, mask_seed)
+        return map(list, zip(*(ranking.rank_BN.numpy() for ranking in rankings), strict=True))
+
+    return [(item.opened, found) for item, found in on_pixels(group, ranks)]
+
+
+def _rows(opened: _Opened, passes: list[Ranks], layouts: list[Layout], selection: Selection) -> tuple[AnyRow, ...]:
+    """The image's row for each layout, from the ranks of its passes."""
+    if opened.error is not None:
+        return tuple(layout.row(opened.sample.key, opened.sample.label, error=opened.error) for layout in layouts)
+    ranks = zip(*passes, strict=True)  # by plan
+    if selection.view.num_views:
+        return tuple(_crop_row(opened, of_plan, layout) for of_plan, layout in zip(ranks, layouts, strict=True))
+    return tuple(_mean_row(opened, of_plan, layout, selection) for of_plan, layout in zip(ranks, layouts, strict=True))
+
+
+def _crop_row(opened: _Opened, ranks: Iterable[np.ndarray], layout: Layout) -> CropRow:
+    """crops:V: a mask per crop, and its rank where the layout has it."""
+    ranks = list(ranks)
+    return CropRow(
+        opened.sample.key,
+        opened.sample.label,
+        opened.height,
+        opened.width,
+        boxes=[tuple(int(edge) for edge in crop.box) for crop in opened.crops],
+        flips=[crop.flip for crop in opened.crops],
+        masks=[pack_mask(rank_N < layout.kept) for rank_N in ranks],
+        ranks=[rank_N.astype(rank_dtype(len(rank_N))) for rank_N in ranks] if layout.crop_ranks else None,
+    )
+
+
+def _mean_row(opened: _Opened, ranks: Iterable[np.ndarray], layout: Layout, selection: Selection) -> Row:
+    """crops-mean:V: one rank on a finer grid of the whole image."""
+    mean = CropMean(opened.height, opened.width, grid_side(layout.num_patches))
+    whole_GG = None
+    for number, (crop, rank_N) in enumerate(zip(opened.crops, ranks, strict=True)):
+        side = grid_side(len(rank_N))
+        value_GG = (1 - rank_N / len(rank_N)).reshape(side, side)
+        if number < selection.view.num_crops:
+            mean.add(crop, value_GG)
+        else:
+            whole_GG = value_GG
+    value_N, key = mean.mean(whole_GG), opened.sample.key
+    rank_N = rank_by_value(value_N).astype(rank_dtype(layout.num_patches))
+    return Row(
+        key,
+        opened.sample.label,
+        opened.height,
+        opened.width,
+        rank_N=rank_N,
+        ticket_k=ticket_of(rank_N, layout.kept),
+        random_k=random_subset(selection.mask_seed, key, layout.num_patches, layout.kept),
+        score_N=value_N,
+    )

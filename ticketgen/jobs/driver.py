@@ -130,6 +130,12 @@ def check_made(path: str, metadata: dict[str, Any]) -> None:
         raise UserError(f"{path} was made from another version of its shard; pass --overwrite or another --out")
 
 
+def check_samples(path: str, expected: int, found: int) -> None:
+    """Raise UserError if the shard at `path` held another number of samples than the dataset's index says."""
+    if found != expected:
+        raise UserError(f"{path}: expected {expected} samples as in dataset.json, found {found}")
+
+
 def count_errors(path: str) -> tuple[int, int]:
     """Rows of a file, and how many of them have an error."""
     table, _ = read_table(path, ["error"])

@@ -1,9 +1,11 @@
-"""`generate`: plan what is missing, run it on an engine, and say so in `ticket.json` when all of it is there."""
+"""`generate`: plan what is missing, run it on an engine, and write `ticket.json` when all of it is there."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.datasets.shards import Dataset, Shard
+from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.index import true_of
@@ -15,34 +17,93 @@ from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.runs.log import seconds_of
 from vit_tickets.pipeline.runs.names import manifest_name
 from vit_tickets.pipeline.system import files
-from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.jobs.driver import Folder, Job, Summary, check_made
+from vit_tickets.ticketgen.jobs.ranking import Plan, Selection
 from vit_tickets.ticketgen.jobs.shard import Output, ShardTask
 from vit_tickets.ticketgen.selection.selector import SelectorSpec
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `generate` was asked for; `outs` holds one manifest folder per budget."""
+    """What `generate` is asked for."""
 
     dataset: Dataset
     selector: SelectorSpec
     budgets: list[Budget]
+    #: a manifest's folder for each budget
     outs: list[str]
     splits: list[str]
+    #: kind of view, or auto
     view: str
-    settings: Settings
+    #: seed of the random subsets
+    mask_seed: int = 0
+    #: larger images become an error
+    max_pixels: int = MAX_PIXELS
+    #: whether the selector's own predictions are stored
+    predictions: bool = False
     precision: str = "fp32"
+    #: whether self-contained ticket shards are written, too
     webdataset: bool = False
     overwrite: bool = False
     crop_seed: int = 0
+    #: least share of the image's area in a crop
     crop_scale: float = 0.08
+    #: probability that a crop is mirrored
     crop_flip: float = 0.5
+    #: whether the ranks of crops are stored
     crop_ranks: bool = False
 
     def view_of(self, split: str) -> View:
         """What the selector sees of the images of `split`."""
         return self.selector.view(view_kind(self.view, split), self.crop_seed, self.crop_scale, self.crop_flip)
+
+    def selection(self, split: str) -> Selection:
+        return Selection(self.view_of(split), self.mask_seed, self.predictions, self.max_pixels)
+
+    def layout(self, budget: Budget, split: str) -> Layout:
+        """What the columns of the split's files depend on."""
+        view, selector = self.view_of(split), self.selector
+        num_patches = selector.num_patches * view.grid_scale**2
+        kept = budget.stage_counts(num_patches, len(selector.stages))[-1]
+        return Layout.of(num_patches, kept, view, self.predictions, self.crop_ranks)
+
+    def plan(self, budget: Budget, split: str) -> Plan:
+        """Patches that each stage keeps in one pass of the selector."""
+        seen = self.selector.num_patches * (self.view_of(split).image_size // self.selector.image_size) ** 2
+        return budget.stage_counts(seen, len(self.selector.stages))
+
+    def split_entries(self, split: str) -> dict[str, Any]:
+        """Provenance of a split, in its files and in ticket.json."""
+        view = self.view_of(split)
+        entries = {"view": view.kind, "preprocessing": view.preprocessing()}
+        return entries | ({CROP_RANKS: self.crop_ranks} if view.num_views else {})
+
+    def shared(self, budget: Budget) -> dict[str, Any]:
+        """Provenance that all files of a manifest share."""
+        selector = self.selector
+        chosen = {"sparsity": budget.sparsity} if budget.keep_rate is None else {"keep_rate": budget.keep_rate}
+        return {
+            "format_version": FORMAT_VERSION,
+            "dataset": self.dataset.name,
+            "selector": selector.model,
+            "weights_sha256": selector.weights_sha256,
+            **selector.entries,
+            **chosen,
+            "stages": list(selector.stages),
+            "counts": list(budget.stage_counts(selector.num_patches, len(selector.stages))),
+            "num_patches": selector.num_patches,
+            "grid": selector.image_size // selector.patch_size,
+            "patch_size": selector.patch_size,
+            "image_size": selector.image_size,
+            "mask_seed": self.mask_seed,
+            "precision": self.precision,
+            "max_pixels": self.max_pixels,
+            "predictions": self.predictions,
+        }
+
+    def metadata(self, budget: Budget, split: str) -> dict[str, Any]:
+        """Provenance of a split's files, but for `PER_SHARD`."""
+        return true_of(self.shared(budget), self.view_of(split)) | self.split_entries(split)
 
 
 def default_outs(
@@ -68,82 +129,66 @@ def view_kind(view: str, split: str) -> str:
     return "center" if split == "val" and view != "full" else view
 
 
-def split_entries(request: Request, split: str) -> dict[str, Any]:
-    """What a split has of its own, in its files and in ticket.json."""
-    view = request.view_of(split)
-    entries = {"view": view.kind, "preprocessing": view.preprocessing()}
-    return entries | ({CROP_RANKS: request.crop_ranks} if view.num_views else {})
-
-
-def shared_metadata(request: Request, budget: Budget) -> dict[str, Any]:
-    """What every file of the manifest says of its origin, whatever its split."""
-    selector = request.selector
-    chosen = {"sparsity": budget.sparsity} if budget.keep_rate is None else {"keep_rate": budget.keep_rate}
-    return {
-        "format_version": FORMAT_VERSION,
-        "dataset": request.dataset.name,
-        "selector": selector.model,
-        "weights_sha256": selector.weights_sha256,
-        **selector.entries,
-        **chosen,
-        "stages": list(selector.stages),
-        "counts": list(budget.stage_counts(selector.num_patches, len(selector.stages))),
-        "num_patches": selector.num_patches,
-        "grid": selector.image_size // selector.patch_size,
-        "patch_size": selector.patch_size,
-        "image_size": selector.image_size,
-        "mask_seed": request.settings.mask_seed,
-        "precision": request.precision,
-        "max_pixels": request.settings.max_pixels,
-        "predictions": request.settings.predictions,
-    }
-
-
 def plan_tasks(request: Request) -> tuple[list[ShardTask], int]:
     """The shards that still lack a manifest, and how many images are done already.
 
-    Raises UserError where a manifest that is there was made otherwise, unless `overwrite`.
+    Raises:
+        UserError: a manifest that is there was made otherwise, unless `overwrite`.
     """
     tasks, skipped = [], 0
     for split in request.splits:
-        view = request.view_of(split)
-        per_split = split_entries(request, split)
-        seen = request.selector.num_patches * (view.image_size // request.selector.image_size) ** 2
-        listed = [set(files.list_names(files.join(out, split))) for out in request.outs]
+        selection = request.selection(split)
+        targets = [_Target.of(request, budget, out, split) for budget, out in _budgets(request)]
         for shard in request.dataset.shards(split):
-            outputs = []
-            for budget, out, names in zip(request.budgets, request.outs, listed, strict=True):
-                metadata = true_of(shared_metadata(request, budget), view) | per_split
-                layout = Layout.of(
-                    metadata["num_patches"],
-                    metadata["counts"][-1],
-                    view,
-                    request.settings.predictions,
-                    request.crop_ranks,
-                )
-                metadata |= {"batch_size": request.settings.batch_size, "shard_sha256": shard.sha256}
-                output = Output(
-                    path=files.join(out, split, f"{shard.stem}.parquet"),
-                    plan=budget.stage_counts(seen, len(request.selector.stages)),
-                    metadata=metadata,
-                    layout=layout,
-                    webdataset=files.join(out, "webdataset", split, f"{shard.stem}.tar")
-                    if request.webdataset
-                    else None,
-                )
-                if request.overwrite or f"{shard.stem}.parquet" not in names or not _is_done(output):
-                    outputs.append(output)
+            outputs = tuple(target.output(shard) for target in targets if target.lacks(shard))
             if outputs:
-                tasks.append(ShardTask(split, request.dataset.path_of(shard), shard.samples, view, tuple(outputs)))
+                tasks.append(ShardTask(split, request.dataset.path_of(shard), shard.samples, selection, outputs))
             else:
                 skipped += shard.samples
     return tasks, skipped
 
 
-def _is_done(output: Output) -> bool:
-    """Whether what `output` asks for is there; raises UserError where something else is."""
-    check_made(output.path, output.metadata)
-    return output.webdataset is None or files.exists(output.webdataset)
+def _budgets(request: Request) -> Iterator[tuple[Budget, str]]:
+    return zip(request.budgets, request.outs, strict=True)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A split of one manifest, to be filled."""
+
+    folder: str
+    plan: Plan
+    layout: Layout
+    metadata: dict[str, Any]
+    #: where ticket shards go; None if they are not asked for
+    webdataset: str | None
+    #: names of the files that are there and may stay
+    made: frozenset[str]
+
+    @classmethod
+    def of(cls, request: Request, budget: Budget, out: str, split: str) -> "_Target":
+        folder = files.join(out, split)
+        return cls(
+            folder,
+            request.plan(budget, split),
+            request.layout(budget, split),
+            request.metadata(budget, split),
+            files.join(out, "webdataset", split) if request.webdataset else None,
+            frozenset() if request.overwrite else frozenset(files.list_names(folder)),
+        )
+
+    def output(self, shard: Shard) -> Output:
+        path = files.join(self.folder, f"{shard.stem}.parquet")
+        webdataset = self.webdataset and files.join(self.webdataset, f"{shard.stem}.tar")
+        return Output(path, self.plan, self.layout, self.metadata | {"shard_sha256": shard.sha256}, webdataset)
+
+    def lacks(self, shard: Shard) -> bool:
+        """Whether the files of `shard` are still to be made; raises UserError if they were made otherwise."""
+        if f"{shard.stem}.parquet" not in self.made:
+            return True
+        output = self.output(shard)
+        check_made(output.path, output.metadata)
+        return output.webdataset is not None and not files.exists(output.webdataset)
 
 
 def run(request: Request, engine_of: Any, progress: bool = True, summary: Summary | None = None) -> Summary:
@@ -155,13 +200,13 @@ def run(request: Request, engine_of: Any, progress: bool = True, summary: Summar
             root=out,
             index=INDEX,
             holds="manifest",
-            shared=shared_metadata(request, budget),
-            entries={split: split_entries(request, split) for split in request.splits},
+            shared=request.shared(budget),
+            entries={split: request.split_entries(split) for split in request.splits},
             origin=origin,
             optional=METHOD_ENTRIES,
             subfolders=("", "webdataset"),
         )
-        for budget, out in zip(request.budgets, request.outs, strict=True)
+        for budget, out in _budgets(request)
     ]
     job = Job(request.dataset, folders, lambda: plan_tasks(request), "tickets", request.overwrite)
     return job.run(engine_of, progress, summary)

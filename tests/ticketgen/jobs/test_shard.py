@@ -15,7 +15,8 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.work import Settings
 from vit_tickets.ticketgen.jobs import driver
 from vit_tickets.ticketgen.jobs.driver import count_errors
-from vit_tickets.ticketgen.jobs.shard import Output, ShardTask, process_shard, rank_samples
+from vit_tickets.ticketgen.jobs.ranking import Selection, rank_samples
+from vit_tickets.ticketgen.jobs.shard import Output, ShardTask
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 PLANS = [Budget(sparsity=0.5).stage_counts(36, 1), Budget(sparsity=0.75).stage_counts(36, 1)]
@@ -32,10 +33,10 @@ def samples(packed):
     return [sample for shard in dataset.shards("train") for sample in read_shard(dataset.path_of(shard))]
 
 
-def ranked(selector, samples, settings, plans=PLANS, kind="full"):
+def ranked(selector, samples, settings, **options):
     seen = []
-    rows = rank_samples(selector, samples, selector.spec.view(kind), plans, settings, lambda *done: seen.append(done))
-    return rows, seen
+    selection = Selection(selector.spec.view("full"), **options)
+    return rank_samples(selector, samples, selection, PLANS, settings, lambda *done: seen.append(done)), seen
 
 
 def same(a, b):
@@ -58,7 +59,7 @@ def test_rows_keep_the_order_of_the_shard_and_errors_keep_their_place(selector, 
 
 
 def test_a_row_holds_the_ticket_and_its_random_counterpart(selector, samples):
-    for plan, rows in zip(PLANS, ranked(selector, samples, Settings(batch_size=4, mask_seed=5))[0], strict=True):
+    for plan, rows in zip(PLANS, ranked(selector, samples, Settings(batch_size=4), mask_seed=5)[0], strict=True):
         row = rows[0]
         assert sorted(row.rank_N) == list(range(36))
         assert row.ticket_k.tolist() == [p for p in range(36) if row.rank_N[p] < plan[-1]]
@@ -75,7 +76,7 @@ def test_threads_do_not_change_a_bit(selector, samples):
 
 def test_predictions_do_not_change_the_tickets(selector, samples):
     (plain, _), _ = ranked(selector, samples, Settings(batch_size=4))
-    (predicted, _), _ = ranked(selector, samples, Settings(batch_size=4, predictions=True))
+    (predicted, _), _ = ranked(selector, samples, Settings(batch_size=4), predictions=True)
     assert same(plain, predicted)
     whole = [row for row in predicted if row.error is None]
     assert {row.prediction for row in whole} <= {0, 1}
@@ -90,7 +91,7 @@ def test_a_shard_of_nothing_but_errors_still_has_its_rows(selector):
 
 
 def test_a_decompression_bomb_is_an_error_of_its_row(selector, samples):
-    (rows, _), _ = ranked(selector, samples[:3], Settings(batch_size=2, max_pixels=100))
+    (rows, _), _ = ranked(selector, samples[:3], Settings(batch_size=2), max_pixels=100)
     assert all("over the limit of 100 pixels" in row.error for row in rows if row.key != "dog/broken")
 
 
@@ -98,13 +99,13 @@ def task_for(packed, tmp_path, **changes):
     dataset = Dataset.open(packed)
     shard = dataset.shards("train")[0]
     metadata = {"num_patches": 36, "format_version": 1}
-    output = Output(str(tmp_path / "000000.parquet"), PLANS[0], metadata, Layout(36, 18), str(tmp_path / "000000.tar"))
+    output = Output(str(tmp_path / "000000.parquet"), PLANS[0], Layout(36, 18), metadata, str(tmp_path / "000000.tar"))
     return ShardTask("train", dataset.path_of(shard), changes.pop("samples", shard.samples), None, (output,))
 
 
 def test_the_ticket_shard_holds_images_and_masks_without_errors(selector, packed, tmp_path):
-    task = replace(task_for(packed, tmp_path), view=selector.spec.view("full"))
-    process_shard(selector, task, Settings(batch_size=4), lambda *_: None)
+    task = replace(task_for(packed, tmp_path), selection=Selection(selector.spec.view("full")))
+    task.process(selector, Settings(batch_size=4), lambda *_: None)
     table, _ = read_table(task.outputs[0].path)
     rows = {row["key"]: row for row in table.to_pylist() if row["error"] is None}
     stored = list(wds.WebDataset(task.outputs[0].webdataset, shardshuffle=False))
@@ -119,9 +120,9 @@ def test_the_ticket_shard_holds_images_and_masks_without_errors(selector, packed
 
 
 def test_a_shard_with_other_samples_than_the_index_says_fails_and_writes_nothing(selector, packed, tmp_path):
-    task = replace(task_for(packed, tmp_path, samples=99), view=selector.spec.view("full"))
+    task = replace(task_for(packed, tmp_path, samples=99), selection=Selection(selector.spec.view("full")))
     with pytest.raises(UserError, match=r"expected 99 samples as in dataset\.json, found 8"):
-        process_shard(selector, task, Settings(batch_size=4), lambda *_: None)
+        task.process(selector, Settings(batch_size=4), lambda *_: None)
     assert list(tmp_path.iterdir()) == []
 
 
