@@ -1,6 +1,8 @@
-"""The command in this process (a process of its own costs seconds of imports)."""
+"""The command in this process (a process of its own costs seconds of imports), and one that is in its way."""
 
+import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -24,6 +26,18 @@ def refused(*arguments, code: int = 2) -> str:
     done = run(*arguments, code=code)
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
+
+
+@contextmanager
+def holder(*folders):
+    """A process that holds `folders` until the block ends."""
+    program = "import sys; from vit_tickets.pipeline.system.locks import alone_in\n"
+    program += "with alone_in(*sys.argv[1:]): print(); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program, *map(str, folders)], **pipes) as process:
+        assert process.stdout.readline() == "\n"
+        yield process
+        process.kill()
 
 
 def words(text: str, *more) -> tuple:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests import training
+from tests import command, training
 from tests.hostile.folders import DATASETS, RUNS, SELECTORS
-from tests.hostile.test_tables import by_kind, of_command, refusal
+from tests.hostile.test_tables import by_kind, refusal
 from tests.hostile.weights import CHECKPOINTS, MARKER, WEIGHTS
 from tests.runs import write_run
 from vit_tickets.pipeline.datasets.shards import Dataset
@@ -53,8 +53,8 @@ def test_datasets(case, packed, tmp_path):
     root = Path(shutil.copytree(packed, tmp_path / "small"))
     case.spoil(root)
     check(case, refusal(lambda: Dataset.open(str(root))))
-    status, told = of_command("verify", root)
-    assert bool(status) == (case.error is not None), told
+    done = command.run("verify", root, code=None)
+    assert bool(done.exit_code) == (case.error is not None), done.output
 
 
 @pytest.fixture(scope="module")

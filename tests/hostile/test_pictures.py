@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run, words
 from tests.helpers import png
 from tests.hostile.pictures import PICTURES
-from tests.hostile.test_tables import by_kind, of_command, refusal
+from tests.hostile.test_tables import by_kind, refusal
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry.images import UndecodableImage, decode
@@ -51,14 +52,12 @@ def gathered(tmp_path_factory) -> Path:
 def test_from_the_folder_to_tickets(gathered, selector_run):
     """Packed as they are, from the folder and again from the tars; each row has a ticket or the reason why not."""
     folder, tars, tickets = (str(gathered / name) for name in ("folder", "tars", "tickets"))
-    assert of_command("pack", gathered / "source", folder)[0] == 0
+    run("pack", gathered / "source", folder)
     pack(f"{folder}/train", tars, progress=False)
     assert samples(folder) == samples(tars)
-    assert of_command(
-        "generate", folder, "--selector", selector_run, "--out", tickets, "--sparsity", 0.5, "--stages", 2,
-        "--engine", "local", "--workers", 1,
-    )[0] == 0  # fmt: skip
-    assert of_command("verify", tickets, "--dataset", folder)[0] == 0
+    options = words("--sparsity 0.5 --stages 2 --engine local --workers 1 --selector", selector_run)
+    run("generate", folder, *options, "--out", tickets)
+    run("verify", tickets, "--dataset", folder)
     shard = Dataset.open(folder).shards("train")[0]
     rows = {row["key"]: row for row in Manifest.open(tickets).read("train", shard).to_pylist()}
     assert len(rows) == len(PICTURES) + 1

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from tests.command import run
 from tests.hostile.tables import LABEL_ROWS, OWN_LABEL_ROWS, ROWS, SOURCES
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.manifests.labels import LabelMaps
@@ -39,13 +38,6 @@ def refusal(work: Callable[[], Any]) -> str | None:
     return why
 
 
-def of_command(*command: str) -> tuple[int, str]:
-    """Exit status and output of a command, which must not end in a traceback."""
-    done = CliRunner().invoke(main, list(map(str, command)))
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
-
-
 @by_kind(SOURCES)
 def test_parquet_sources(case, tmp_path):
     case.write(tmp_path / "a.parquet")
@@ -72,24 +64,24 @@ def read_all(dataset: Dataset, **stored) -> None:
 def test_manifests(case, packed, tickets, tmp_path):
     root = Path(shutil.copytree(tickets, tmp_path / "tickets"))
     case.spoil(root)
-    status, told = of_command("verify", root, "--dataset", packed)
-    assert case.verify in told
-    assert (status in (1, 2)) == bool(case.verify)
+    done = run("verify", root, "--dataset", packed, code=None)
+    assert case.verify in done.output
+    assert (done.exit_code in (1, 2)) == bool(case.verify)
     why = refusal(lambda: read_all(Dataset.open(packed), manifest=Manifest.open(str(root))))
     assert (why is None) == (case.reader is None), why
     assert (case.reader or "") in (why or "")
     refusal(lambda: Tickets.open(str(root)).lookup("cat/cat_00"))
-    of_command("inspect", root)
+    run("inspect", root, code=None)
 
 
 @by_kind(LABEL_ROWS, slow=LABEL_ROWS[: -len(OWN_LABEL_ROWS)])  # manifests are read by the same code
 def test_label_maps(case, packed, labels, tmp_path):
     root = Path(shutil.copytree(labels, tmp_path / "labels"))
     case.spoil(root)
-    status, told = of_command("verify", root, "--dataset", packed)
-    assert case.verify in told
-    assert (status in (1, 2)) == bool(case.verify)
+    done = run("verify", root, "--dataset", packed, code=None)
+    assert case.verify in done.output
+    assert (done.exit_code in (1, 2)) == bool(case.verify)
     why = refusal(lambda: read_all(Dataset.open(packed), labels=LabelMaps.open(str(root))))
     assert (why is None) == (case.reader is None), why
     assert (case.reader or "") in (why or "")
-    of_command("inspect", root)
+    run("inspect", root, code=None)

@@ -10,11 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
+from tests.command import holder, refused, run
 from tests.helpers import write_crops, write_manifest
-from tests.integration.faults.conftest import holder
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import random_subset
@@ -26,14 +24,6 @@ from vit_tickets.train.data.split import SplitData
 pytestmark = pytest.mark.process
 
 
-def run(*args, code=0):
-    done = CliRunner().invoke(main, [str(arg) for arg in args])
-    assert done.exit_code == code, done.output
-    if code:
-        assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr if code else done.stdout
-
-
 def rows_of(root, split="train"):
     return pd.read_parquet(f"{root}/{split}").set_index("key").sort_index()
 
@@ -41,7 +31,7 @@ def rows_of(root, split="train"):
 @pytest.fixture(scope="module")
 def archive(tickets, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "tickets.parquet"
-    said = run("export", tickets, path)
+    said = run("export", tickets, path).stdout
     assert said.splitlines()[:2] == ["train: 23 images, 1 without a ticket", "val: 7 images, 0 without a ticket"]
     return path
 
@@ -69,7 +59,7 @@ def test_pandas_alone_reads_all_of_it(archive, tickets):
 
 def test_a_folder_in_use_is_left_alone(archive, packed, tmp_path):
     with holder(tmp_path / "m") as process:
-        assert f"m is in use by process {process.pid}" in run("join", archive, packed, "--out", tmp_path / "m", code=2)
+        assert f"m is in use by process {process.pid}" in refused("join", archive, packed, "--out", tmp_path / "m")
 
 
 def test_masks_are_bits(tickets, tmp_path):
@@ -93,7 +83,7 @@ def test_equal_rows_give_equal_bytes_however_they_are_packed(archive, tickets, s
 
 def test_a_complete_copy_gets_the_same_tickets(archive, tickets, packed, tmp_path):
     out = tmp_path / "joined"
-    said = run("join", archive, packed, "--out", out)
+    said = run("join", archive, packed, "--out", out).stdout
     assert "train: 22 of 23 images have a ticket" in said
     assert "1 with an error in the archive: dog/broken" in said
     assert list(verify_manifest(str(out), packed)) == []
@@ -111,7 +101,7 @@ def test_a_complete_copy_gets_the_same_tickets(archive, tickets, packed, tmp_pat
         for row, _, stored in data.read(number, np.arange(count)):
             assert np.flatnonzero(stored.rank[row] < 18).tolist() == rows_of(tickets)["lt"][stored.keys[row]].tolist()
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
-    assert "holds a manifest; pass --overwrite" in run("join", archive, packed, "--out", out, code=2)
+    assert "holds a manifest; pass --overwrite" in refused("join", archive, packed, "--out", out)
     (out / "train" / "000007.parquet").write_bytes(b"of a larger copy")
     run("join", archive, packed, "--out", out, "--overwrite")
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
@@ -124,7 +114,7 @@ def test_missing_and_renamed_images_are_reported(archive, small_source, tmp_path
     (source / "train/dog/dog_05.png").rename(source / "train/dog/other.png")
     pack(str(source), str(tmp_path / "mine"), shard_size=5, progress=False)
     out = tmp_path / "joined"
-    said = run("join", archive, tmp_path / "mine", "--out", out, "--report", tmp_path / "r.json").splitlines()
+    said = run("join", archive, tmp_path / "mine", "--out", out, "--report", tmp_path / "r.json").stdout.splitlines()
     assert said[:3] == [
         "train: 19 of 21 images have a ticket",
         "  1 not in the archive: dog/other",
@@ -145,7 +135,7 @@ def test_labels_that_differ(archive, packed, tmp_path, any_label):
     for path in root.glob("*/*.tar"):
         path.write_bytes(swapped(path.read_bytes()))
     options = ("--any-label",) if any_label else ()
-    said = run("join", archive, root, "--out", tmp_path / "m", *options, code=0 if any_label else 2)
+    said = run("join", archive, root, "--out", tmp_path / "m", *options, code=0 if any_label else 2).output
     if not any_label:
         assert "found another label for 22 of 23; pass --any-label" in said
         assert not (tmp_path / "m").exists()
@@ -166,13 +156,13 @@ def swapped(tar: bytes) -> bytes:
 def test_what_cannot_be_joined_is_told_in_one_line(archive, tickets, packed, tmp_path):
     out = tmp_path / "m"
     run("export", tickets, tmp_path / "masks.parquet", "--masks")
-    assert "expected ranks" in run("join", tmp_path / "masks.parquet", packed, "--out", out, code=2)
-    assert "exists; pass --overwrite" in run("export", tickets, archive, code=2)
+    assert "expected ranks" in refused("join", tmp_path / "masks.parquet", packed, "--out", out)
+    assert "exists; pass --overwrite" in refused("export", tickets, archive)
     crops = write_crops(str(tmp_path / "crops"))
-    assert "found crops:3" in run("export", crops, tmp_path / "c.parquet", code=2)
+    assert "found crops:3" in refused("export", crops, tmp_path / "c.parquet")
     (tmp_path / "text").write_text("no Parquet")
-    assert "cannot be read as Parquet" in run("join", tmp_path / "text", packed, "--out", out, code=2)
-    assert "expected an archive" in run("join", f"{tickets}/val/000000.parquet", packed, "--out", out, code=2)
+    assert "cannot be read as Parquet" in refused("join", tmp_path / "text", packed, "--out", out)
+    assert "expected an archive" in refused("join", f"{tickets}/val/000000.parquet", packed, "--out", out)
     assert not out.exists()
 
 
@@ -214,7 +204,7 @@ def with_rank(table, row, rank):
 )
 def test_an_archive_that_was_tampered_with_is_refused(archive, packed, tmp_path, about, change, said):
     path = rewritten(archive, tmp_path / "bad.parquet", about, change)
-    assert said in run("join", path, packed, "--out", tmp_path / "m", code=2)
+    assert said in refused("join", path, packed, "--out", tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 
@@ -224,7 +214,7 @@ def test_names_of_splits_never_become_paths(archive, packed, tmp_path):
         about["sha256"]["../../up"] = about["sha256"].pop("train")
 
     path = rewritten(archive, tmp_path / "bad.parquet", escape, lambda t: t.slice(23))
-    said = run("join", path, packed, "--out", tmp_path / "below" / "m")
+    said = run("join", path, packed, "--out", tmp_path / "below" / "m").stdout
     assert "../../up: not in the dataset, left out" in said
     assert "train: not in the archive, left out" in said
     assert sorted(p.name for p in (tmp_path / "below" / "m").iterdir()) == ["ticket.json", "val"]
@@ -235,4 +225,4 @@ def test_an_archive_cut_anywhere_is_refused(archive, packed, tmp_path):
     whole = archive.read_bytes()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
         (tmp_path / "cut").write_bytes(whole[:length])
-        assert "Parquet" in run("join", tmp_path / "cut", packed, "--out", tmp_path / "m", code=2)
+        assert "Parquet" in refused("join", tmp_path / "cut", packed, "--out", tmp_path / "m")

@@ -1,17 +1,15 @@
-"""What the trials have in common: a small disk that can be filled, a process that holds folders, what commands get."""
+"""What the trials have in common: a small disk that can be filled, what commands get."""
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from vit_tickets.pipeline.cli import main
+from tests.command import words
 
 SIZE = 32 << 20  # bytes of the small disk
 FILL = ".ballast"
@@ -52,40 +50,18 @@ def disk(tmp_path):
     subprocess.run(["umount", "--lazy", root], check=True)
 
 
-@contextmanager
-def holder(*folders):
-    """A process that holds `folders` until the block ends."""
-    program = "import sys; from vit_tickets.pipeline.system.locks import alone_in\n"
-    program += "with alone_in(*sys.argv[1:]): print(); input()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", program, *map(str, folders)], **pipes) as process:
-        assert process.stdout.readline() == "\n"
-        yield process
-        process.kill()
-
-
-def invoke(*arguments) -> Result:
-    """The command in this process, whose exit is ours: never another exception than click's."""
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done
-
-
 @pytest.fixture(scope="session")
 def commands(packed, small_source, selector_run, tmp_path_factory) -> dict[str, Callable]:
     """What each command that fills a folder is asked for, by name, with the folder."""
-    train = (
-        "train", packed, "--model", "deit_micro", "--path", "dense", "--image-size", 24, "--patch-size", 4,
-        "--batch-size", 8, "--epochs", 1, "--workers", 0, "--device", "cpu", "--skip-errors", "--repeats", 1,
-    )  # fmt: skip
-    stage_one = ("--engine", "local", "--workers", 1, "--batch-size", 8, "--device", "cpu")
+    model = "--model deit_micro --path dense --image-size 24 --patch-size 4"
+    train = words(f"{model} --batch-size 8 --epochs 1 --workers 0 --device cpu --skip-errors --repeats 1")
+    stage_one = words("--engine local --workers 1 --batch-size 8 --device cpu")
+    selector = ("--selector", selector_run)
     return {
         "pack": lambda out: ("pack", small_source, out, "--shard-size", 8),
-        "generate": lambda out: ("generate", packed, "--selector", selector_run, *stage_one, "--out", out),
+        "generate": lambda out: ("generate", packed, *selector, *stage_one, "--out", out),
         "labels": lambda out: ("labels", packed, "--annotator", selector_run, *stage_one, "--out", out),
-        "train": lambda out: (*train, "--out", out),
-        "sweep": lambda out: ("sweep", packed, "--selector", selector_run, "--out", out),
-        "table": lambda out: (
-            "table", packed, "--selector", selector_run, "--models", "deit_micro", "--sparsity", 0.5, "--out", out
-        ),
-    }  # fmt: skip
+        "train": lambda out: ("train", packed, *train, "--out", out),
+        "sweep": lambda out: ("sweep", packed, *selector, "--out", out),
+        "table": lambda out: ("table", packed, *selector, *words("--models deit_micro --sparsity 0.5 --out", out)),
+    }

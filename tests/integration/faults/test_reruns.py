@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tests.command import run
 from tests.helpers import contents, png
-from tests.integration.faults.conftest import invoke
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard, write_shard
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
@@ -53,8 +53,7 @@ def made(commands, packed, tmp_path_factory):
     options = {"generate": ("--sparsity", 0.5), "labels": (), "train": ("--path", "lt", "--tickets", root / "generate")}
     asked = {name: (*commands[name](root / name), *more) for name, more in options.items()}
     for command in asked.values():
-        done = invoke(*command)
-        assert done.exit_code == 0, done.stderr
+        run(*command)
     return asked
 
 
@@ -87,8 +86,7 @@ def test_what_differs_is_named_and_nothing_is_touched(made, request, command, op
     asked = [asked[0], value, *asked[2:]] if name == "DATASET" else [*asked, name, value]
     out = asked[asked.index("--out") + 1]
     before = contents(out)
-    done = invoke(*asked)
-    assert done.exit_code == 2, done.output
+    done = run(*asked, code=2)
     assert difference in done.stderr.splitlines()[-1]
     assert contents(out) == before
 
@@ -98,30 +96,27 @@ def test_what_agrees_is_left_as_it_is(made):
     for asked in made.values():
         out = asked[asked.index("--out") + 1]
         before = contents(out)
-        assert invoke(*asked).exit_code == 0
+        run(*asked)
         assert contents(out) == before
 
 
 def test_a_new_run_on_a_dataset_that_has_changed_is_refused(made, changed, tmp_path):
     _, _, *asked = made["train"]
     asked[asked.index("--out") + 1] = tmp_path / "run"
-    done = invoke("train", changed, *asked)
-    assert done.exit_code == 2, done.output
+    done = run("train", changed, *asked, code=2)
     assert "train/000001.parquet was made from another shard" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_so_is_evaluating_on_it(made, changed, tmp_path):
-    run, tickets = (made[name][made[name].index("--out") + 1] for name in ("train", "generate"))
-    weights = ("--model", "deit_micro", "--weights", run / "final.safetensors", "--out", tmp_path / "scored")
+    trained, tickets = (made[name][made[name].index("--out") + 1] for name in ("train", "generate"))
+    weights = ("--model", "deit_micro", "--weights", trained / "final.safetensors", "--out", tmp_path / "scored")
     options = ("--split", "train", "--tickets", tickets, "--workers", 0)
-    done = invoke("evaluate", "--dataset", changed, *weights, *options)
-    assert done.exit_code == 2, done.output
+    done = run("evaluate", "--dataset", changed, *weights, *options, code=2)
     assert "train/000001.parquet was made from another shard" in done.stderr.splitlines()[-1]
 
 
 def test_and_verify_finds_it(made, changed):
-    done = invoke("verify", made["generate"][made["generate"].index("--out") + 1], "--dataset", changed)
-    assert done.exit_code == 1
+    done = run("verify", made["generate"][made["generate"].index("--out") + 1], "--dataset", changed, code=1)
     assert "train/000001.parquet" in done.stdout
     assert "train/000000.parquet" not in done.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.faults.conftest import holder
+from tests.command import holder
 from vit_tickets.pipeline.system.cluster import FOLDERS, SESSION, session_folder
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -61,10 +61,10 @@ def test_ctrl_c_leaves_no_session_and_what_a_kill_leaves_is_swept_away_by_the_ne
     short = Path(tempfile.mkdtemp(dir="/tmp"))  # for Ray's sockets
     left = []
     for number in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen(
-            [sys.executable, "-c", program], env=os.environ | {"TMPDIR": str(short)}, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        environment = os.environ | {"TMPDIR": str(short)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        command = [sys.executable, "-c", program]
+        process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
         assert process.stdout.readline() == b"\n"
         os.killpg(process.pid, number)
         process.wait(timeout=60)

@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
+from tests import command
 from tests.helpers import write_folder
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.system import files
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine"), pytest.mark.slow]
@@ -24,10 +23,8 @@ pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine"), pytest.ma
 MODEL = ("--model", "deit_micro", "--image-size", 24, "--patch-size", 4, "--epochs", 2, "--batch-size", 8)
 
 
-def run(*arguments, status: int = 0) -> str:
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert done.exit_code == status, f"{arguments}: {done.output} {done.exception!r}"
-    return done.output
+def run(*arguments, code: int = 0) -> str:
+    return command.run(*arguments, code=code).output
 
 
 def tour(source: str, root: str) -> dict[str, str]:
@@ -145,11 +142,11 @@ def test_storage_that_fails_for_good_ends_a_run_with_one_line(local, uploaded, b
             stream.write(files.read_bytes(f"{root}/data/{name}"))
     files.remove(f"{bucket}/data/small/train/000002.tar")
     said = run(
-        "train", f"{bucket}/data/small", *MODEL, "--path", "dense", "--workers", 2, "--out", f"{bucket}/r", status=2
+        "train", f"{bucket}/data/small", *MODEL, "--path", "dense", "--workers", 2, "--out", f"{bucket}/r", code=2
     )
     assert said.splitlines()[-1] == f"Error: no such file: {bucket}/data/small/train/000002.tar"
     server(share=1)
-    said = run("verify", f"{bucket}/data/small", status=1)
+    said = run("verify", f"{bucket}/data/small", code=1)
     assert said.startswith(f"Error: cannot look at {bucket}/data/small/")
     assert len(said.splitlines()) == 1
 
@@ -164,7 +161,7 @@ def test_a_signed_url_of_weights_is_used_and_not_stored(local, bucket, tmp_path)
     assert "w.safetensors?X-Amz-Signature=***" in said
     said += run(*train, "--init", signed.replace("c0ffee", "decaf"))  # signed anew, the same run
     assert "finished already" in said
-    said += run(*train, "--init", signed.replace("/w.", "/absent."), "--out", f"{tmp_path}/other", status=2)
+    said += run(*train, "--init", signed.replace("/w.", "/absent."), "--out", f"{tmp_path}/other", code=2)
     weights = ("--dataset", f"{root}/data/small", "--model", "deit_micro", "--weights", signed)
     said += run("evaluate", *weights, "--tickets", f"{root}/tickets", "--out", f"{tmp_path}/scored", "--workers", 0)
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -12,8 +12,6 @@ from tests.helpers import png
 from tests.soak import kills
 from tests.soak.data import write_dataset
 from vit_tickets.pipeline.datasets.shards import Sample, write_shard
-from vit_tickets.pipeline.system.errors import WorkFailed
-from vit_tickets.train.data import loader
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
@@ -128,28 +126,3 @@ def test_a_killed_loader_worker_is_told_in_one_line(data, tmp_path):
     assert "fewer --workers need less memory" in text
     assert "Traceback" not in text
     assert kills.where(tmp_path / "run") != "start"
-
-
-@pytest.mark.parametrize(
-    "error", [ConnectionResetError(104, "reset by peer"), EOFError(), FileNotFoundError(2, "gone")]
-)
-def test_a_worker_killed_while_it_hands_over_is_told_alike(monkeypatch, error):
-    class Shares:
-        def __iter__(self):
-            return self
-
-        def __next__(self):
-            raise error
-
-        def _shutdown_workers(self):
-            pass
-
-    monkeypatch.setattr(loader, "_loader", lambda *_: Shares())
-    handler = signal.getsignal(signal.SIGCHLD)
-    try:
-        with pytest.raises(WorkFailed, match=r"a DataLoader worker was lost while it handed over .* fewer --workers"):
-            next(loader.shares_of(None, 1))
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
-    with pytest.raises(type(error)):
-        next(loader.shares_of(None, 0))
