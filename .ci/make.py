@@ -76,11 +76,9 @@ class Target:
 
     def table(self) -> list[str]:
         models, before = self._models(",".join(paper.MODELS)), self._for_tickets()
-        labels = (
-            (self.given.get("LABELS") or (DIGITS_RUN if self.on_digits else ""))
-            if any(families.family_of(model).has_token_outputs for model in models.split(","))
-            else ""
-        )
+        labels = self.given.get("LABELS") or (DIGITS_RUN if self.on_digits else "")
+        if not any(families.family_of(model).has_token_outputs for model in models.split(",")):
+            labels = ""
         if labels == DIGITS_RUN:
             before += self._pretrained(before)
         selector = self.given.get("SELECTOR") or names.default_selector("digits" if self.on_digits else "")
