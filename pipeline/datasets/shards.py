@@ -9,9 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import IO
 
-from webdataset.tariterators import group_by_keys, meta_prefix, meta_suffix
-from webdataset.writer import TarWriter
-
 from vit_tickets.pipeline.datasets.index import dataset_fault, shards_fault
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
@@ -149,7 +146,7 @@ def read_members(path: str) -> Iterator[dict]:
     bytes could expand to any size.
     """
     with _opened(path) as stream:
-        yield from group_by_keys(_members(stream, path, "r|", with_data=True))
+        yield from _samples(stream, path, "r|", with_data=True)
 
 
 def read_keys(path: str) -> list[str]:
@@ -157,7 +154,7 @@ def read_keys(path: str) -> list[str]:
     if not files.is_local(path):
         return [member["__key__"] for member in read_members(path)]
     with _opened(path) as stream:
-        return [member["__key__"] for member in group_by_keys(_members(stream, path, "r:", with_data=False))]
+        return [member["__key__"] for member in _samples(stream, path, "r:", with_data=False)]
 
 
 @contextlib.contextmanager
@@ -173,8 +170,16 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
             raise UserError(f"{path} cannot be read as a WebDataset shard: {why}") from None
 
 
+def _samples(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterator[dict]:
+    from webdataset.tariterators import group_by_keys  # imports torch
+
+    yield from group_by_keys(_members(stream, path, mode, with_data))
+
+
 def _members(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterator[dict]:
     """The regular members of a tar in the form of webdataset's `tar_file_iterator`, with or without their data."""
+    from webdataset.tariterators import meta_prefix, meta_suffix
+
     with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header) as tar:
         for member in tar:
             if member.size < 0 or member.issparse():
@@ -243,6 +248,8 @@ def write_tar(path: str, members: Iterable[dict]) -> tuple[int, int, str]:
 
     Returns the number of samples, the size of the tar in bytes, and its SHA-256.
     """
+    from webdataset.writer import TarWriter
+
     count = 0
     with files.atomic_write(path) as stream:
         hashed = _HashedStream(stream)

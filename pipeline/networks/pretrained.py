@@ -15,7 +15,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks.registry import create_model, size_kwargs
-from vit_tickets.pipeline.runs.config import CONFIG, read_config
+from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -112,20 +112,20 @@ def open_pretrained(
     run, or its weights do not fit.
     """
     if files.exists(files.join(source, CONFIG)):
-        config = read_config(source, ("model", "num_classes", "image_size", "eval_view"))
-        kwargs = {"num_classes": config["num_classes"]}
-        kwargs |= size_kwargs(config["model"], config["image_size"], config.get("patch_size"))
-        own = files.join(source, "final.safetensors")
+        config = RunConfig.read(source, ("model", "num_classes", "image_size", "eval_view"))
+        kwargs = {"num_classes": config.num_classes}
+        kwargs |= size_kwargs(config.model, config.image_size, config.patch_size)
+        own = files.join(source, FINAL)
         if weights is None and not files.exists(own):
             raise UserError(f"expected a finished run, found no {own}")
         run = source if weights is None or files.join(source, files.name_of(weights)) == weights else None
         weights = weights or own
-        network = create_model(config["model"], **kwargs)
+        network = create_model(config.model, **kwargs)
         if check is not None:
             check(network)
         load_strictly(network, read_weights(weights), weights)
-        record = {key: value for key, value in config["eval_view"]["preprocessing"].items() if key != "resize"}
-        return Pretrained(network.eval(), config["model"].split(".")[0], kwargs, record, run)
+        record = {key: value for key, value in config.eval_view.preprocessing().items() if key != "resize"}
+        return Pretrained(network.eval(), config.model.split(".")[0], kwargs, record, run)
     if "/" in source or files.is_dir(source):
         raise UserError(f"expected a model or the folder of a finished run, found no config.json in {source}")
     network = load_pretrained(source, weights, check).eval()

@@ -1,44 +1,271 @@
-"""A run's settings, config.json, read back by whoever uses the run: as a network, to go on with it, to report on it."""
+"""What a run is: config.json, written by `train` and read by whatever uses the run."""
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
+from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.view_records import MAX_SIDE, view_fault
+from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.tables import difference
+from vit_tickets.pipeline.runs.choices import OCCLUSIONS, Choices
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.system.records import fields_fault, is_count
-
-CONFIG = "config.json"
-KINDS = {
-    "dataset": str, "root": str, "model": str, "path": str, "precision": str, "occlude": str, "rc": str, "run": str,
-    "tickets_dir": str, "init": str, "without_fold": str, "seed": int, "epochs": int, "kept": int, "num_patches": int,
-    "num_classes": int, "image_size": int, "patch_size": int, "sparsity": float, "keep_rate": float, "holdout": float,
-    "limit": int, "can_drop_patches": bool, "stem_occlusion": bool, "recipe": dict, "tickets": dict, "labels": dict,
-    "eval_view": dict,
-}  # fmt: skip
-SIZES = {"num_classes": 1 << 20, "image_size": MAX_SIDE, "patch_size": MAX_SIDE}
-
-
-def read_config(run: str, needed: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What RUN/config.json holds; raises UserError where it is missing or malformed, or lacks one of `needed`."""
-    path = files.join(run, CONFIG)
-    config = files.read_json(path)
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: expected the settings of a run, found a {type(config).__name__}")
-    fault = fields_fault(config, KINDS, needed)
-    for name, most in SIZES.items():
-        if not fault and (value := config.get(name)) is not None and not (is_count(value) and 0 < value <= most):
-            fault = f"{name}: expected a count in 1..{most}, found {value}"
-    if not fault and config.get("eval_view") is not None:
-        fault = view_fault(config["eval_view"])
-    if not fault and isinstance(config.get("tickets"), dict):
-        tickets = dict(config["tickets"])
-        if isinstance(runs := tickets.get("selector_run"), list):  # of tickets that are cross-fitted
-            tickets["selector_run"] = next((run for run in runs if not isinstance(run, str)), "")
-        own = fields_fault(tickets, {"method": str, "seconds": float, "selector_run": str})
-        fault = own and f"tickets.{own}"
-    if fault:
-        raise UserError(f"{path}: {fault}")
-    return config
-
+from vit_tickets.pipeline.system.records import WORDS, fields_fault, is_count
+from vit_tickets.pipeline.system.redaction import without_secrets
 
 CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
+FORMAT_VERSION = 1
+SIZES = {"num_classes": 1 << 20, "image_size": MAX_SIDE, "patch_size": MAX_SIDE}
+PLACES = ("root", "tickets_dir", "labels_dir")  # where things lie: no part of what makes two runs the same
+# Entries of config.json in their order; those that are not named follow, and the environment comes last.
+ORDER = (
+    *("format_version", "dataset", "root", "split", "shards_sha256", "model", "path", "sparsity", "keep_rate", "kept"),
+    *("num_patches", "can_drop_patches", "occlude", "stem_occlusion", "seed", "mask_seed", "rc", "align"),
+    *("match_patches", "read_off", "stages", "counts", "epochs", "batch_size", "image_size", "patch_size", "precision"),
+    *("num_classes", "holdout", "without_fold", "limit", "init", "tickets_dir", "tickets", "labels_dir", "labels"),
+    *("recipe", "eval_view"),
+)
+# Besides the choices, what runs that are compared should share; and the choices that they differ in.
+SETTINGS = (
+    *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
+    *("precision", "occlude", "stem_occlusion", "without_fold"),
+)
+APART = ("model", "path", "init", "sparsity", "keep_rate", "match_patches", "seed", "mask_seed")
+# Of every run that `train` made; None in folders that hold less.
+RECORDED: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The label maps that a run was trained with."""
+
+    #: Name of the model that made them.
+    annotator: str | None = None
+    #: SHA-256 of its weights.
+    weights_sha256: str | None = None
+    #: Cells along a side of a map.
+    map_size: int | None = None
+    #: Classes recorded per cell.
+    places: int | None = None
+    #: Side of the annotator's input in pixels.
+    image_size: int | None = None
+    #: Arithmetic of the annotator.
+    precision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where and how a run was carried out: two runs that differ in nothing else are the same run."""
+
+    #: Name of the GPU, or the number of CPU cores.
+    hardware: str | None = None
+    #: Processes that shared every step.
+    ranks: int | None = None
+    #: Loader processes per rank.
+    workers: int | None = None
+    #: Parts in which the batch of a step was passed.
+    grad_accum: int | None = None
+    #: Whether network and images were in this memory format.
+    channels_last: bool | None = None
+    #: Whether the training pass was compiled.
+    compile: bool | None = None
+    #: Versions of Python and packages by name.
+    versions: dict[str, str] | None = None
+
+    @property
+    def speed(self) -> tuple[Any, ...]:
+        """What the time of a run depends on; runs that differ in it took times that cannot be compared."""
+        return self.hardware, self.ranks, self.grad_accum, self.channels_last, self.compile
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Choices):
+    """config.json: the choices of `Choices`, what `train` made of them, and where it ran.
+
+    Defaults are what the runs of older versions, which did not record a field, were made with.
+    """
+
+    model: str = RECORDED
+    path: str = RECORDED
+    seed: int = RECORDED
+    occlude: str = OCCLUSIONS[0]
+    precision: str = "fp32"
+    format_version: int | None = FORMAT_VERSION
+    #: Name of the dataset.
+    dataset: str = RECORDED
+    #: Its folder.
+    root: str | None = None
+    #: The split that was trained on.
+    split: str = "train"
+    #: SHA-256 over its shards' names, samples and SHA-256s.
+    shards_sha256: str | None = None
+    #: k: patches that the run keeps.
+    kept: int = RECORDED
+    #: N: patches of an image.
+    num_patches: int = RECORDED
+    #: False for models that see dropped patches as one colour.
+    can_drop_patches: bool = True
+    #: Whether its tickets were read off the ranks of a manifest for another budget.
+    read_off: bool = False
+    #: Path `selector`: blocks that drop patches, counted from 1.
+    stages: tuple[int, ...] | None = None
+    #: Path `selector`: patches that each stage keeps.
+    counts: tuple[int, ...] | None = None
+    epochs: int = RECORDED
+    #: Images of a step, over all ranks.
+    batch_size: int = RECORDED
+    #: Side of the training view in pixels.
+    image_size: int = RECORDED
+    #: Side of a patch in pixels.
+    patch_size: int = RECORDED
+    num_classes: int = RECORDED
+    #: Number of training images; None for all.
+    limit: int | None = None
+    #: Folder of the manifest.
+    tickets_dir: str | None = None
+    tickets: TicketProvenance | None = None
+    #: Folder of the label maps.
+    labels_dir: str | None = None
+    labels: Labels | None = None
+    #: Fields of the recipe.
+    recipe: dict[str, Any] = RECORDED
+    #: The view of an image that evaluation shows.
+    eval_view: View = RECORDED
+    environment: Environment = Environment()
+    #: Folder of the run that `evaluate --out` scored; None in a run's own.
+    run: str | None = None
+    #: Entries that this version does not know.
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, run: str, needed: tuple[str, ...] = ()) -> "RunConfig":
+        """RUN/config.json; raises UserError where it is missing or malformed, or lacks one of `needed`."""
+        path = files.join(run, CONFIG)
+        record = files.read_json(path)
+        try:
+            return cls.from_record(record, needed)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_record(cls, record: Any, needed: tuple[str, ...] = ()) -> "RunConfig":
+        """The config that the JSON value `record` holds, of whatever version.
+
+        Args:
+            record: of config.json; entries that older versions did not have may be missing.
+            needed: entries that must be there.
+
+        Raises:
+            UserError: an entry is of the wrong type, or one of `needed` is missing.
+        """
+        if not isinstance(record, dict):
+            raise UserError(f"expected the settings of a run, found a {type(record).__name__}")
+        if fault := fields_fault(record, KINDS, needed) or _size_fault(record):
+            raise UserError(fault)
+        version = record.get("format_version", None if "format_version" in needed else FORMAT_VERSION)
+        if version != FORMAT_VERSION:
+            raise UserError(f"expected format version {FORMAT_VERSION}, found {version!r}")
+        given = {name: value for name, value in record.items() if value is not None}
+        own = {name: _READ.get(name, _unchanged)(given.pop(name)) for name in OWN if name in given}
+        environment = Environment(**{name: given.pop(name) for name in ENVIRONMENT if name in given})
+        others = {name: given[name] for name in given if name not in OWN}
+        return cls(**own, environment=environment, others=others)
+
+    def record(self) -> dict[str, Any]:
+        """What config.json holds, in its order."""
+        own = {name: getattr(self, name) for name in (*ORDER, *(name for name in OWN if name not in (*ORDER, "run")))}
+        own["tickets"] = self.tickets and self.tickets.entries
+        own["labels"] = self.labels and asdict(self.labels)
+        own["eval_view"] = self.eval_view and {
+            "view": self.eval_view.kind,
+            "preprocessing": self.eval_view.preprocessing(),
+        }
+        optional = asdict(self.environment) | {"run": self.run}
+        return own | {name: value for name, value in optional.items() if value is not None} | self.others
+
+    def without_secrets(self) -> "RunConfig":
+        """The same, with every text `redacted`."""
+        return RunConfig.from_record(without_secrets(self.record()))
+
+    def difference(self, found: "RunConfig", recipe_defaults: Mapping[str, Any]) -> str | None:
+        """The first entry in which `found` is another run, as `name: expected ..., found ...`; None if it is the same.
+
+        Places, the environment and the costs of tickets make no difference.
+
+        Args:
+            found: the config of the other run.
+            recipe_defaults: values of the recipe's fields that an older run did not record.
+        """
+        return difference(self._identity(recipe_defaults), found._identity(recipe_defaults))
+
+    def _identity(self, recipe_defaults: Mapping[str, Any]) -> dict[str, Any]:
+        identity = {name: value for name, value in self.record().items() if name not in (*PLACES, *ENVIRONMENT)}
+        identity["recipe"] = {**recipe_defaults, **self.recipe}
+        identity["tickets"] = self.tickets and self.tickets.identity
+        return json.loads(json.dumps(identity))
+
+    @property
+    def budget(self) -> Budget | None:
+        """None for runs that have no budget; raises UserError where two are recorded, or one that is none."""
+        return None if self.sparsity is None and self.keep_rate is None else Budget(self.sparsity, self.keep_rate)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
+        names = dict.fromkeys(SETTINGS) | dict.fromkeys(choice.name for choice in fields(Choices))
+        own = {name: getattr(self, name) for name in names if name not in APART}
+        return {**(self.recipe or {}), **own, "labels": self.labels and self.labels.annotator}
+
+
+ENVIRONMENT = tuple(each.name for each in fields(Environment))
+OWN = tuple(each.name for each in fields(RunConfig) if each.name not in ("environment", "others"))
+
+
+def _kind_of(annotation: Any) -> type | None:
+    """The JSON type of a field; None for lists, whose entries nothing reads without a check."""
+    alternatives = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    kind = get_origin(alternatives[0]) or alternatives[0]
+    return None if kind is tuple else kind if kind in WORDS else dict
+
+
+KINDS = {
+    name: kind
+    for cls in (RunConfig, Environment)
+    for name, annotation in get_type_hints(cls).items()
+    if name not in ("format_version", "environment", "others") and (kind := _kind_of(annotation))
+}
+
+
+def _size_fault(record: dict[str, Any]) -> str | None:
+    for name, most in SIZES.items():
+        if (value := record.get(name)) is not None and not (is_count(value) and 0 < value <= most):
+            return f"{name}: expected a count in 1..{most}, found {value}"
+    return None
+
+
+def _view(record: dict[str, Any]) -> View:
+    if fault := view_fault(record):
+        raise UserError(fault)
+    return View.from_record(record["view"], record["preprocessing"])
+
+
+def _tickets(record: dict[str, Any]) -> TicketProvenance | None:
+    try:
+        return TicketProvenance.from_record(record) if record else None
+    except UserError as error:
+        raise UserError(f"tickets.{error}") from None
+
+
+def _labels(record: dict[str, Any]) -> Labels:
+    return Labels(**{each.name: record.get(each.name) for each in fields(Labels)})
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+_READ = {"eval_view": _view, "tickets": _tickets, "labels": _labels, "stages": tuple, "counts": tuple}

@@ -4,7 +4,7 @@ from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.methods import STAGED
-from vit_tickets.pipeline.runs.config import CONFIG, read_config
+from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
@@ -15,7 +15,7 @@ DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
 def selector_name(selector: str) -> str:
     """How a selector is called in folder names: the short name of the model, or of the model of a run."""
     is_run = files.exists(files.join(selector, CONFIG))
-    return short_name(read_config(selector, ("model",))["model"] if is_run else selector)
+    return short_name(RunConfig.read(selector, ("model",)).model if is_run else selector)
 
 
 def manifest_name(dataset: str, selector: str, budget: Budget, view: str = "auto", method: str = STAGED) -> str:

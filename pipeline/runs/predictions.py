@@ -13,16 +13,10 @@ from vit_tickets.pipeline.manifests.columns import check_types
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, method_entries, scored_by
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
+from vit_tickets.pipeline.runs.provenance import OF_MANIFEST
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, first_line
 from vit_tickets.pipeline.system.records import fields_fault
-
-TICKET_FIELDS = (
-    "dataset", "selector", "weights_sha256", "sparsity", "keep_rate", "stages", "counts", "num_patches", "mask_seed",
-    "precision", "selector_run", "selector_seconds", "wall_time_s",
-)  # fmt: skip
-# The part of a manifest's record that two runs on the same tickets share.
-TICKET_COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 
 SCHEMA = pa.schema(
     [
@@ -37,7 +31,7 @@ SCHEMA = pa.schema(
 
 def ticket_provenance(manifest: Manifest) -> dict[str, Any]:
     """What a predictions file says of the manifest that it was made with; of its method where that is not staged."""
-    record = {name: manifest.record.get(name) for name in TICKET_FIELDS if name not in TICKET_COSTS}
+    record = {name: manifest.record.get(name) for name in OF_MANIFEST}
     return record | method_entries(manifest.record)
 
 

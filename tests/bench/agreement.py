@@ -23,6 +23,7 @@ from vit_tickets.pipeline.manifests.columns import list_matrix
 from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import vit
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.ticketgen.engines.processor import resolve_device
 from vit_tickets.ticketgen.selection.selector import Selector, SelectorSpec
@@ -115,7 +116,7 @@ class Trainer:
         uncropped = replace(recipe, crop_scale=1.0, hflip=0.0)
         self.further = replace(self.augment, recipe=uncropped)  # all but the crop and the flip
         run = SimpleNamespace(
-            online=None, recipe=recipe, config={"seed": SEED, "num_classes": 1000}, image_size=self.side,
+            online=None, recipe=recipe, config=RunConfig(seed=SEED, num_classes=1000), image_size=self.side,
             grid=self.grid, eval_view=view,
         )  # fmt: skip
         self.prepare = Preparation(run, device)

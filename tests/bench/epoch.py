@@ -69,7 +69,7 @@ def run(options: Options) -> list[Finding]:
 
 
 def findings(trainer: Trainer, kind: str, turns: dict[str, list[Timing]], on_gpu: bool) -> list[Finding]:
-    steps, model = trainer.steps - 1, trainer.run.config["model"]
+    steps, model = trainer.steps - 1, trainer.run.config.model
     views = steps * trainer.run.recipe.batch_size
     turns = turns | {"loader": [turn.times(steps / trainer.steps) for turn in turns["loader"]]}
     rates = {name: views / median_wall_s(of) for name, of in turns.items()}

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from vit_tickets.pipeline.commands.fields import COUNT, PART, click_options, option, parsed, sections_of
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, uses_selector
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import COUNT, PART, click_options, option, parsed, sections_of
 from vit_tickets.ticketgen.commands.options import SELECTOR_BATCH, EngineOptions
 
 FORMATS = ("parquet", "webdataset")

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from vit_tickets.pipeline.commands.fields import COUNT, click_options, option, parsed
 from vit_tickets.pipeline.commands.options import overwrite_option
+from vit_tickets.pipeline.system.fields import COUNT, click_options, option, parsed
 from vit_tickets.ticketgen.commands.options import ANNOTATOR_BATCH, EngineOptions
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vit_tickets.pipeline.commands.fields import COUNT, option
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
+from vit_tickets.pipeline.system.fields import COUNT, option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and help needs none
     from vit_tickets.ticketgen.engines.processor import Spec

@@ -11,6 +11,7 @@ import torch
 from vit_tickets.pipeline.manifests.folds import Fold, fold_of
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, DEFAULT_METHOD, Method
 from vit_tickets.pipeline.networks import vit
+from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.selection.selector import Selector, SelectorSpec, open_selector
@@ -70,16 +71,15 @@ def open_cross_fit(
 
 def _left_out(run: str, folds: int, dataset: str) -> int:
     """The number of the fold, of `folds`, that `run` was trained without."""
-    path = files.join(run, "config.json")
-    if not files.exists(path):
+    if not files.exists(files.join(run, CONFIG)):
         raise UserError(
             f"--cross-fit {folds}: expected the folder of a finished run, trained --without-fold I/{folds}, found no "
             f"config.json in {run}"
         )
-    config = files.read_json(path)
-    if config.get("dataset") != dataset:
-        raise UserError(f"--cross-fit: expected a run on {dataset}, found one on {config.get('dataset')} in {run}")
-    left_out = config.get("without_fold")
+    config = RunConfig.read(run)
+    if config.dataset != dataset:
+        raise UserError(f"--cross-fit: expected a run on {dataset}, found one on {config.dataset} in {run}")
+    left_out = config.without_fold
     if left_out is None or (fold := Fold.parse(left_out)).count != folds:
         how = "on all images" if left_out is None else f"without fold {left_out}"
         raise UserError(f"--cross-fit {folds}: expected a run without a fold of {folds}, found {run} trained {how}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from vit_tickets.pipeline.commands.fields import click_options, sections_of
+from vit_tickets.pipeline.system.fields import click_options, sections_of
 from vit_tickets.train.recipes.presets import RECIPES
 from vit_tickets.train.recipes.recipe import Recipe
 

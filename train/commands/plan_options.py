@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import click
 from click.core import ParameterSource
 
-from vit_tickets.pipeline.commands.fields import COUNT, option
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import COUNT, option
 
 # Options of `train` that a plan sets itself, and those that not every path takes.
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import click
 
-from vit_tickets.pipeline.commands.fields import COUNT, click_options, option, sections_of
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.runs.paths import COMPARED, JUDGED
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, listed, models_of
 
 KINDS_OF_RC = ("fixed", "fresh", "aligned")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import click
 
-from vit_tickets.pipeline.commands.fields import COUNT, click_options, option, sections_of
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.runs.paths import JUDGED
+from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, models_of
 from vit_tickets.train.report.analysis.paper import MODELS
 

@@ -2,10 +2,10 @@
 
 import contextlib
 import os
+from dataclasses import replace
 
 import click
 
-from vit_tickets.pipeline.commands.fields import NOT_NEGATIVE
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
@@ -13,6 +13,7 @@ from vit_tickets.pipeline.runs.config import CONFIG, LAST
 from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.runs.paths import PATHS, TRAINED
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import NOT_NEGATIVE
 from vit_tickets.train.commands.options import (
     RECIPE_SECTIONS,
     TICKETS_HELP,
@@ -216,8 +217,8 @@ def train(
                 files.remove_leftovers(run.root)
         elif here.is_main:
             folder.clear(run.root)
-            where = folder.circumstances(here.device, here.size, workers, **how)
-            files.write_json(run.place(CONFIG), run.config | where)
+            where = folder.environment(here.device, here.size, workers, **how)
+            files.write_json(run.place(CONFIG), replace(run.config, environment=where).record())
         if here.is_main:
             click.echo(describe(run, trainer, todo))
         trainer.fit()
@@ -230,11 +231,11 @@ def train(
 
 def describe(run, trainer, todo: str) -> str:
     """One line: what is about to be trained on what."""
-    config, limit = run.config, run.config["limit"]
+    config, limit = run.config, run.config.limit
     share = "all patches"
     if PATHS[run.path].drops_patches or PATHS[run.path].prunes_tokens:
-        share = f"{config['kept']} of {config['num_patches']} patches"
-    if config["read_off"]:
+        share = f"{config.kept} of {config.num_patches} patches"
+    if config.read_off:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
     if run.online is not None:
         share += f" (chosen online by {run.online.name}, {run.online.mode})"
@@ -243,14 +244,14 @@ def describe(run, trainer, todo: str) -> str:
         share += f", labels of tokens by {by}" if by else ", the class label for every token (no --labels)"
     images = f"{sum(trainer.stream.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position
-    begun = f"from the weights of {config['init']}" if config["init"] else "from scratch"
+    begun = f"from the weights of {config.init}" if config.init else "from scratch"
     if todo == "resume":
         begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps"
     if run.recipe.repeats > 1:
         images += f" ({trainer.stream.plan.samples_per_epoch:,} an epoch, {run.recipe.repeats} views of each)"
     return (
-        f"{run.root}: {config['model']} at {run.image_size} px on {run.path}, {share}, {images}, "
-        f"{config['epochs']} epochs of {trainer.steps} steps of {config['batch_size']} "
+        f"{run.root}: {config.model} at {run.image_size} px on {run.path}, {share}, {images}, "
+        f"{config.epochs} epochs of {trainer.steps} steps of {config.batch_size} "
         f"(recipe {run.recipe.name}), {begun}"
     )
 

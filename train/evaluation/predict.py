@@ -14,14 +14,14 @@ from torch import Tensor
 
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.runs.paths import ON, PATHS
-from vit_tickets.pipeline.runs.predictions import SCHEMA, ticket_provenance
+from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION, SCHEMA, ticket_provenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
 from vit_tickets.train.models.sparse import Model
-from vit_tickets.train.runs.run import FORMAT_VERSION, Run
+from vit_tickets.train.runs.run import Run
 from vit_tickets.train.views.alignment import aligned_ticket
 
 BATCH_SIZE = 64
@@ -47,9 +47,9 @@ def val_sets(run: Run) -> dict[str, SplitData]:
     has_tickets = manifest is None or "val" in manifest.splits
     if "val" in run.dataset.splits and (has_tickets or not PATHS[run.path].drops_patches):
         sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
-    if run.config["holdout"]:
+    if run.config.holdout:
         held_out = (run.left_out, True)
-        sets["holdout"] = SplitData(run.dataset, run.config["split"], manifest, held_out, run.config["limit"])
+        sets["holdout"] = SplitData(run.dataset, run.config.split, manifest, held_out, run.config.limit)
     for name, data in sets.items():  # counted here, once, and not in every worker
         if not sum(data.counts):
             raise UserError(f"expected images of {run.dataset.name} to score ({name}), found none")

@@ -1,15 +1,12 @@
 """What `evaluate` scores: a finished run, or plain weights without one."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from vit_tickets.pipeline.datasets.pack import open_or_build
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import pretrained
-from vit_tickets.pipeline.runs.config import CONFIG, FINAL, read_config
+from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -18,8 +15,8 @@ from vit_tickets.train.evaluation.predict import check_on, eval_config, evaluate
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.recipes.recipe import Recipe
-from vit_tickets.train.runs import folder
 from vit_tickets.train.runs import run as runs
+from vit_tickets.train.runs.folder import environment
 from vit_tickets.train.runs.resolve import resolve
 
 NEEDED = (
@@ -47,19 +44,18 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     path = files.join(root, CONFIG)
     if not files.exists(path):
         raise UserError(f"expected the folder of a run, found no {CONFIG} in {root}")
-    config = folder.LATER | read_config(root, NEEDED)
+    config = RunConfig.read(root, NEEDED)
     weights = files.join(root, FINAL)
     if not files.exists(weights):
         raise UserError(f"{root} is not finished; go on with `vit-tickets train ... --resume`")
-    dataset = open_or_build(config["root"])
-    manifest = _manifest(tickets or config.get("tickets_dir"), dataset, split)
+    dataset = open_or_build(config.root)
+    manifest = _manifest(tickets or config.tickets_dir, dataset, split)
     grid, kept = _grid_and_kept(config, manifest)
     try:
-        recipe = Recipe(**config["recipe"])
+        recipe = Recipe(**config.recipe)
     except TypeError as error:
         raise UserError(f"{path}: recipe: {error}") from None
-    view = View.from_record(config["eval_view"]["view"], config["eval_view"]["preprocessing"])
-    run = runs.Run(root, dataset, manifest, recipe, config, grid, kept, view)
+    run = runs.Run(root, dataset, manifest, recipe, config, grid, kept)
     model = run.build_model()
     pretrained.load_strictly(model.network, pretrained.read_weights(weights), weights)
     return Subject(run, model, SplitData(dataset, split, manifest), out or root)
@@ -73,12 +69,12 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     recipe = replace(recipe_for(opened.source, model), crop_pct=None)
     run = resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split, init=weights)
     if weights is None:
-        built = build_model(model, len(opened.classes), run.image_size, run.config["patch_size"], run.grid)
+        built = build_model(model, len(opened.classes), run.image_size, run.config.patch_size, run.grid)
         pretrained.load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)
     else:
         built = run.build_model()
     grid, kept = _grid_and_kept(run.config, manifest)
-    run = replace(run, config=run.config | {"path": "weights"}, grid=grid, kept=kept)
+    run = replace(run, config=replace(run.config, path="weights"), grid=grid, kept=kept)
     return Subject(run, built, SplitData(opened, split, manifest), out)
 
 
@@ -90,19 +86,19 @@ def _manifest(tickets: str | None, dataset: Dataset, split: str) -> Manifest | N
     return manifest
 
 
-def _grid_and_kept(config: dict[str, Any], manifest: Manifest | None) -> tuple[int, int]:
+def _grid_and_kept(config: RunConfig, manifest: Manifest | None) -> tuple[int, int]:
     """The model's own grid, and how many of its patches a sparse evaluation keeps.
 
     Models that cannot drop patches take the grid of the manifest. A run on tickets keeps its own budget, any other the
     manifest's.
     """
-    grid = config["image_size"] // config["patch_size"]
-    if not config["can_drop_patches"] and manifest is not None and config["image_size"] % manifest.record["grid"] == 0:
+    grid = config.image_size // config.patch_size
+    if not config.can_drop_patches and manifest is not None and config.image_size % manifest.record["grid"] == 0:
         grid = manifest.record["grid"]
     if manifest is None:
         return grid, grid * grid
-    own = PATHS[config["path"]].drops_patches
-    budget = Budget(config.get("sparsity"), config.get("keep_rate")) if own else manifest.budget
+    own = PATHS[config.path].drops_patches
+    budget = (config.budget if own else None) or manifest.budget
     return grid, runs.kept_patches(budget, grid * grid, manifest)
 
 
@@ -117,11 +113,11 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     run = subject.run
     check_on(subject.data, on, run.path)
     config = eval_config(run, subject.data, view=view)
-    about = {"model": run.config["model"], "weights_sha256": pretrained.weights_sha256(subject.model.network)}
+    about = {"model": run.config.model, "weights_sha256": pretrained.weights_sha256(subject.model.network)}
     model = subject.model.to(device)
     config_path = files.join(subject.folder, CONFIG)
     if run.path == "weights":
-        files.write_json(config_path, run.config | folder.circumstances(device, 1, workers))
+        files.write_json(config_path, replace(run.config, environment=environment(device, 1, workers)).record())
     elif subject.folder != run.root:
-        files.write_json(config_path, run.config | {"run": runs.absolute(run.root)})
+        files.write_json(config_path, replace(run.config, run=runs.absolute(run.root)).record())
     return evaluate_to(subject.folder, model, config, on, about, device, workers)

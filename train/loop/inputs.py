@@ -28,10 +28,10 @@ def training_stream(run: Run, world: World, options: Options) -> TrainStreamConf
     recipe = run.recipe
     data = SplitData(
         run.dataset,
-        run.config["split"],
+        run.config.split,
         run.manifest,
         holdout=None if run.left_out is None else (run.left_out, False),
-        limit=run.config["limit"],
+        limit=run.config.limit,
         labels=run.labels,
     )
     return TrainStreamConfig(
@@ -40,11 +40,11 @@ def training_stream(run: Run, world: World, options: Options) -> TrainStreamConf
         augment=Augment(recipe, run.image_size, run.eval_view.mean),
         batch_size=recipe.batch_size,
         epochs=recipe.epochs,
-        seed=run.config["seed"],
+        seed=run.config.seed,
         grid=run.grid,
-        mask_seed=run.config["mask_seed"],
-        rc=run.config["rc"],
-        align=run.config["align"],
+        mask_seed=run.config.mask_seed,
+        rc=run.config.rc,
+        align=run.config.align,
         repeats=recipe.repeats,
         views_per_decode=recipe.views_per_decode,
         max_pixels=options.max_pixels,
@@ -121,12 +121,12 @@ class Preparation:
             return self._with_token_labels(images, kept_BK, on_device, mix)
         target = on_device["label"]
         if mix is not None:
-            target = mix.targets(target, self.run.config["num_classes"], self.run.recipe.smoothing)
+            target = mix.targets(target, self.run.config.num_classes, self.run.recipe.smoothing)
         return Inputs(images, kept_BK, target)
 
     def _mix(self, step: int, rank: int) -> Mix | None:
         run, recipe = self.run, self.run.recipe
-        rng = keyed_rng("mix", run.config["seed"], step, rank)
+        rng = keyed_rng("mix", run.config.seed, step, rank)
         if self.of_tokens and recipe.mix_token:
             return mixing.draw_tokens(rng, recipe.mix_token, run.grid, run.image_size // run.grid)
         return mixing.draw(rng, recipe.mixup, recipe.cutmix, recipe.mix_prob, recipe.mix_switch, run.image_size)
@@ -138,7 +138,7 @@ class Preparation:
 
         Where there are no label maps, the class label stands for every cell of its image.
         """
-        grid, classes, smoothing = self.run.grid, self.run.config["num_classes"], self.run.recipe.smoothing
+        grid, classes, smoothing = self.run.grid, self.run.config.num_classes, self.run.recipe.smoothing
         if "classes" in on_device:
             maps = TokenLabels(
                 on_device["classes"].long(), on_device["logits"].float(), on_device["label_affine"],

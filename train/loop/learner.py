@@ -40,7 +40,7 @@ class Learner:
         self.model = run.build_model().to(world.device, memory_format=self.layout)
         self.prunes_tokens = PATHS[run.path].prunes_tokens
         if self.prunes_tokens:
-            self.model = PrunedViT(self.model.network, run.config["stages"], run.config["counts"])
+            self.model = PrunedViT(self.model.network, run.config.stages, run.config.counts)
         self.ema = ModelEmaV3(self.model, decay=run.recipe.ema) if run.recipe.ema else None
         self.parallel = world.parallel(self.model, run.image_size)
         if compile:

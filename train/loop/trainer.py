@@ -138,7 +138,7 @@ class Trainer:
 
         Learning rate and random draws are those of the current step. `Learner.update` takes the loss.
         """
-        seed, rank = self.run.config["seed"], self.world.rank
+        seed, rank = self.run.config.seed, self.world.rank
         self.learner.lr = learning_rate(self.run.recipe, self.step, self.steps)
         torch.manual_seed(step_seed(seed, self.step, rank))
         kept = kept_at(self.run.recipe.keep_warmup, self.run.kept, self.run.grid**2, self.step / self.steps)

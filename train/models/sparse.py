@@ -14,9 +14,6 @@ from vit_tickets.pipeline.networks.lvvit import LVViT
 from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system.errors import UserError
 
-# What a dropped patch shows: the mean colour, as in the authors' programs, or black, as in the paper.
-OCCLUSIONS = ("mean", "black")
-
 
 class SparseViT(nn.Module):
     """A timm ViT on any subset of its patches; a dropped patch costs nothing."""
@@ -161,7 +158,7 @@ def build_model(
     Args:
         patch_size: of the ViT; None for the model's own.
         grid: side of the grid of tickets, for models that cannot drop patches.
-        occlusion: one of OCCLUSIONS, for what is shown of dropped patches.
+        occlusion: `mean` or `black`, for what is shown of dropped patches.
         stem_occlusion: show LV-ViT's stem no dropped patch.
 
     Raises UserError where timm has no such model, or sizes do not divide.

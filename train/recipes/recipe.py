@@ -4,8 +4,8 @@ import re
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
-from vit_tickets.pipeline.commands.fields import COUNT, NOT_NEGATIVE, PART, POSITIVE, SHARE, WHOLE, Span, option
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import COUNT, NOT_NEGATIVE, PART, POSITIVE, SHARE, WHOLE, Span, option
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "epoch")

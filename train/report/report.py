@@ -114,7 +114,7 @@ def _competitors(folders: list[str]) -> tuple[list[RunResult], list[str]]:
 def _why_left_out(run: RunResult) -> str | None:
     if PATHS[run.path].prunes_tokens:
         return f"{run.folder} is a selector, not a competitor"
-    if fold := run.config.get("without_fold"):
+    if fold := run.config.without_fold:
         return f"{run.folder} is a selector for cross-fitting, trained without fold {fold}, not a competitor"
     return None
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Iterator
@@ -11,35 +10,25 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_safetensors
 
-from vit_tickets.pipeline.manifests.tables import difference
-from vit_tickets.pipeline.runs.config import BEST, CONFIG, FINAL, LAST, read_config
+from vit_tickets.pipeline.runs.config import BEST, CONFIG, FINAL, LAST, Environment, RunConfig
 from vit_tickets.pipeline.runs.log import METRICS
-from vit_tickets.pipeline.runs.predictions import TICKET_COSTS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
-from vit_tickets.train.models.sparse import OCCLUSIONS
 from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
-# In config.json, but no part of what makes two runs the same.
-CIRCUMSTANCES = (
-    "versions", "hardware", "ranks", "workers", "grad_accum", "channels_last", "compile", "tickets_dir",
-    "labels_dir", "root",
-)  # fmt: skip
-# Not in the config.json of older runs, which were made like this.
-LATER = {"occlude": OCCLUSIONS[0], "stem_occlusion": False, "labels": None, "without_fold": None}
 
 
-def circumstances(device: str, ranks: int, workers: int, **how: Any) -> dict[str, Any]:
-    """Where and with what a run is made; `how`: other options of that kind."""
+def environment(device: str, ranks: int, workers: int, **speed: Any) -> Environment:
+    """Where a run is carried out; `speed`: grad_accum, channels_last and compile, where it trains."""
     hardware = torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
     versions = {name: importlib.metadata.version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    return {"hardware": hardware, "ranks": ranks, "workers": workers, **how, "versions": versions}
+    return Environment(hardware=hardware, ranks=ranks, workers=workers, versions=versions, **speed)
 
 
-def claim(root: str, config: dict[str, Any], resume: bool, overwrite: bool) -> str:
+def claim(root: str, config: RunConfig, resume: bool, overwrite: bool) -> str:
     """What to do with the folder `root` for a run of `config`: `start`, `resume`, or `finished` where all is done.
 
     Raises UserError where the folder holds another run, or an unfinished one and neither option was given.
@@ -47,8 +36,7 @@ def claim(root: str, config: dict[str, Any], resume: bool, overwrite: bool) -> s
     path = files.join(root, CONFIG)
     if overwrite or not files.exists(path):
         return "start"
-    found = read_config(root, ("recipe",))
-    if different := difference(_identity(config), _identity(found)):
+    if different := config.difference(RunConfig.read(root, ("recipe",)), DEFAULTS):
         raise UserError(f"{root} holds another run: {different}; repeat its settings, or pass another --out")
     if files.exists(files.join(root, FINAL)):
         return "finished"
@@ -72,14 +60,6 @@ def held(root: str, world: World) -> Iterator[None]:
         if any(world.sum(refused is not None)):
             raise refused or SystemExit(1)
         yield
-
-
-def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    kept = LATER | {name: value for name, value in config.items() if name not in CIRCUMSTANCES}
-    kept["recipe"] = DEFAULTS | kept["recipe"]
-    if kept.get("tickets"):
-        kept["tickets"] = {name: value for name, value in kept["tickets"].items() if name not in TICKET_COSTS}
-    return json.loads(json.dumps(kept))
 
 
 def clear(root: str) -> None:

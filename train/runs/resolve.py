@@ -1,7 +1,6 @@
 """From options to a run's settings: everything that defines a run, checked against dataset, tickets and model."""
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -11,19 +10,21 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import STAGED, method_entries, method_name
+from vit_tickets.pipeline.manifests.methods import STAGED, method_name
 from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.runs.choices import OCCLUSIONS
+from vit_tickets.pipeline.runs.config import FORMAT_VERSION, RunConfig
 from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.runs.names import run_name
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED
-from vit_tickets.pipeline.runs.predictions import TICKET_FIELDS
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import without_secrets
 from vit_tickets.train.data.split import check_belongs
 from vit_tickets.train.models.online import ONLINE, OnlineSelector
-from vit_tickets.train.models.sparse import OCCLUSIONS, Model, build_model, check_runs
+from vit_tickets.train.models.sparse import Model, build_model, check_runs
 from vit_tickets.train.recipes.recipe import Recipe
-from vit_tickets.train.runs.run import FORMAT_VERSION, Run, absolute, kept_patches, shards_sha256
+from vit_tickets.train.runs.run import Run, absolute, kept_patches, shards_sha256
 
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
@@ -183,14 +184,14 @@ def resolve(
         "limit": recipe.limit,
         "init": init,
         "tickets_dir": None if manifest is None else absolute(tickets),
-        "tickets": chooser.record() if chooser else _ticket_record(manifest, split),
+        "tickets": chooser.record() if chooser else manifest and TicketProvenance.of_training(manifest, split).entries,
         "labels_dir": None if maps is None else absolute(labels),
         "labels": None if maps is None else {name: maps.record[name] for name in LABEL_FIELDS},
         "recipe": recipe.as_dict(),
         "eval_view": {"view": eval_view.kind, "preprocessing": eval_view.preprocessing()},
     }
-    config = without_secrets(config)
-    return Run(root, dataset, manifest, recipe, config, grid, kept, eval_view, chooser, maps, init)
+    config = RunConfig.from_record(without_secrets(config))
+    return Run(root, dataset, manifest, recipe, config, grid, kept, chooser, maps, init)
 
 
 def _check_model(
@@ -219,16 +220,6 @@ def _label_maps(root: str, dataset: Dataset, split: str, model: str, probe: Mode
     if (found := maps.num_classes) != len(dataset.classes):
         raise UserError(f"{root}: expected labels of the dataset's {len(dataset.classes)} classes, found {found}")
     return maps
-
-
-def _ticket_record(manifest: Manifest | None, split: str) -> dict[str, Any] | None:
-    """What a run's config says of its manifest; the view that its tickets of `split` belong to among it, and the method
-    where that is not staged."""
-    if manifest is None:
-        return None
-    view = manifest.view(split)
-    record = {name: manifest.record.get(name) for name in TICKET_FIELDS} | method_entries(manifest.record)
-    return record | {"view": view.kind, "preprocessing": view.preprocessing()}
 
 
 def _check_stored_crops(manifest: Manifest, split: str, path: str, budget: Budget, holdout: float) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -13,14 +12,12 @@ from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import pretrained
-from vit_tickets.pipeline.runs.config import CONFIG, FINAL
+from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.data.split import Holdout
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.recipe import Recipe
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -34,43 +31,53 @@ class Run:
     dataset: Dataset
     manifest: Manifest | None
     recipe: Recipe
-    config: dict[str, Any]
+    config: RunConfig
     grid: int
     kept: int
-    eval_view: View = field(repr=False)
     online: OnlineSelector | None = field(default=None, repr=False)
     labels: LabelMaps | None = None
     init: str | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
-        return self.config["path"]
+        return self.config.path
 
     @property
     def precision(self) -> str:
-        return self.config["precision"]
+        return self.config.precision
 
     @property
     def image_size(self) -> int:
-        return self.config["image_size"]
+        return self.config.image_size
 
     @property
     def left_out(self) -> Holdout | Fold | None:
         """The images of its split that it is not trained on."""
-        if fold := self.config.get("without_fold"):
+        if fold := self.config.without_fold:
             return Fold.parse(fold)
-        return Holdout(self.config["holdout"]) if self.config["holdout"] else None
+        return Holdout(self.config.holdout) if self.config.holdout else None
+
+    @property
+    def eval_view(self) -> View:
+        """The run's own evaluation view."""
+        return self.config.eval_view
 
     def place(self, name: str) -> str:
         return files.join(self.root, name)
 
     def build_model(self) -> Model:
         """The run's model with its initial weights: the same for every path of a seed."""
-        torch.manual_seed(self.config["seed"])
+        torch.manual_seed(self.config.seed)
         model = build_model(
-            self.config["model"], self.config["num_classes"], self.image_size, self.config["patch_size"],
-            self.grid, self.recipe.drop_path, self.config["occlude"], self.config["stem_occlusion"],
-        )  # fmt: skip
+            self.config.model,
+            self.config.num_classes,
+            self.image_size,
+            self.config.patch_size,
+            self.grid,
+            self.recipe.drop_path,
+            self.config.occlude,
+            self.config.stem_occlusion,
+        )
         if init := self.init:
             init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
             pretrained.load_strictly(model.network, pretrained.read_weights(init), init)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TextIO
 
-from vit_tickets.pipeline.runs.config import read_config
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.log import read_log
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.sweep.scheduler import DONE, FAILED, LEFT_OUT, RUNNING, WAITING, Scheduler
@@ -31,7 +31,7 @@ def progress_of(run: str | None) -> Progress | None:
         return None
     try:
         log = read_log(run)
-        epochs = read_config(run, ("epochs",))["epochs"] if log else 0
+        epochs = RunConfig.read(run, ("epochs",)).epochs if log else 0
     except (UserError, OSError):
         return None
     if not log:

@@ -171,7 +171,7 @@ def test_a_run_that_is_scored_elsewhere_is_still_that_run(runs, numbered_tickets
     run("evaluate", runs["dense"], "--tickets", numbered_tickets, "--workers", 0, "--out", tmp_path / "scored")
     scored, own = read_run(str(tmp_path / "scored")), read_run(str(runs["dense"]))
     assert scored.finished
-    assert (scored.seconds, scored.epochs, scored.config["hardware"]) == (own.seconds, 2, own.config["hardware"])
+    assert (scored.seconds, scored.epochs, scored.config.environment) == (own.seconds, 2, own.config.environment)
     assert scored.predictions["lt"].keys.equals(own.predictions["lt"].keys)
 
 

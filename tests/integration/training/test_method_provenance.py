@@ -31,8 +31,8 @@ def test_a_run_is_named_after_the_method_and_records_it(numbered_data, numbered_
     staged, other = (resolved(numbered_data, tickets, path) for tickets in (numbered_tickets, of_one_block))
     assert staged.root == f"runs/{Dataset.open(numbered_data).name}-deit_micro-{path}-s0.5-seed0"
     assert other.root == staged.root.replace("-seed0", "-cls-attention-seed0")
-    assert not {"method", "block"} & staged.config["tickets"].keys()
-    assert other.config["tickets"] == staged.config["tickets"] | {"method": "cls-attention", "block": 3}
+    assert not {"method", "block"} & staged.config.tickets.entries.keys()
+    assert other.config.tickets.entries == staged.config.tickets.entries | {"method": "cls-attention", "block": 3}
 
 
 def test_predictions_record_it(numbered_tickets, of_one_block):

@@ -78,9 +78,8 @@ def resolved(data, model, recipe=DIGITS, path="dense", **options):
 def test_lv_vit_has_its_stem_occluded_where_asked(numbered_data, numbered_tickets):
     options = {"tickets": numbered_tickets, "stem_occlusion": True, "occlude": "black"}
     run = resolved(numbered_data, "lvvit_s", LVVIT.override(patch_size=4), "lt", **options)
-    names = ("occlude", "stem_occlusion", "can_drop_patches")
-    assert [run.config[name] for name in names] == ["black", True, True]
-    assert (run.config["image_size"], run.grid, run.kept, run.recipe.mix_token) == (24, 6, 18, 1.0)
+    assert (run.config.occlude, run.config.stem_occlusion, run.config.can_drop_patches) == ("black", True, True)
+    assert (run.config.image_size, run.grid, run.kept, run.recipe.mix_token) == (24, 6, 18, 1.0)
     assert run.root.endswith("-lvvit_small-lt-s0.5-black-stem-occlusion-seed0")
     with torch.device("meta"):
         assert run.build_model().stem_occlusion

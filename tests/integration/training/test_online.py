@@ -32,7 +32,7 @@ def run_of(data, out, path="dense", recipe=RECIPE, **options):
 def fitted(run):
     trainer = trainer_of(run)
     trainer.fit()
-    files.write_json(run.place("config.json"), run.config)
+    files.write_json(run.place("config.json"), run.config.record())
     return trainer
 
 
@@ -67,15 +67,13 @@ def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, 
     run = run_of(numbered_data, tmp_path, "lt", mixed, tickets="online", selector=dense, budget=Budget(0.5))
     before = pretrained.weights_sha256(run.online.network)
     fitted(run)
-    assert run.config["tickets"]["online"] == "full"
-    assert run.config["tickets"]["weights_sha256"] == before == pretrained.weights_sha256(run.online.network)
-    assert run.config["kept"] == 18
+    assert run.config.tickets.online == "full"
+    assert run.config.tickets.weights_sha256 == before == pretrained.weights_sha256(run.online.network)
+    assert run.config.kept == 18
     assert (tmp_path / "final.safetensors").exists()
     lines = files.read_bytes(f"{dense}/metrics.jsonl").splitlines()
-    assert run.config["tickets"]["selector_run"] == dense
-    assert run.config["tickets"]["selector_seconds"] == pytest.approx(
-        sum(json.loads(line)["seconds"] for line in lines)
-    )
+    assert run.config.tickets.selector_run == dense
+    assert run.config.tickets.selector_seconds == pytest.approx(sum(json.loads(line)["seconds"] for line in lines))
 
 
 def test_what_the_online_selector_cost_does_not_make_a_run_another(numbered_data, dense, tmp_path):
@@ -83,11 +81,11 @@ def test_what_the_online_selector_cost_does_not_make_a_run_another(numbered_data
     shutil.copytree(dense, selector)
     options = {"tickets": "online", "selector": str(selector), "budget": Budget(0.5)}
     run = run_of(numbered_data, tmp_path / "run", "lt", **options)
-    files.write_json(run.place("config.json"), run.config)
+    files.write_json(run.place("config.json"), run.config.record())
     files.write_json(run.place("last.pt"), None)
     (selector / "metrics.jsonl").unlink()
     again = run_of(numbered_data, tmp_path / "run", "lt", **options)
-    assert again.config["tickets"]["selector_seconds"] is None
+    assert again.config.tickets.selector_seconds is None
     assert claim(again.root, again.config, resume=True, overwrite=False) == "resume"
 
 
@@ -136,7 +134,7 @@ def test_the_fine_tune_changes_the_dense_weights_and_its_run_is_a_selector(numbe
     recipe = recipe_for("digits", "deit_micro", path="selector").override(batch_size=8, image_size=24, patch_size=4)
     assert recipe.name == "selector"
     run = run_of(numbered_data, tmp_path, "selector", recipe, init=dense, budget=Budget(0.5))
-    assert run.config["counts"] == (18,)
+    assert run.config.counts == (18,)
     trainer = fitted(run)
     assert not trainer.learner.model.training, "the authors' fine-tune leaves the model in eval mode"
     before, after = load_file(f"{dense}/final.safetensors"), load_file(tmp_path / "final.safetensors")
@@ -160,7 +158,7 @@ def test_the_authors_fine_tune_is_the_recipe():
 
 def test_matched_patches_are_those_of_the_dense_run(numbered_data, numbered_tickets, tmp_path):
     run = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets, match_patches=True)
-    assert run.recipe.epochs == run.config["epochs"] == run.config["recipe"]["epochs"] == 4  # 2 * 36 / 18
+    assert run.recipe.epochs == run.config.epochs == run.config.recipe["epochs"] == 4  # 2 * 36 / 18
     run = run_of(numbered_data, tmp_path, "rc", tickets=numbered_tickets, match_patches=True, budget=Budget(0.3))
     assert run.recipe.epochs == 3  # ceil(2 * 36 / 26)
 
@@ -168,8 +166,8 @@ def test_matched_patches_are_those_of_the_dense_run(numbered_data, numbered_tick
 def test_another_sparsity_is_read_off_the_ranks_and_marked(numbered_data, numbered_tickets, tmp_path):
     own = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets)
     other = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets, budget=Budget(0.75))
-    assert (own.config["read_off"], own.kept) == (False, 18)
-    assert (other.config["read_off"], other.kept) == (True, 9)
+    assert (own.config.read_off, own.kept) == (False, 18)
+    assert (other.config.read_off, other.kept) == (True, 9)
 
 
 def test_the_keep_rate_warms_up(numbered_data, numbered_tickets, tmp_path):

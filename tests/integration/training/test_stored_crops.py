@@ -109,9 +109,9 @@ def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, 
 
 def test_a_folder_refuses_tickets_of_another_view(numbered_data, crops_manifest, tmp_path):
     run = resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, tickets=crops_manifest, out=str(tmp_path))
-    files.write_json(run.place("config.json"), run.config)
+    files.write_json(run.place("config.json"), run.config.record())
     assert claim(run.root, run.config, resume=True, overwrite=False) == "start"
-    of_whole_images = run.config | {"tickets": run.config["tickets"] | {"view": "full"}}
+    of_whole_images = run.config.record() | {"tickets": run.config.tickets.entries | {"view": "full"}}
     files.write_json(run.place("config.json"), of_whole_images)
     with pytest.raises(UserError, match=r'holds another run: tickets\.view: expected "crops:3", found "full"'):
         claim(run.root, run.config, resume=True, overwrite=False)

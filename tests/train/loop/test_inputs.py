@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.recipes.recipe import Recipe
@@ -24,7 +25,7 @@ def prepared(batch: dict, seed: int = 0, kept: int = 7, online=None, **recipe):
         grid=GRID,
         image_size=SIDE,
         recipe=recipe,
-        config={"seed": seed, "num_classes": C},
+        config=RunConfig(seed=seed, num_classes=C),
     )
     prepare = Preparation(run, "cpu", of_tokens=True)
     return prepare(batch, step=3, rank=0, kept=kept), prepare._mix(3, 0)

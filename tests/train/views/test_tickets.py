@@ -23,6 +23,7 @@ from vit_tickets.pipeline.geometry.images import decode
 from vit_tickets.pipeline.geometry.patches import random_rank
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.manifest import Manifest, read_table
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.loader import collate
 from vit_tickets.train.data.split import SplitData
@@ -166,7 +167,7 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
         )
         run = SimpleNamespace(
             online=None, eval_view=view, grid=grid, image_size=32, recipe=recipe,
-            config={"seed": seed, "num_classes": 2},
+            config=RunConfig(seed=seed, num_classes=2),
         )  # fmt: skip
         prepare = Preparation(run, "cpu")
         expected = prepare(batch, 3, 0, 20).kept_BK

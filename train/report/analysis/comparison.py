@@ -83,7 +83,7 @@ class Group:
     @property
     def can_drop_patches(self) -> bool:
         """False for models that see dropped patches as zeros (Swin, ResNets)."""
-        return all(run.config.get("can_drop_patches", True) for run in self.runs)
+        return all(run.config.can_drop_patches for run in self.runs)
 
     @property
     def images(self) -> int:
@@ -98,13 +98,13 @@ class Group:
     @property
     def read_off(self) -> bool:
         """Whether a run's tickets were read off the ranks of a manifest made for another budget."""
-        return any(run.config.get("read_off") for run in self.runs)
+        return any(run.config.read_off for run in self.runs)
 
     @property
     def kept(self) -> tuple[int, int] | None:
         """(patches kept, patches of an image) of the first run with a budget; None where none says."""
-        budgeted = [run.config for run in self.runs if run.path in DROPPING and run.config.get("num_patches")]
-        return (budgeted[0]["kept"], budgeted[0]["num_patches"]) if budgeted else None
+        budgeted = [run.config for run in self.runs if run.path in DROPPING and run.config.num_patches]
+        return (budgeted[0].kept, budgeted[0].num_patches) if budgeted else None
 
     @cached_property
     def accuracies(self) -> dict[Cell, Accuracy]:
@@ -120,8 +120,8 @@ def group_runs(runs: list[RunResult]) -> list[Group]:
     in a row.
     """
     groups = []
-    for dataset, model in dict.fromkeys((run.config["dataset"], run.model) for run in runs):
-        of_model = [run for run in runs if (run.config["dataset"], run.model) == (dataset, model)]
+    for dataset, model in dict.fromkeys((run.config.dataset, run.model) for run in runs):
+        of_model = [run for run in runs if (run.config.dataset, run.model) == (dataset, model)]
         budgets = sorted({run.budget for run in of_model if run.budget}, key=lambda budget: budget.label)
         for budget in budgets or [None]:
             members = [run for run in of_model if run.budget in (None, budget)]
@@ -162,7 +162,7 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
         untested += [Untested(run, on, differs) for differs, on in others.items()]
     records = {name: predictions.tickets or {} for name, predictions in wanted.by_method.items()}
     return Group(
-        dataset=runs[0].config["dataset"],
+        dataset=runs[0].config.dataset,
         model=runs[0].model,
         budget=budget,
         cross_fit=cross_fit,
@@ -179,7 +179,7 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
 def _check_seeds(runs: list[RunResult]) -> None:
     seen: dict[tuple, RunResult] = {}
     for run in runs:
-        identity = (run.row, run.seed, run.config.get("mask_seed"))
+        identity = (run.row, run.seed, run.config.mask_seed)
         if identity in seen:
             raise UserError(
                 f"expected one {run.row} run per seed, found {seen[identity].folder} and {run.folder}, "

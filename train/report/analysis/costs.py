@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.runs.log import seconds_of
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.results import RunResult
-
-MADE_WITH = ("hardware", "ranks", "grad_accum", "channels_last", "compile")
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,10 @@ class Cost:
 def cost(group: Group) -> Cost:
     """The costs of one group. Savings are counted only between runs that are comparable."""
     dense, lt = (_mean_seconds(group.of(path)) for path in ("dense", "lt"))
-    tickets = next((run.tickets for run in group.of("lt") if run.tickets), {})
-    online, selection, selector = bool(tickets.get("online")), tickets.get("wall_time_s"), _selector_seconds(tickets)
+    tickets = next((run.tickets for run in group.of("lt") if run.tickets), TicketProvenance())
+    online, selection, selector = bool(tickets.online), tickets.wall_time_s, _selector_seconds(tickets)
     trained = [*group.of("dense"), *group.of("lt")]
-    comparable = len({tuple(run.config.get(name) for name in MADE_WITH) for run in trained}) <= 1
+    comparable = len({run.config.environment.speed for run in trained}) <= 1
     saving = dense - lt if comparable and dense is not None and lt is not None else None
     pays = saving is not None and saving > 0
     spent = (selector,) if online else (selection, selector)
@@ -52,7 +51,7 @@ def cost(group: Group) -> Cost:
         saving,
         runs_for_selection=math.ceil(selection / saving) if pays and selection is not None else None,
         runs_for_all=math.ceil(sum(spent) / saving) if pays and None not in spent else None,
-        published=not tickets.get("selector_run"),
+        published=not tickets.selector_run,
         never=saving is not None and saving <= 0,
         comparable=comparable,
         online=online,
@@ -94,11 +93,11 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
     return rows
 
 
-def _selector_seconds(tickets: dict) -> float | None:
+def _selector_seconds(tickets: TicketProvenance) -> float | None:
     """As the manifest recorded it, else from the log of the selector's run if that folder is there."""
-    if tickets.get("selector_seconds") is not None:
-        return float(tickets["selector_seconds"])
-    runs = tickets.get("selector_run") or []
+    if tickets.selector_seconds is not None:
+        return float(tickets.selector_seconds)
+    runs = tickets.selector_run or []
     return seconds_of([runs] if isinstance(runs, str) else runs)
 
 

@@ -24,7 +24,7 @@ class Untested(NamedTuple):
 def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> list[str]:
     """What is missing of `runs`, and the commands that make it. method: of the group's tickets."""
     own = [run for run in runs if run.path not in DROPPING or run.method == method]
-    manifest = next((run.config["tickets_dir"] for run in own if _knows_manifest(run)), "MANIFEST")
+    manifest = next((run.config.tickets_dir for run in own if _knows_manifest(run)), "MANIFEST")
     sentences = []
     for run in runs:
         lacking = [on for on in PATHS[run.path].tested_on if on not in run.predictions]
@@ -44,14 +44,14 @@ def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> lis
 def _evaluate(run: RunResult, on: list[str], manifest: str) -> str:
     subject = run.folder
     if not PATHS[run.path].is_trained:
-        subject = f"--dataset DATASET --model {run.config['model']} --weights FILE --out {run.folder}"
+        subject = f"--dataset DATASET --model {run.config.model} --weights FILE --out {run.folder}"
     tickets = "" if _knows_manifest(run) else f" --tickets {manifest}"
     return f"`vit-tickets evaluate {subject} --on {','.join(on)}{tickets}` makes them"
 
 
 def _knows_manifest(run: RunResult) -> bool:
     """Whether `evaluate` finds the manifest of the run's budget without being told."""
-    return run.budget is not None and bool(run.config.get("tickets_dir"))
+    return run.budget is not None and bool(run.config.tickets_dir)
 
 
 def warnings(runs: list[RunResult], tickets: dict[str, dict[str, Any]]) -> list[str]:
@@ -76,9 +76,9 @@ def _settings(trained: list[RunResult]) -> list[str]:
 
 def _of_run(run: RunResult, tested_on: dict[str, Any] | None) -> list[str]:
     sentences = []
-    weights = run.tickets.get("weights_sha256") if run.path == "lt" else None
+    weights = run.tickets.weights_sha256 if run.tickets and run.path == "lt" else None
     if weights and tested_on and weights != tested_on.get("weights_sha256"):
-        trained, tested = run.tickets.get("selector"), tested_on.get("selector")
+        trained, tested = run.tickets.selector, tested_on.get("selector")
         sentences.append(
             f"{run.name} was trained on the tickets of another selector ({trained}) than it was tested on ({tested})"
         )

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, scored_by
-from vit_tickets.pipeline.runs.config import read_config
+from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.log import read_log, training_seconds
 from vit_tickets.pipeline.runs.paths import ON, PATHS
-from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION, Predictions, read_predictions
+from vit_tickets.pipeline.runs.predictions import Predictions, read_predictions
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -25,7 +26,7 @@ class RunResult:
     """
 
     folder: str
-    config: dict[str, Any]
+    config: RunConfig
     epochs_log: list[dict[str, Any]]
     finished: bool
     predictions: dict[str, Predictions]
@@ -36,12 +37,12 @@ class RunResult:
 
     @property
     def path(self) -> str:
-        return self.config["path"]
+        return self.config.path
 
     @property
     def method(self) -> str:
         """How the tickets that it was trained with were found; `staged` where nothing is said."""
-        return scored_by(self.tickets)
+        return self.tickets.scored_by if self.tickets else STAGED
 
     @property
     def cross_fit(self) -> bool | None:
@@ -53,55 +54,54 @@ class RunResult:
         if not PATHS[self.path].drops_patches:
             return None
         tested = self.predictions.get("lt")
-        return tested.cross_fit if self.path == "rc" and tested else bool(self.tickets.get(CROSS_FIT))
+        return tested.cross_fit if self.path == "rc" and tested else bool(self.tickets and self.tickets.cross_fit)
 
     @property
     def row(self) -> str:
         """Its row in the report: the path, with what sets its patches apart: `lt:centre`, `rc:fresh`."""
         if not PATHS[self.path].drops_patches:
             return self.path
-        mode = self.config.get("rc") if self.path == "rc" else None
+        mode = self.config.rc if self.path == "rc" else None
         return ":".join([self.path, *(name for name in (self.method, mode) if name not in (STAGED, "fixed", None))])
 
     @property
     def seed(self) -> int | None:
-        return self.config.get("seed")
+        return self.config.seed
 
     @property
     def mask_seed(self) -> int | None:
-        return self.config.get("mask_seed")
+        return self.config.mask_seed
 
     @property
     def hardware(self) -> str | None:
-        return self.config.get("hardware")
+        return self.config.environment.hardware
 
     @property
     def versions(self) -> dict[str, str] | None:
-        return self.config.get("versions")
+        return self.config.environment.versions
 
     @property
     def epochs(self) -> int | None:
         """Epochs of the whole training; None where unknown, as for plain weights."""
-        return None if not PATHS[self.path].is_trained else self.config.get("epochs")
+        return None if not PATHS[self.path].is_trained else self.config.epochs
 
     @property
     def model(self) -> str:
         """Short name without pretrained tag, so that published weights stand beside runs of the same model."""
-        return short_name(self.config["model"])
+        return short_name(self.config.model)
 
     @cached_property
     def budget(self) -> Budget | None:
         """None for dense runs and plain weights."""
-        sparsity, keep_rate = self.config.get("sparsity"), self.config.get("keep_rate")
         path = PATHS[self.path]
-        if not path.has_budget or (path.prunes_tokens and sparsity is None and keep_rate is None):
+        if not path.has_budget or (path.prunes_tokens and self.config.budget is None):
             return None
-        return Budget(sparsity, keep_rate)
+        return Budget(self.config.sparsity, self.config.keep_rate)
 
     @property
-    def tickets(self) -> dict[str, Any]:
-        """The record of the manifest that the run was trained with; empty without one."""
-        return self.config.get("tickets") or {}
+    def tickets(self) -> TicketProvenance | None:
+        """The tickets that the run was trained with; None if there were none."""
+        return self.config.tickets
 
     @property
     def seconds(self) -> float | None:
@@ -110,13 +110,8 @@ class RunResult:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
-        names = ("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit")
-        names += ("rc", "align", "precision", "occlude", "stem_occlusion", "without_fold")
-        own = {name: self.config[name] for name in names if name in self.config}
-        if "labels" in self.config:
-            own["labels"] = (self.config["labels"] or {}).get("annotator")
-        return (self.config.get("recipe") or {}) | own
+        """What runs that are compared should share."""
+        return self.config.settings
 
     @property
     def recipe_sha256(self) -> str:
@@ -129,15 +124,16 @@ def read_run(folder: str) -> RunResult:
     path = files.join(folder, "config.json")
     if not files.exists(path):
         raise UserError(f"expected a run or a folder that `evaluate --out` wrote, found no config.json in {folder}")
-    config = read_config(folder, ("dataset", "model", "path"))
-    _check_config(path, config)
+    config = RunConfig.read(folder, ("format_version", "dataset", "model", "path"))
+    if config.path not in PATHS:
+        raise UserError(f"{path}: path: expected one of {', '.join(PATHS)}, found {config.path!r}")
     predictions = {}
     for on in ON:
         file = files.join(folder, f"predictions-{on}.parquet")
         if files.exists(file):
             predictions[on] = read_predictions(file)
     _check_same_weights(list(predictions.values()))
-    home = config.get("run") or folder  # `evaluate --out` of a run names it
+    home = config.run or folder  # `evaluate --out` of a run names it
     finished = files.exists(files.join(home, "final.safetensors"))
     run = RunResult(folder, config, read_log(home), finished, predictions)
     try:
@@ -145,13 +141,6 @@ def read_run(folder: str) -> RunResult:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return run
-
-
-def _check_config(path: str, config: dict[str, Any]) -> None:
-    if config.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {config.get('format_version')!r}")
-    if config["path"] not in PATHS:
-        raise UserError(f"{path}: path: expected one of {', '.join(PATHS)}, found {config['path']!r}")
 
 
 def _check_same_weights(predictions: list[Predictions]) -> None:

@@ -75,11 +75,11 @@ def collect(groups: list[Group], count: int) -> tuple[dict[str, Any] | None, lis
 
 def _open(group: Group) -> Source:
     named = [run for run in group.runs if run.path in DROPPING and run.method == group.method]
-    run = next((run for run in named if run.config.get("tickets_dir") and run.config.get("root")), None)
+    run = next((run for run in named if run.config.tickets_dir and run.config.root), None)
     if group.reference is None or group.kept is None or run is None:
         raise UserError("expected a scored run that names its dataset and its tickets, found none")
     split = group.reference.metadata["split"]
-    manifest, dataset = Manifest.open(run.config["tickets_dir"]), Dataset.open(run.config["root"])
+    manifest, dataset = Manifest.open(run.config.tickets_dir), Dataset.open(run.config.root)
     if manifest.view(split).num_views:
         raise UserError(f"expected tickets of one view of {split}, found {manifest.view(split).kind}")
     return Source(group, manifest, dataset, split)

@@ -123,7 +123,7 @@ def _rest(data: dict[str, Any]) -> list[Html]:
 
 def class_names(group: Group) -> list[str] | None:
     """Names of the classes from the dataset of the group's runs; None where it is not there."""
-    for root in dict.fromkeys(run.config.get("root") for run in group.runs):
+    for root in dict.fromkeys(run.config.root for run in group.runs):
         try:
             if root:
                 return Dataset.open(root).classes

@@ -248,9 +248,10 @@ def _surroundings(group: Group) -> Html:
     """Where each run is, and where its weights came from: machine, versions, hash."""
     rows = [["folder", "hardware", "ranks", "versions", "SHA-256 of the weights"]]
     for run in group.runs:
-        versions = ", ".join(f"{name} {version}" for name, version in (run.config.get("versions") or {}).items())
+        where = run.config.environment
+        versions = ", ".join(f"{name} {version}" for name, version in (where.versions or {}).items())
         weights = next((p.metadata.get("weights_sha256") for p in run.predictions.values()), None)
-        cells = run.config.get("hardware"), run.config.get("ranks"), versions, weights and element("code", weights)
+        cells = where.hardware, where.ranks, versions, weights and element("code", weights)
         rows.append([run.folder, *("-" if cell in (None, "") else cell for cell in cells)])
     return details("Folders, hardware, versions, weights", table("Where each run was made", rows))
 

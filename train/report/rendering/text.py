@@ -131,7 +131,7 @@ def footnotes(group: Group) -> list[str]:
     if others:
         found = f"method {next(iter(others.values()))} found" if len(others) == 1 else "the methods so named found"
         notes = [f"{', '.join(others)}: tickets that {found}, other than those of the other rows; on lt means these"]
-    modes = {run.row: run.config.get("rc") for run in group.runs if run.path == "rc"}
+    modes = {run.row: run.config.rc for run in group.runs if run.path == "rc"}
     return notes + [f"{row}: {SUBSETS[mode]}" for row, mode in modes.items() if mode in SUBSETS]
 
 

@@ -6,8 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from vit_tickets.pipeline.commands.fields import COUNT, click_options, help_of, option, options_of, sections_of
 from vit_tickets.pipeline.commands.sections import SectionedCommand
+from vit_tickets.pipeline.system.fields import COUNT, click_options, help_of, option, options_of, sections_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,110 @@
+"""What runs and predictions record of their tickets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.methods import method_entries, scored_by
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import fields_fault
+
+OF_MANIFEST = (
+    "dataset",
+    "selector",
+    "weights_sha256",
+    "sparsity",
+    "keep_rate",
+    "stages",
+    "counts",
+    "num_patches",
+    "mask_seed",
+    "precision",
+)
+# Recorded by a run alone: two runs on the same tickets may differ in them.
+COSTS = ("selector_run", "selector_seconds", "wall_time_s")
+KINDS = {
+    "method": str,
+    "view": str,
+    "online": str,
+    "selector": str,
+    "weights_sha256": str,
+    "sparsity": float,
+    "keep_rate": float,
+    "selector_seconds": float,
+    "wall_time_s": float,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketProvenance:
+    """Tickets, as config.json and a predictions file record them. What was not recorded is None."""
+
+    #: Method that chose them; None for `staged`.
+    method: str | None = None
+    #: SHA-256 of the weights that marked each fold; None unless cross-fitted.
+    cross_fit: list[str] | None = None
+    #: Mode in which a selector chose them in every step; None for those of a manifest.
+    online: str | None = None
+    #: Name of the selector in timm.
+    selector: str | None = None
+    #: SHA-256 of its weights.
+    weights_sha256: str | None = None
+    #: Share of patches dropped.
+    sparsity: float | None = None
+    #: Share of patches kept per stage.
+    keep_rate: float | None = None
+    #: The run, or one per fold, that trained the selector; None for published weights.
+    selector_run: str | list[str] | None = None
+    #: Seconds of their training.
+    selector_seconds: float | None = None
+    #: Seconds of the selection.
+    wall_time_s: float | None = None
+    #: Everything recorded, as JSON has it.
+    entries: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "TicketProvenance":
+        """Raises UserError for the first entry that is of a wrong type."""
+        if fault := fields_fault(dict(record), KINDS) or _runs_fault(record.get("selector_run")):
+            raise UserError(fault)
+        own = {each.name: record.get(each.name) for each in fields(cls) if each.name != "entries"}
+        return cls(**own, entries=record)
+
+    @classmethod
+    def of_training(cls, manifest: Manifest, split: str) -> "TicketProvenance":
+        """What a run records of the tickets of `split`: the view they belong to and their costs among it."""
+        view = manifest.view(split)
+        record = {name: manifest.record.get(name) for name in OF_MANIFEST + COSTS} | method_entries(manifest.record)
+        return cls.from_record(record | {"view": view.kind, "preprocessing": view.preprocessing()})
+
+    @classmethod
+    def of_predictions(cls, manifest: Manifest, split: str, kept: int) -> "TicketProvenance":
+        """What predictions on `split` record of the tickets that they were made with; `kept` of the model's patches."""
+        return cls.from_record(_identity(manifest) | {"view": manifest.view(split).kind, "kept": kept})
+
+    @property
+    def scored_by(self) -> str:
+        """Name of the method."""
+        return scored_by({"method": self.method})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The entries without costs."""
+        return {name: value for name, value in self.entries.items() if name not in COSTS}
+
+    def are_of(self, manifest: Manifest) -> bool:
+        """Whether these are tickets of `manifest`, whatever the split."""
+        expected = _identity(manifest)
+        told = method_entries(dict(self.entries)) | {name: self.entries.get(name) for name in OF_MANIFEST}
+        return told == expected
+
+
+def _identity(manifest: Manifest) -> dict[str, Any]:
+    return {name: manifest.record.get(name) for name in OF_MANIFEST} | method_entries(manifest.record)
+
+
+def _runs_fault(runs: Any) -> str | None:
+    named = runs if isinstance(runs, list) else [runs]
+    odd = next((run for run in named if run is not None and not isinstance(run, str)), None)
+    return None if odd is None else fields_fault({"selector_run": odd}, {"selector_run": str})
