@@ -44,7 +44,7 @@ def compare(
     chosen = splits or [name for name in opened[0].splits if all(name in other.splits for other in opened)]
     if not chosen:
         found = "; ".join(f"{', '.join(manifest.splits)} in {manifest.root}" for manifest in opened)
-        raise UserError(f"expected a split that all have, found {found}")
+        raise UserError(f"expected a split that is in all manifests, found {found}")
     classes = Dataset.open(dataset).classes if dataset else None
     record = record_of(opened, {name: overlap(opened, name) for name in chosen}, classes)
     for line in describe(record, maps):

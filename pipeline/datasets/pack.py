@@ -124,7 +124,7 @@ def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> l
         if not known:
             known = list(classes)
         elif new := [name for name in classes if name not in set(known)]:
-            raise UserError(f"split {split}: expected the classes of the first split, found {new[0]!r} beside them")
+            raise UserError(f"split {split}: expected only classes of the first split, found {new[0]!r}")
     return known
 
 

@@ -81,7 +81,7 @@ class ParquetSplit:
                         yield Sample(f"{row:08d}", labels[row - first].as_py(), data, sniff_suffix(data))
                         row += 1
             if row - first != len(labels):
-                raise UserError(f"{path}: expected {len(labels)} images, as it has labels, found {row - first}")
+                raise UserError(f"{path}: expected as many images as labels ({len(labels)}), found {row - first}")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from vit_tickets.pipeline.manifests.keyed import KeyedRows, Part, rank_bytes, re
 from vit_tickets.pipeline.manifests.manifest import INDEX, Manifest
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, first_line
 from vit_tickets.pipeline.system.records import required
 
 RANKS, MASKS = "rank", "lt"
@@ -213,7 +213,7 @@ class Archive:
             table.validate(full=True)
             return table.cast(pa.schema([schema(self.holds).field(name) for name in table.column_names]))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f"{self.path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{self.path} cannot be read as Parquet: {first_line(error)}") from None
 
     def _part(self, table: pa.Table, split: str, size: int) -> Part:
         tickets = table[self.holds].to_pylist()
@@ -239,4 +239,4 @@ def _parquet(path: str, stream: Any) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(stream)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None

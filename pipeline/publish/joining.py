@@ -114,7 +114,7 @@ def join(
     splits = [split for split in manifest.splits if split in dataset.splits]
     if not splits:
         raise UserError(
-            f"expected a split that both have, found {', '.join(manifest.splits)} in {archive.path} and "
+            f"expected a split that is in both, found {', '.join(manifest.splits)} in {archive.path} and "
             f"{', '.join(dataset.splits)} in {dataset.root}"
         )
     if files.exists(files.join(out, INDEX)) and not overwrite:
@@ -162,7 +162,7 @@ def match(archive: Archive, dataset: Dataset, split: str, any_label: bool, progr
     if not seen.any():
         raise UserError(
             f"{split}: expected images of {dataset.root} among those of {archive.path}, found no key in both; "
-            f"theirs are like {_first(list(matcher.row_of))}, yours like {_first(found.without_ticket)}"
+            f"a key of the archive is {_first(list(matcher.row_of))}, one of the dataset {_first(found.without_ticket)}"
         )
     if len(found.other_label) > OTHER_LABELS * seen.sum() and not any_label:
         raise UserError(

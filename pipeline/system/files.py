@@ -34,7 +34,7 @@ def is_local(path: str) -> bool:
     return isinstance(filesystem(path)[0], LocalFileSystem)
 
 
-def _reported(path: str, fs: fsspec.AbstractFileSystem, verb: str = "look at") -> contextlib.AbstractContextManager:
+def _reported(path: str, fs: fsspec.AbstractFileSystem, verb: str = "access") -> contextlib.AbstractContextManager:
     """The context of a request to `fs`: errors of remote storage are reported, those of the local disk passed on."""
     return contextlib.nullcontext() if isinstance(fs, LocalFileSystem) else remote.reported(verb, path)
 

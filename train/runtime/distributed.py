@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed, first_line
 
 LOOPBACK = "lo"  # on Linux
 
@@ -58,7 +58,7 @@ class World:
         try:
             dist.all_reduce(reduced, operation)
         except RuntimeError as error:  # the rank that failed reports the reason itself
-            raise WorkFailed(f"rank {self.rank} lost the others: {str(error).splitlines()[0][:200]}") from None
+            raise WorkFailed(f"rank {self.rank} lost the other ranks: {first_line(error)[:200]}") from None
         return reduced.tolist()
 
     def parallel(self, model: nn.Module, image_size: int) -> nn.Module:

@@ -147,7 +147,7 @@ def test_storage_that_fails_for_good_ends_a_run_with_one_line(local, uploaded, b
     assert said.splitlines()[-1] == f"Error: no such file: {bucket}/data/small/train/000002.tar"
     server(share=1)
     said = run("verify", f"{bucket}/data/small", code=1)
-    assert said.startswith(f"Error: cannot look at {bucket}/data/small/")
+    assert said.startswith(f"Error: cannot access {bucket}/data/small/")
     assert len(said.splitlines()) == 1
 
 

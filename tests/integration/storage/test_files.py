@@ -127,7 +127,7 @@ def test_errors_are_one_line_that_names_the_url(bucket):
         files.read_bytes("s3://no-such-bucket/x")
     with pytest.raises(UserError, match=r"^cannot write s3://no-such-bucket/x: .*bucket does not exist"):
         write("s3://no-such-bucket/x")
-    with pytest.raises(StorageError, match=r"^cannot look at s3://x\*y/a: [^\n]+$"):
+    with pytest.raises(StorageError, match=r"^cannot access s3://x\*y/a: [^\n]+$"):
         files.exists("s3://x*y/a")
     with pytest.raises(UserError, match=r"^expected credentials in the environment.* s3://\*\*\*@bucket/x$"):
         files.exists("s3://KEY:SEC/RET@bucket/x")
@@ -175,7 +175,7 @@ def test_what_keeps_failing_ends_after_so_many_tries_with_one_line(bucket, serve
     for action, line in (
         (lambda: files.read_bytes(path), "cannot read"),
         (lambda: write(path), "cannot write"),
-        (lambda: files.list_names(bucket), "cannot look at"),
+        (lambda: files.list_names(bucket), "cannot access"),
         (lambda: files.remove(path), "cannot delete"),
     ):
         server(share=1, seed=3)
