@@ -1,6 +1,5 @@
 """Parquet files in the Hugging Face layout as a source of samples."""
 
-import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,11 +7,11 @@ from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.datasets.shards import MAX_CLASSES, Sample
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError, first_line
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.parquet_files import open_parquet
 
 PARQUET_BATCH = 256
 MAGIC = {b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
@@ -35,7 +34,7 @@ class ParquetSplit:
         """Schema and labels of each file."""
         found = []
         for path in self._paths:
-            with _opened(path) as file:
+            with open_parquet(path) as file:
                 schema = file.schema_arrow
                 for column in ("image", "label"):
                     if schema.names.count(column) != 1:
@@ -70,7 +69,7 @@ class ParquetSplit:
         row = 0
         for path, (_, labels) in zip(self._paths, self._tables, strict=True):
             first = row
-            with _opened(path) as file:
+            with open_parquet(path) as file:
                 for batch in file.iter_batches(PARQUET_BATCH, columns=["image"], use_threads=False):
                     images = batch["image"]
                     images = pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
@@ -82,17 +81,6 @@ class ParquetSplit:
                         row += 1
             if row - first != len(labels):
                 raise UserError(f"{path}: expected as many images as labels ({len(labels)}), found {row - first}")
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[pq.ParquetFile]:
-    """Open the Parquet file at `path`. Raises UserError if anything cannot be read."""
-    with files.open_read(path) as stream:
-        try:
-            with pq.ParquetFile(stream) as file:
-                yield file
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from vit_tickets.pipeline.datasets.shards import Shard
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError, first_line
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.parquet_files import open_parquet
 from vit_tickets.pipeline.system.records import shown
 
 FORMAT_VERSION = 1
@@ -46,16 +47,11 @@ def read_table(path: str, columns: list[str] | None = None) -> tuple[pa.Table, d
 
 
 def _open(path: str, rows: bool = False, columns: list[str] | None = None) -> tuple[pa.Schema, pa.Table | None]:
-    with files.open_read(path) as stream:
-        try:
-            file = pq.ParquetFile(stream)
-            names = file.schema_arrow.names
-            # Arrow's threads may drop their part of the stream after Python has ended, which aborts the process
-            table = file.read(columns, use_threads=False) if rows else None
-            if table is not None:
-                table.validate(full=True)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # also for names that are no UTF-8
-            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        table = file.read(columns, use_threads=False) if rows else None
+        if table is not None:
+            table.validate(full=True)
     for name in (columns or names) if rows else ():
         if names.count(name) != 1:
             raise UserError(f"{path}: expected a column {name}, found {', '.join(names)}")

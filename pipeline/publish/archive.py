@@ -23,7 +23,8 @@ from vit_tickets.pipeline.manifests.keyed import KeyedRows, Part, rank_bytes, re
 from vit_tickets.pipeline.manifests.manifest import INDEX, Manifest
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError, first_line
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.parquet_files import open_parquet
 from vit_tickets.pipeline.system.records import required
 
 RANKS, MASKS = "rank", "lt"
@@ -154,8 +155,7 @@ class Archive:
     @classmethod
     def open(cls, path: str) -> "Archive":
         """Read and check the metadata of an archive. Raises UserError if it is not valid."""
-        with files.open_read(path) as stream:
-            file = _parquet(path, stream)
+        with open_parquet(path) as file:
             text = (file.schema_arrow.metadata or {}).get(METADATA_KEY, b"")
             names = file.schema_arrow.names
         try:
@@ -190,8 +190,7 @@ class Archive:
 
     def _parts(self, split: str, digest: Any) -> Iterator[Part]:
         size = {name: ticket_bytes(self.holds, self.manifest.num_patches_of(name)) for name in self.manifest.splits}
-        with files.open_read(self.path) as stream:
-            file = _parquet(self.path, stream)
+        with open_parquet(self.path) as file:
             for number in range(file.num_row_groups):
                 group = file.metadata.row_group(number)
                 limit = GROUP_ROWS * (max(size.values()) + MEAN_KEY_BYTES)
@@ -208,12 +207,9 @@ class Archive:
                 yield self._part(table, split, size[split])
 
     def _columns(self, file: pq.ParquetFile, number: int, names: list[str] | None) -> pa.Table:
-        try:
-            table = file.read_row_group(number, names, use_threads=False)
-            table.validate(full=True)
-            return table.cast(pa.schema([schema(self.holds).field(name) for name in table.column_names]))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f"{self.path} cannot be read as Parquet: {first_line(error)}") from None
+        table = file.read_row_group(number, names, use_threads=False)
+        table.validate(full=True)
+        return table.cast(pa.schema([schema(self.holds).field(name) for name in table.column_names]))
 
     def _part(self, table: pa.Table, split: str, size: int) -> Part:
         tickets = table[self.holds].to_pylist()
@@ -233,10 +229,3 @@ class Archive:
             rank_RN = stored_RB[valid_R].view(np.dtype(rank_dtype(N)).newbyteorder("<"))
             check_permutations(rank_RN, f"{self.path}: {split}")
         return Part(table, stored_RB, valid_R)
-
-
-def _parquet(path: str, stream: Any) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(stream)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None

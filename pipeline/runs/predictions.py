@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.manifests.columns import check_types
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, method_entries, scored_by
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.runs.provenance import OF_MANIFEST
-from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError, first_line
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.parquet_files import open_parquet
 from vit_tickets.pipeline.system.records import fields_fault
 
 SCHEMA = pa.schema(
@@ -74,18 +73,14 @@ class Predictions:
 
 def read_predictions(path: str) -> Predictions:
     """Read a predictions file; raises UserError where it is not one, is empty or has a key twice."""
-    with files.open_read(path) as stream:
-        try:
-            file = pq.ParquetFile(stream)
-            raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-            missing = [name for name in COLUMNS.names if name not in file.schema_arrow.names]
-            table = None if missing else file.read(columns=COLUMNS.names, use_threads=False)
-            if table is not None:
-                table.validate(full=True)
-                check_types(table, COLUMNS, path)
-                table = table.sort_by("key").combine_chunks()
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
+    with open_parquet(path) as file:
+        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        missing = [name for name in COLUMNS.names if name not in file.schema_arrow.names]
+        table = None if missing else file.read(columns=COLUMNS.names, use_threads=False)
+        if table is not None:
+            table.validate(full=True)
+            check_types(table, COLUMNS, path)
+            table = table.sort_by("key").combine_chunks()
     if table is None or raw is None:
         found = f"no column {missing[0]}" if missing else "no provenance in its schema"
         raise UserError(f"{path}: expected predictions that `evaluate` wrote, found {found}")
