@@ -1,20 +1,16 @@
-"""Pretrained networks: weights from the hub, a file or a run, loaded strictly, and the preprocessing they expect."""
+"""Pretrained networks: by name or run, with weights from the hub, a file or the run, and their preprocessing."""
 
-import hashlib
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
+from torch import nn
 
 from vit_tickets.pipeline.networks.registry import create_model, size_kwargs
+from vit_tickets.pipeline.networks.state import load_strictly, read_weights
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system import files
@@ -23,83 +19,18 @@ from vit_tickets.pipeline.system.errors import UserError
 HUB_TIMEOUT_S = 5.0
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a .pth loaded `weights_only`, bare or under `model` / `state_dict`.
-
-    Raises UserError for files that are neither, and for checkpoints that hold pickled code.
-    """
-    if path.endswith(".safetensors"):
-        try:
-            return load_safetensors(files.read_bytes(path))
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the others: types that torch lacks
-            raise UserError(f"{path} cannot be read as safetensors: {error}") from None
-    with files.open_read(path) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
-        try:
-            state = torch.load(stream, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
-            code = "weights_only" in str(error).lower()
-            why = "more than tensors and plain values" if code else f"neither ({type(error).__name__})"
-            raise UserError(f"{path}: expected safetensors or a PyTorch checkpoint, found {why}") from None
-    for key in ("model", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
-        for name, value in state.items()
-    ):
-        raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict', found others")
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Load `state` into `model`; raises UserError naming what is missing, unexpected, misshapen or not finite."""
-    own = model.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    problems = []
-    for names, what in ((missing, "missing"), (unexpected, "unexpected")):
-        if names:
-            problems.append(f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})")
-    problems += [
-        f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in sorted(shapes)[:3]
-    ]
-    if problems:
-        raise UserError(f"{origin}: expected weights that fit the model, found {'; '.join(problems)}")
-    odd = [name for name, value in state.items() if value.is_complex() or not value.isfinite().all()]
-    if odd:
-        raise UserError(f"{origin}: expected finite real numbers, found others in {len(odd)} tensors ({odd[0]} ...)")
-    model.load_state_dict(state, strict=True)
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over names, shapes and values of all parameters and buffers, whatever file they came from."""
-    return state_sha256(model.state_dict())
-
-
-def state_sha256(state: dict[str, Tensor]) -> str:
-    """`weights_sha256` of the model that has the parameters and buffers `state`."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class Pretrained:
-    """A network in eval mode and what it expects.
-
-    model: timm name without tag. kwargs: how timm builds it. view_record: image size, crop_pct, interpolation, mean,
-    std of its evaluation view. run: the run that its weights are from, None for others.
-    """
+    """A network in eval mode and what it expects."""
 
     network: nn.Module
+    #: timm name without tag.
     model: str
+    #: Arguments with which timm builds it.
     kwargs: dict[str, Any]
+    #: Image size, crop_pct, interpolation, mean and std of its evaluation view.
     view_record: dict[str, Any]
+    #: The run that its weights are from; None for other weights.
     run: str | None = None
 
 
@@ -108,8 +39,8 @@ def open_pretrained(
 ) -> Pretrained:
     """A network by timm name (weights from the hub, or from the file `weights`), or by the folder of a finished run.
 
-    `check` may refuse the network before its weights are compared. Raises UserError where there is no such model or
-    run, or its weights do not fit.
+    `check` may refuse the network before its weights are compared. Raises UserError if there is no such model or run,
+    or its weights do not fit.
     """
     if files.exists(files.join(source, CONFIG)):
         config = RunConfig.read(source, ("model", "num_classes", "image_size", "eval_view"))
@@ -166,7 +97,7 @@ def load_pretrained(
 
 
 def classifier_of(model: str) -> str:
-    """What timm calls the last layer of `model`: head, fc, head.fc ..."""
+    """timm's name of the last layer of `model`: head, fc, head.fc ..."""
     name = timm_name(model)
     cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     found = None if cfg is None else cfg.classifier

@@ -12,7 +12,7 @@ from vit_tickets.pipeline.system.errors import UserError
 def weights_sha256(path: str) -> str:
     """SHA-256 over names, shapes, types and values of the tensors in the safetensors file at `path`.
 
-    Equal to `pipeline.networks.pretrained.weights_sha256` of the network that has them. Raises UserError for a file
+    Equal to `pipeline.networks.state.weights_sha256` of the network that has them. Raises UserError for a file
     that is no safetensors file, or has types that NumPy lacks.
     """
     try:

@@ -13,8 +13,9 @@ from tests.hostile.test_tables import by_kind, refusal
 from tests.hostile.weights import CHECKPOINTS, MARKER, WEIGHTS
 from tests.runs import write_run
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.networks.pretrained import load_strictly, open_pretrained, read_weights
+from vit_tickets.pipeline.networks.pretrained import open_pretrained
 from vit_tickets.pipeline.networks.registry import create_model
+from vit_tickets.pipeline.networks.state import load_strictly, read_weights
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.report.analysis.results import read_run

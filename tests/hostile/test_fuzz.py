@@ -36,7 +36,8 @@ from vit_tickets.pipeline.inspection.tickets import describe_manifest
 from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.networks.pretrained import load_strictly, open_pretrained, read_weights
+from vit_tickets.pipeline.networks.pretrained import open_pretrained
+from vit_tickets.pipeline.networks.state import load_strictly, read_weights
 from vit_tickets.pipeline.runs.log import read_log
 from vit_tickets.pipeline.runs.predictions import read_predictions
 from vit_tickets.pipeline.system.errors import UserError

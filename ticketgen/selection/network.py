@@ -8,8 +8,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from vit_tickets.pipeline.networks.pretrained import Pretrained, load_strictly, weights_sha256
+from vit_tickets.pipeline.networks.pretrained import Pretrained
 from vit_tickets.pipeline.networks.registry import create_model
+from vit_tickets.pipeline.networks.state import load_strictly, weights_sha256
 from vit_tickets.pipeline.system.errors import UserError
 
 PRECISIONS = ("fp32", "bf16")

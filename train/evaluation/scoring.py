@@ -6,6 +6,7 @@ from vit_tickets.pipeline.datasets.pack import open_or_build
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import pretrained
+from vit_tickets.pipeline.networks.state import load_strictly, read_weights, weights_sha256
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.system import files
@@ -57,7 +58,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
         raise UserError(f"{path}: recipe: {error}") from None
     run = runs.Run(root, dataset, manifest, recipe, config, grid, kept)
     model = run.build_model()
-    pretrained.load_strictly(model.network, pretrained.read_weights(weights), weights)
+    load_strictly(model.network, read_weights(weights), weights)
     return Subject(run, model, SplitData(dataset, split, manifest), out or root)
 
 
@@ -70,7 +71,7 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     run = resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split, init=weights)
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config.patch_size, run.grid)
-        pretrained.load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)
+        load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)
     else:
         built = run.build_model()
     grid, kept = _grid_and_kept(run.config, manifest)
@@ -113,7 +114,7 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     run = subject.run
     check_on(subject.data, on, run.path)
     config = eval_config(run, subject.data, view=view)
-    about = {"model": run.config.model, "weights_sha256": pretrained.weights_sha256(subject.model.network)}
+    about = {"model": run.config.model, "weights_sha256": weights_sha256(subject.model.network)}
     model = subject.model.to(device)
     config_path = files.join(subject.folder, CONFIG)
     if run.path == "weights":

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.networks import vit
-from vit_tickets.pipeline.networks.pretrained import open_pretrained, weights_sha256
+from vit_tickets.pipeline.networks.pretrained import open_pretrained
+from vit_tickets.pipeline.networks.state import weights_sha256
 from vit_tickets.pipeline.runs.log import seconds_of
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.views.alignment import keep_best, resample, value_map

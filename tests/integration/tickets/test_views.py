@@ -21,7 +21,8 @@ from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.manifests.columns import unpack_masks
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
-from vit_tickets.pipeline.networks import pretrained, registry
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.networks.state import read_weights
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 pytestmark = pytest.mark.process
@@ -164,7 +165,7 @@ def test_the_mean_is_that_of_a_loop_over_cells(mean, crops, oblong, selector):
 
 def test_full_2_is_what_timms_own_model_of_the_doubled_size_says(doubled, oblong, selector, selector_run):
     network = registry.create_model("deit_micro", img_size=48, patch_size=4, num_classes=2).eval()
-    state = pretrained.read_weights(f"{selector_run}/final.safetensors")
+    state = read_weights(f"{selector_run}/final.safetensors")
     network.load_state_dict(checkpoint_filter_fn(state, network))
     counts = Budget(0.5).stage_counts(144, 2)
     pictures = originals(oblong)

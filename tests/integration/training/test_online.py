@@ -11,7 +11,8 @@ from tests.reference import reference_ranking
 from tests.training import trainer_of
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.networks import pretrained, registry, vit
+from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.networks.state import weights_sha256
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.models.online import OnlineSelector
@@ -65,10 +66,10 @@ def test_it_sees_its_own_normalisation(dense):
 def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, tmp_path):
     mixed = RECIPE.override(mixup=0.8, cutmix=1.0, erasing=0.25, rand_augment="rand-m9-mstd0.5-inc1")
     run = run_of(numbered_data, tmp_path, "lt", mixed, tickets="online", selector=dense, budget=Budget(0.5))
-    before = pretrained.weights_sha256(run.online.network)
+    before = weights_sha256(run.online.network)
     fitted(run)
     assert run.config.tickets.online == "full"
-    assert run.config.tickets.weights_sha256 == before == pretrained.weights_sha256(run.online.network)
+    assert run.config.tickets.weights_sha256 == before == weights_sha256(run.online.network)
     assert run.config.kept == 18
     assert (tmp_path / "final.safetensors").exists()
     lines = files.read_bytes(f"{dense}/metrics.jsonl").splitlines()

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.reference import reference_lvvit, reference_lvvit_tokens, small_lvvit
-from vit_tickets.pipeline.networks import pretrained, registry, vit
+from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.networks.lvvit import LVViT
+from vit_tickets.pipeline.networks.state import load_strictly, read_weights
 from vit_tickets.pipeline.system.errors import UserError
 
 NORM = ("weight", "bias")
@@ -62,11 +63,11 @@ def test_a_checkpoint_loads_strictly(tmp_path, wrap):
     network, images = small_lvvit(1), torch.randn(1, 3, 12, 12, dtype=torch.float64)
     torch.save(wrap(network.state_dict()), tmp_path / "w.pth")
     other = small_lvvit(2)
-    pretrained.load_strictly(other, pretrained.read_weights(str(tmp_path / "w.pth")), "w.pth")
+    load_strictly(other, read_weights(str(tmp_path / "w.pth")), "w.pth")
     assert torch.equal(network(images), other(images))
     headless = {name: value for name, value in network.state_dict().items() if not name.startswith("aux_head")}
     with pytest.raises(UserError, match=r"2 missing \(aux_head.bias, aux_head.weight\)"):
-        pretrained.load_strictly(other, headless, "w.pth")
+        load_strictly(other, headless, "w.pth")
 
 
 def test_training_starts_from_truncated_normals():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline.networks.pretrained import state_sha256
+from vit_tickets.pipeline.networks.state import state_sha256
 from vit_tickets.pipeline.runs.weights import weights_sha256
 from vit_tickets.pipeline.system.errors import UserError
 
