@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.ticketgen.engines.processor import Processor, Spec, device_name, resolve_device
-from vit_tickets.ticketgen.engines.protocols import Finished, Task
+from vit_tickets.ticketgen.engines.protocols import Finished, ShardBar, Task
 from vit_tickets.ticketgen.engines.work import Settings
 
 
@@ -21,7 +20,7 @@ class LocalEngine:
         self.processor = Processor(spec, replace(settings, threads=threads), device, precision)
         self.device = device_name(device)
 
-    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
         for task in tasks:
             yield self.processor.process(task, bar.count)
 

@@ -1,4 +1,4 @@
-"""What a job expects of an engine, and gives it."""
+"""What a job gives an engine, and what it expects of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,17 +17,44 @@ class Task(Protocol):
     def name(self) -> str: ...
 
     def process(self, network: Any, settings: Settings, progress: Progress) -> None:
-        """Write the files with what the engine's spec has built, each moved into place whole."""
+        """Write the files atomically, with what the engine's spec has built."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A shard that an engine has done, with which batch, or why it failed. is_last: others would fail for the same."""
+    """A shard that an engine has finished.
+
+    Attributes:
+        task: the shard.
+        error: why it failed; None if it did not.
+        batch_size: that it was processed with.
+        is_last: whether the other shards would fail for the same reason.
+    """
 
     task: Task
     error: str | None = None
     batch_size: int | None = None
     is_last: bool = False
+
+
+class ShardBar(Bar):
+    """A progress bar over images that also shows how many of them have an error, and how many shards were retried."""
+
+    errors = retries = 0
+
+    def count(self, images: int, errors: int) -> None:
+        if errors:
+            self.errors += errors
+            self._told()
+        self.update(images)
+
+    def retried(self) -> None:
+        self.retries += 1
+        self._told()
+
+    def _told(self) -> None:
+        told = {"errors": self.errors, "retries": self.retries}
+        self.set_postfix({name: count for name, count in told.items() if count}, refresh=False)
 
 
 class Engine(Protocol):
@@ -36,5 +63,6 @@ class Engine(Protocol):
     name: str
     device: str
 
-    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
-        """Every task exactly once, in any order; moves `bar` by images, and tells it of errors and retries."""
+    def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
+        """Process every task exactly once, in any order; `bar` shows images, errors and retries."""
+        ...

@@ -1,4 +1,4 @@
-"""The engine of a Ray cluster: shards over actors, which may be lost with their machines and are replaced."""
+"""The engine of a Ray cluster: shards over actors; actors lost with their machines are replaced."""
 
 import contextlib
 import sys
@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.cluster import machines_of, ray_session
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.placement import place
 from vit_tickets.ticketgen.engines.processor import Processor, Spec, reason
-from vit_tickets.ticketgen.engines.protocols import Finished, Task
+from vit_tickets.ticketgen.engines.protocols import Finished, ShardBar, Task
 from vit_tickets.ticketgen.engines.work import Settings
 
 POLL_S = 0.5
@@ -41,19 +40,25 @@ class Worker:
 
 
 @dataclass
-class Hired:
-    """What the engine knows of an actor. shown: images and errors that the bar has; settled: those of whole shards."""
+class ActorState:
+    """What the engine knows about an actor.
+
+    Attributes:
+        actor: the Ray handle.
+        shown: images and errors that the bar shows.
+        committed: those of whole shards.
+    """
 
     actor: Any
     shown: tuple[int, int] = (0, 0)
-    settled: tuple[int, int] = (0, 0)
+    committed: tuple[int, int] = (0, 0)
 
 
 class RayEngine:
     """Shards over actors. Nothing but the actors asks Ray for CPUs, so any cluster size makes progress.
 
-    A lost actor's shard is done again by another, `ATTEMPTS` times at most. Work is given to actors that have started
-    only: one whose machine is gone, and that finds no other, holds nobody up.
+    The shard of a lost actor is processed again by another, at most `ATTEMPTS` times. Work is given only to actors
+    that have started, so an actor that cannot be scheduled does not block the others.
     """
 
     name = "ray"
@@ -74,23 +79,23 @@ class RayEngine:
         )
         self._options = {"num_cpus": placed.cpus, "num_gpus": placed.gpus, "max_concurrency": 2}
         self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
-        self._starting: dict[Any, Hired] = {}
-        self._idle: list[Hired] = []
-        self._running: dict[Any, tuple[Hired, Task]] = {}
+        self._starting: dict[Any, ActorState] = {}
+        self._idle: list[ActorState] = []
+        self._running: dict[Any, tuple[ActorState, Task]] = {}
         self._failed_starts = 0
 
-    def run(self, tasks: list[Task], bar: Bar) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
         waiting, attempts = list(reversed(tasks)), Counter()
         told = time.monotonic()
         while waiting or self._running:
             while waiting and self._idle:
-                self._give(waiting.pop(), attempts)
-            self._hire(min(self.count, len(waiting) + len(self._running)))
+                self._assign(waiting.pop(), attempts)
+            self._start(min(self.count, len(waiting) + len(self._running)))
             done, _ = self.ray.wait([*self._running, *self._starting], timeout=POLL_S)
             self._move(bar)
             for reference in done:
                 if reference in self._starting:
-                    why = self._welcome(reference)
+                    why = self._register(reference)
                     if why and self._failed_starts >= ATTEMPTS and not self._running and not self._idle:
                         yield from (Finished(task, f"no worker starts: {why}") for task in waiting)
                         return
@@ -106,18 +111,17 @@ class RayEngine:
             elif time.monotonic() - told > PATIENCE_S:
                 told = time.monotonic()
                 asked = f"{self._options['num_cpus']} CPUs, {self._options['num_gpus']} GPUs"
-                bar.write(f"no worker has started for {PATIENCE_S:.0f} s: no machine of the cluster has {asked} free",
-                          file=sys.stderr)  # fmt: skip
+                free = f"no machine of the cluster has {asked} free"
+                bar.write(f"no worker has started for {PATIENCE_S:.0f} s: {free}", file=sys.stderr)
 
-    def _hire(self, wanted: int) -> None:
+    def _start(self, wanted: int) -> None:
         for _ in range(wanted - len(self._starting) - len(self._idle) - len(self._running)):
-            actor = self.ray.remote(Worker).options(**self._options).remote(
-                self._spec, self._settings, self.device, self._precision
-            )  # fmt: skip
-            self._starting[actor.progress.remote()] = Hired(actor)
+            worker = self.ray.remote(Worker).options(**self._options)
+            actor = worker.remote(self._spec, self._settings, self.device, self._precision)
+            self._starting[actor.progress.remote()] = ActorState(actor)
 
-    def _welcome(self, reference: Any) -> str | None:
-        """Take in an actor that has started; why it has not, where that is so."""
+    def _register(self, reference: Any) -> str | None:
+        """Register an actor that has started; returns why it has not, if it has failed."""
         worker = self._starting.pop(reference)
         try:
             self.ray.get(reference)
@@ -128,37 +132,37 @@ class RayEngine:
         self._idle.append(worker)
         return None
 
-    def _give(self, task: Task, attempts: Counter) -> None:
+    def _assign(self, task: Task, attempts: Counter) -> None:
         worker = self._idle.pop()
         attempts[task.name] += 1
         self._running[worker.actor.process.remote(task)] = worker, task
 
-    def _collect(self, reference: Any, bar: Bar) -> tuple[Finished, bool]:
-        """What became of a task, and whether that was its worker's loss; what the bar had of it is taken back."""
+    def _collect(self, reference: Any, bar: ShardBar) -> tuple[Finished, bool]:
+        """The outcome of a task, and whether its worker was lost; `bar` then takes back what it showed of the task."""
         worker, task = self._running.pop(reference)
         try:
             finished = self.ray.get(reference)
         except self._lost as failure:
-            bar.count(*(settled - shown for settled, shown in zip(worker.settled, worker.shown, strict=True)))
+            bar.count(*(committed - shown for committed, shown in zip(worker.committed, worker.shown, strict=True)))
             return Finished(task, f"its worker was lost {ATTEMPTS} times: {reason(failure)}"), True
-        self._show(worker, bar, settle=True)
+        self._show(worker, bar, commit=True)
         self._idle.append(worker)
         return finished, False
 
-    def _move(self, bar: Bar) -> None:
-        """Bring `bar` up to what the workers have done."""
+    def _move(self, bar: ShardBar) -> None:
+        """Show in `bar` what the workers have done."""
         asked = {worker.actor.progress.remote(): worker for worker, _ in self._running.values()}
         ready, _ = self.ray.wait(list(asked), num_returns=len(asked), timeout=POLL_S) if asked else ([], [])
         for reference in ready:
             self._show(asked[reference], bar, reference)
 
-    def _show(self, worker: Hired, bar: Bar, reference: Any = None, settle: bool = False) -> None:
+    def _show(self, worker: ActorState, bar: ShardBar, reference: Any = None, commit: bool = False) -> None:
         with contextlib.suppress(*self._lost):
             done = self.ray.get(reference or worker.actor.progress.remote())
             bar.count(done[0] - worker.shown[0], done[1] - worker.shown[1])
             worker.shown = done
-            if settle:
-                worker.settled = done
+            if commit:
+                worker.committed = done
 
 
 @contextlib.contextmanager

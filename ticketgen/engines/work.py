@@ -1,4 +1,4 @@
-"""How a worker goes through a shard: decode, group, compute, rows. Tickets, crops and label maps share it."""
+"""How a worker processes a shard: decode, group, compute, rows. Tickets, crops and label maps share it."""
 
 import contextlib
 from collections import deque
@@ -15,14 +15,16 @@ from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.views import View
 
-S, T, R = TypeVar("S"), TypeVar("T"), TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
 
 Progress = Callable[[int, int], None]  # images done since the last call, errors among them
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a worker goes through a shard."""
+    """How a worker processes a shard."""
 
     #: images per pass of the network
     batch_size: int
@@ -32,7 +34,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pools:
-    """Threads that decode, and threads that compute; so many compute at a time."""
+    """Threads of a worker.
+
+    Attributes:
+        decoders: threads that decode.
+        computers: threads that compute.
+        computing: number of `computers`.
+    """
 
     decoders: ThreadPoolExecutor
     computers: ThreadPoolExecutor
@@ -41,7 +49,7 @@ class Pools:
 
 @contextlib.contextmanager
 def pools(threads: int, on_cpu: bool) -> Iterator[Pools]:
-    """`threads` that decode, and as many that compute (one on a GPU).
+    """Start `threads` decoding threads and as many computing threads (one on a GPU).
 
     On CPU a thread works through a whole batch with one arithmetic thread, so results do not depend on how many
     there are.
@@ -149,7 +157,7 @@ def by_file(batches: Iterable[list[tuple[F, ...]]], num_files: int, progress: Pr
 
 @dataclass(frozen=True)
 class Decoded:
-    """A sample and its pixels (3, side, side) in a view, or the error why there are none."""
+    """A sample and its pixels (3, side, side) in a view, or the error instead."""
 
     sample: Sample
     height: int | None = None
@@ -159,7 +167,7 @@ class Decoded:
 
 
 def decode(sample: Sample, view: View, max_pixels: int) -> Decoded:
-    """The pixels of `sample` in `view`, or why there are none."""
+    """Decode `sample` and show it in `view`."""
     try:
         image = images.decode(sample.data, max_pixels)
     except images.UndecodableImage as error:

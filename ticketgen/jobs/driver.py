@@ -12,10 +12,9 @@ from typing import Any
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference, read_index, read_metadata, read_table
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.stopping import stoppable
-from vit_tickets.ticketgen.engines.protocols import Engine, Task
+from vit_tickets.ticketgen.engines.protocols import Engine, ShardBar, Task
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
 
@@ -204,31 +203,11 @@ class Job:
             folder.complete(self.dataset, engine_record, summary.seconds)
         return summary
 
-    def _bar(self, summary: Summary, progress: bool) -> "_ErrorBar":
-        return _ErrorBar(
+    def _bar(self, summary: Summary, progress: bool) -> ShardBar:
+        return ShardBar(
             total=summary.total, initial=summary.skipped, desc=self.noun, unit="img", disable=not progress,
             smoothing=0.1,
         )  # fmt: skip
-
-
-class _ErrorBar(Bar):
-    """A progress bar over images that also shows how many of them have an error, and how many shards were retried."""
-
-    errors = retries = 0
-
-    def count(self, images: int, errors: int) -> None:
-        if errors:
-            self.errors += errors
-            self._told()
-        self.update(images)
-
-    def retried(self) -> None:
-        self.retries += 1
-        self._told()
-
-    def _told(self) -> None:
-        told = {"errors": self.errors, "retries": self.retries}
-        self.set_postfix({name: count for name, count in told.items() if count}, refresh=False)
 
 
 @contextlib.contextmanager

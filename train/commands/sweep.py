@@ -92,7 +92,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given):
         budgets,
         engine="local",
         paths=listed("--paths", asked.paths, COMPARED),
-        methods=listed("--methods", asked.methods, METHODS),
+        methods=listed("--methods", asked.methods, tuple(METHODS)),
         rc=listed("--rc", asked.rc, KINDS_OF_RC),
     )
     trainings = len(request.trials())

@@ -1,4 +1,4 @@
-"""What a sweep shows: on a terminal a line for every step that runs, in a file one for every step that ended."""
+"""What a sweep shows: on a terminal a line per running step, in a file a line per ended step."""
 
 import contextlib
 import shutil
@@ -17,7 +17,14 @@ REDRAW_S = 1.0
 
 
 class Progress(NamedTuple):
-    """How far a training is. epoch_s: mean seconds of its epochs so far. top1: percent, None before it is known."""
+    """Progress of a training.
+
+    Attributes:
+        epoch: the last finished one, from 1.
+        epochs: of the whole training.
+        epoch_s: mean seconds of its epochs so far.
+        top1: percent; None before it is known.
+    """
 
     epoch: int
     epochs: int
@@ -48,12 +55,15 @@ def span(seconds: float) -> str:
 
 
 class Board:
-    """The state of `scheduler`, told to `stream`. slots: how many steps run at once. clock: seconds."""
+    """Shows the state of a scheduler on a stream."""
 
     def __init__(
-        self, scheduler: Scheduler, slots: int, stream: TextIO | None = None,
+        self,
+        scheduler: Scheduler,
+        slots: int,
+        stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ):  # fmt: skip
+    ):
         self._scheduler, self._slots = scheduler, slots
         self._stream, self._clock = stream or sys.stdout, clock
         self._live = self._stream.isatty()
@@ -65,7 +75,7 @@ class Board:
         self._began[step.title] = self._clock()
 
     def ended(self, step: Step, how: str = "") -> None:
-        """`step` is done, or what else has become of it: `how`."""
+        """Show that `step` is done, or `how` it ended instead."""
         seconds = self._clock() - self._began.pop(step.title)
         if not how:
             self._spent.setdefault(step.command[0], []).append(seconds)
@@ -74,7 +84,7 @@ class Board:
         self.say(f"{step.title}: {how}" if self._live else f"{step.title}: {how}; {self.summary()}")
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Write a line that stays."""
         self._clear()
         self._stream.write(f"{line}\n")
         self.refresh(now=True)
@@ -88,8 +98,7 @@ class Board:
         return ", ".join(parts + ([f"{'about' if is_all else 'over'} {span(left)} left"] if left else []))
 
     def seconds_left(self) -> tuple[float, bool]:
-        """What is left to do, by what steps of the same kind took, and whether that is all: there may be steps of
-        which nothing tells yet."""
+        """Estimate the seconds left from finished steps of the same kind; False if some steps have no estimate yet."""
         found = {step.title: progress_of(step.run) for step in self._scheduler.of(RUNNING)}
         trained = [p.epochs * p.epoch_s for p in found.values() if p]
         expected = {kind: sum(spent) / len(spent) for kind, spent in self._spent.items()}
@@ -109,7 +118,7 @@ class Board:
         return max(longest, total / self._slots), is_all
 
     def refresh(self, now: bool = False) -> None:
-        """On a terminal, draw what runs anew, once a second or `now`."""
+        """Redraw the running steps on a terminal, once a second or `now`."""
         if self._live and (now or self._clock() - self._drawn_at >= REDRAW_S):
             self._clear()
             width = shutil.get_terminal_size().columns
@@ -120,7 +129,7 @@ class Board:
             self._stream.flush()
 
     def close(self) -> None:
-        """Leave what stays."""
+        """Clear what does not stay."""
         self._clear()
         self._stream.flush()
 

@@ -19,7 +19,7 @@ def how_it_ended(code: int) -> str:
 
 
 def start(arguments: list[str], **options) -> subprocess.Popen:
-    """Start a process in a group of its own, without input, that gets SIGTERM when we end. options: of Popen."""
+    """Start a process in a separate group, without input, that gets SIGTERM when this one ends. options: of Popen."""
     before = os.getpid()
     return subprocess.Popen(  # noqa: S603 (our own commands)
         arguments, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=lambda: _end_with(before), **options
@@ -28,7 +28,7 @@ def start(arguments: list[str], **options) -> subprocess.Popen:
 
 @contextlib.contextmanager
 def listening(handler: Callable) -> Iterator[None]:
-    """Signals that end a program go to `handler` until the block ends."""
+    """Send signals that end a program to `handler` until the block ends."""
     before = {number: signal.signal(number, handler) for number in LISTENED}
     try:
         yield
@@ -38,8 +38,7 @@ def listening(handler: Callable) -> Iterator[None]:
 
 
 def _end_with(parent: int) -> None:
-    """In a new process: SIGTERM when `parent` ends (on Linux), so that no step goes on beside the one that takes its
-    place."""
+    """In a new process: ask for SIGTERM when `parent` ends (on Linux), so that no step outlives its sweep."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:

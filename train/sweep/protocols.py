@@ -16,7 +16,13 @@ SAVING_S = 120  # for what a killed sweep left behind to save and end
 
 @dataclass(frozen=True)
 class Ended:
-    """A step that has ended, with its exit status; or with `fault`, what befell the machine it ran on."""
+    """A step that has ended.
+
+    Attributes:
+        step: the step.
+        code: exit status of its process.
+        fault: what happened to the machine that it ran on, instead of an exit status.
+    """
 
     step: Step
     code: int = 0
@@ -33,9 +39,10 @@ class Engine(Protocol):
 
     def wait(self, timeout_s: float) -> list[Ended]:
         """Steps that have ended, as soon as there is one, or none after `timeout_s` seconds."""
+        ...
 
     def signal(self, number: int) -> None:
-        """Tell every step that runs to stop; it saves, and ends."""
+        """Send a signal to every running step; it saves and ends."""
 
 
 def log_of(logs: str, step: Step) -> str:
@@ -44,8 +51,10 @@ def log_of(logs: str, step: Step) -> str:
 
 @contextlib.contextmanager
 def open_log(path: str) -> Iterator[IO[bytes]]:
-    """The log at `path`, to append to, once nobody writes to it any more: its lock is held by the process that does, so
-    that no run is trained twice at a time. Raises TimeoutError where that takes longer than `SAVING_S`."""
+    """Open the log at `path` for appending, once no other process writes to it.
+
+    A writing process holds its lock, so that no run is trained twice at a time. Raises TimeoutError after `SAVING_S`.
+    """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     limit = time.monotonic() + SAVING_S
     with open(path, "ab") as stream:

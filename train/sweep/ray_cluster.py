@@ -18,8 +18,8 @@ OBJECT_STORE = 128 << 20  # bytes; nothing but exit statuses goes through it
 
 
 def run_logged(arguments: list[str], log: str, folder: str) -> int:
-    """In a Ray worker: run our Python with `arguments` in `folder`; its exit status. Cancelled, the process is told to
-    stop first."""
+    """In a Ray worker, run this Python with `arguments` in `folder`; returns its exit status. If the task is cancelled,
+    the process gets SIGTERM and is waited for."""
     os.chdir(folder)
     with open_log(log) as stream:
         process = start([sys.executable, *arguments], stdout=stream, stderr=stream)
@@ -33,9 +33,9 @@ def run_logged(arguments: list[str], log: str, folder: str) -> int:
 
 
 class RayEngine:
-    """Tasks of a Ray cluster, whose machines share the folders that the steps name.
+    """Tasks of a Ray cluster whose machines share the folders that the steps name.
 
-    What a task asks for lets `slots` of them run at once, on one CPU as on many.
+    A task asks for so little that `slots` of them run at once, even on one CPU.
     """
 
     def __init__(self, ray, per_gpu: int, jobs: int | None, gpus: int | None, on_cpu: bool, logs: str):

@@ -80,11 +80,10 @@ def rows(findings: list[Finding]) -> Rows:
     shown = [HEADER]
     for finding in findings:
         group = finding.group
-        patches = "{} of {}".format(*group.kept) if group.kept else "-"
         for path in dict.fromkeys(path for path, _ in group.accuracies):
             cells = [accuracy_text(group.accuracies.get((path, on))) for on in ON]
             count = max(len(correct_Sn) for (trained, _), correct_Sn in group.matrix.items() if trained == path)
-            shown.append([group.model, _budget(group), patches, path, *cells, str(count)])
+            shown.append([group.model, _budget(group), group.patches, path, *cells, str(count)])
     return shown
 
 

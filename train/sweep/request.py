@@ -124,8 +124,9 @@ class Request:
 
     def run(self, trial: Trial) -> str:
         """The run's folder."""
-        named = {"lt": trial.variant, "rc": f"rc-{trial.variant}"}.get(trial.path)
-        variant = "" if trial.variant in (None, STAGED, FIXED) else named
+        variant = ""
+        if trial.variant not in (None, STAGED, FIXED):
+            variant = f"rc-{trial.variant}" if trial.path == "rc" else trial.variant
         budget = trial.budget or self.budgets[trial.model][0]
         return files.join(self.out, run_name(self.name, trial.model, trial.path, budget, trial.seed, variant))
 

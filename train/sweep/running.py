@@ -1,4 +1,4 @@
-"""Running the steps of a plan side by side, until all are done, have failed, or we are told to stop."""
+"""Running the steps of a plan side by side, until all are done, have failed, or a signal stops them."""
 
 import signal
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from vit_tickets.train.sweep.scheduler import DONE, FAILED, LEFT_OUT, Scheduler
 from vit_tickets.train.sweep.steps import Step
 
 WAIT_S = 0.5
-WRONG_REQUEST = 2  # the exit status of a command that another attempt cannot help
+WRONG_REQUEST = 2  # the exit status of a command that is wrong however often it is tried
 
 
 def execute(
@@ -27,11 +27,11 @@ def execute(
 
 
 def run(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> None:
-    """Run the steps that `scheduler` has waiting on `engine`, and tell `board`.
+    """Run the waiting steps of `scheduler` on `engine`, and show them on `board`.
 
-    A step that fails is tried again unless it failed in the same way before; the others go on. SIGINT, SIGTERM and
-    SIGHUP end those that run by SIGTERM, so that they save; those that follow are passed on as they are. Raises
-    WorkFailed where we were told to stop.
+    A step that fails is tried again unless it failed in the same way before; the others go on. The first SIGINT,
+    SIGTERM or SIGHUP ends running steps by SIGTERM, so that they save; later signals are passed on as they are. Raises
+    WorkFailed after a signal.
     """
     heard: list[int] = []
     passed_on = 0
@@ -87,7 +87,7 @@ def _give_up(scheduler: Scheduler, board: Board, logs: str, step: Step, fault: s
 
 
 def failures(scheduler: Scheduler) -> list[str]:
-    """A sentence for every step that failed, and for every one that was left out for that."""
+    """A sentence for every step that failed or was left out."""
     return [
         f"{step.title} {scheduler.states[step.title]}: {scheduler.reasons[step.title]}"
         for step in scheduler.of(FAILED, LEFT_OUT)

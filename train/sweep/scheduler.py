@@ -1,4 +1,4 @@
-"""Which steps may run: those whose needs are done. What fails is tried again or given up, with what needs it."""
+"""Which steps may run: those whose needs are done. A failed step is tried again, or left out with what needs it."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from vit_tickets.train.sweep.steps import Step
 
 WAITING, RUNNING, DONE, FAILED, LEFT_OUT = "waiting", "running", "done", "failed", "left out"
-ATTEMPTS = 3  # of a step in one call, whatever befalls it
+ATTEMPTS = 3  # per step in one call
 
 
 class Scheduler:
-    """The state of every step of a plan, in whose order they are begun. `reasons`: why those that failed did, and
-    which failure the ones that are left out wait for in vain.
+    """The state of every step of a plan; steps are started in the plan's order.
 
-    steps: each stands after those that it needs. done: the titles of those that are.
+    Attributes:
+        steps: by title, each after those that it needs.
+        states: by title.
+        reasons: by title, why a step failed or was left out.
     """
 
     def __init__(self, steps: Iterable[Step], done: Iterable[str] = ()):
@@ -36,7 +38,7 @@ class Scheduler:
         return self.of(RUNNING)
 
     def next(self) -> Step | None:
-        """The first step that may run, from now on taken for running; None where all others have to wait."""
+        """Mark the first step that may run as running and return it; None if all others have to wait."""
         for step in self.of(WAITING):
             if all(self.states[title] == DONE for title in step.needs):
                 self.states[step.title] = RUNNING
@@ -47,13 +49,13 @@ class Scheduler:
         self.states[step.title] = DONE
 
     def put_back(self, step: Step) -> None:
-        """`step` was stopped, through no fault of its own."""
+        """Let `step`, which was stopped, wait again."""
         self.states[step.title] = WAITING
 
     def failed(self, step: Step, fault: str, again: bool = True) -> bool:
-        """Whether `step` is tried again: not after the same `fault` twice, nor after three of them.
+        """Record a fault; returns whether `step` is tried again: not after the same fault twice, nor after three.
 
-        again: False where another attempt cannot help.
+        again: False if another attempt cannot help.
         """
         faults = self._faults[step.title]
         if again and fault not in faults and len(faults) + 1 < ATTEMPTS:
@@ -65,8 +67,7 @@ class Scheduler:
         return False
 
     def lost(self, step: Step, fault: str) -> bool:
-        """Whether `step` is tried again after a `fault` of the machine it ran on, of which it is no judge: the same may
-        befall it twice."""
+        """Record a fault of a machine, which may happen twice; returns whether `step` is tried again."""
         return self.failed(step, f"{fault} (attempt {len(self._faults[step.title]) + 1})")
 
     def _leave_out(self, title: str) -> None:

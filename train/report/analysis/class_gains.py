@@ -9,10 +9,15 @@ Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution: a t
 
 @dataclass(frozen=True)
 class ClassGain:
-    """One class. first, second: mean accuracy over the runs of each, percent. gain: first minus second, points.
+    """One class.
 
-    images: how many the class has. margin: half the width of the gain's 95% interval over images, points; None for a
-    single image.
+    Attributes:
+        label: of the class.
+        images: number of its images.
+        first: mean accuracy of the first row's runs, percent.
+        second: mean accuracy of the second row's runs, percent.
+        gain: first minus second, points.
+        margin: half the width of the gain's 95% interval over images, points; None for a single image.
     """
 
     label: int
@@ -25,7 +30,13 @@ class ClassGain:
 
 @dataclass(frozen=True)
 class ClassContrast:
-    """One row of the matrix minus another, class by class. first, second: what they are called."""
+    """One row of the matrix minus another, class by class.
+
+    Attributes:
+        first: name of the minuend.
+        second: name of the subtrahend.
+        gains: of every class.
+    """
 
     first: str
     second: str
@@ -37,8 +48,8 @@ def class_gains(first_Sn: np.ndarray, second_Sn: np.ndarray, labels_n: np.ndarra
 
     first_Sn, second_Sn: bool (S, n), which images each run classifies right, S may differ. labels_n: int (n,). Each
     image counts by the difference of the shares of runs that are right on it; the margin is that of a paired comparison
-    of means, 1.96 s / sqrt(n) of the class's n differences. It speaks of other images of these runs, one class at a
-    time: of twenty classes one lies outside its interval by chance.
+    of means, 1.96 s / sqrt(n) of the class's n differences. It holds for other images of the same runs, one class at
+    a time: of twenty classes, one is expected outside its interval by chance.
     """
     shares = np.stack([first_Sn.mean(axis=0), second_Sn.mean(axis=0)])
     gains = []
@@ -49,7 +60,8 @@ def class_gains(first_Sn: np.ndarray, second_Sn: np.ndarray, labels_n: np.ndarra
         margin = None
         if images > 1:
             margin = _rounded(100 * Z * (first_n - second_n).std(ddof=1) / images**0.5)
-        gains.append(ClassGain(int(label), images, *map(_rounded, (first, second, first - second)), margin))
+        gain = _rounded(first - second)
+        gains.append(ClassGain(int(label), images, _rounded(first), _rounded(second), gain, margin))
     return sorted(gains, key=lambda gain: -gain.gain)
 
 
@@ -59,5 +71,5 @@ def ends(gains: list[ClassGain], count: int) -> list[ClassGain]:
 
 
 def _rounded(value: float) -> float:
-    """Free of floating-point dust; never -0."""
+    """Without floating-point rounding errors; never -0."""
     return round(float(value), 9) + 0.0

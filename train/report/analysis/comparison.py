@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
@@ -90,6 +91,16 @@ class Group:
         return 0 if self.reference is None else len(self.reference.keys)
 
     @property
+    def labels(self) -> np.ndarray:
+        """The label of each image, int (n,), in the order of their keys."""
+        return np.empty(0, np.int64) if self.reference is None else self.reference.labels
+
+    @property
+    def keys(self) -> pa.Array:
+        """The keys of the images, ascending."""
+        return pa.array([], pa.string()) if self.reference is None else self.reference.keys
+
+    @property
     def errors(self) -> int:
         """Images that every path left out because they have no ticket."""
         counts = [p.metadata.get("errors") or 0 for run in self.runs for p in run.predictions.values()]
@@ -105,6 +116,16 @@ class Group:
         """(patches kept, patches of an image) of the first run with a budget; None where none says."""
         budgeted = [run.config for run in self.runs if run.path in DROPPING and run.config.num_patches]
         return (budgeted[0].kept, budgeted[0].num_patches) if budgeted else None
+
+    @property
+    def patches(self) -> str:
+        """`9 of 36`: patches kept of an image's; a dash if unknown."""
+        return "{} of {}".format(*self.kept) if self.kept else "-"
+
+    @property
+    def dropped(self) -> float:
+        """Share of patches that are dropped, percent; 0 if unknown."""
+        return 100 * (1 - self.kept[0] / self.kept[1]) if self.kept else 0.0
 
     @cached_property
     def accuracies(self) -> dict[Cell, Accuracy]:
@@ -125,7 +146,7 @@ def group_runs(runs: list[RunResult]) -> list[Group]:
         budgets = sorted({run.budget for run in of_model if run.budget}, key=lambda budget: budget.label)
         for budget in budgets or [None]:
             members = [run for run in of_model if run.budget in (None, budget)]
-            kinds = sorted({run.cross_fit for run in members} - {None})
+            kinds = sorted({run.cross_fit for run in members if run.cross_fit is not None})
             for cross_fit in kinds or [False]:
                 groups.append(_group(_of_kind(members, cross_fit), budget, cross_fit))
     return groups

@@ -11,13 +11,20 @@ from vit_tickets.train.report.analysis.results import RunResult
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds, each None where not known; runs are whole trainings, a mean over seeds.
+    """Costs in seconds, None if unknown. Runs are whole trainings, averaged over seeds.
 
-    selector: training the selector; published: whether it is published weights, which are not counted. saving: dense
-    minus lt, per run. runs_for_selection, runs_for_all: how many lt runs must share the manifest until their savings
-    pay for the selection, and for selection and selector; None where unknown or never. never: lt runs save nothing.
-    comparable: whether all dense and lt runs were on the same hardware, with the same options of speed. online: the
-    tickets were chosen in every step, so that the selection has no cost but what is in `lt`.
+    Attributes:
+        dense: one dense run.
+        lt: one lt run.
+        selection: the manifest.
+        selector: training the selector.
+        saving: dense minus lt.
+        runs_for_selection: lt runs whose savings pay for the selection; None if unknown or never.
+        runs_for_all: lt runs whose savings pay for selection and selector; None if unknown or never.
+        published: whether the selector is published weights, whose training is not counted.
+        never: whether lt runs save nothing.
+        comparable: whether all dense and lt runs were on the same hardware with the same options of speed.
+        online: whether tickets were chosen in every step, so that the selection costs nothing beyond `lt`.
     """
 
     dense: float | None
@@ -41,21 +48,25 @@ def cost(group: Group) -> Cost:
     trained = [*group.of("dense"), *group.of("lt")]
     comparable = len({run.config.environment.speed for run in trained}) <= 1
     saving = dense - lt if comparable and dense is not None and lt is not None else None
-    pays = saving is not None and saving > 0
-    spent = (selector,) if online else (selection, selector)
     return Cost(
-        dense,
-        lt,
-        selection,
-        selector,
-        saving,
-        runs_for_selection=math.ceil(selection / saving) if pays and selection is not None else None,
-        runs_for_all=math.ceil(sum(spent) / saving) if pays and None not in spent else None,
+        dense=dense,
+        lt=lt,
+        selection=selection,
+        selector=selector,
+        saving=saving,
+        runs_for_selection=_runs_for([selection], saving),
+        runs_for_all=_runs_for([selector] if online else [selection, selector], saving),
         published=not tickets.selector_run,
         never=saving is not None and saving <= 0,
         comparable=comparable,
         online=online,
     )
+
+
+def _runs_for(spent: list[float | None], saving: float | None) -> int | None:
+    """How many runs must save `saving` seconds each to pay for all that was spent; None if unknown or never."""
+    known = [seconds for seconds in spent if seconds is not None]
+    return math.ceil(sum(known) / saving) if saving and saving > 0 and len(known) == len(spent) else None
 
 
 def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
@@ -84,7 +95,8 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
         rows.append(("saved per lt run", slower))
         shared = [] if cost.online and cost.published else ["selector" if cost.online else "manifest"]
         return rows + [(f"lt runs that pay the {what} back", "never") for what in shared]
-    rows.append(("saved per lt run", f"{_duration(cost.saving)} ({cost.saving / cost.dense:.0%} of a dense run)"))
+    share = cost.saving / cost.dense if cost.dense else 0.0
+    rows.append(("saved per lt run", f"{_duration(cost.saving)} ({share:.0%} of a dense run)"))
     if cost.runs_for_selection is not None:
         rows.append(("lt runs that pay the selection back", f"{cost.runs_for_selection:,}"))
     if cost.runs_for_all is not None:

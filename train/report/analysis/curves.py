@@ -14,14 +14,8 @@ def by_model(groups: list[Group]) -> list[list[Group]]:
     found: dict[tuple[str, str], dict[float, Group]] = {}
     for group in groups:
         if group.kept and group.budget:
-            found.setdefault((group.dataset, group.model), {})[_sparsity(group)] = group
+            found.setdefault((group.dataset, group.model), {})[group.dropped] = group
     return [[at[key] for key in sorted(at)] for at in found.values() if len(at) > 1]
-
-
-def _sparsity(group: Group) -> float:
-    """Share of patches that are dropped, percent."""
-    kept, num_patches = group.kept
-    return 100 * (1 - kept / num_patches)
 
 
 def draw_curves(panel, groups: list[Group]) -> None:
@@ -33,9 +27,7 @@ def draw_curves(panel, groups: list[Group]) -> None:
         colour = PATHS[path].colour if path in PATHS else next(others)
         on_all = not path_of(path).drops_patches
         for on in ("dense",) if on_all else LINES:
-            points = [
-                (_sparsity(group), group.accuracies[path, on]) for group in groups if (path, on) in group.accuracies
-            ]
+            points = [(group.dropped, group.accuracies[path, on]) for group in groups if (path, on) in group.accuracies]
             if not points:
                 continue
             x, found = zip(*points, strict=True)
@@ -43,10 +35,8 @@ def draw_curves(panel, groups: list[Group]) -> None:
             panel.fill_between(
                 x, [a.low for a in found], [a.high for a in found], color=colour, alpha=0.15, linewidth=0
             )
-            panel.plot(
-                x, [a.mean for a in found], color=colour, linestyle=line, marker=MARKERS[on], markersize=4,
-                linewidth=1.4, label=f"{path} on {TESTED_ON[on]}",
-            )  # fmt: skip
+            style = {"color": colour, "linestyle": line, "marker": MARKERS[on], "markersize": 4, "linewidth": 1.4}
+            panel.plot(x, [a.mean for a in found], label=f"{path} on {TESTED_ON[on]}", **style)
     panel.set_xlabel("patches dropped (%)")
     panel.set_ylabel("top-1 (%), 95% band")
     panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)

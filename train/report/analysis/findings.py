@@ -1,5 +1,6 @@
-"""What the report says of one group of runs: its verdicts, the null hypotheses, pairs of runs, the cost."""
+"""The results of one group of runs: its verdicts, the null hypotheses, pairs of runs, the cost."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.analysis.bootstrap import Contrast, bootstrap_means, contrast, lower_bound
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, class_gains
-from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.comparison import Cell, Group
 from vit_tickets.train.report.analysis.costs import Cost, cost
 from vit_tickets.train.report.analysis.paired import Paired, paired
 from vit_tickets.train.report.analysis.results import RunResult
@@ -16,14 +17,16 @@ from vit_tickets.train.report.analysis.verdict import BARELY, Verdict, judge, le
 # Dense accuracy, in percent, below which a baseline is weak: what a small network reaches with a full schedule.
 WEAK_BELOW = {"cifar10": 90.0, "digits": 90.0}
 
-Cell = tuple[str, str]  # trained on, tested on
-
 
 @dataclass(frozen=True)
 class NamedVerdict:
-    """name: which of a group's verdicts. verdict: None where results are lacking; `lacking` then says which.
+    """One of a group's verdicts.
 
-    weak_baseline: a sentence, where the dense accuracy that was to be matched is one that is easily reached.
+    Attributes:
+        name: which one.
+        verdict: None if results are lacking.
+        lacking: which results are lacking.
+        weak_baseline: a sentence, if the dense accuracy to be matched is easily reached.
     """
 
     name: str
@@ -34,7 +37,14 @@ class NamedVerdict:
 
 @dataclass(frozen=True)
 class NullHypothesis:
-    """Ticket minus what does not need it. name: that one's row. label: beats, ties, trails or inconclusive."""
+    """Ticket minus a baseline that needs no ticket of the group's method.
+
+    Attributes:
+        name: row of the baseline.
+        label: beats, ties, trails or inconclusive.
+        sentence: why.
+        contrast: the difference.
+    """
 
     name: str
     label: str
@@ -44,10 +54,16 @@ class NullHypothesis:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the report says of one group. paired: ticket and dense, ticket and random subset, of each common seed.
+    """The results of one group.
 
-    classes: the same two pairs, class by class, all seeds together.
-    weak_below: dense accuracy in percent below which the baseline is weak; None where that is not known.
+    Attributes:
+        group: its runs.
+        verdicts: one, or two for models that cannot drop patches.
+        nulls: the ticket against baselines.
+        paired: ticket and dense, ticket and random subset, of each common seed.
+        classes: the same pairs class by class, all seeds together.
+        cost: of training and selection.
+        weak_below: dense accuracy in percent below which the baseline is weak; None if unknown.
     """
 
     group: Group
@@ -98,12 +114,15 @@ def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) 
         expected = ", ".join(cell_name(*cell) for cell in lacking)
         return NamedVerdict(name, None, f"expected results of {expected}{found}")
     match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
-    epochs = {cell: [run.epochs for run in group.scored[cell]] for cell in (ticket, dense)}
-    longest, shortest = (
-        None if None in values else pick(values) for values, pick in zip(epochs.values(), (max, min), strict=True)
-    )
+    longest, shortest = _epochs(group, ticket, max), _epochs(group, dense, min)
     judged = judge(match, gap, lt_epochs=longest, dense_epochs=shortest, untaught=_untaught(group, dense, BARELY))
     return NamedVerdict(name, judged, weak_baseline=_weak_baseline(group, dense, weak_below))
+
+
+def _epochs(group: Group, cell: Cell, pick: Callable[[list[int]], int]) -> int | None:
+    """The largest or smallest number of epochs of a cell's runs; None if that of any is unknown."""
+    known = [run.epochs for run in group.scored[cell] if run.epochs is not None]
+    return pick(known) if len(known) == len(group.scored[cell]) else None
 
 
 def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None:
@@ -135,7 +154,7 @@ def _null(group: Group, cell: Cell, rival: str, moral: str) -> NullHypothesis:
 
 def _untaught(group: Group, cell: Cell, share: float = 0.0) -> str | None:
     low = lower_bound(bootstrap_means({"": group.matrix[cell]})[""])
-    chance = 100 * np.unique(group.reference.labels, return_counts=True)[1].max() / group.images
+    chance = 100 * np.unique(group.labels, return_counts=True)[1].max() / group.images
     return learnt_too_little(cell_name(*cell), low, chance, share)
 
 
@@ -158,7 +177,7 @@ def _classes(group: Group) -> list[ClassContrast]:
         ClassContrast(
             cell_name(*ticket),
             cell_name(*other),
-            class_gains(group.matrix[ticket], group.matrix[other], group.reference.labels),
+            class_gains(group.matrix[ticket], group.matrix[other], group.labels),
         )
         for ticket, other in pairs
         if {ticket, other} <= group.matrix.keys()

@@ -93,16 +93,16 @@ def check_same_images(expected: Predictions, found: Predictions, same_size: bool
     same_size: False for a path with its own resolution.
     """
     names = ("dataset", "split", "view", *(("preprocessing",) if same_size else ()))
-    records = ({name: p.metadata.get(name) for name in names} for p in (expected, found))
+    ours, theirs = ({name: p.metadata.get(name) for name in names} for p in (expected, found))
     todo = "evaluate both with the same --tickets"
     if expected.method != found.method:
         todo = "tickets of both methods have to be of the same images"
     where = f"{found.path}: expected the images that {expected.path} is of"
-    if different := difference(*records):
+    if different := difference(ours, theirs):
         raise UserError(f"{where}; they differ in {different}; {todo}")
     if not expected.keys.equals(found.keys):
-        ours, theirs = set(expected.keys.to_pylist()), set(found.keys.to_pylist())
-        lacking, extra = sorted(ours - theirs), sorted(theirs - ours)
+        wanted, given = set(expected.keys.to_pylist()), set(found.keys.to_pylist())
+        lacking, extra = sorted(wanted - given), sorted(given - wanted)
         parts = ((lacking, "missing"), (extra, "new"))
         shown = [f"{len(part)} images are {word} (such as {part[0]!r})" for part, word in parts if part]
         raise UserError(f"{where}; {' and '.join(shown)}; {todo}")

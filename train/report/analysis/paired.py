@@ -7,10 +7,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs of one seed on the same images; what it says is of this pair, not of other seeds.
+    """Two runs of one seed on the same images. It describes this pair and says nothing about other seeds.
 
-    first, second: what is compared. images: n. only_first, only_second: images that only this one classifies correctly.
-    p: of `mcnemar`.
+    Attributes:
+        first: name of the first run's cell.
+        second: name of the second run's cell.
+        seed: of both.
+        images: their number.
+        only_first: images that only the first run classifies correctly.
+        only_second: images that only the second run classifies correctly.
+        p: see `mcnemar`.
     """
 
     first: str
@@ -25,7 +31,7 @@ class Paired:
 def paired(first: str, first_n: np.ndarray, second: str, second_n: np.ndarray, seed: int | None) -> Paired:
     """Compare two runs image by image; bool arrays (n,), images in the same order.
 
-    Raises ValueError where they are not of equally many images.
+    Raises ValueError if their lengths differ.
     """
     if first_n.shape != second_n.shape:
         raise ValueError(f"expected as many images of both runs, found {len(first_n)} and {len(second_n)}")

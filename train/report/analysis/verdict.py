@@ -16,9 +16,12 @@ BEYOND_REACH = 100  # times as many images or seeds as there are: no plan to mak
 
 @dataclass(frozen=True)
 class Needed:
-    """What would settle a contrast if its estimate stayed: this many images, and this many seeds per path.
+    """What would settle a contrast if its estimate stayed the same.
 
-    None where the number that there is will do. Both are None where no number would (or none is needed).
+    Attributes:
+        images: their number; None if the present one is enough.
+        seeds: per path; None if the present number is enough. Both are None if no number would settle it, or none is
+            needed.
     """
 
     images: int | None = None
@@ -27,9 +30,15 @@ class Needed:
 
 @dataclass(frozen=True)
 class Verdict:
-    """label: wins, loses or inconclusive. reasons: sentences with the numbers. scope: what the bounds speak of.
+    """The verdict on a ticket.
 
-    match: ticket minus dense. gap: ticket minus random subset. needed: for an inconclusive one, what would tell.
+    Attributes:
+        label: wins, loses or inconclusive.
+        reasons: sentences with the numbers.
+        scope: what the bounds hold for.
+        match: ticket minus dense.
+        gap: ticket minus random subset.
+        needed: what would settle an inconclusive one.
     """
 
     label: str
@@ -201,9 +210,12 @@ def _needed_words(contrast: Contrast, threshold: float) -> str:
     factor = max((wanted.images or 0) / contrast.images, (wanted.seeds or 0) / max(contrast.seeds))
     if wanted == Needed() or factor > BEYOND_REACH:
         return f"and it is so close to {threshold:g} that no practical number of images or seeds would tell"
-    images = wanted.images and f"about {wanted.images:,} images (there are {contrast.images:,})"
-    seeds = wanted.seeds and f"about {wanted.seeds:,} seeds per path (there are {max(contrast.seeds)})"
-    return f"and {' and '.join(filter(None, (images, seeds)))} would tell, at even odds, if that is the true difference"
+    counts = []
+    if wanted.images:
+        counts.append(f"about {wanted.images:,} images (there are {contrast.images:,})")
+    if wanted.seeds:
+        counts.append(f"about {wanted.seeds:,} seeds per path (there are {max(contrast.seeds)})")
+    return f"and {' and '.join(counts)} would tell, at even odds, if that is the true difference"
 
 
 def _epochs_sentence(lt_epochs: int | None, dense_epochs: int | None) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.page.markup import Html, element
@@ -36,9 +36,15 @@ COLOURS, MARKS = 6, ("diamond", "down", "round", "square", "triangle")  # of wha
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart. points: (x, y), x ascending. band: (low, high) at each point. titles: said at each point.
+    """One line of a chart.
 
-    dash: `solid`, `dashed` or `dotted`.
+    Attributes:
+        name: in the legend.
+        look: of line and marks.
+        points: (x, y), x ascending.
+        band: (low, high) at each point.
+        titles: tooltip of each point.
+        dash: `solid`, `dashed` or `dotted`.
     """
 
     name: str
@@ -51,9 +57,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Interval:
-    """One row of a chart: a value with its interval; title: said where one points at it.
+    """One row of a chart: a value with its interval.
 
-    name: of the row, written once for rows in a row that share it. part: which of these it is.
+    Attributes:
+        name: of the row; consecutive rows that share it show it once.
+        value: where its mark is.
+        low: start of the interval.
+        high: end of the interval.
+        title: its tooltip.
+        look: of mark and interval.
+        part: tells rows of one name apart.
     """
 
     name: str
@@ -67,7 +80,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Axis:
-    """Values low to high on pixels start to end. label: what the values are, with their unit."""
+    """An axis.
+
+    Attributes:
+        label: what the values are, with their unit.
+        low: value at `start`.
+        high: value at `end`.
+        start: pixel.
+        end: pixel.
+    """
 
     label: str
     low: float
@@ -167,7 +188,7 @@ def interval_chart(
     bottom = top + height * len(rows)
     seen = [value for row in rows for value in (row.low, row.value, row.high)]
     x = Axis(x_label, *around([*seen, *([reference[0]] if reference else [])]), left, WIDTH - 22)
-    parts = [_x_axis(x, bottom, ticks(x.low, x.high, 5), grid=top)]
+    parts: list[Any] = [_x_axis(x, bottom, ticks(x.low, x.high, 5), grid=top)]
     if reference:
         at = x(reference[0])
         parts.append(element("line", x1=at, x2=at, y1=top - 6, y2=bottom, class_="reference"))

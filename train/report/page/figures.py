@@ -11,7 +11,7 @@ from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import MATCH
-from vit_tickets.train.report.page.charts import Interval, Line, Look, heights, interval_chart, line_chart, looks
+from vit_tickets.train.report.page.charts import INK, Interval, Line, Look, heights, interval_chart, line_chart, looks
 from vit_tickets.train.report.page.markup import Html, details, element, table
 
 PERCENT = (0.0, 100.0)
@@ -57,19 +57,17 @@ def method_figures(groups: list[Group]) -> list[Html]:
 def _method_figures(groups: list[Group]) -> list[Html]:
     rows = _rows(groups)
     look, name = looks(rows), _of_model(groups)
-    dense = _sparsity_lines(groups, groups[0].baseline, "dense", look.get(groups[0].baseline), "solid")
-    own = _sparsity_lines(groups, "lt", "lt", look.get("lt"), "solid")
+    dense = _sparsity_lines(groups, groups[0].baseline, "dense", look.get(groups[0].baseline, INK), "solid")
+    own = _sparsity_lines(groups, "lt", "lt", look.get("lt", INK), "solid")
     drawn = {row: _sparsity_lines(groups, row, "lt", look[row], "dashed") for row in rivals(rows)}
     room = heights([*dense, *own, *(line for lines in drawn.values() for line in lines)])
-    return [
-        figure(
-            f"{name}: {row}",
-            line_chart([*dense, *own, *lines], *SPARSITY_AXES, f"Accuracy of {row} against sparsity, {name}.", PERCENT,
-                       y_also=room),
-        )
-        for row, lines in drawn.items()
-        if lines
-    ]  # fmt: skip
+    charts = []
+    for row, lines in drawn.items():
+        if lines:
+            described = f"Accuracy of {row} against sparsity, {name}."
+            chart = line_chart([*dense, *own, *lines], *SPARSITY_AXES, described, PERCENT, y_also=room)
+            charts.append(figure(f"{name}: {row}", chart))
+    return charts
 
 
 def _rows(groups: list[Group]) -> list[str]:
@@ -80,21 +78,15 @@ def _of_model(groups: list[Group]) -> str:
     return f"{groups[0].dataset}, {groups[0].model}"
 
 
-def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look | None, dash: str) -> list[Line]:
+def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look, dash: str) -> list[Line]:
     """The line of one cell of the matrix, if any of the groups has it."""
-    found = [(dropped(group), group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
+    found = [(group.dropped, group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
     if not found:
         return []
     name = f"{row} on {TESTED_ON[on]}"
     titles = [f"{name}, {x:.3g}% dropped: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]" for x, a in found]
     points, band = [(x, a.mean) for x, a in found], [(a.low, a.high) for _, a in found]
     return [Line(name, look, points, band, titles, dash)]
-
-
-def dropped(group: Group) -> float:
-    """Share of patches that are dropped, percent."""
-    kept, num_patches = group.kept
-    return 100 * (1 - kept / num_patches)
 
 
 def accuracy_figure(group: Group) -> Html | None:
@@ -189,15 +181,12 @@ def class_figures(finding: Finding, names: list[str] | None) -> list[Html]:
 
 def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
     gains, first, second = contrast.gains, contrast.first, contrast.second
-    rows = [
-        Interval(
-            class_name(gain.label, names), gain.gain, gain.gain - (gain.margin or 0), gain.gain + (gain.margin or 0),
-            f"{class_name(gain.label, names)}, {gain.images:,} images: {first} {gain.first:.2f}%, {second} "
-            f"{gain.second:.2f}%, difference {gain.gain:+.2f} points",
-            GAIN if gain.gain > 0 else LOSS,
-        )
-        for gain in ends(gains, CLASSES_SHOWN)
-    ]  # fmt: skip
+    rows = []
+    for gain in ends(gains, CLASSES_SHOWN):
+        name, margin = class_name(gain.label, names), gain.margin or 0
+        values = f"{first} {gain.first:.2f}%, {second} {gain.second:.2f}%, difference {gain.gain:+.2f} points"
+        title, look = f"{name}, {gain.images:,} images: {values}", GAIN if gain.gain > 0 else LOSS
+        rows.append(Interval(name, gain.gain, gain.gain - margin, gain.gain + margin, title, look))
     more = f", of {len(gains):,} classes the ends" if len(rows) < len(gains) else ""
     header = ["class", "images", first, second, "difference"]
     lines = [header, *(_class_row(gain, names) for gain in gains)]

@@ -46,7 +46,7 @@ class Source:
     def shown(self) -> tuple:
         """What groups share whose tickets can be laid over the same images."""
         view = self.manifest.view(self.split)
-        return self.dataset.root, self.split, view, self.group.reference.keys.to_pylist()
+        return self.dataset.root, self.split, view, self.group.keys.to_pylist()
 
 
 def collect(groups: list[Group], count: int) -> tuple[dict[str, Any] | None, list[str]]:
@@ -88,8 +88,8 @@ def _open(group: Group) -> Source:
 def _collect(sources: list[Source], count: int) -> dict[str, Any]:
     first = sources[0]
     chosen, about = choose(first.group, count)
-    keys = first.group.reference.keys.take(pa.array(chosen)).to_pylist()
-    labels = first.group.reference.labels[chosen].tolist()
+    keys = first.group.keys.take(pa.array(chosen)).to_pylist()
+    labels = first.group.labels[chosen].tolist()
     rows_of = [_tickets(source, set(keys)) for source in sources]
     # an image that the dataset no longer has in this manifest is left out of all sets
     present = [key for key in keys if all(key in rows for rows in rows_of)]
@@ -207,7 +207,7 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
     group, manifest = source.group, source.manifest
     ticket = manifest.ticket_of(source.split)
     N = ticket.num_patches
-    kept = scaled_count(*group.kept, N)
+    kept = scaled_count(*(group.kept or (N, N)), N)
     said = {"selector": [_said(row.get("prediction"), row.get("confidence")) for row in rows]}
     for name, cell in (("lt", ("lt", "lt")), ("dense", (group.baseline, "dense"))):
         if cell in group.scored:
@@ -237,8 +237,8 @@ def _predictions(predictions: Predictions, keys: list[str]) -> list[list | None]
     with files.open_read(predictions.path) as stream:
         table = pq.read_table(stream, columns=["key", "prediction", "confidence"])
     chosen = table.take(pc.index_in(pa.array(keys), value_set=table["key"].combine_chunks()))
-    return [_said(*values) for values in zip(*(chosen[name].to_pylist() for name in chosen.column_names[1:]),
-                                             strict=True)]  # fmt: skip
+    classes, confidences = (chosen[name].to_pylist() for name in ("prediction", "confidence"))
+    return [_said(*values) for values in zip(classes, confidences, strict=True)]
 
 
 def _said(prediction: int | None, confidence: float | None) -> list | None:

@@ -6,6 +6,7 @@ by its hash, and nothing load but images that it holds itself.
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -36,10 +37,10 @@ def write(path: str, heading: str, findings: list[Finding], data: dict[str, Any]
 
 
 def render(
-    heading: str, findings: list[Finding], data: dict[str, Any], gallery: dict | None = None, notes: list[str] = ()
+    heading: str, findings: list[Finding], data: dict[str, Any], gallery: dict | None = None, notes: Sequence[str] = ()
 ) -> str:
     """The page. gallery: what `page_gallery.collect` found; notes: why there is none, or not of all groups."""
-    style, script = (resources.files(__package__).joinpath(f"page.{kind}").read_text() for kind in ("css", "js"))
+    style, script = (resources.files(__spec__.parent).joinpath(f"page.{kind}").read_text() for kind in ("css", "js"))
     names = [f"group-{number}" for number in range(1, len(findings) + 1)]
     curves = sparsity_figures([finding.group for finding in findings])
     body = [
@@ -100,18 +101,20 @@ def _sparsity(curves: list[Html], methods: list[Html]) -> Html | None:
     return section("sparsity", "Accuracy against sparsity", *parts)
 
 
-def _gallery(gallery: dict | None, notes: list[str]) -> Html | None:
+def _gallery(gallery: dict | None, notes: Sequence[str]) -> Html | None:
     if gallery is None and not notes:
         return None
-    parts = [] if gallery is None else [
-        element("p", gallery["about"], class_="note"),
-        element("div", id="gallery-controls", class_="controls"),
-        element("p", id="gallery-count", class_="note", aria_live="polite"),
-        element("div", id="gallery-key", class_="key"),
-        element("div", id="gallery-tiles", class_="tiles"),
-        element("noscript", "The gallery is drawn by the page's own script, which this browser does not run."),
-        element("dialog", id="gallery-dialog", aria_label="One image, full size"),
-    ]  # fmt: skip
+    parts = []
+    if gallery is not None:
+        parts = [
+            element("p", gallery["about"], class_="note"),
+            element("div", id="gallery-controls", class_="controls"),
+            element("p", id="gallery-count", class_="note", aria_live="polite"),
+            element("div", id="gallery-key", class_="key"),
+            element("div", id="gallery-tiles", class_="tiles"),
+            element("noscript", "The gallery is drawn by the page's own script, which this browser does not run."),
+            element("dialog", id="gallery-dialog", aria_label="One image, full size"),
+        ]
     return section("gallery", "Gallery", *parts, bullets(notes))
 
 

@@ -168,8 +168,8 @@ def _verdicts(finding: Finding) -> Html | None:
 
 
 def _what_decides(needed: Needed) -> str | None:
-    counts = [f"{count:,} {what}" for count, what in ((needed.images, "images"), (needed.seeds, "seeds per path"))
-              if count]  # fmt: skip
+    wanted = ((needed.images, "images"), (needed.seeds, "seeds per path"))
+    counts = [f"{count:,} {what}" for count, what in wanted if count]
     return f"about {' and '.join(counts)}, at even odds, if the differences found are the true ones" if counts else None
 
 

@@ -69,10 +69,8 @@ def _panel(panel, group: Group) -> dict:
         handles[on] = panel.errorbar(
             place, accuracy.mean, reach, color=colour, marker=marker, markersize=6, capsize=3, linestyle="none"
         )
-        panel.annotate(
-            f"{accuracy.mean:.1f}", (place, accuracy.high), xytext=(0, 4), textcoords="offset points",
-            ha="center", va="bottom", fontsize=8, color=colour,
-        )  # fmt: skip
+        above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        panel.annotate(f"{accuracy.mean:.1f}", (place, accuracy.high), fontsize=8, color=colour, **above)
     baseline = group.accuracies.get((group.baseline, "dense"))
     if baseline:
         handles[LINE] = panel.axhline(baseline.mean + MATCH, color="#666666", linewidth=0.8, linestyle="--", zorder=0)

@@ -25,7 +25,14 @@ TWO_VERDICTS = "two verdicts on models that see dropped patches as zeros: on who
 
 
 class Figure(NamedTuple):
-    """A column of accuracies. field: its name in `PaperRow` and table.json."""
+    """A column of accuracies.
+
+    Attributes:
+        heading: the paper's.
+        trained_on: row of the matrix.
+        tested_on: column of the matrix.
+        field: its name in `PaperRow` and table.json.
+    """
 
     heading: str
     trained_on: str
@@ -51,7 +58,15 @@ COLUMNS = "; ".join(
 
 @dataclass(frozen=True)
 class Row:
-    """A model at a budget. paper: its figures there, None where it has none. report: the folder of the report."""
+    """A model at a budget.
+
+    Attributes:
+        model: short name.
+        budget: of its tickets.
+        finding: what the report says about its runs.
+        paper: its figures in the paper; None if it has none.
+        report: folder of the report.
+    """
 
     model: str
     budget: Budget
@@ -91,26 +106,19 @@ def cells(rows: list[Row]) -> list[list[str]]:
     shown = [["model", "keep rate", "sparsity %", "patches", *(figure.heading for figure in FIGURES), "verdict"]]
     for row in rows:
         group, said = row.finding.group, row.paper
-        kept, num_patches = group.kept
         keep_rate = "-" if row.budget.keep_rate is None else f"{row.budget.keep_rate:g}"
-        sparsity = _beside(f"{_sparsity(row):.1f}", said and said.sparsity)
+        sparsity = _beside(f"{group.dropped:.1f}", said and said.sparsity)
         figures = [
             _beside(accuracy_text(group.accuracies.get(figure[1:3])), said and getattr(said, figure.field))
             for figure in FIGURES
         ]
         verdicts = " / ".join(verdict_label(verdict) for verdict in row.finding.verdicts)
-        shown.append([row.model, keep_rate, sparsity, f"{kept} of {num_patches}", *figures, verdicts])
+        shown.append([row.model, keep_rate, sparsity, group.patches, *figures, verdicts])
     return shown
 
 
 def _beside(ours: str, theirs: float | None) -> str:
     return ours if theirs is None else f"{ours} / {theirs:g}"
-
-
-def _sparsity(row: Row) -> float:
-    """Share of patches that were dropped, percent."""
-    kept, num_patches = row.finding.group.kept
-    return 100 * (1 - kept / num_patches)
 
 
 def _notes(rows: list[Row]) -> list[str]:
@@ -121,8 +129,7 @@ def _notes(rows: list[Row]) -> list[str]:
 def _sentences(row: Row) -> list[tuple[str, list[str]]]:
     """(heading, sentences): why the verdicts are what they are, then what is missing and what to mind."""
     finding = row.finding
-    parts = [(f"{row.title}, {verdict.name}: {verdict_label(verdict)}", verdict_reasons(verdict))
-             for verdict in finding.verdicts]  # fmt: skip
+    parts = [(f"{row.title}, {each.name}: {verdict_label(each)}", verdict_reasons(each)) for each in finding.verdicts]
     for name, sentences in (("missing", finding.group.missing), ("warnings", finding.group.warnings)):
         if sentences:
             parts.append((f"{row.title}, {name}", sentences))
@@ -152,7 +159,7 @@ def _markdown(dataset: str, rows: list[Row], notes: list[str]) -> str:
 def _record(row: Row) -> dict[str, Any]:
     """All numbers of a row, for table.json; percent and points."""
     group, said = row.finding.group, row.paper
-    kept, num_patches = group.kept
+    kept, num_patches = group.kept or (None, None)
     figures = {}
     for figure in FIGURES:
         ours = group.accuracies.get(figure[1:3])
@@ -161,7 +168,7 @@ def _record(row: Row) -> dict[str, Any]:
     return {
         "model": row.model,
         "budget": dataclasses.asdict(row.budget),
-        "sparsity": {"measured": _sparsity(row), "paper": said and said.sparsity},
+        "sparsity": {"measured": group.dropped, "paper": said and said.sparsity},
         "kept": kept,
         "num_patches": num_patches,
         "images": group.images,

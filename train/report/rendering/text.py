@@ -99,7 +99,7 @@ def title(group: Group) -> str:
     if group.budget:
         parts.append(str(group.budget))
     if group.kept:
-        parts.append(f"{group.kept[0]} of {group.kept[1]} patches")
+        parts.append(f"{group.patches} patches")
     if group.cross_fit:
         parts.append("cross-fitted tickets")
     if group.read_off:
@@ -190,7 +190,7 @@ def against(null: NullHypothesis) -> str:
 def verdict_reasons(verdict: NamedVerdict) -> list[str]:
     """Sentences: why the verdict is what it is and what it speaks of, or what is lacking."""
     if verdict.verdict is None:
-        return [verdict.lacking]
+        return [verdict.lacking or ""]
     weak = [verdict.weak_baseline] if verdict.weak_baseline else []
     return [*verdict.verdict.reasons, *weak, verdict.verdict.scope]
 

@@ -15,12 +15,20 @@ def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt
     """What the picture reads of a group: 100 patches, accuracies that fall with sparsity."""
     cells = [(path, on) for path in paths for on in (("dense",) if path == "small" else ("dense", "lt", "rc"))]
     mean = 90 - 40 * sparsity
-    accuracies = {cell: Accuracy(mean - n, 1.0, 2, (mean, mean), mean - n - 2, mean - n + 1)
-                  for n, cell in enumerate(cells)}  # fmt: skip
+    accuracies = {
+        cell: Accuracy(mean - n, 1.0, 2, (mean, mean), mean - n - 2, mean - n + 1) for n, cell in enumerate(cells)
+    }
     return SimpleNamespace(
-        dataset="d", model=model, budget=Budget(sparsity), images=200, rows=list(paths), baseline="dense",
-        kept=(round(100 * (1 - sparsity)), 100) if kept else None, accuracies=accuracies,
-    )  # fmt: skip
+        dataset="d",
+        model=model,
+        budget=Budget(sparsity),
+        images=200,
+        rows=list(paths),
+        baseline="dense",
+        kept=(round(100 * (1 - sparsity)), 100) if kept else None,
+        dropped=100 * sparsity if kept else 0.0,
+        accuracies=accuracies,
+    )
 
 
 def test_a_model_with_several_budgets_has_a_curve_by_the_share_that_is_dropped():
