@@ -1,4 +1,4 @@
-"""What the embedded dataset is called, and its sizes in pixels; `digits` draws it, which takes longer to import."""
+"""Name, folder and sizes (in pixels) of the embedded dataset, without the slow imports of `digits`, which draws it."""
 
 NAME = "digits"
 FOLDER = "data/digits"

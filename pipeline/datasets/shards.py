@@ -52,6 +52,7 @@ class Shard:
 
     @property
     def stem(self) -> str:
+        """Name of the tar without its suffix; the files of a manifest have the same."""
         return os.path.splitext(os.path.basename(self.file))[0]
 
 
@@ -94,6 +95,7 @@ class Dataset:
             raise UserError(f"{path}: expected the fields of a dataset index: {error}") from None
 
     def save(self) -> None:
+        """Write dataset.json."""
         splits = {
             split: {
                 "samples": sum(shard.samples for shard in shards),
@@ -105,11 +107,13 @@ class Dataset:
         files.write_json(files.join(self.root, INDEX), record | {"splits": splits})
 
     def shards(self, split: str) -> list[Shard]:
+        """The shards of `split`, in order. Raises UserError if there is no such split."""
         if split not in self.splits:
             raise UserError(f"{self.root}: expected a split {split!r}, found {', '.join(self.splits)}")
         return self.splits[split]
 
     def samples(self, split: str) -> int:
+        """Number of samples in `split`."""
         return sum(shard.samples for shard in self.shards(split))
 
     def path_of(self, shard: Shard) -> str:

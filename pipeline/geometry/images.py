@@ -130,6 +130,7 @@ def render(image: Image.Image, view: View) -> Image.Image:
 
 
 def resampling(name: str) -> Image.Resampling:
+    """Pillow's filter for the interpolation `name`. Raises UserError if it is unknown."""
     if name not in FILTERS:
         raise UserError(f"expected an interpolation among {', '.join(FILTERS)}, found {name!r}")
     return FILTERS[name]

@@ -182,6 +182,7 @@ class _Matcher:
         self.seen = np.zeros(len(rows), dtype=bool)  # rows that were found
 
     def match(self, key: str, label: int | None) -> Match:
+        """Match one image, and count it in `found`."""
         rows, found, row = self.rows, self.found, self.row_of.get(key)
         found.images += 1
         if row is None:

@@ -31,6 +31,7 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def is_local(path: str) -> bool:
+    """Whether `path` is on the local disk."""
     return isinstance(filesystem(path)[0], LocalFileSystem)
 
 
@@ -40,6 +41,7 @@ def _reported(path: str, fs: fsspec.AbstractFileSystem, verb: str = "access") ->
 
 
 def join(root: str, *parts: str) -> str:
+    """`root`, a path or URL, with `parts` below it."""
     return posixpath.join(os.fspath(root), *parts)
 
 
@@ -49,18 +51,21 @@ def name_of(path: str) -> str:
 
 
 def exists(path: str) -> bool:
+    """Whether there is a file or folder at `path`."""
     fs, inner = filesystem(path)
     with _reported(path, fs):
         return fs.exists(inner)
 
 
 def is_dir(path: str) -> bool:
+    """Whether there is a folder at `path`."""
     fs, inner = filesystem(path)
     with _reported(path, fs):
         return fs.isdir(inner)
 
 
 def size(path: str) -> int:
+    """Size of the file at `path` in bytes."""
     fs, inner = filesystem(path)
     with _reported(path, fs):
         return fs.size(inner)
@@ -98,6 +103,7 @@ def walk_files(folder: str) -> list[str]:
 
 
 def open_read(path: str) -> IO[bytes]:
+    """A binary stream of the file at `path`. Raises UserError if it is missing or cannot be read."""
     fs, inner = filesystem(path)
     if not isinstance(fs, LocalFileSystem):
         return remote.open_whole(fs, inner, path)
@@ -130,6 +136,7 @@ def read_json(path: str) -> Any:
 
 
 def write_json(path: str, value: Any) -> None:
+    """Write `value` as JSON, with an indentation of 1. Raises as `atomic_write` does."""
     with atomic_write(path) as stream:
         stream.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 

@@ -33,8 +33,11 @@ def test_a_folder_becomes_a_dataset(packed, small_source):
     assert list(verify_dataset(packed)) == []
     for split in ("train", "val"):
         samples = all_samples(dataset, split)
-        expected = {str(path.relative_to(small_source / split).with_suffix("")): path
-                    for path in (small_source / split).rglob("*") if path.is_file()}  # fmt: skip
+        expected = {
+            str(path.relative_to(small_source / split).with_suffix("")): path
+            for path in (small_source / split).rglob("*")
+            if path.is_file()
+        }
         assert {sample.key for sample in samples} == set(expected)
         for sample in samples:
             assert sample.data == expected[sample.key].read_bytes(), "bytes are packed as they are, decodable or not"

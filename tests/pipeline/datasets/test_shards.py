@@ -128,9 +128,14 @@ def test_dataset_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     "record",
-    ["[]", "{}", '{"version": 2}', '{"version": 1, "name": "a", "classes": [], "source": "x", "splits": []}',
-     '{"version": 1, "name": "a", "classes": [], "source": "x", "splits": {"train": {"shards": [{"fil": 1}]}}}'],
-)  # fmt: skip
+    [
+        "[]",
+        "{}",
+        '{"version": 2}',
+        '{"version": 1, "name": "a", "classes": [], "source": "x", "splits": []}',
+        '{"version": 1, "name": "a", "classes": [], "source": "x", "splits": {"train": {"shards": [{"fil": 1}]}}}',
+    ],
+)
 def test_a_malformed_index_is_a_user_error(tmp_path, record):
     (tmp_path / "dataset.json").write_text(record)
     with pytest.raises(UserError, match=r"dataset\.json"):

@@ -66,8 +66,18 @@ def test_keep_rate_applies_to_what_is_left(rate, side):
         left = count
 
 
-@pytest.mark.parametrize("values", [{}, {"sparsity": 0.1, "keep_rate": 0.9}, {"sparsity": 1.0}, {"sparsity": -0.1},
-                                    {"keep_rate": 0.0}, {"keep_rate": 1.1}, {"sparsity": math.nan}])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"sparsity": 0.1, "keep_rate": 0.9},
+        {"sparsity": 1.0},
+        {"sparsity": -0.1},
+        {"keep_rate": 0.0},
+        {"keep_rate": 1.1},
+        {"sparsity": math.nan},
+    ],
+)
 def test_impossible_budgets(values):
     with pytest.raises(UserError, match="expected"):
         Budget(**values)

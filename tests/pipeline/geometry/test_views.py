@@ -119,9 +119,8 @@ def test_what_a_kind_stands_for(kind, grid_scale, num_crops, num_views):
 
 def test_only_random_crops_record_how_they_are_drawn():
     for kind in ("center", "full", "full@2"):
-        assert set(View(kind, 48).preprocessing()) <= {
-            "image_size", "interpolation", "mean", "std", "resize", "crop_pct",
-        }  # fmt: skip
+        drawn = [name for name in View(kind, 48).preprocessing() if name.startswith("crop_")]
+        assert set(drawn) <= {"crop_pct"}
     assert View("crops:1", 48, crop_seed=3).preprocessing()["crop_seed"] == 3
 
 

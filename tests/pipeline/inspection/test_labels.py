@@ -43,9 +43,16 @@ def test_a_split_is_counted_row_by_row(labels):
 def test_inspect(labels):
     done = CliRunner().invoke(main, ["inspect", labels])
     assert done.exit_code == 0, done.output
-    for part in ("label maps of small", "noise, weights abababababab, fp32", "3 x 3 cells of the whole image at 24 px",
-                 "the best 2 of 2 in every cell", "train: 23 images in 3 files, 1 without a label map", "1 x broken",
-                 "2 of 2 classes come first somewhere", "val: 7 images in 1 file, 0 without"):  # fmt: skip
+    for part in (
+        "label maps of small",
+        "noise, weights abababababab, fp32",
+        "3 x 3 cells of the whole image at 24 px",
+        "the best 2 of 2 in every cell",
+        "train: 23 images in 3 files, 1 without a label map",
+        "1 x broken",
+        "2 of 2 classes come first somewhere",
+        "val: 7 images in 1 file, 0 without",
+    ):
         assert part in done.output
     assert len(re.findall(r"^  ((?: +\d+){3})$", done.output, flags=re.MULTILINE)) == 6
     assert "train" not in CliRunner().invoke(main, ["inspect", labels, "--split", "val"]).output

@@ -96,11 +96,19 @@ def test_draw_map():
 def test_description(tickets, summary):
     manifest = Manifest.open(tickets)
     text = "\n".join([*describe_manifest(manifest, manifest.splits), *describe_split("train", summary)])
-    for part in ("bright, weights abababababab", "18 of 36 patches (50.0%)", "6 x 6 at 24 px", "mask seed 3",
-                 "23 images, 1 without a ticket", "1 x ",
-                 "view       train: full (whole image, bicubic, 24 px)\n", "view       val: center (shorter side to",
-                 f"{summary.mean_iou:.3f}", f"by chance {chance_iou(36, 18):.3f}",
-                 "mean confidence 75.0%"):  # fmt: skip
+    for part in (
+        "bright, weights abababababab",
+        "18 of 36 patches (50.0%)",
+        "6 x 6 at 24 px",
+        "mask seed 3",
+        "23 images, 1 without a ticket",
+        "1 x ",
+        "view       train: full (whole image, bicubic, 24 px)\n",
+        "view       val: center (shorter side to",
+        f"{summary.mean_iou:.3f}",
+        f"by chance {chance_iou(36, 18):.3f}",
+        "mean confidence 75.0%",
+    ):
         assert part in text
     grid = re.findall(r"^  ((?: +\d+){6})$", text, flags=re.MULTILINE)
     assert len(grid) == 6

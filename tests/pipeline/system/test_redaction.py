@@ -17,13 +17,18 @@ SECRET = st.text("abcXYZ019/+=-_.~%!$", min_size=6).filter(lambda text: not text
         ("s3://KEY:SEC/R+T=@bucket/data", "s3://***@bucket/data"),
         ("s3://KEY:12/RET@bucket/data", "s3://***@bucket/data"),
         ("https://me:pw@host:8080/a?b=1", "https://***@host:8080/a?b=1"),
-        ("https://h/w.pth?X-Amz-Credential=K%2Fd&X-Amz-Signature=ab12&n=1",
-         "https://h/w.pth?X-Amz-Credential=***&X-Amz-Signature=***&n=1"),
-        ("https://a.blob.core.windows.net/c/w?sv=2024&sig=ab%3D&se=x", "https://a.blob.core.windows.net/c/w?sv=2024&sig=***&se=x"),
+        (
+            "https://h/w.pth?X-Amz-Credential=K%2Fd&X-Amz-Signature=ab12&n=1",
+            "https://h/w.pth?X-Amz-Credential=***&X-Amz-Signature=***&n=1",
+        ),
+        (
+            "https://a.blob.core.windows.net/c/w?sv=2024&sig=ab%3D&se=x",
+            "https://a.blob.core.windows.net/c/w?sv=2024&sig=***&se=x",
+        ),
         ("https://h/w?access_token=ab", "https://h/w?access_token=***"),
         ("simplecache::s3://K:S@bucket/a", "simplecache::s3://***@bucket/a"),
     ],
-)  # fmt: skip
+)
 def test_secrets_are_hidden_and_the_rest_stays(url, shown):
     assert redacted(url) == shown
     assert redacted(f"cannot read {url}: [Errno 5] 'x'") == f"cannot read {shown}: [Errno 5] 'x'"
@@ -33,11 +38,19 @@ def test_secrets_are_hidden_and_the_rest_stays(url, shown):
 @pytest.mark.parametrize(
     "plain",
     [
-        "s3://bucket/a:b@c", "http://127.0.0.1:9000/a@b", "https://host:443", "abfs://container@account/x",
-        "github://org:repo@main/x", "gs://bucket/x?versionId=12", "data/imagenet", "C:/a@b", "sftp://me@host/x",
-        "expected a: b@c, found d", "s3://bucket/monkey=1?design=2",
+        "s3://bucket/a:b@c",
+        "http://127.0.0.1:9000/a@b",
+        "https://host:443",
+        "abfs://container@account/x",
+        "github://org:repo@main/x",
+        "gs://bucket/x?versionId=12",
+        "data/imagenet",
+        "C:/a@b",
+        "sftp://me@host/x",
+        "expected a: b@c, found d",
+        "s3://bucket/monkey=1?design=2",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_secret_is_left_alone(plain):
     assert redacted(plain) == plain
     assert not has_password(plain)
