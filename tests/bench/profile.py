@@ -148,8 +148,9 @@ def steps(trainer: Trainer) -> Callable[[], None]:
 
     def work() -> None:
         for _ in range(STEPS):
-            loss, _ = trainer.batch_loss(batch)
-            trainer.learner.update(loss)
+            step = trainer.next_step()
+            loss, _ = trainer.batch_loss(batch, step)
+            trainer.learner.update(loss, step)
 
     return work
 

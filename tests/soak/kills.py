@@ -161,7 +161,7 @@ def differences(whole: Path, broken: Path) -> list[str]:
     if logs[0] != logs[1]:
         unequal.append("metrics.jsonl")
     states = [torch.load(run / "last.pt", weights_only=True) for run in (whole, broken)]
-    for part in ("model", "ema", "optimizer", "scaler", "position", "sums", "val_top1", "best"):
+    for part in ("model", "hooks", "optimizer", "scaler", "position", "sums", "val_top1", "best"):
         if not same(states[0][part], states[1][part]):
             unequal.append(f"last.pt: {part}")
     if left := [path.name for path in broken.glob(".*")]:

@@ -39,6 +39,9 @@ def load(path: str) -> dict[str, Any]:
         raise UserError(
             f"{path} cannot be resumed from: expected version {VERSION}, found {version}; start again with --overwrite"
         )
+    if "hooks" not in state:  # an older file: the moving average, or None, was the only one
+        average = state.pop("ema", None)
+        state["hooks"] = {} if average is None else {"moving_average": average}
     return state
 
 

@@ -1,13 +1,14 @@
-"""The model of a run and what moves its weights: optimizer, gradient scaler, mixed precision and moving average."""
+"""The model of a run and what moves its weights: optimizer, gradient scaler, mixed precision and hooks."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.train.loop.hooks import Hook, StepState
 from vit_tickets.train.loop.inputs import Inputs
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.loop.optim import build_optimizer, load_state, set_learning_rate
@@ -24,6 +25,7 @@ class Learner:
     """One rank's copy of the model, and how it learns from a batch.
 
     Args:
+        hooks: are called in this order.
         grad_accum: number of parts in which the batch of a step is passed.
         channels_last: whether network and images have this memory format.
         compile: whether the training pass is compiled.
@@ -31,28 +33,31 @@ class Learner:
     Attributes:
         model: the trained model, with its plain weights.
         parallel: the same weights behind DistributedDataParallel and torch.compile; only training calls it.
-        ema: the moving average of the weights; None if the recipe has none.
     """
 
-    def __init__(self, run: Run, world: World, *, grad_accum: int, channels_last: bool, compile: bool):
-        self.recipe, self.world, self.grad_accum = run.recipe, world, grad_accum
+    def __init__(
+        self, run: Run, world: World, hooks: Sequence[Hook], *, grad_accum: int, channels_last: bool, compile: bool
+    ):
+        self.recipe, self.world, self.hooks, self.grad_accum = run.recipe, world, hooks, grad_accum
         self.layout = torch.channels_last if channels_last else torch.preserve_format
         self.model = run.build_model().to(world.device, memory_format=self.layout)
         self.prunes_tokens = PATHS[run.path].prunes_tokens
         if self.prunes_tokens:
             self.model = PrunedViT(self.model.network, run.config.stages, run.config.counts)
-        self.ema = ModelEmaV3(self.model, decay=run.recipe.ema) if run.recipe.ema else None
         self.parallel = world.parallel(self.model, run.image_size)
         if compile:
             self.parallel = compiled(self.parallel, world.device)
         self.optimizer = build_optimizer(self.model.network, run.recipe)
         self.autocast = AUTOCAST.get(run.precision)
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
+        for hook in hooks:
+            hook.start(self.model, self.optimizer)
 
     @property
     def scored(self) -> nn.Module:
-        """The model that is evaluated and kept: the weights' moving average if there is one."""
-        return self.model if self.ema is None else self.ema.module
+        """The model that is evaluated and kept: the trained one, unless a hook replaces it."""
+        models = (hook.scored() for hook in self.hooks)
+        return next((model for model in models if model is not None), self.model)
 
     @property
     def lr(self) -> float:
@@ -89,35 +94,39 @@ class Learner:
             output = self.parallel(inputs.images.to(memory_format=self.layout), inputs.kept_BK, **more)
         return loss_of(output, inputs, self.recipe)
 
-    def update(self, loss: Tensor) -> None:
-        """Move the weights by the gradient of `loss`, averaged over the ranks, and then their moving average.
+    def update(self, loss: Tensor, step: StepState) -> None:
+        """Move the weights by the gradient of `loss`, averaged over the ranks.
 
         Raises FloatingPointError, before anything moves, if the norm of the gradient is not finite; a gradient scaler
         skips such a step instead.
         """
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
+        for hook in self.hooks:
+            hook.after_gradients(step)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad or math.inf).item()
         if not (math.isfinite(norm) or self.scaler.is_enabled()):
             raise FloatingPointError(f"the norm of the gradient is {norm}")
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.ema is not None:
-            self.ema.update(self.model)
+        for hook in self.hooks:
+            hook.after_step(step)
 
     def state_dict(self) -> dict[str, Any]:
         """What `last.pt` stores of the learner."""
         return {
             "model": self.model.network.state_dict(),
-            "ema": None if self.ema is None else self.ema.module.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "hooks": {hook.name: state for hook in self.hooks if (state := hook.state_dict())},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.model.network.load_state_dict(state["model"])
-        if self.ema is not None:
-            self.ema.module.network.load_state_dict(state["ema"])
         load_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if unknown := state["hooks"].keys() - {hook.name for hook in self.hooks}:
+            raise ValueError(f"expected no state of hook {min(unknown)}, found some")
+        for hook in self.hooks:
+            hook.load_state_dict(state["hooks"].get(hook.name, {}))

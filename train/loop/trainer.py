@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
@@ -19,11 +19,13 @@ from vit_tickets.pipeline.system.errors import WorkFailed
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop import checkpoint
+from vit_tickets.train.loop.hooks import EpochState, Hook, StepState
 from vit_tickets.train.loop.inputs import Preparation, training_stream
 from vit_tickets.train.loop.learner import Learner
 from vit_tickets.train.loop.options import Options
 from vit_tickets.train.loop.parts import check_parts
-from vit_tickets.train.loop.schedule import kept_at, learning_rate
+from vit_tickets.train.loop.run_hooks import hooks_of
+from vit_tickets.train.loop.schedule import learning_rate
 from vit_tickets.train.loop.validation import Validation
 from vit_tickets.train.runs.folder import save_weights
 from vit_tickets.train.runs.run import Run
@@ -36,12 +38,15 @@ from vit_tickets.train.views.alignment import clumping
 
 
 class Trainer:
-    """One rank of a run. `position` says how far it is; `restore` takes it to where `last.pt` is."""
+    """One rank of a run. `position` says how far it is; `restore` takes it to where `last.pt` is.
 
-    def __init__(self, run: Run, world: World, options: Options):
+    hooks: those of the run's recipe if None.
+    """
+
+    def __init__(self, run: Run, world: World, options: Options, hooks: Sequence[Hook] | None = None):
         self.run, self.world, self.options = run, world, options
         how = {"grad_accum": options.grad_accum, "channels_last": options.channels_last, "compile": options.compile}
-        self.learner = Learner(run, world, **how)
+        self.learner = Learner(run, world, hooks_of(run) if hooks is None else hooks, **how)
         self.stream = training_stream(run, world, options)
         check_parts(options.grad_accum, self.stream.batch_of_rank, bool(run.recipe.mix_token))
         self.steps = self.stream.plan.steps
@@ -101,7 +106,8 @@ class Trainer:
         forget_peak(self.world.device)
         while self.position.step < self.steps:
             began = time.monotonic()
-            attempt = self._attempt(batches)
+            step = self.next_step()
+            attempt = self._attempt(batches, step)
             due = time.monotonic() - self.saved_when >= 60 * self.options.checkpoint_minutes
             save = self.interrupts.save or (due and self.world.is_main)
             agreed = Agreed.on(attempt, self.world, self.interrupts.stop is not None, save)
@@ -109,7 +115,7 @@ class Trainer:
                 self.save()
                 self.world.wait()
                 raise attempt.failure or SystemExit(1)
-            self._take(attempt.loss, agreed)
+            self._take(attempt.loss, agreed, step)
             seconds, memory_mib = time.monotonic() - began, peak_memory_mib(self.world.device)
             self.sums.add(agreed.loss, agreed.clumping, int(agreed.skipped), seconds, agreed.waited, memory_mib)
             log.after_step(self.step, loss=agreed.loss, lr=self.learner.lr)
@@ -121,49 +127,59 @@ class Trainer:
             if agreed.stop:
                 self._stop()
 
-    def _attempt(self, batches: Iterator[dict[str, Any]]) -> Attempt:
+    def next_step(self) -> StepState:
+        """The step after those that are made, at its learning rate, after all hooks' `before_step`."""
+        learner = self.learner
+        learner.lr = learning_rate(self.run.recipe, self.step, self.steps)
+        step = StepState(
+            self.step, self.steps, learner.model, learner.scored, learner.optimizer, self.run.kept, self.world
+        )
+        for hook in learner.hooks:
+            hook.before_step(step)
+        return step
+
+    def _attempt(self, batches: Iterator[dict[str, Any]], step: StepState) -> Attempt:
         """Compute the loss of the next batch. Whatever fails is returned, as the other ranks must learn of it."""
-        began, waited = time.monotonic(), 0.0
+        began = time.monotonic()
         try:
             batch = next(batches)
             waited = time.monotonic() - began
-            loss, clumped = self.batch_loss(batch)
+            loss, clumped = self.batch_loss(batch, step)
             value, clumped = torch.stack([loss.detach(), clumped]).tolist()
             return Attempt(loss, value, clumped, waited, batch["skipped"])
         except Exception as error:
-            return Attempt(waited=waited, failure=error)
+            return Attempt(failure=error)
 
-    def batch_loss(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def batch_loss(self, batch: dict[str, Any], step: StepState) -> tuple[Tensor, Tensor]:
         """The rank's loss on `batch`, and how clumped the dropped patches are (0 if none are); float32 scalars.
 
-        Learning rate and random draws are those of the current step. `Learner.update` takes the loss.
+        Random draws are those of `step`. `Learner.update` takes the loss.
         """
-        seed, rank = self.run.config.seed, self.world.rank
-        self.learner.lr = learning_rate(self.run.recipe, self.step, self.steps)
-        torch.manual_seed(step_seed(seed, self.step, rank))
-        kept = kept_at(self.run.recipe.keep_warmup, self.run.kept, self.run.grid**2, self.step / self.steps)
-        inputs = self.prepare(batch, self.step, rank, kept)
+        torch.manual_seed(step_seed(self.run.config.seed, step.number, self.world.rank))
+        inputs = self.prepare(batch, step.number, self.world.rank, step.kept)
         loss = self.learner.loss(inputs)
         if inputs.kept_BK is None:
             return loss, torch.zeros_like(loss)
         return loss, clumping(inputs.kept_BK, self.run.grid)
 
-    def _take(self, loss: Tensor, agreed: Agreed) -> None:
+    def _take(self, loss: Tensor, agreed: Agreed, step: StepState) -> None:
         """Move the weights by the gradient of `loss`, unless training diverged: then leave before they move."""
         try:
             if not math.isfinite(agreed.loss):
                 raise FloatingPointError(f"the loss is {agreed.loss}")
-            self.learner.update(loss)
+            self.learner.update(loss, step)
         except FloatingPointError as error:
             place = f"epoch {self.position.epoch + 1}, step {self.position.step + 1} of {self.steps}"
             self._leave(f"{error} in {place}; {self.run.root} keeps its last checkpoint")
         self.position = self.position.after_step(self.world.size, self.stream.lanes)
 
     def _metrics(self) -> dict[str, Any]:
-        """The line of the finished epoch in metrics.jsonl: mean loss, accuracies, speed."""
-        began = time.monotonic()
+        """The line of the finished epoch in metrics.jsonl: mean loss, accuracies, speed, and what the hooks report."""
+        began, learner = time.monotonic(), self.learner
+        epoch = EpochState(self.position.epoch + 1, learner.model, learner.scored, learner.optimizer, self.world)
+        reported = [hook.after_epoch(epoch) for hook in learner.hooks]
         metrics = {
-            "epoch": self.position.epoch + 1,
+            "epoch": epoch.epoch,
             "step": self.step,
             "loss": self.sums.loss / self.steps,
             "lr": self.learner.lr,
@@ -178,6 +194,8 @@ class Trainer:
         metrics["seconds"] = self.sums.seconds + time.monotonic() - began
         if self.sums.skipped:
             metrics["skipped"] = self.sums.skipped
+        for values in reported:
+            metrics |= values
         return metrics
 
     def _stop(self) -> NoReturn:

@@ -29,8 +29,9 @@ def first_steps(trainer, steps=3, frozen=True):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.train(not frozen)
     for batch in islice(train_batches(trainer.stream, 0), steps):
-        loss, _ = trainer.batch_loss(batch)
-        trainer.learner.update(loss)
+        step = trainer.next_step()
+        loss, _ = trainer.batch_loss(batch, step)
+        trainer.learner.update(loss, step)
         trainer.position = trainer.position.after_step(1, 1)
         losses.append(loss.item())
     return losses, trainer.learner.model.network.state_dict()
@@ -133,7 +134,7 @@ def test_compiled_it_learns_the_same(numbered_data, numbered_tickets, tmp_path):
     whole_graph = torch.compile(run.learner.model, backend="eager", fullgraph=True)
     whole_graph(torch.zeros(2, 3, 24, 24), kept)
     assert run.learner.model.network.state_dict().keys() == usual.learner.model.network.state_dict().keys()
-    assert run.learner.ema.module.network.state_dict().keys() == usual.learner.ema.module.network.state_dict().keys()
+    assert run.learner.scored.network.state_dict().keys() == usual.learner.scored.network.state_dict().keys()
     expected, weights = first_steps(usual, 7)
     losses, found = first_steps(run, 7)
     assert losses == pytest.approx(expected, rel=1e-4)

@@ -129,9 +129,9 @@ def test_every_step_runs_at_the_schedules_rate(numbered_data, tmp_path, schedule
     run = trainer(numbered_data, tmp_path, "dense", recipe=recipe)
     rates, update = [], run.learner.update
 
-    def update_and_note(loss):
+    def update_and_note(loss, step):
         rates.append({group["lr"] for group in run.learner.optimizer.param_groups})
-        update(loss)
+        update(loss, step)
 
     run.learner.update = update_and_note
     run.fit()

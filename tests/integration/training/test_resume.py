@@ -120,7 +120,7 @@ def test_the_time_of_all_pieces_is_counted(numbered_data, tmp_path, monkeypatch)
 def test_what_is_kept_is_the_moving_average(numbered_data, tmp_path):
     run = trainer(numbered_data, tmp_path)
     run.fit()
-    assert equal(weights(tmp_path), run.learner.ema.module.network.state_dict())
+    assert equal(weights(tmp_path), run.learner.scored.network.state_dict())
     assert not equal(weights(tmp_path), run.learner.model.network.state_dict())
     plain = trainer(numbered_data, tmp_path / "plain", recipe=RECIPE.override(ema=0.0))
     plain.fit()
@@ -134,9 +134,9 @@ def test_with_other_workers_each_remaining_sample_comes_once(numbered_data, tmp_
         piece = trainer(numbered_data, tmp_path, passed={"checkpoint_minutes": 0, "workers": number % 4})
         batch_loss = piece.batch_loss
 
-        def noted(batch):
+        def noted(batch, step):
             seen.extend(numbers_of(batch["pixels"]))
-            return batch_loss(batch)
+            return batch_loss(batch, step)
 
         piece.batch_loss = noted
         return piece
@@ -179,12 +179,12 @@ def test_the_curves_go_on_where_the_checkpoint_is(numbered_data, tmp_path, monke
     first.options = replace(first.options, checkpoint_minutes=60)
     update = first.learner.update
 
-    def save_after_three_and_end_after_five(loss):
+    def save_after_three_and_end_after_five(loss, step):
         if first.step == 3:
             first.save()
         if first.step == 5:
             raise Unplugged
-        update(loss)
+        update(loss, step)
 
     first.learner.update = save_after_three_and_end_after_five
     with pytest.raises(Unplugged):

@@ -1,0 +1,61 @@
+"""The hooks of a run, built from its recipe."""
+
+from typing import Any
+
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.optim import Optimizer
+
+from vit_tickets.train.loop.hooks import Hook, StepState
+from vit_tickets.train.loop.schedule import kept_at
+from vit_tickets.train.runs.run import Run
+
+
+def hooks_of(run: Run) -> list[Hook]:
+    """The hooks of `run`, in the order in which they are called. Another kind of hook is another line here."""
+    recipe, hooks = run.recipe, []
+    if recipe.keep_warmup is not None:
+        hooks.append(KeepWarmup(recipe.keep_warmup, run.kept, run.grid**2))
+    if recipe.ema:
+        hooks.append(MovingAverage(recipe.ema))
+    return hooks
+
+
+class KeepWarmup(Hook):
+    """Keeps more patches at the start of a run: see `schedule.kept_at`, whose arguments it has."""
+
+    name = "keep_warmup"
+
+    def __init__(self, keep_warmup: tuple[float, float], kept: int, num_patches: int):
+        self.keep_warmup, self.kept, self.num_patches = keep_warmup, kept, num_patches
+
+    def before_step(self, step: StepState) -> None:
+        epochs = step.number / step.steps_per_epoch
+        step.kept = kept_at(self.keep_warmup, self.kept, self.num_patches, epochs)
+
+
+class MovingAverage(Hook):
+    """Keeps an exponential moving average of the weights, which is evaluated and kept instead of them.
+
+    decay: the share of the average that stays in each step.
+    """
+
+    name = "moving_average"
+
+    def __init__(self, decay: float):
+        self.decay = decay
+
+    def start(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self.average = ModelEmaV3(model, decay=self.decay)
+
+    def after_step(self, step: StepState) -> None:
+        self.average.update(step.model)
+
+    def scored(self) -> nn.Module:
+        return self.average.module
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.average.module.network.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average.module.network.load_state_dict(state)
