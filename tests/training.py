@@ -1,6 +1,7 @@
 """Small runs in this process, and what they leave in their folders."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,10 +9,13 @@ from safetensors.torch import load_file
 
 from tests.soak.kills import CLOCKS
 from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.runs.config import LAST
 from vit_tickets.train.loop.options import Options
+from vit_tickets.train.loop.run_hooks import hooks_of
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.distributed import World
 
 #: 6 x 6 patches of 24-pixel images; the same weights on any number of ranks and parts.
@@ -28,14 +32,55 @@ SMALL = Recipe(
 )
 
 
-def trainer(data, out, path="dense", tickets=None, *, recipe=SMALL, model="deit_micro", passed=None, **settings):
-    """One rank on the CPU. passed: how the run is carried out (`Options`); settings: what it is (`resolve`)."""
-    run = resolve(Dataset.open(data), model, path, recipe, tickets=tickets, out=str(out), **settings)
-    return trainer_of(run, **(passed or {}))
+def run_of(data, out, path="dense", tickets=None, *, recipe=SMALL, model="deit_micro", **settings) -> Run:
+    return resolve(Dataset.open(data), model, path, recipe, tickets=tickets, out=str(out), **settings)
 
 
-def trainer_of(run, workers=0, **options) -> Trainer:
-    return Trainer(run, World(0, 1, "cpu"), Options(workers, progress=False, **options))
+def trainer(*args, passed=None, hooks=(), **settings):
+    """One rank on the CPU, of `run_of(*args, **settings)`.
+
+    passed: how the run is carried out (`Options`). hooks: besides those of the recipe.
+    """
+    return trainer_of(run_of(*args, **settings), hooks=hooks, **(passed or {}))
+
+
+def trainer_of(run, workers=0, hooks=(), **options) -> Trainer:
+    return Trainer(run, World(0, 1, "cpu"), Options(workers, progress=False, **options), [*hooks_of(run), *hooks])
+
+
+class Unplugged(Exception):
+    """Stands for a sudden end."""
+
+
+def unplug_after(trainer: Trainer, saves: int) -> None:
+    """Let the trainer end without a word after it has saved so many times."""
+    save, left = trainer.save, [saves]
+
+    def save_and_count():
+        save()
+        left[0] -= 1
+        if not left[0]:
+            raise Unplugged
+
+    trainer.save = save_and_count
+
+
+def in_pieces(make: Callable[[int], Trainer], saves: int = 1) -> int:
+    """Run to the end, unplugged after every `saves` checkpoints; returns how often it was started."""
+    starts = 0
+    while True:
+        starts += 1
+        piece = make(starts)
+        piece.world.wait()
+        if Path(piece.run.place(LAST)).exists():
+            piece.restore()
+        piece.world.wait()
+        unplug_after(piece, saves)
+        try:
+            piece.fit()
+        except Unplugged:
+            continue
+        return starts
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

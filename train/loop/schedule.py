@@ -1,4 +1,4 @@
-"""What changes in the course of a run: the learning rate, and the number of patches that are kept."""
+"""What changes in the course of a run: the learning rate and the number of kept patches."""
 
 import math
 
@@ -7,10 +7,10 @@ from vit_tickets.train.recipes.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The rate of step `step`, counted from 0 over the whole run: linear warm-up, half a cosine, cool-down.
+    """The rate of step `step`, counted from 0 over the whole run: linear warm-up, half a cosine, constant cool-down.
 
-    The same numbers as timm's CosineLRScheduler, to the bit: the cosine is as long as warm-up and decay together, and
-    begins to count with the warm-up, so the rate falls a little where one gives way to the other.
+    Bit for bit timm's CosineLRScheduler: the cosine spans warm-up and decay and starts with the warm-up, so the rate
+    drops a little when the warm-up ends.
     """
     now, warmup, length = step, recipe.warmup_epochs, recipe.epochs - recipe.cooldown_epochs
     if recipe.schedule == "epoch":
@@ -25,14 +25,12 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return end + 0.5 * (peak - end) * (1 + math.cos(math.pi * now / length))
 
 
-def kept_at(keep_warmup: tuple[float, float] | None, kept: int, num_patches: int, epoch_progress: float) -> int:
-    """Patches to keep after `epoch_progress` epochs (fractions count), `kept` of `num_patches` in the end.
+def kept_at(keep_warmup: tuple[float, float], kept: int, num_patches: int, epoch_progress: float) -> int:
+    """Patches to keep after `epoch_progress` epochs (fractions count): k = `kept` of N = `num_patches` in the end.
 
-    EViT's warm-up, applied to the whole count: all until START, then k + (N - k) (1 + cos(pi t / T)) / 2 with t since
-    START and T = END - START, k from END on. Without a warm-up k from the first step on.
+    EViT's warm-up (START, END), applied to the whole count: N until START, then k + (N - k) (1 + cos(pi t / T)) / 2
+    with t epochs since START and T = END - START, and k from END on.
     """
-    if keep_warmup is None:
-        return kept
     start, end = keep_warmup
     if epoch_progress >= end:
         return kept

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests import training
 from tests.fixtures.numbered import numbers_of
+from tests.meddling import Meddling
 from tests.soak import kills
 from tests.soak.data import write_dataset
-from tests.training import SMALL, equal, weights, without_clocks
+from tests.training import SMALL, Unplugged, equal, in_pieces, unplug_after, weights, without_clocks
 from vit_tickets.pipeline.geometry import images
-from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data import stream
 from vit_tickets.train.data.plan import Position, Segment
 from vit_tickets.train.loop import checkpoint
@@ -29,51 +28,36 @@ RECIPE = SMALL.override(epochs=2, warmup_epochs=0.5, drop_path=0.3, clip_grad=1.
 trainer = partial(training.trainer, recipe=RECIPE, passed={"checkpoint_minutes": 0})
 
 
-class Unplugged(Exception):
-    """Stands for a sudden end."""
+@pytest.mark.parametrize(
+    ("hooks", "precision", "parts"),
+    [
+        pytest.param((), "fp32", 1, id="recipe"),
+        pytest.param((Meddling,), "fp16", 3, id="meddling-fp16-parts"),
+        pytest.param((), "fp16", 3, id="recipe-fp16-parts", marks=pytest.mark.slow),
+        pytest.param((Meddling,), "fp32", 1, id="meddling", marks=pytest.mark.slow),
+    ],
+)
+def test_unplugged_after_every_step_it_ends_with_the_same_weights(
+    numbered_data, numbered_tickets, tmp_path, hooks, precision, parts
+):
+    passed = {"checkpoint_minutes": 0, "grad_accum": parts}
+    recipe = RECIPE.override(keep_warmup=(0.0, 1.5))
 
+    def make(out):
+        settings = {"passed": passed, "recipe": recipe, "precision": precision, "hooks": [hook() for hook in hooks]}
+        return trainer(numbered_data, tmp_path / out, "lt", numbered_tickets, **settings)
 
-def unplug_after(trainer, saves):
-    """Let the trainer end without a word after it has saved so many times."""
-    save, left = trainer.save, [saves]
-
-    def save_and_count():
-        save()
-        left[0] -= 1
-        if not left[0]:
-            raise Unplugged
-
-    trainer.save = save_and_count
-
-
-def in_pieces(make, saves=1):
-    """Run to the end, unplugged after every `saves` checkpoints; returns how often it was started."""
-    starts = 0
-    while True:
-        starts += 1
-        piece = make(starts)
-        if (Path(piece.run.root) / "last.pt").exists():
-            piece.restore()
-        unplug_after(piece, saves)
-        try:
-            piece.fit()
-        except Unplugged:
-            continue
-        return starts
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_unplugged_after_every_step_it_ends_with_the_same_weights(numbered_data, numbered_tickets, tmp_path, precision):
-    trainer(numbered_data, tmp_path / "whole", "lt", numbered_tickets, precision=precision).fit()
-    starts = in_pieces(
-        lambda _: trainer(numbered_data, tmp_path / "broken", "lt", numbered_tickets, precision=precision)
-    )
+    whole = make("whole")
+    whole.fit()
+    starts = in_pieces(lambda _: make("broken"))
     assert starts == 2 * (7 + 1) + 1  # after each step and after each epoch
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     assert without_clocks(tmp_path / "whole") == without_clocks(tmp_path / "broken")
     states = [checkpoint.load(str(tmp_path / name / "last.pt")) for name in ("whole", "broken")]
     assert kills.same(states[0], states[1])
     assert bool(states[0]["scaler"]) == (precision == "fp16")
+    stateful = {"keep_warmup"} ^ {hook.name for hook in whole.learner.hooks}
+    assert states[0]["hooks"].keys() == stateful == {"moving_average", *(hook.name for hook in hooks)}
 
 
 def test_with_a_worker_it_goes_on_after_an_epoch_with_the_same_weights(numbered_data, numbered_tickets, tmp_path):
@@ -214,18 +198,6 @@ def test_a_crash_while_writing_leaves_the_last_good_checkpoint(numbered_data, tm
         run.save()
     assert checkpoint.load(str(tmp_path / "last.pt"))["position"]["epoch"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
-
-
-def test_a_checkpoint_of_another_version_is_refused(tmp_path):
-    torch.save({"model": {}, "epoch": 3}, tmp_path / "last.pt")
-    with pytest.raises(UserError, match="cannot be resumed from: expected version 2, found None"):
-        checkpoint.load(str(tmp_path / "last.pt"))
-
-
-def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
-    torch.save({"version": 2, "model": Path("x")}, tmp_path / "last.pt")
-    with pytest.raises(UserError, match="cannot be resumed from: Weights only load failed"):
-        checkpoint.load(str(tmp_path / "last.pt"))
 
 
 @pytest.mark.slow  # unplugging after every step, in this process, is the quick way to the same

@@ -102,11 +102,10 @@ def test_the_keep_warm_up_goes_from_all_patches_to_the_ticket(progress, expected
     assert kept_at((10, 110), 144, 196, progress) == expected
 
 
-def test_the_keep_warm_up_only_falls_and_may_be_absent():
+def test_the_keep_warm_up_only_falls():
     falls = [kept_at((1, 3), 9, 36, epoch / 100) for epoch in range(400)]
     assert falls == sorted(falls, reverse=True)
     assert set(falls) == set(range(9, 37))
-    assert kept_at(None, 9, 36, 0) == 9
     assert kept_at((0, 0), 9, 36, 0) == 9
     assert kept_at((2, 2), 9, 36, 1.99) == 36
     assert kept_at((1, 3), 36, 36, 2) == 36

@@ -1,0 +1,76 @@
+"""Hooks in training: when they are called, what they see, and that all ranks call them alike."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.meddling import RECIPE, Meddling
+from tests.soak.kills import same
+from tests.training import equal, trainer, weights, without_clocks
+from vit_tickets.train.loop import checkpoint
+
+pytestmark = pytest.mark.process
+OF_A_STEP = ["before_step", "after_gradients", "after_step"]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(numbered_data, numbered_tickets, tmp_path_factory):
+    """Folder of the script's runs, and what each of two ranks noted."""
+    out = tmp_path_factory.mktemp("ranks")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "tests.meddling", numbered_data, numbered_tickets, str(out)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, [json.loads((out / f"calls-{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_all_ranks_call_them_alike_and_see_the_same_gradients(two_ranks):
+    _, (first, second) = two_ranks
+    assert first == second
+    calls = [(call["method"], call["number"]) for call in first["whole"]]
+    epochs = [[(method, step) for step in range(7 * e, 7 * e + 7) for method in OF_A_STEP] for e in range(2)]
+    assert calls == [*epochs[0], ("after_epoch", 1), *epochs[1], ("after_epoch", 2)]
+    assert len({call["gradients"] for call in first["whole"] if call["gradients"]}) == 14
+
+
+def test_two_ranks_resume_with_the_state_of_their_hooks(two_ranks):
+    out, (calls, _) = two_ranks
+    assert equal(weights(out / "whole"), weights(out / "broken"))
+    assert without_clocks(out / "whole") == without_clocks(out / "broken")
+    states = [checkpoint.load(str(out / name / "last.pt")) for name in ("whole", "broken")]
+    assert same(states[0], states[1])
+    assert states[0]["hooks"].keys() == {"moving_average", "meddling"}
+    assert [call for call in calls["broken"] if call["method"] != "after_epoch"] == [
+        call for call in calls["whole"] if call["method"] != "after_epoch"
+    ]
+
+
+@pytest.mark.parametrize(("parts", "precision"), [(1, "fp32"), (3, "fp32"), (1, "fp16")])
+def test_the_gradients_are_those_of_the_whole_batch_and_not_scaled(
+    two_ranks, numbered_data, numbered_tickets, tmp_path, parts, precision
+):
+    """One rank with as many workers as two ranks have together sees the same batches."""
+    _, (found, _) = two_ranks
+    hook, passed = Meddling(), {"workers": 2, "grad_accum": parts}
+    run = trainer(
+        numbered_data, tmp_path, "lt", numbered_tickets, recipe=RECIPE, hooks=[hook], passed=passed, precision=precision
+    )
+    run.fit()
+    tolerance = {"rtol": 1e-3, "atol": 1e-6} if precision == "fp32" else {"rtol": 0.1, "atol": 1e-2}
+    for name, expected in found["first"].items():
+        torch.testing.assert_close(hook.first[name].flatten()[:8], torch.tensor(expected), **tolerance, msg=name)
+    assert (run.learner.scaler.get_scale() > 1) == (precision == "fp16")
+
+
+def test_what_a_hook_reports_is_in_the_metrics(two_ranks):
+    out, _ = two_ranks
+    assert [line["meddled"] for line in without_clocks(out / "whole")] == [7.0, 14.0]
