@@ -1,50 +1,96 @@
-"""What dataset.json must say."""
+"""What dataset.json holds, typed and checked: the first thing that is wrong with it, in one line."""
 
-import re
+import os
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
-from vit_tickets.pipeline.system.records import is_count, shown
+import msgspec
+from msgspec import Meta
 
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import Count, typed
+
+VERSION = 1
 BLOCK = 512  # bytes: no member of a tar is shorter
+FIELDS = "expected the fields of a dataset index"
+
+BelowDataset = Annotated[str, Meta(pattern=r"(?s)^(?!/)(?!(.*/)?\.\.(/|\Z))", description="a path below the dataset")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
 
 
-def dataset_fault(record: dict[str, Any]) -> str | None:
-    """What is wrong with the fields of dataset.json but its shards', which `shard_fault` is for; None if nothing."""
-    for name in ("name", "source"):
-        if not isinstance(record[name], str):
-            return f"{name}: expected a text, found {record[name]!r}"
-    if "/" in record["name"]:
-        return f"name: expected one without a slash, found {record['name']!r}"
-    classes = record["classes"]
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        return f"classes: expected a list of names, found {shown(classes)}"
-    for split in record["splits"]:
-        if not split or split.startswith(".") or "/" in split:
-            return f"splits: expected the name of a folder, found {split!r}"
-    return None
+class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tar file as listed in `dataset.json`."""
+
+    #: path relative to the dataset's folder
+    file: BelowDataset
+    samples: Count
+    #: size of the tar
+    bytes: Count
+    sha256: Sha256
+
+    @property
+    def stem(self) -> str:
+        """Name of the tar without its suffix; the files of a manifest have the same."""
+        return os.path.splitext(os.path.basename(self.file))[0]
+
+    @classmethod
+    def read(cls, entry: Any) -> "Shard":
+        """An entry of dataset.json; raises UserError for the first field that is wrong."""
+        try:
+            return typed(entry, cls)
+        except UserError as error:
+            file, fault = entry.get("file") if isinstance(entry, dict) else None, str(error)
+            if fault.startswith("expected "):  # of a field that is missing or unknown
+                fault = f"{FIELDS}: {fault}"
+            elif isinstance(file, str) and not fault.startswith("file: "):
+                fault = f"{file}: {fault}"
+            raise UserError(fault) from None
 
 
-def shard_fault(entry: dict[str, Any]) -> str | None:
-    """What is wrong with a shard's entry in dataset.json; None if nothing."""
-    file, sha256 = entry["file"], entry["sha256"]
-    if not isinstance(file, str) or file.startswith("/") or ".." in file.split("/"):
-        return f"file: expected a path below the dataset, found {file!r}"
-    for name in ("samples", "bytes"):
-        if not is_count(entry[name]):
-            return f"{file}: {name}: expected a count, found {entry[name]!r}"
-    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
-        return f"{file}: sha256: expected 64 hexadecimal digits, found {sha256!r}"
-    return None
+class SplitEntry(msgspec.Struct, frozen=True):
+    """An entry of `splits`: its shards are not yet read, for `verify`."""
+
+    shards: list[Any]
+    samples: Any = None
 
 
-def shards_fault(entries: list[dict[str, Any]]) -> str | None:
-    """What is wrong with the entries of a split's shards: the first entry's fault, or names that clash."""
-    for entry in entries:
-        if fault := shard_fault(entry):
-            return fault
-        if entry["samples"] > entry["bytes"] // BLOCK:
-            return f"{entry['file']}: samples: expected no more than blocks of the tar, found {entry['samples']}"
-    stems = Counter(entry["file"].rpartition("/")[2].rpartition(".")[0] for entry in entries)
-    twice = next((stem for stem, count in stems.items() if count > 1), None)
-    return None if twice is None else f"file: expected a name of its own for every shard, found {twice} twice"
+class DatasetRecord(msgspec.Struct, frozen=True):
+    """dataset.json."""
+
+    name: Annotated[str, Meta(description="a text")]
+    #: names of the classes, by index
+    classes: Annotated[list[str], Meta(description="a list of names")]
+    #: what was packed
+    source: str
+    splits: dict[str, SplitEntry]
+
+    @classmethod
+    def read(cls, record: Any) -> "DatasetRecord":
+        """What dataset.json says; raises UserError for the first thing that is wrong but in an entry of a shard."""
+        if not isinstance(record, dict) or "version" not in record:
+            raise UserError(f"{FIELDS}, found no version")
+        if record["version"] != VERSION:
+            raise UserError(f"expected version {VERSION}, found {record['version']!r}")
+        try:
+            found = typed(record, cls)
+        except UserError as error:
+            missing = str(error).startswith("expected ") or str(error).startswith("splits: ")
+            raise UserError(f"{FIELDS}: {error}" if missing else str(error)) from None
+        if "/" in found.name:
+            raise UserError(f"name: expected one without a slash, found {found.name!r}")
+        for split in found.splits:
+            if not split or split.startswith(".") or "/" in split:
+                raise UserError(f"splits: expected the name of a folder, found {split!r}")
+        return found
+
+
+def read_shards(entries: list[Any]) -> list[Shard]:
+    """The shards of a split; raises UserError for the first that is wrong, and for names that clash."""
+    shards = [Shard.read(entry) for entry in entries]
+    for shard in shards:
+        if shard.samples > shard.bytes // BLOCK:
+            raise UserError(f"{shard.file}: samples: expected no more than blocks of the tar, found {shard.samples}")
+    stem, count = Counter(shard.stem for shard in shards).most_common(1)[0] if shards else ("", 0)
+    if count > 1:
+        raise UserError(f"file: expected a separate name for every shard, found {stem} twice")
+    return shards

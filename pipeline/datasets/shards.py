@@ -3,19 +3,19 @@
 import contextlib
 import hashlib
 import math
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import IO
 
-from vit_tickets.pipeline.datasets.index import dataset_fault, shards_fault
+import msgspec
+
+from vit_tickets.pipeline.datasets.index import VERSION, DatasetRecord, Shard, read_shards
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
 INDEX = "dataset.json"
-VERSION = 1
 MAX_CLASSES = 1 << 20  # without class names, the highest label is taken to be the last class
 MAX_HEADER = 1 << 20  # bytes of a long name or of pax records
 # Types of members that hold a long name or pax records.
@@ -40,23 +40,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A tar file as listed in `dataset.json`."""
-
-    #: path relative to the dataset's folder
-    file: str
-    samples: int
-    #: size of the tar
-    bytes: int
-    sha256: str
-
-    @property
-    def stem(self) -> str:
-        """Name of the tar without its suffix; the files of a manifest have the same."""
-        return os.path.splitext(os.path.basename(self.file))[0]
-
-
-@dataclass(frozen=True)
 class Dataset:
     """A folder of shards: `Dataset.open(path)`."""
 
@@ -69,37 +52,20 @@ class Dataset:
     @classmethod
     def open(cls, root: str) -> "Dataset":
         """Read dataset.json. Raises UserError if it is missing, malformed or of an unknown version."""
-        dataset = cls.unchecked(root)
-        for split, shards in dataset.splits.items():
-            if fault := shards_fault([asdict(shard) for shard in shards]):
-                raise UserError(f"{files.join(root, INDEX)}: {split}: {fault}")
-        return dataset
-
-    @classmethod
-    def unchecked(cls, root: str) -> "Dataset":
-        """Read dataset.json without a check of the shards' entries, for `verify`."""
-        path = files.join(root, INDEX)
-        if not files.exists(path):
-            raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")
-        record = files.read_json(path)
-        try:
-            if record["version"] != VERSION:
-                raise UserError(f"{path}: expected version {VERSION}, found {record['version']!r}")
-            splits = {split: [Shard(**shard) for shard in entry["shards"]] for split, entry in record["splits"].items()}
-            if fault := dataset_fault(record):
-                raise UserError(f"{path}: {fault}")
-            return cls(root, record["name"], record["classes"], record["source"], splits)
-        except KeyError as error:
-            raise UserError(f"{path}: expected the fields of a dataset index, found no {error.args[0]}") from None
-        except (TypeError, AttributeError) as error:
-            raise UserError(f"{path}: expected the fields of a dataset index: {error}") from None
+        record, path, splits = read_record(root), files.join(root, INDEX), {}
+        for split, entry in record.splits.items():
+            try:
+                splits[split] = read_shards(entry.shards)
+            except UserError as error:
+                raise UserError(f"{path}: {split}: {error}") from None
+        return cls(root, record.name, record.classes, record.source, splits)
 
     def save(self) -> None:
         """Write dataset.json."""
         splits = {
             split: {
                 "samples": sum(shard.samples for shard in shards),
-                "shards": [asdict(shard) for shard in shards],
+                "shards": [msgspec.structs.asdict(shard) for shard in shards],
             }
             for split, shards in self.splits.items()
         }
@@ -118,6 +84,18 @@ class Dataset:
 
     def path_of(self, shard: Shard) -> str:
         return files.join(self.root, shard.file)
+
+
+def read_record(root: str) -> DatasetRecord:
+    """What dataset.json says, shards unread. Raises UserError if it is missing, malformed or of another version."""
+    path = files.join(root, INDEX)
+    if not files.exists(path):
+        raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")
+    record = files.read_json(path)
+    try:
+        return DatasetRecord.read(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def read_shard(path: str) -> Iterator[Sample]:

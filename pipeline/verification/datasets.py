@@ -1,10 +1,10 @@
 """Check a dataset against the contract."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from typing import Any
 
-from vit_tickets.pipeline.datasets.index import shard_fault
-from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard, parse_label, read_members, sha256_of
+from vit_tickets.pipeline.datasets.index import Shard
+from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, parse_label, read_members, read_record, sha256_of
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
@@ -18,17 +18,19 @@ def verify_dataset(root: str, progress: bool = False) -> Iterator[str]:
 
     Raises UserError where there is no dataset index that can be read.
     """
-    dataset = Dataset.unchecked(root)
-    recorded = files.read_json(files.join(root, INDEX))["splits"]
-    listed = {str(shard.file) for shards in dataset.splits.values() for shard in shards}
-    for split, shards in dataset.splits.items():
-        malformed = [fault for shard in shards if (fault := shard_fault(asdict(shard)))]
+    record = read_record(root)
+    dataset = Dataset(root, record.name, record.classes, record.source)
+    listed = {
+        entry.get("file") for split in record.splits.values() for entry in split.shards if isinstance(entry, dict)
+    }
+    for split, entry in record.splits.items():
+        shards, malformed = _sound(entry.shards)
         if malformed:
             yield from (f"{INDEX}: {split}: {fault}" for fault in malformed)
             continue
         total = sum(shard.samples for shard in shards)
-        if (found := recorded[split].get("samples")) != total:
-            yield f"{INDEX}: {split}: expected {total} samples, the sum of its shards, found {found}"
+        if entry.samples != total:
+            yield f"{INDEX}: {split}: expected {total} samples, the sum of its shards, found {entry.samples}"
         keys: set[str] = set()
         for shard in Bar(shards, desc=f"verify {split}", unit="shard", leave=False, disable=None if progress else True):
             yield from _check_shard(dataset, shard, keys)
@@ -38,6 +40,17 @@ def verify_dataset(root: str, progress: bool = False) -> Iterator[str]:
             yield from (
                 f"{path}: expected only tars that {INDEX} lists, found this one" for path in paths if path not in listed
             )
+
+
+def _sound(entries: list[Any]) -> tuple[list[Shard], list[str]]:
+    """The shards among `entries`, and what is wrong with the others."""
+    shards, faults = [], []
+    for entry in entries:
+        try:
+            shards.append(Shard.read(entry))
+        except UserError as error:
+            faults.append(str(error))
+    return shards, faults
 
 
 def _check_shard(dataset: Dataset, shard: Shard, keys: set[str]) -> Iterator[str]:
