@@ -20,9 +20,8 @@ def verify_dataset(root: str, progress: bool = False) -> Iterator[str]:
     """
     record = read_record(root)
     dataset = Dataset(root, record.name, record.classes, record.source)
-    listed = {
-        entry.get("file") for split in record.splits.values() for entry in split.shards if isinstance(entry, dict)
-    }
+    entries = [entry for split in record.splits.values() for entry in split.shards if isinstance(entry, dict)]
+    listed = {str(entry.get("file")) for entry in entries}
     for split, entry in record.splits.items():
         shards, malformed = _sound(entry.shards)
         if malformed:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -17,15 +18,18 @@ from vit_tickets.pipeline.verification.findings import Tally
 
 
 class Checked(Protocol):
-    """A folder whose index is sound. holds: what its rows are. joined: columns that the dataset has, too."""
+    """A folder whose index is sound."""
 
     root: str
+    #: name of the index
     index: str
+    #: what its rows are, for messages
     holds: str
+    #: columns that the dataset has, too
     joined: tuple[str, ...]
 
     def metadata_faults(self, split: str, metadata: dict[str, Any]) -> Iterator[str]:
-        """Where a file's metadata are not those of the index."""
+        """How a file's metadata differ from the index."""
 
     def schema_fault(self, split: str, found: pa.Schema) -> str | None:
         """What is wrong with a file's columns."""
@@ -70,32 +74,54 @@ def _check_split(folder: Checked, split: str, entry: SplitSums, data: Dataset | 
     surplus = [stem for stem in stems if data and stem not in shard_of]
     yield from (f"{split}/{stem}.parquet: expected a shard of that name in {data.root}, found none" for stem in surplus)
 
-    keys: set[str] = set()
-    entries: set[str] = set()
-    samples = errors = 0
-    complete = not missing and not surplus
+    found = _Found(complete=not missing and not surplus)
     for stem in Bar(stems, desc=f"verify {split}", unit="file", leave=False, disable=None if progress else True):
         tally = Tally(f"{split}/{stem}.parquet ")
-        try:
-            table, metadata = tables.read_table(files.join(folder.root, split, f"{stem}.parquet"))
-            entries = entries or set(metadata)
-            _check_metadata(tally, folder, split, metadata, entries)
-            if fault := folder.schema_fault(split, table.schema):
-                tally.add("schema", fault)
-                complete = False
-            else:
-                folder.check_rows(tally, split, table, keys)
-                if stem in shard_of:
-                    _check_join(tally, data, shard_of[stem], table.select(folder.joined), metadata)
-                samples += table.num_rows
-                errors += table.num_rows - table["error"].null_count
-        except (UserError, pa.ArrowException) as error:
-            complete = False
-            tally.add("file", f"cannot be checked: {first_line(error)}")
+        found.add(_check_file(tally, folder, split, stem, found, data, shard_of.get(stem)))
         yield from tally.lines()
-    for name, found in (("samples", samples), ("errors", errors)):
-        if complete and (recorded := getattr(entry, name)) != found:
-            yield f"{folder.index}: {split}: {name}: expected {found} as in its files, found {recorded}"
+    for name, count in (("samples", found.samples), ("errors", found.errors)):
+        if found.complete and (recorded := getattr(entry, name)) != count:
+            yield f"{folder.index}: {split}: {name}: expected {count} as in its files, found {recorded}"
+
+
+@dataclass
+class _Found:
+    """What the files of a split hold so far."""
+
+    #: whether all files are there and their rows could be read
+    complete: bool
+    samples: int = 0
+    errors: int = 0
+    keys: set[str] = field(default_factory=set)
+    #: names of the first file's metadata
+    entries: set[str] = field(default_factory=set)
+
+    def add(self, table: pa.Table | None) -> None:
+        if table is None:
+            self.complete = False
+        else:
+            self.samples += table.num_rows
+            self.errors += table.num_rows - table["error"].null_count
+
+
+def _check_file(
+    tally: Tally, folder: Checked, split: str, stem: str, found: _Found, data: Dataset | None, shard: Shard | None
+) -> pa.Table | None:
+    """Check one file and return its rows; None if they could not be checked."""
+    try:
+        table, metadata = tables.read_table(files.join(folder.root, split, f"{stem}.parquet"))
+        found.entries = found.entries or set(metadata)
+        _check_metadata(tally, folder, split, metadata, found.entries)
+        if fault := folder.schema_fault(split, table.schema):
+            tally.add("schema", fault)
+            return None
+        folder.check_rows(tally, split, table, found.keys)
+        if data is not None and shard is not None:
+            _check_join(tally, data, shard, table.select(folder.joined), metadata)
+    except (UserError, pa.ArrowException) as error:
+        tally.add("file", f"cannot be checked: {first_line(error)}")
+        return None
+    return table
 
 
 def _numbered(stems: list[str]) -> list[str]:
