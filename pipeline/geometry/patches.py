@@ -108,7 +108,7 @@ def random_rank(mask_seed: int, key: str, num_patches: int, view: int = 0) -> np
 
 
 def random_subset(mask_seed: int, key: str, num_patches: int, kept: int, view: int = 0) -> np.ndarray:
-    """The random counterpart itself: the first `kept` patches of that order, ascending. Shape (k,), `rank_dtype`."""
+    """The random subset of image `key`: the first `kept` patches of that order, ascending, `rank_dtype` (k,)."""
     order = _random_order(mask_seed, key, num_patches, view)
     return np.sort(order[:kept]).astype(rank_dtype(num_patches))
 

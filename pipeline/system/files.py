@@ -35,9 +35,12 @@ def is_local(path: str) -> bool:
     return isinstance(filesystem(path)[0], LocalFileSystem)
 
 
-def _reported(path: str, fs: fsspec.AbstractFileSystem, verb: str = "access") -> contextlib.AbstractContextManager:
-    """The context of a request to `fs`: errors of remote storage are reported, those of the local disk passed on."""
-    return contextlib.nullcontext() if isinstance(fs, LocalFileSystem) else remote.reported(verb, path)
+@contextlib.contextmanager
+def _storage(path: str, verb: str = "access") -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+    """As `filesystem`. Errors of remote storage in the block are reported, those of the local disk passed on."""
+    fs, inner = filesystem(path)
+    with contextlib.nullcontext() if isinstance(fs, LocalFileSystem) else remote.reported(verb, path):
+        yield fs, inner
 
 
 def join(root: str, *parts: str) -> str:
@@ -52,36 +55,31 @@ def name_of(path: str) -> str:
 
 def exists(path: str) -> bool:
     """Whether there is a file or folder at `path`."""
-    fs, inner = filesystem(path)
-    with _reported(path, fs):
+    with _storage(path) as (fs, inner):
         return fs.exists(inner)
 
 
 def is_dir(path: str) -> bool:
     """Whether there is a folder at `path`."""
-    fs, inner = filesystem(path)
-    with _reported(path, fs):
+    with _storage(path) as (fs, inner):
         return fs.isdir(inner)
 
 
 def size(path: str) -> int:
     """Size of the file at `path` in bytes."""
-    fs, inner = filesystem(path)
-    with _reported(path, fs):
+    with _storage(path) as (fs, inner):
         return fs.size(inner)
 
 
 def modified(path: str) -> datetime.datetime:
     """The time at which the file at `path` was last written."""
-    fs, inner = filesystem(path)
-    with _reported(path, fs):
+    with _storage(path) as (fs, inner):
         return fs.modified(inner)
 
 
 def list_names(folder: str) -> list[str]:
     """Sorted names of the files and folders directly in `folder`; empty if there is no such folder."""
-    fs, inner = filesystem(folder)
-    with _reported(folder, fs):
+    with _storage(folder) as (fs, inner):
         fs.invalidate_cache(inner)
         found = fs.ls(inner, detail=False) if fs.isdir(inner) else []
     inner = inner.rstrip("/")  # an object store also lists the folder itself if somebody created a key for it
@@ -93,9 +91,8 @@ def walk_files(folder: str) -> list[str]:
 
     Links to folders are listed but not followed.
     """
-    fs, root = filesystem(folder)
-    root = root.rstrip("/")
-    with _reported(folder, fs):
+    with _storage(folder) as (fs, root):
+        root = root.rstrip("/")
         entries = fs.find(root, detail=True).items()
     found = [path[len(root) + 1 :] for path, entry in entries if entry["type"] != "other" or entry.get("islink")]
     visible = (path for path in found if not any(part.startswith(".") for part in path.split("/")))
@@ -122,8 +119,7 @@ def read_bytes(path: str) -> bytes:
 
 def remove(path: str) -> None:
     """Delete the file at `path`, if there is one."""
-    fs, inner = filesystem(path)
-    with _reported(path, fs, "delete"), contextlib.suppress(FileNotFoundError):
+    with _storage(path, "delete") as (fs, inner), contextlib.suppress(FileNotFoundError):
         fs.rm_file(inner)
 
 
