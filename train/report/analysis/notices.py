@@ -24,7 +24,7 @@ class Untested(NamedTuple):
 def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> list[str]:
     """What is missing of `runs`, and the commands that make it. method: of the group's tickets."""
     own = [run for run in runs if run.path not in DROPPING or run.method == method]
-    manifest = next((run.config.tickets_dir for run in own if _knows_manifest(run)), "MANIFEST")
+    manifest = next((run.config.tickets_dir for run in own if _knows_manifest(run)), None) or "MANIFEST"
     sentences = []
     for run in runs:
         lacking = [on for on in PATHS[run.path].tested_on if on not in run.predictions]
@@ -76,12 +76,10 @@ def _settings(trained: list[RunResult]) -> list[str]:
 
 def _of_run(run: RunResult, tested_on: dict[str, Any] | None) -> list[str]:
     sentences = []
-    weights = run.tickets.weights_sha256 if run.tickets and run.path == "lt" else None
-    if weights and tested_on and weights != tested_on.get("weights_sha256"):
-        trained, tested = run.tickets.selector, tested_on.get("selector")
-        sentences.append(
-            f"{run.name} was trained on the tickets of another selector ({trained}) than it was tested on ({tested})"
-        )
+    tickets = run.tickets if run.path == "lt" else None
+    if tickets and tickets.weights_sha256 and tested_on and tickets.weights_sha256 != tested_on.get("weights_sha256"):
+        selectors = f"another selector ({tickets.selector}) than it was tested on ({tested_on.get('selector')})"
+        sentences.append(f"{run.name} was trained on the tickets of {selectors}")
     if run.predictions and not run.finished:
         sentences.append(f"{run.name} has predictions but has not finished: they may be of an earlier run")
     return sentences

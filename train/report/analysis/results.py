@@ -20,9 +20,14 @@ from vit_tickets.pipeline.system.errors import UserError
 
 @dataclass(frozen=True)
 class RunResult:
-    """A folder that `train`, or `evaluate --out` for plain weights, has written.
+    """A folder written by `train`, or by `evaluate --out` for plain weights.
 
-    epochs_log: the lines of metrics.jsonl, one per epoch. predictions: by what they were tested on (dense, lt, rc).
+    Attributes:
+        folder: its path.
+        config: its settings.
+        epochs_log: the lines of metrics.jsonl, one per epoch.
+        finished: whether the final weights exist.
+        predictions: by what the run was tested on (dense, lt, rc).
     """
 
     folder: str
@@ -41,15 +46,15 @@ class RunResult:
 
     @property
     def method(self) -> str:
-        """How the tickets that it was trained with were found; `staged` where nothing is said."""
+        """The selection method of the tickets that it was trained with; `staged` without a record."""
         return self.tickets.scored_by if self.tickets else STAGED
 
     @property
     def cross_fit(self) -> bool | None:
-        """Whether it belongs with cross-fitted tickets; None where that makes no difference to it.
+        """Whether it is compared on cross-fitted tickets; None if both kinds suit it.
 
-        A run on tickets, with those it was trained on; one on random subsets, which no selector chose, with those it
-        was tested on.
+        A run on tickets is compared on the kind that it was trained on. Random subsets are chosen by no selector: a
+        run on them is compared on the kind that it was tested on.
         """
         if not PATHS[self.path].drops_patches:
             return None
@@ -58,7 +63,7 @@ class RunResult:
 
     @property
     def row(self) -> str:
-        """Its row in the report: the path, with what sets its patches apart: `lt:centre`, `rc:fresh`."""
+        """Its row in the report: the path, and how its patches differ from the default: `lt:centre`, `rc:fresh`."""
         if not PATHS[self.path].drops_patches:
             return self.path
         mode = self.config.rc if self.path == "rc" else None
@@ -82,7 +87,7 @@ class RunResult:
 
     @property
     def epochs(self) -> int | None:
-        """Epochs of the whole training; None where unknown, as for plain weights."""
+        """Epochs of the whole training; None if unknown, as for plain weights."""
         return None if not PATHS[self.path].is_trained else self.config.epochs
 
     @property
@@ -120,7 +125,7 @@ class RunResult:
 
 
 def read_run(folder: str) -> RunResult:
-    """Read a run folder; raises UserError where it is none or what lies in it is malformed."""
+    """Read a run folder; raises UserError if it is none, or holds malformed files."""
     path = files.join(folder, "config.json")
     if not files.exists(path):
         raise UserError(f"expected a run or a folder that `evaluate --out` wrote, found no config.json in {folder}")

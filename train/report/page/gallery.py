@@ -75,11 +75,12 @@ def collect(groups: list[Group], count: int) -> tuple[dict[str, Any] | None, lis
 
 def _open(group: Group) -> Source:
     named = [run for run in group.runs if run.path in DROPPING and run.method == group.method]
-    run = next((run for run in named if run.config.tickets_dir and run.config.root), None)
-    if group.reference is None or group.kept is None or run is None:
+    places = ((run.config.tickets_dir, run.config.root) for run in named)
+    tickets, root = next((place for place in places if all(place)), (None, None))
+    if group.reference is None or group.kept is None or not tickets or not root:
         raise UserError("expected a scored run that names its dataset and its tickets, found none")
     split = group.reference.metadata["split"]
-    manifest, dataset = Manifest.open(run.config.tickets_dir), Dataset.open(run.config.root)
+    manifest, dataset = Manifest.open(tickets), Dataset.open(root)
     if manifest.view(split).num_views:
         raise UserError(f"expected tickets of one view of {split}, found {manifest.view(split).kind}")
     return Source(group, manifest, dataset, split)

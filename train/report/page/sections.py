@@ -246,7 +246,7 @@ def _owners(names: list[str]) -> str:
 
 def _surroundings(group: Group) -> Html:
     """Where each run is, and where its weights came from: machine, versions, hash."""
-    rows = [["folder", "hardware", "ranks", "versions", "SHA-256 of the weights"]]
+    rows: list[list[Any]] = [["folder", "hardware", "ranks", "versions", "SHA-256 of the weights"]]
     for run in group.runs:
         where = run.config.environment
         versions = ", ".join(f"{name} {version}" for name, version in (where.versions or {}).items())
