@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard, write_shard
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample, Shard, read_shard, write_shard
 from vit_tickets.pipeline.geometry.crops import stored_crops
 from vit_tickets.pipeline.geometry.images import UndecodableImage, crop_resize, decode, to_array
 from vit_tickets.pipeline.geometry.patches import Budget, pack_mask, random_subset, rank_dtype, ticket_of
@@ -88,14 +90,39 @@ def brightness_rows(path: str, view: View, grid: int, counts: list[int], mask_se
         rank[np.argsort(-score, kind="stable")] = np.arange(num_patches)
         # the patches of each stage on a scale of their own, as attention over fewer tokens is
         score = score * np.array([sum(int(place) < count for count in counts[:-1]) + 1.0 for place in rank], np.float32)
+        about = (sample.key, sample.label, image.height, image.width)
+        ticket, chance = ticket_of(rank, kept), random_subset(mask_seed, sample.key, num_patches, kept)
+        prediction, confidence = (0, 0.75) if predict else (None, None)
         rows.append(
             Row(
-                key=sample.key, label=sample.label, height=image.height, width=image.width, rank_N=rank,
-                ticket_k=ticket_of(rank, kept), random_k=random_subset(mask_seed, sample.key, num_patches, kept),
-                score_N=score, prediction=0 if predict else None, confidence=0.75 if predict else None,
+                *about,
+                rank_N=rank,
+                ticket_k=ticket,
+                random_k=chance,
+                score_N=score,
+                prediction=prediction,
+                confidence=confidence,
             )
-        )  # fmt: skip
+        )
     return rows
+
+
+def manifest_record(dataset: str, grid=6, image_size=24, sparsity=0.5, counts=(18,), stages=(4,)) -> dict:
+    """What ticket.json says of a manifest of all views; mask seed 3."""
+    selector = {"selector": "bright", "weights_sha256": "ab" * 32, "stages": list(stages), "precision": "fp32"}
+    sizes = {"num_patches": grid * grid, "grid": grid, "patch_size": image_size // grid, "image_size": image_size}
+    budget = {"sparsity": sparsity, "counts": list(counts), "mask_seed": 3}
+    return {"format_version": FORMAT_VERSION, "dataset": dataset} | selector | sizes | budget
+
+
+def write_split(root: str, split: str, tables: Iterable[tuple[Shard, list]], record: dict, write: Callable) -> dict:
+    """Write a file of rows for each shard, which says `record`; returns the numbers of samples and errors."""
+    samples = errors = 0
+    for shard, rows in tables:
+        metadata = record | {"batch_size": 4, "shard_sha256": shard.sha256}
+        write(files.join(root, split, f"{shard.stem}.parquet"), rows, metadata=metadata)
+        samples, errors = samples + len(rows), errors + sum(row.error is not None for row in rows)
+    return {"samples": samples, "errors": errors}
 
 
 def write_manifest(
@@ -103,25 +130,16 @@ def write_manifest(
 ) -> str:
     """A true manifest of `dataset`, with a stand-in for the selector; mask seed 3, two stages."""
     counts = list(Budget(sparsity=sparsity).stage_counts(grid * grid, 2))
-    common = {
-        "format_version": FORMAT_VERSION, "dataset": dataset.name, "selector": "bright", "weights_sha256": "ab" * 32,
-        "sparsity": sparsity, "stages": [2, 4], "counts": counts, "num_patches": grid * grid, "grid": grid,
-        "patch_size": image_size // grid, "image_size": image_size, "mask_seed": 3, "precision": "fp32",
-        "predictions": predictions,
-    }  # fmt: skip
+    record = manifest_record(dataset.name, grid, image_size, sparsity, counts, (2, 4)) | {"predictions": predictions}
+    write = partial(write_rows, layout=Layout(grid * grid, counts[-1], predictions))
     splits = {}
     for split, shards in dataset.splits.items():
         view = View("full" if split == "train" else "center", image_size)
-        per_split = {"view": view.kind, "preprocessing": view.preprocessing()}
-        splits[split] = {"samples": 0, "errors": 0, **per_split}
-        for shard in shards:
-            rows = brightness_rows(dataset.path_of(shard), view, grid, counts, 3, predictions)
-            metadata = common | per_split | {"batch_size": 4, "shard_sha256": shard.sha256}
-            layout = Layout(grid * grid, counts[-1], predictions)
-            write_rows(files.join(root, split, f"{shard.stem}.parquet"), rows, layout, metadata)
-            splits[split]["samples"] += len(rows)
-            splits[split]["errors"] += sum(row.error is not None for row in rows)
-    files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
+        about = {"view": view.kind, "preprocessing": view.preprocessing()}
+        paths = ((shard, dataset.path_of(shard)) for shard in shards)
+        tables = ((shard, brightness_rows(path, view, grid, counts, 3, predictions)) for shard, path in paths)
+        splits[split] = about | write_split(root, split, tables, record | about, write)
+    files.write_json(files.join(root, INDEX), record | {"splits": splits, "engine": "test"})
     return root
 
 
@@ -139,58 +157,42 @@ def brightest(pixels: np.ndarray, grid: int, kept: int) -> np.ndarray:
     return mask
 
 
-def write_crops_manifest(dataset: Dataset, root: str, num_views: int, crop_scale: float = 0.3) -> str:
-    """A true manifest of view crops:V for train: N = 36, k = 18, mask seed 3, the brightest patches of each crop."""
-    view = View(f"crops:{num_views}", image_size=24, crop_scale=crop_scale)
-    per_split = {"view": view.kind, "preprocessing": view.preprocessing(), "crop_ranks": False}
-    common = {
-        "format_version": FORMAT_VERSION, "dataset": dataset.name, "selector": "bright", "weights_sha256": "ab" * 32,
-        "sparsity": 0.5, "stages": [4], "counts": [18], "num_patches": 36, "grid": 6, "patch_size": 4,
-        "image_size": 24, "mask_seed": 3, "precision": "fp32",
-    }  # fmt: skip
-    for shard in dataset.shards("train"):
-        rows = []
-        for sample in read_shard(dataset.path_of(shard)):
-            image = decode(sample.data)
-            crops = stored_crops(view, sample.key, image.height, image.width)
-            shown = [to_array(crop.render(image, 24, view.interpolation)) for crop in crops]
-            rows.append(
-                CropRow(
-                    sample.key, sample.label, image.height, image.width,
-                    boxes=[tuple(map(int, crop.box)) for crop in crops], flips=[crop.flip for crop in crops],
-                    masks=[pack_mask(brightest(pixels, 6, 18)) for pixels in shown],
-                )
-            )  # fmt: skip
-        metadata = common | per_split | {"batch_size": 4, "shard_sha256": shard.sha256}
-        write_rows(
-            files.join(root, "train", f"{shard.stem}.parquet"), rows, Layout(36, 18, num_views=num_views), metadata
-        )
-    splits = {"train": per_split | {"samples": dataset.samples("train"), "errors": 0}}
-    files.write_json(files.join(root, INDEX), common | {"splits": splits, "engine": "test"})
+def write_views(root: str, name: str, view: View, tables: Iterable[tuple[Shard, list[CropRow]]]) -> str:
+    """A manifest of view crops:V for train: N = 36, k = 18, mask seed 3."""
+    record = manifest_record(name)
+    about = {"view": view.kind, "preprocessing": view.preprocessing(), "crop_ranks": False}
+    write = partial(write_rows, layout=Layout(36, 18, num_views=view.num_views))
+    train = about | write_split(root, "train", tables, record | about, write)
+    files.write_json(files.join(root, INDEX), record | {"splits": {"train": train}, "engine": "test"})
     return root
+
+
+def write_crops_manifest(dataset: Dataset, root: str, num_views: int, crop_scale: float = 0.3) -> str:
+    """A true manifest of view crops:V: the brightest patches of each crop."""
+    view = View(f"crops:{num_views}", image_size=24, crop_scale=crop_scale)
+
+    def row_of(sample: Sample) -> CropRow:
+        image = decode(sample.data)
+        crops = stored_crops(view, sample.key, image.height, image.width)
+        shown = [to_array(crop.render(image, 24, view.interpolation)) for crop in crops]
+        row = CropRow(sample.key, sample.label, image.height, image.width)
+        boxes, flips = [tuple(map(int, crop.box)) for crop in crops], [crop.flip for crop in crops]
+        return replace(row, boxes=boxes, flips=flips, masks=[pack_mask(brightest(pixels, 6, 18)) for pixels in shown])
+
+    shards = dataset.shards("train")
+    return write_views(
+        root, dataset.name, view, ((shard, list(map(row_of, read_shard(dataset.path_of(shard))))) for shard in shards)
+    )
 
 
 def write_crops(root: str) -> str:
-    """A manifest of view crops:3 with one image and one error: N = 36, k = 18, mask seed 3. The boxes are made up."""
-    view = View("crops:3", image_size=24)
+    """A manifest of view crops:3 with one image and one error. The boxes are made up."""
     half = np.arange(36) < 18
     masks = [pack_mask(mask) for mask in (half, ~half, np.arange(36) % 2 == 0)]
     boxes = [(0, 0, 20, 10), (0, 0, 40, 20), (20, 0, 40, 20)]
-    row = CropRow("a", 1, 20, 40, boxes=boxes, flips=[False, True, False], masks=masks)
-    per_split = {"view": view.kind, "preprocessing": view.preprocessing(), "crop_ranks": False}
-    common = {
-        "format_version": FORMAT_VERSION, "dataset": "d", "sparsity": 0.5, "counts": [18], "num_patches": 36, "grid": 6,
-        "image_size": 24, "mask_seed": 3,
-    }  # fmt: skip
-    metadata = common | per_split | {"batch_size": 4, "shard_sha256": "ab" * 32}
-    write_rows(
-        files.join(root, "train", "000000.parquet"),
-        [row, CropRow("b", 0, error="broken")],
-        Layout(36, 18, num_views=3),
-        metadata,
-    )
-    files.write_json(files.join(root, INDEX), common | {"splits": {"train": per_split | {"samples": 2, "errors": 1}}})
-    return root
+    rows = [CropRow("a", 1, 20, 40, boxes=boxes, flips=[False, True, False], masks=masks)]
+    shard = Shard("train/000000.tar", 2, 0, "ab" * 32)
+    return write_views(root, "d", View("crops:3", image_size=24), [(shard, [*rows, CropRow("b", 0, error="broken")])])
 
 
 def label_rows(keys: list[str], map_size: int, places: int, num_classes: int) -> list[LabelRow]:
@@ -204,31 +206,27 @@ def label_rows(keys: list[str], map_size: int, places: int, num_classes: int) ->
     return rows
 
 
-def write_labels(dataset: Dataset, root: str, map_size: int = 3, rows_of: Callable[..., list] | None = None) -> str:
-    """True label maps of `dataset`, with a stand-in for the annotator (`label_rows`, or what has its arguments); images
+def write_labels(dataset: Dataset, root: str, map_size: int = 3, rows_of: Callable[..., list] = label_rows) -> str:
+    """True label maps of `dataset`, with a stand-in for the annotator (what has the arguments of `label_rows`); images
     that cannot be decoded have an error."""
     num_classes = len(dataset.classes)
-    view = View("full", 24)
-    common = {
-        "format_version": FORMAT_VERSION, "dataset": dataset.name, "annotator": "noise", "weights_sha256": "ab" * 32,
-        "map_size": map_size, "places": min(PLACES, num_classes), "num_classes": num_classes, "image_size": 24,
-        "preprocessing": view.preprocessing(), "precision": "fp32", "max_pixels": 1000,
-    }  # fmt: skip
-    splits = {}
-    for split, shards in dataset.splits.items():
-        splits[split] = {"samples": 0, "errors": 0}
-        for shard in shards:
-            samples = list(read_shard(dataset.path_of(shard)))
-            rows = (rows_of or label_rows)([sample.key for sample in samples], map_size, common["places"], num_classes)
-            bad = [is_broken(sample.data) for sample in samples]
-            rows = [LabelRow(row.key, error="broken") if odd else row for row, odd in zip(rows, bad, strict=True)]
-            metadata = common | {"batch_size": 4, "shard_sha256": shard.sha256}
-            write_label_rows(files.join(root, split, f"{shard.stem}.parquet"), rows, metadata)
-            splits[split]["samples"] += len(rows)
-            splits[split]["errors"] += sum(bad)
-    files.write_json(
-        files.join(root, LABELS_INDEX), common | {"splits": splits, "annotator_run": None, "engine": "test"}
-    )
+    annotator = {"annotator": "noise", "weights_sha256": "ab" * 32, "precision": "fp32", "max_pixels": 1000}
+    maps = {"map_size": map_size, "places": min(PLACES, num_classes), "num_classes": num_classes}
+    images = {"image_size": 24, "preprocessing": View("full", 24).preprocessing()}
+    record = {"format_version": FORMAT_VERSION, "dataset": dataset.name} | annotator | maps | images
+
+    def rows_in(shard: Shard) -> list[LabelRow]:
+        samples = list(read_shard(dataset.path_of(shard)))
+        rows = rows_of([sample.key for sample in samples], **maps)
+        bad = [is_broken(sample.data) for sample in samples]
+        return [LabelRow(row.key, error="broken") if odd else row for row, odd in zip(rows, bad, strict=True)]
+
+    splits = {
+        split: write_split(root, split, ((shard, rows_in(shard)) for shard in shards), record, write_label_rows)
+        for split, shards in dataset.splits.items()
+    }
+    index = record | {"splits": splits, "annotator_run": None, "engine": "test"}
+    files.write_json(files.join(root, LABELS_INDEX), index)
     return root
 
 
@@ -242,14 +240,9 @@ def write_selector(root: Path) -> str:
             torch.nn.init.normal_(parameter, std=0.2)
     root.mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), root / "final.safetensors")
-    view = View("center", 24)
-    config = {
-        "model": "deit_micro",
-        "image_size": 24,
-        "patch_size": 4,
-        "num_classes": 2,
-        "eval_view": {"view": "center", "preprocessing": view.preprocessing()},
-    }
+    sizes = {"image_size": 24, "patch_size": 4, "num_classes": 2}
+    eval_view = {"view": "center", "preprocessing": View("center", 24).preprocessing()}
+    config = {"model": "deit_micro", "eval_view": eval_view} | sizes
     (root / "config.json").write_text(json.dumps(config))
     (root / "metrics.jsonl").write_text('{"epoch": 1, "seconds": 2.5}\n{"epoch": 2, "seconds": 3.0}\n')
     return str(root)
