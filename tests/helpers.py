@@ -3,7 +3,8 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -255,6 +256,22 @@ def is_broken(data: bytes | None) -> bool:
     except UndecodableImage:
         return True
     return False
+
+
+@contextmanager
+def edited(path: str | Path) -> Iterator[dict]:
+    """The record in a JSON file, which is written back as the block leaves it."""
+    record = json.loads(Path(path).read_text())
+    yield record
+    Path(path).write_text(json.dumps(record))
+
+
+def change_column(path: str | Path, name: str, change: Callable[[list], list]) -> None:
+    """Write the column `name` of a Parquet file anew, of the same type: what `change` makes of its values."""
+    table = pq.read_table(path)
+    place = table.schema.get_field_index(name)
+    field = table.schema.field(place)
+    pq.write_table(table.set_column(place, field, pa.array(change(table[name].to_pylist()), field.type)), path)
 
 
 def contents(folder: str | Path) -> dict[str, str]:

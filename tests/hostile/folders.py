@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from tests.helpers import edited
 from tests.hostile.tables import content, index
 
 CONFIG, LOG, PREDICTIONS, DATASET = "config.json", "metrics.jsonl", "predictions-lt.parquet", "dataset.json"
@@ -29,8 +31,6 @@ def table(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
     """`change` applied to the predictions."""
 
     def spoil(root: Path) -> None:
-        import pyarrow.parquet as pq
-
         pq.write_table(change(pq.read_table(root / PREDICTIONS)), root / PREDICTIONS)
 
     return spoil
@@ -56,19 +56,17 @@ def shard(**new: Any) -> Callable[[Path], None]:
     """Other fields in the entry of the first shard of train; None for a field takes it away."""
 
     def spoil(root: Path) -> None:
-        record = json.loads((root / DATASET).read_text())
-        entry = record["splits"]["train"]["shards"][0] | new
-        record["splits"]["train"]["shards"][0] = {name: value for name, value in entry.items() if value is not None}
-        (root / DATASET).write_text(json.dumps(record))
+        with edited(root / DATASET) as record:
+            entry = record["splits"]["train"]["shards"][0] | new
+            record["splits"]["train"]["shards"][0] = {name: value for name, value in entry.items() if value is not None}
 
     return spoil
 
 
 def renamed_split(name: str) -> Callable[[Path], None]:
     def spoil(root: Path) -> None:
-        record = json.loads((root / DATASET).read_text())
-        record["splits"][name] = record["splits"].pop("train")
-        (root / DATASET).write_text(json.dumps(record))
+        with edited(root / DATASET) as record:
+            record["splits"][name] = record["splits"].pop("train")
 
     return spoil
 

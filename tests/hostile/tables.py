@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.helpers import png
+from tests.helpers import edited, png
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 
 FILE, ROW = "train/000000.parquet", 2  # what is spoilt; its row 2 has a ticket
@@ -173,9 +173,8 @@ def of_split(file: str, **new: Any) -> Callable[[Path], None]:
     """Other fields in the entry of train in the index `file`."""
 
     def spoil(root: Path) -> None:
-        record = json.loads((root / file).read_text())
-        record["splits"]["train"] |= new
-        (root / file).write_text(json.dumps(record))
+        with edited(root / file) as record:
+            record["splits"]["train"] |= new
 
     return spoil
 

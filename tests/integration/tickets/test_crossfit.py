@@ -1,6 +1,5 @@
 """`generate --cross-fit`: each image's row is the one that the selector without its fold writes; what is refused."""
 
-import json
 import shutil
 
 import pandas as pd
@@ -9,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.command import run, words
-from tests.helpers import contents
+from tests.helpers import contents, edited
 from vit_tickets.pipeline.inspection.tickets import describe_manifest
 from vit_tickets.pipeline.manifests.folds import fold_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
@@ -31,8 +30,8 @@ def folds(selector_run, tmp_path_factory) -> list[str]:
     for left_out in (2, 1):
         run = tmp_path_factory.mktemp("fold") / f"without-{left_out}"
         shutil.copytree(selector_run, run)
-        config = json.loads((run / "config.json").read_text())
-        (run / "config.json").write_text(json.dumps(config | {"dataset": "data", "without_fold": f"{left_out}/2"}))
+        with edited(run / "config.json") as config:
+            config |= {"dataset": "data", "without_fold": f"{left_out}/2"}
         torch.manual_seed(left_out)
         state = {
             name: value + 0.2 * torch.randn_like(value) for name, value in load_file(run / "final.safetensors").items()
@@ -105,7 +104,6 @@ def test_what_is_refused(oblong, folds, selector_run, tmp_path):
     assert not (tmp_path / "m").exists()
     other = tmp_path / "other"
     shutil.copytree(b, other)
-    config = json.loads((other / "config.json").read_text())
-    config["eval_view"]["preprocessing"]["mean"] = [0.1, 0.1, 0.1]
-    (other / "config.json").write_text(json.dumps(config))
+    with edited(other / "config.json") as config:
+        config["eval_view"]["preprocessing"]["mean"] = [0.1, 0.1, 0.1]
     assert "differ in their weights alone" in generate(oblong, "--cross-fit", 2, "--selector", f"{a},{other}", code=2)

@@ -1,6 +1,5 @@
 """`vit-tickets labels`: maps against plain torch and PIL, engines, resume, refusals."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.command import VIT_TICKETS, refused, run
-from tests.helpers import contents, encode, without_circumstances
+from tests.helpers import contents, edited, encode, without_circumstances
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.manifests.labels import LabelMaps
@@ -192,9 +191,8 @@ def test_another_request_into_the_same_folder_is_refused(local, packed, annotato
 
 def test_a_failed_shard_is_named_and_the_others_are_done(local, packed, annotator, tmp_path):
     copy = shutil.copytree(packed, tmp_path / "data")
-    record = json.loads((copy / "dataset.json").read_text())
-    record["splits"]["val"]["shards"][0]["samples"] = 8
-    (copy / "dataset.json").write_text(json.dumps(record))
+    with edited(copy / "dataset.json") as record:
+        record["splits"]["val"]["shards"][0]["samples"] = 8
     done = run("labels", copy, *annotator, *BOTH, "--engine", "local", "--out", tmp_path / "l", code=1)
     assert "1 of 4 shards failed: val/000000.tar: " in done.stderr
     assert "expected 8 samples as in dataset.json, found 7" in done.stderr

@@ -1,17 +1,16 @@
 """What verify, inspect and the gallery say of crops and of finer grids."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from tests.command import run
+from tests.helpers import change_column, edited
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.inspection.gallery import GAP, write_gallery
 from vit_tickets.pipeline.inspection.tickets import describe_manifest, describe_split, summarise_split
@@ -27,13 +26,10 @@ def test_a_true_one_passes_verify(name, request, oblong):
 
 
 def spoil(folder, column, row, change):
-    path = folder / "train/000000.parquet"
-    table = pq.read_table(path)
-    values = table[column].to_pylist()
-    values[row] = change(values[row])
-    place = table.column_names.index(column)
-    table = table.set_column(place, table.schema.field(column), pa.array(values, table.schema.field(column).type))
-    pq.write_table(table.replace_schema_metadata(pq.read_schema(path).metadata), path)
+    def changed(values):
+        return [change(value) if number == row else value for number, value in enumerate(values)]
+
+    change_column(folder / "train/000000.parquet", column, changed)
 
 
 def one_bit_more(masks):
@@ -83,9 +79,8 @@ def test_verify_finds_a_tampered_crop(crops, oblong, tmp_path, column, change, m
 )
 def test_verify_finds_another_draw(crops, tmp_path, entry, message):
     copy = Path(shutil.copytree(crops, tmp_path / "m"))
-    record = json.loads((copy / "ticket.json").read_text())
-    record["splits"]["train"]["preprocessing"] |= entry
-    (copy / "ticket.json").write_text(json.dumps(record))
+    with edited(copy / "ticket.json") as record:
+        record["splits"]["train"]["preprocessing"] |= entry
     assert message in run("verify", copy, code=1).stdout
 
 

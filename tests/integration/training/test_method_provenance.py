@@ -1,10 +1,10 @@
 """Runs and predictions say by which method their tickets were chosen, where it is not the paper's."""
 
-import json
 import shutil
 
 import pytest
 
+from tests.helpers import edited
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import difference
@@ -17,8 +17,8 @@ from vit_tickets.train.runs.resolve import resolve
 def of_one_block(numbered_tickets, tmp_path_factory):
     """`numbered_tickets`, said to be of a method that reads one block."""
     folder = shutil.copytree(numbered_tickets, tmp_path_factory.mktemp("tickets") / "m")
-    record = json.loads((folder / "ticket.json").read_text())
-    (folder / "ticket.json").write_text(json.dumps(record | {"method": "cls-attention", "block": 3}))
+    with edited(folder / "ticket.json") as record:
+        record |= {"method": "cls-attention", "block": 3}
     return str(folder)
 
 

@@ -5,10 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
+from tests.command import refused, run
 from tests.helpers import write_labels
-from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.inspection.labels import first_probability, summarise_labels
 from vit_tickets.pipeline.manifests.labels import LabelMaps
@@ -41,8 +40,7 @@ def test_a_split_is_counted_row_by_row(labels):
 
 
 def test_inspect(labels):
-    done = CliRunner().invoke(main, ["inspect", labels])
-    assert done.exit_code == 0, done.output
+    shown = run("inspect", labels).output
     for part in (
         "label maps of small",
         "noise, weights abababababab, fp32",
@@ -53,9 +51,9 @@ def test_inspect(labels):
         "2 of 2 classes come first somewhere",
         "val: 7 images in 1 file, 0 without",
     ):
-        assert part in done.output
-    assert len(re.findall(r"^  ((?: +\d+){3})$", done.output, flags=re.MULTILINE)) == 6
-    assert "train" not in CliRunner().invoke(main, ["inspect", labels, "--split", "val"]).output
+        assert part in shown
+    assert len(re.findall(r"^  ((?: +\d+){3})$", shown, flags=re.MULTILINE)) == 6
+    assert "train" not in run("inspect", labels, "--split", "val").output
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,4 @@ def test_inspect(labels):
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(labels, options, said):
-    done = CliRunner().invoke(main, ["inspect", labels, *options])
-    assert done.exit_code == 2
-    assert said in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert said in refused("inspect", labels, *options)

@@ -5,16 +5,14 @@ import shutil
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import write_crops, write_manifest
-from vit_tickets.pipeline.cli import main
+from tests.command import refused, run
+from tests.helpers import change_column, edited, write_crops, write_manifest
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.regrid import axis_weights, rerank, resample, view_affines
@@ -63,11 +61,7 @@ def other(tickets, tmp_path) -> str:
     root = tmp_path / "other"
     shutil.copytree(tickets, root)
     for path in (root / "train").glob("*.parquet"):
-        table = pq.read_table(path)
-        ranks = [None if rank is None else [35 - place for place in rank] for rank in table["rank"].to_pylist()]
-        number = table.schema.get_field_index("rank")
-        field = table.schema.field(number)
-        pq.write_table(table.set_column(number, field, pa.array(ranks, field.type)), path)
+        change_column(path, "rank", lambda ranks: [rank and [35 - place for place in rank] for rank in ranks])
     return str(root)
 
 
@@ -104,19 +98,13 @@ def shuffled(root, to, seed):
     shutil.copytree(root, to)
     rng = np.random.default_rng(seed)
     for path in to.glob("*/*.parquet"):
-        table = pq.read_table(path)
-        ranks = [None if rank is None else rng.permutation(36) for rank in table["rank"].to_pylist()]
-        number = table.schema.get_field_index("rank")
-        field = table.schema.field(number)
-        pq.write_table(table.set_column(number, field, pa.array(ranks, field.type)), path)
+        change_column(path, "rank", lambda ranks: [rank and rng.permutation(36) for rank in ranks])
     return str(to)
 
 
 def test_three_manifests_in_one_matrix(tickets, repacked, tmp_path):
     roots = [tickets, repacked, shuffled(tickets, tmp_path / "m", 0)]
-    args = ["compare", *roots, "--json", str(tmp_path / "x.json"), "--maps"]
-    done = CliRunner().invoke(main, args)
-    assert done.exit_code == 0, done.output
+    done = run("compare", *roots, "--json", tmp_path / "x.json", "--maps")
     lines = done.output.splitlines()
     start = lines.index("  IoU above the diagonal, Spearman's correlation of the ranks below:") + 2
     record = json.loads((tmp_path / "x.json").read_text())
@@ -148,7 +136,7 @@ def test_overlap_by_class(tickets, packed, tmp_path):
     for entry in entries:
         assert entry["iou"] == pytest.approx(found.iou_PR[0][found.label_R == entry["label"]].mean())
     assert entries[0]["iou"] > entries[1]["iou"]
-    said = CliRunner().invoke(main, ["compare", tickets, other, "--dataset", packed]).output
+    said = run("compare", tickets, other, "--dataset", packed).output
     shown = [f"{entry['name']} {entry['iou']:.3f} ({entry['images']} images)" for entry in entries]
     assert f"  classes    highest mean IoU: {shown[0]}" in said
     assert f"             lowest mean IoU:  {shown[1]}" in said
@@ -181,16 +169,15 @@ def test_other_grids_are_compared_on_the_coarsest(packed, tickets, tmp_path):
     found = overlap([Manifest.open(finer), Manifest.open(tickets)], "train")
     assert (found.grid, found.kept_M, found.resampled_M) == (6, [18, 18], [True, False])
     assert found.iou_PR.mean() > 0.9  # bright quarters of a patch, and bright patches
-    done = CliRunner().invoke(main, ["compare", finer, tickets])
+    done = run("compare", finer, tickets)
     assert "  compared   on 6 x 6 cells of view full; A resampled to it, as train would" in done.output
 
 
 def test_the_narrowest_view_is_common_ground(packed, tickets, tmp_path):
     root = shutil.copytree(tickets, tmp_path / "m")
-    record = json.loads((root / "ticket.json").read_text())
     view = View("center", 24, 0.5)
-    record["splits"]["train"] |= {"view": view.kind, "preprocessing": view.preprocessing()}
-    (root / "ticket.json").write_text(json.dumps(record))
+    with edited(root / "ticket.json") as record:
+        record["splits"]["train"] |= {"view": view.kind, "preprocessing": view.preprocessing()}
     found = overlap([Manifest.open(tickets), Manifest.open(str(root))], "train")
     assert (found.view, found.resampled_M) == ("center", [True, False])
     ranks = pd.read_parquet(f"{tickets}/train").dropna(subset="rank").set_index("key").sort_index()["rank"]
@@ -200,8 +187,7 @@ def test_the_narrowest_view_is_common_ground(packed, tickets, tmp_path):
 
 
 def test_compare_says_so(tickets, other):
-    done = CliRunner().invoke(main, ["compare", tickets, other])
-    assert done.exit_code == 0, done.output
+    done = run("compare", tickets, other)
     lines = [line.strip() for line in done.output.splitlines()]
     assert lines[2] == "train: 22 images with a ticket in both"
     assert lines[4].split()[:5] == ["AB", "0.000", "0.338", "1.000", "-1.000"]
@@ -211,24 +197,17 @@ def test_compare_says_so(tickets, other):
     val = lines[lines.index("train against val:") :]
     assert val[3].split()[:3] == ["overlap", "AB", "-1.0000"]
     assert val[4].split()[:3] == ["ranks", "AB", "-2.0000"]
-    only = CliRunner().invoke(main, ["compare", tickets, other, "--split", "train"])
+    only = run("compare", tickets, other, "--split", "train")
     assert "train against val" not in only.output
 
 
 def test_compare_refuses_what_is_not_alike(tickets, other, tmp_path):
-    def refused(*args) -> str:
-        done = CliRunner().invoke(main, ["compare", *map(str, args)])
-        assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
-        return done.stderr
-
-    assert "expected 2 to 26 manifests" in refused(tickets)
-    assert "expected tickets of split 'test'" in refused(tickets, other, "--split", "test")
+    assert "expected 2 to 26 manifests" in refused("compare", tickets)
+    assert "expected tickets of split 'test'" in refused("compare", tickets, other, "--split", "test")
     crops = write_crops(str(tmp_path / "crops"))
-    assert "expected tickets of a fixed view, found crops:3" in refused(tickets, crops)
+    assert "expected tickets of a fixed view, found crops:3" in refused("compare", tickets, crops)
     path = f"{other}/train/000000.parquet"
-    table = pq.read_table(path)
-    others = pa.array([1 - label for label in table["label"].to_pylist()], pa.int32())
-    pq.write_table(table.set_column(1, table.schema.field(1), others), path)
-    assert "found another label for 8 of 22" in refused(tickets, other)
-    pq.write_table(table.slice(1), path)
-    assert "expected 23 rows as in ticket.json, found 22" in refused(tickets, other)
+    change_column(path, "label", lambda labels: [1 - label for label in labels])
+    assert "found another label for 8 of 22" in refused("compare", tickets, other)
+    pq.write_table(pq.read_table(path).slice(1), path)
+    assert "expected 23 rows as in ticket.json, found 22" in refused("compare", tickets, other)
