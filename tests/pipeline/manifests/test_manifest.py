@@ -3,16 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.geometry.patches import pack_mask
-from vit_tickets.pipeline.manifests.columns import list_matrix, unpack_masks
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.rows import Layout, Row, schema, write_rows
-from vit_tickets.pipeline.manifests.tables import difference, read_metadata, read_table
+from vit_tickets.pipeline.manifests.tables import read_metadata, read_table
 from vit_tickets.pipeline.system.errors import UserError
 
 METADATA = {"format_version": 1, "num_patches": 4, "counts": [2], "dataset": "d", "shard_sha256": "ab"}
@@ -69,51 +65,6 @@ def test_rows_of_errors_alone(tmp_path):
     assert read_table(path)[0].schema.equals(schema(LAYOUT))
 
 
-def test_list_matrix(tmp_path):
-    path = str(tmp_path / "000000.parquet")
-    write_rows(path, ROWS, LAYOUT, METADATA)
-    matrix, valid = list_matrix(read_table(path)[0]["rank"], 4, path)
-    assert matrix.tolist() == [[0, 2, 1, 3], [0, 0, 0, 0], [3, 2, 1, 0]]
-    assert matrix.dtype == np.uint8
-    assert valid.tolist() == [True, False, True]
-    with pytest.raises(UserError, match="expected lists of 5, found one of 4"):
-        list_matrix(read_table(path)[0]["rank"], 5, path)
-
-
-def test_list_matrix_of_chunks_and_of_nothing():
-    chunks = pa.chunked_array([[[1, 2]], [None], [[3, 4]]], pa.list_(pa.uint8()))
-    matrix, valid = list_matrix(chunks.slice(1), 2, "x")
-    assert matrix.tolist() == [[0, 0], [3, 4]]
-    assert valid.tolist() == [False, True]
-    matrix, valid = list_matrix(pa.chunked_array([], pa.list_(pa.uint8())), 2, "x")
-    assert matrix.shape == (0, 2)
-    assert valid.shape == (0,)
-
-
-@pytest.mark.parametrize("num_patches", [1, 8, 36, 196, 784])
-def test_masks_are_numpys_little_endian_bits_and_come_back(num_patches):
-    mask_VN = np.random.default_rng(num_patches).random((5, num_patches)) < 0.4
-    packed = [pack_mask(mask_N) for mask_N in mask_VN]
-    assert packed == [np.packbits(mask_N, bitorder="little").tobytes() for mask_N in mask_VN]
-    assert {len(mask) for mask in packed} == {-(-num_patches // 8)}
-    unpacked = unpack_masks(np.array(packed, dtype=object), num_patches)
-    assert unpacked.dtype == bool
-    assert np.array_equal(unpacked, mask_VN)
-
-
-def test_masks_of_nothing_and_of_another_grid():
-    assert unpack_masks([], 36).shape == (0, 36)
-    with pytest.raises(UserError, match="expected masks of 5 bytes for 36 patches, found one of 25"):
-        unpack_masks([bytes(5), bytes(25)], 36)
-
-
-def test_difference():
-    assert difference({"a": 1, "b": 2}, {"b": 2, "a": 1}) is None
-    assert difference({"a": 1, "b": 2}, {"a": 1, "b": 3}) == "b: expected 2, found 3"
-    assert difference({"a": 1}, {}) == "a: expected 1, found null"
-    assert difference({"a": 1}, {"a": 2}, ignore=("a",)) is None
-
-
 def test_manifest(tickets, packed):
     manifest, dataset = Manifest.open(tickets), Dataset.open(packed)
     assert (manifest.num_patches, manifest.kept, manifest.mask_seed) == (36, 18, 3)
@@ -134,20 +85,6 @@ def test_manifest(tickets, packed):
     absent = type(first)("train/000009.tar", 8, first.bytes, first.sha256)
     with pytest.raises(UserError, match=r"expected tickets of shard train/000009\.tar, found no "):
         manifest.read("train", absent)
-
-
-def test_files_that_are_no_manifest(tmp_path):
-    path = tmp_path / "000000.parquet"
-    path.write_bytes(b"PAR1 and no more")
-    with pytest.raises(UserError, match="cannot be read as Parquet"):
-        read_table(str(path))
-    for metadata in ({}, {"vit_tickets": "{"}, {"vit_tickets": "[]"}, {"vit_tickets": "{}"}):
-        pq.write_table(pa.table({"key": ["a"]}).replace_schema_metadata(metadata), path)
-        with pytest.raises(UserError, match="expected provenance in its schema"):
-            read_metadata(str(path))
-    pq.write_table(pa.table({"key": ["a"]}).replace_schema_metadata({"vit_tickets": '{"format_version": 2}'}), path)
-    with pytest.raises(UserError, match="expected format version 1, found 2"):
-        read_metadata(str(path))
 
 
 def test_indexes_that_are_none(tmp_path, tickets):

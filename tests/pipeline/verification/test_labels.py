@@ -9,13 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.fixtures.findings import FILE, edit_json, rewrite, the_only
 from tests.helpers import write_labels
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.verification.labels import verify_labels
-
-FILE = "train/000000.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +25,6 @@ def true_ones(packed, tmp_path_factory) -> str:
 def maps(true_ones, tmp_path) -> Path:
     """A copy of the small label maps, to be spoilt."""
     return Path(shutil.copytree(true_ones, tmp_path / "labels"))
-
-
-def the_only(findings, *parts: str) -> None:
-    findings = list(findings)
-    assert len(findings) == 1, findings
-    for part in parts:
-        assert part in findings[0]
-    assert "\n" not in findings[0]
-
-
-def edit_index(maps: Path, change) -> None:
-    path = maps / "labels.json"
-    record = json.loads(path.read_text())
-    change(record)
-    path.write_text(json.dumps(record))
-
-
-def rewrite(maps: Path, change, name: str = FILE, metadata=None) -> None:
-    """Rewrite one file with `change` applied to its rows, as a dict of columns of plain values."""
-    table = pq.read_table(maps / name)
-    columns = {column: table[column].to_pylist() for column in table.column_names}
-    change(columns)
-    record = json.loads(table.schema.metadata[METADATA_KEY]) | (metadata or {})
-    fields = table.schema.with_metadata({METADATA_KEY: json.dumps(record)})
-    pq.write_table(pa.table([pa.array(columns[f.name], f.type) for f in fields], schema=fields), maps / name)
 
 
 def row_with(maps: Path, error: bool) -> tuple[str, int]:
@@ -151,13 +124,13 @@ def test_provenance(maps, packed):
     ],
 )
 def test_a_wrong_record(maps, entry, value, message):
-    edit_index(maps, lambda record: record.update({entry: value}))
+    edit_json(maps / "labels.json", lambda record: record.update({entry: value}))
     the_only(verify_labels(str(maps)), "labels.json", message)
 
 
 @pytest.mark.parametrize(("name", "true"), [("samples", 23), ("errors", 1)])
 def test_wrong_sums(maps, name, true):
-    edit_index(maps, lambda record: record["splits"]["train"].update({name: 5}))
+    edit_json(maps / "labels.json", lambda record: record["splits"]["train"].update({name: 5}))
     the_only(verify_labels(str(maps)), f"labels.json: train: {name}: expected {true} as in its files, found 5")
 
 
