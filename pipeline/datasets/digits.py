@@ -53,14 +53,14 @@ def _scans(split: str) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_digits
     except ImportError:
         raise UserError("the embedded dataset needs scikit-learn: pip install 'vit-tickets[digits]'") from None
-    digits = load_digits()
-    order = np.random.default_rng(SEED).permutation(len(digits.target))
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
+    order = np.random.default_rng(SEED).permutation(len(labels))
     chosen = order[:VAL_DIGITS] if split == "val" else order[VAL_DIGITS:]
-    small = np.rint(digits.images[chosen] / 16 * 255).astype(np.uint8)
+    small = np.rint(pixels[chosen].reshape(-1, 8, 8) / 16 * 255).astype(np.uint8)
     scans = [
         np.asarray(Image.fromarray(scan).resize((DIGIT_SIDE, DIGIT_SIDE), Image.Resampling.BICUBIC)) for scan in small
     ]
-    return np.stack(scans).astype(np.float64), digits.target[chosen]
+    return np.stack(scans).astype(np.float64), labels[chosen]
 
 
 def draw_canvas(scans: np.ndarray, index: int, rng: np.random.Generator) -> np.ndarray:
