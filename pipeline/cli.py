@@ -6,32 +6,21 @@ import importlib
 
 import click
 
+# Name of a command, which is also its name in the module -> module below vit_tickets, summary.
 COMMANDS = {
-    "pack": ("vit_tickets.pipeline.commands.pack:pack", "Pack images into a dataset of WebDataset shards."),
-    "generate": (
-        "vit_tickets.ticketgen.commands.generate:generate",
-        "Select the ticket of every image, once per dataset.",
-    ),
-    "labels": ("vit_tickets.ticketgen.commands.labels:labels", "Write label maps of the training images."),
-    "inspect": (
-        "vit_tickets.pipeline.commands.inspection:inspect",
-        "Summarise a manifest or label maps; draw tickets on images.",
-    ),
-    "compare": ("vit_tickets.pipeline.commands.compare:compare", "Measure how far several manifests agree."),
-    "verify": (
-        "vit_tickets.pipeline.commands.verification:verify",
-        "Check a dataset, manifest or label maps for faults.",
-    ),
-    "export": ("vit_tickets.pipeline.commands.publish:export", "Export tickets as one file for publication."),
-    "join": ("vit_tickets.pipeline.commands.publish:join", "Apply an exported file to your copy of the images."),
-    "train": ("vit_tickets.train.commands.train:train", "Train a model on tickets, random subsets or whole images."),
-    "evaluate": (
-        "vit_tickets.train.commands.evaluate:evaluate",
-        "Score a run on whole images, tickets and random subsets.",
-    ),
-    "report": ("vit_tickets.train.commands.report:report", "Compare runs: accuracies, costs and a verdict."),
-    "sweep": ("vit_tickets.train.commands.sweep:sweep", "Train and compare models x paths x sparsities x seeds."),
-    "table": ("vit_tickets.train.commands.table:table", "Reproduce the paper's table on your data, in one command."),
+    "pack": ("pipeline.commands.pack", "Pack images into a dataset of WebDataset shards."),
+    "generate": ("ticketgen.commands.generate", "Select the ticket of every image, once per dataset."),
+    "labels": ("ticketgen.commands.labels", "Write label maps of the training images."),
+    "inspect": ("pipeline.commands.inspection", "Summarise a manifest or label maps; draw tickets on images."),
+    "compare": ("pipeline.commands.compare", "Measure how far several manifests agree."),
+    "verify": ("pipeline.commands.verification", "Check a dataset, manifest or label maps for faults."),
+    "export": ("pipeline.commands.publish", "Export tickets as one file for publication."),
+    "join": ("pipeline.commands.publish", "Apply an exported file to your copy of the images."),
+    "train": ("train.commands.train", "Train a model on tickets, random subsets or whole images."),
+    "evaluate": ("train.commands.evaluate", "Score a run on whole images, tickets and random subsets."),
+    "report": ("train.commands.report", "Compare runs: accuracies, costs and a verdict."),
+    "sweep": ("train.commands.sweep", "Train and compare models x paths x sparsities x seeds."),
+    "table": ("train.commands.table", "Reproduce the paper's table on your data, in one command."),
 }
 
 
@@ -44,8 +33,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[name][0].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(f"vit_tickets.{COMMANDS[name][0]}"), name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
