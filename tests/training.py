@@ -14,6 +14,7 @@ from vit_tickets.train.loop.options import Options
 from vit_tickets.train.loop.run_hooks import hooks_of
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.distributed import World
@@ -33,7 +34,9 @@ SMALL = Recipe(
 
 
 def run_of(data, out, path="dense", tickets=None, *, recipe=SMALL, model="deit_micro", **settings) -> Run:
-    return resolve(Dataset.open(data), model, path, recipe, tickets=tickets, out=str(out), **settings)
+    return resolve(
+        Dataset.open(data), recipe, Request(model=model, path=path, tickets=tickets, out=str(out), **settings)
+    )
 
 
 def trainer(*args, passed=None, hooks=(), **settings):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import click
 
+from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.runs.paths import PATHS, TRAINED
 from vit_tickets.pipeline.system.fields import option
 
@@ -17,10 +18,7 @@ RANDOM_SUBSETS = ("fixed", "fresh", "aligned")
 class Choices:
     """What a user decides about a run besides its recipe. Each field is documented by the help of its option."""
 
-    model: str = option(
-        "deit_micro/tiny/small/medium/base, lvvit_micro/small, swin_tiny, resnet50, resnet20 (deit_s ...), or another "
-        "classifier of timm.",
-    )
+    model: str = option(f"{', '.join(KNOWN)} (or short: deit_s ...), or another classifier of timm.")
     path: str = option(
         f"What to train on. {'; '.join(f'{name}: {PATHS[name].meaning}' for name in TRAINED)} (it needs --init and "
         "serves as `generate --selector RUN`).",

@@ -37,6 +37,7 @@ from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.recipes.presets import DEIT
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runtime.distributed import World
 
@@ -106,7 +107,7 @@ def trainer_of(dataset: Dataset, manifest: str, folder: str, model: str, batch: 
     device, precision = ("cuda", "bf16") if torch.cuda.is_available() else ("cpu", "fp32")
     recipe = DEIT.override(epochs=1, batch_size=batch, image_size=SIDE, patch_size=PATCH)
     out = os.path.join(folder, "run")
-    run = resolve(dataset, model, "lt", recipe, tickets=manifest, out=out, precision=precision)
+    run = resolve(dataset, recipe, Request(model=model, path="lt", tickets=manifest, out=out, precision=precision))
     return Trainer(run, World(0, 1, device), running.Options(default_workers(1), progress=False))
 
 

@@ -18,6 +18,7 @@ from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs import run as runs
 from vit_tickets.train.runs.folder import environment
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 
 NEEDED = (
@@ -68,7 +69,9 @@ def open_weights(dataset: str, split: str, model: str, weights: str | None, tick
     opened.shards(split)
     manifest = _manifest(tickets, opened, split)
     recipe = replace(recipe_for(opened.source, model), crop_pct=None)
-    run = resolve(opened, model, "dense", recipe, tickets=tickets, out=out, split=split, init=weights)
+    run = resolve(
+        opened, recipe, Request(model=model, path="dense", tickets=tickets, out=out, split=split, init=weights)
+    )
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config.patch_size, run.grid)
         load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)

@@ -3,8 +3,6 @@
 Legend: B images, N patches of an image, K kept.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -13,10 +11,10 @@ from vit_tickets.pipeline.networks import vit
 from vit_tickets.pipeline.networks.pretrained import open_pretrained
 from vit_tickets.pipeline.networks.state import weights_sha256
 from vit_tickets.pipeline.runs.log import seconds_of
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.views.alignment import keep_best, resample, value_map
 
-ONLINE = "online"
 MODES = ("full", "truncated")
 
 
@@ -45,9 +43,9 @@ class OnlineSelector:
         self.network, self.mean, self.std = (part.to(device) for part in (self.network, self.mean, self.std))
         return self
 
-    def record(self) -> dict[str, Any]:
-        """What a run's config says of it."""
-        return {
+    def record(self) -> TicketProvenance:
+        """What a run records of its tickets."""
+        entries = {
             "online": self.mode,
             "selector": self.name,
             "weights_sha256": weights_sha256(self.network),
@@ -57,6 +55,7 @@ class OnlineSelector:
             "selector_run": self.run,
             "selector_seconds": seconds_of([self.run] if self.run else []),
         }
+        return TicketProvenance.from_record(entries)
 
     def choose(self, images: Tensor, mean: Tensor, std: Tensor, grid: int, kept: int) -> Tensor:
         """The patches to keep, int64 (B, K), ascending, of `images` (B, 3, S, S) normalised by `mean` and `std` of 0 ..

@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from safetensors.torch import save as save_safetensors
@@ -21,11 +20,11 @@ from vit_tickets.train.runtime.distributed import World
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 
 
-def environment(device: str, ranks: int, workers: int, **speed: Any) -> Environment:
-    """Where a run is carried out; `speed`: grad_accum, channels_last and compile, where it trains."""
+def environment(device: str, ranks: int, workers: int) -> Environment:
+    """Where a run is carried out."""
     hardware = torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores"
     versions = {name: importlib.metadata.version(name) for name in VERSIONED} | {"python": platform.python_version()}
-    return Environment(hardware=hardware, ranks=ranks, workers=workers, versions=versions, **speed)
+    return Environment(hardware=hardware, ranks=ranks, workers=workers, versions=versions)
 
 
 def claim(root: str, config: RunConfig, resume: bool, overwrite: bool) -> str:

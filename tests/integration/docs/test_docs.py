@@ -310,6 +310,7 @@ def test_help_answers(name):
 @pytest.mark.parametrize("name", ["generate", "train", "sweep"])
 def test_long_help_stands_under_headings(name):
     lines = CliRunner().invoke(main, [name, "--help"]).output.splitlines()
-    for heading, first in command(name).sections.items():
+    for heading, names in command(name).sections.items():
+        first = names if isinstance(names, str) else names[0]
         assert lines[lines.index(f"{heading}:") + 1].startswith(f"  --{first.replace('_', '-')}"), heading
     assert "Options:" not in lines

@@ -10,6 +10,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.predictions import ticket_provenance
 from vit_tickets.train.recipes.presets import RECIPES
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 
 
@@ -23,7 +24,7 @@ def of_one_block(numbered_tickets, tmp_path_factory):
 
 
 def resolved(data, tickets, path):
-    return resolve(Dataset.open(data), "deit_micro", path, RECIPES["digits"], tickets=tickets)
+    return resolve(Dataset.open(data), RECIPES["digits"], Request(model="deit_micro", path=path, tickets=tickets))
 
 
 @pytest.mark.parametrize("path", ["lt", "rc"])

@@ -13,6 +13,7 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.evaluation.scoring import open_run
 from vit_tickets.train.recipes.presets import DIGITS, LVVIT
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 
 pytestmark = pytest.mark.process
@@ -72,7 +73,7 @@ def test_a_run_from_before_these_settings_is_the_same_run(train, black, tmp_path
 
 
 def resolved(data, model, recipe=DIGITS, path="dense", **options):
-    return resolve(Dataset.open(data), model, path, recipe, **options)
+    return resolve(Dataset.open(data), recipe, Request(model=model, path=path, **options))
 
 
 def test_lv_vit_has_its_stem_occluded_where_asked(numbered_data, numbered_tickets):

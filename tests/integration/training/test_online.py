@@ -19,6 +19,7 @@ from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.recipes.presets import DEIT, DIGITS, recipe_for
 from vit_tickets.train.runs.folder import claim
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 
 pytestmark = pytest.mark.process
@@ -27,7 +28,7 @@ STAGES = (2, 4)
 
 
 def run_of(data, out, path="dense", recipe=RECIPE, **options):
-    return resolve(Dataset.open(data), "deit_micro", path, recipe, out=str(out), **options)
+    return resolve(Dataset.open(data), recipe, Request(model="deit_micro", path=path, out=str(out), **options))
 
 
 def fitted(run):
@@ -65,7 +66,7 @@ def test_it_sees_its_own_normalisation(dense):
 
 def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, tmp_path):
     mixed = RECIPE.override(mixup=0.8, cutmix=1.0, erasing=0.25, rand_augment="rand-m9-mstd0.5-inc1")
-    run = run_of(numbered_data, tmp_path, "lt", mixed, tickets="online", selector=dense, budget=Budget(0.5))
+    run = run_of(numbered_data, tmp_path, "lt", mixed, tickets="online", selector=dense, sparsity=0.5)
     before = weights_sha256(run.online.network)
     fitted(run)
     assert run.config.tickets.online == "full"
@@ -80,7 +81,7 @@ def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, 
 def test_what_the_online_selector_cost_does_not_make_a_run_another(numbered_data, dense, tmp_path):
     selector = tmp_path / "selector"
     shutil.copytree(dense, selector)
-    options = {"tickets": "online", "selector": str(selector), "budget": Budget(0.5)}
+    options = {"tickets": "online", "selector": str(selector), "sparsity": 0.5}
     run = run_of(numbered_data, tmp_path / "run", "lt", **options)
     files.write_json(run.place("config.json"), run.config.record())
     files.write_json(run.place("last.pt"), None)
@@ -134,7 +135,7 @@ def test_pruning_in_training_is_the_pruning_of_selection():
 def test_the_fine_tune_changes_the_dense_weights_and_its_run_is_a_selector(numbered_data, dense, tmp_path):
     recipe = recipe_for("digits", "deit_micro", path="selector").override(batch_size=8, image_size=24, patch_size=4)
     assert recipe.name == "selector"
-    run = run_of(numbered_data, tmp_path, "selector", recipe, init=dense, budget=Budget(0.5))
+    run = run_of(numbered_data, tmp_path, "selector", recipe, init=dense, sparsity=0.5)
     assert run.config.counts == (18,)
     trainer = fitted(run)
     assert not trainer.learner.model.training, "the authors' fine-tune leaves the model in eval mode"
@@ -160,13 +161,13 @@ def test_the_authors_fine_tune_is_the_recipe():
 def test_matched_patches_are_those_of_the_dense_run(numbered_data, numbered_tickets, tmp_path):
     run = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets, match_patches=True)
     assert run.recipe.epochs == run.config.epochs == run.config.recipe["epochs"] == 4  # 2 * 36 / 18
-    run = run_of(numbered_data, tmp_path, "rc", tickets=numbered_tickets, match_patches=True, budget=Budget(0.3))
+    run = run_of(numbered_data, tmp_path, "rc", tickets=numbered_tickets, match_patches=True, sparsity=0.3)
     assert run.recipe.epochs == 3  # ceil(2 * 36 / 26)
 
 
 def test_another_sparsity_is_read_off_the_ranks_and_marked(numbered_data, numbered_tickets, tmp_path):
     own = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets)
-    other = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets, budget=Budget(0.75))
+    other = run_of(numbered_data, tmp_path, "lt", tickets=numbered_tickets, sparsity=0.75)
     assert (own.config.read_off, own.kept) == (False, 18)
     assert (other.config.read_off, other.kept) == (True, 9)
 

@@ -15,6 +15,7 @@ from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.views.augment import Augment
 
@@ -65,7 +66,9 @@ def test_every_token_has_the_label_of_the_colour_that_it_shows(quadrant_data, pa
     dataset, labels, manifest = quadrant_data
     sizes = {"crop_scale": 0.15, "image_size": SIDE, "patch_size": 8}
     recipe = Recipe(epochs=4, batch_size=8, lr=1e-3, smoothing=0.1, mix_token=mix_token, **sizes)
-    run = resolve(dataset, "lvvit_small", path, recipe, tickets=manifest, labels=labels, out="unused")
+    run = resolve(
+        dataset, recipe, Request(model="lvvit_small", path=path, tickets=manifest, labels=labels, out="unused")
+    )
     data = SplitData(dataset, "train", Manifest.open(manifest), labels=LabelMaps.open(labels))
     stream = TrainStreamConfig(data, path, Augment(recipe, SIDE), 8, recipe.epochs, 0, GRID, 0)
     prepare, compared, swapped = Preparation(run, "cpu", of_tokens=True), 0, 0

@@ -19,6 +19,7 @@ from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop.schedule import learning_rate
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 
 pytestmark = pytest.mark.process
@@ -107,7 +108,7 @@ def test_a_fold_is_left_out(numbered_data, numbered_tickets, tmp_path):
             run = trainer(numbered_data, tmp_path / "run", "dense", tickets, without_fold=f"{number}/2")
             kept = {sample.key for sample in samples_of(run.stream.data)}
             assert kept == {key for key in whole if fold_of(key, 2) != number} != whole
-    default = resolve(Dataset.open(numbered_data), "deit_micro", "dense", SMALL, without_fold="2/3")
+    default = resolve(Dataset.open(numbered_data), SMALL, Request(model="deit_micro", path="dense", without_fold="2/3"))
     assert default.root == "runs/data-deit_micro-dense-without-fold-2of3-seed0"
 
 

@@ -8,7 +8,7 @@ from tests.fixtures.numbered import TRAIN, numbers_of
 from tests.helpers import augmenting, brightest, write_crops_manifest
 from tests.training import trainer
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -17,6 +17,7 @@ from vit_tickets.train.data.stream import TrainStreamConfig, stored_view, train_
 from vit_tickets.train.evaluation.predict import check_on
 from vit_tickets.train.recipes.presets import DIGITS
 from vit_tickets.train.runs.folder import claim
+from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.views.alignment import keep_best, resample, value_map
 
@@ -90,9 +91,9 @@ def test_random_crops_are_no_tickets_to_evaluate_on(numbered_data, crops_manifes
 def test_what_masks_cannot_give_is_refused(numbered_data, crops_manifest, tmp_path):
     common = {"tickets": crops_manifest, "out": str(tmp_path)}
     with pytest.raises(UserError, match=r"expected the manifest's own s0.5, found s0.25: crops:3 holds masks"):
-        resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, budget=Budget(0.25), **common)
+        resolve(Dataset.open(numbered_data), RECIPE, Request(model="deit_micro", path="lt", sparsity=0.25, **common))
     with pytest.raises(UserError, match="expected tickets of a fixed view to score a holdout on, found crops:3"):
-        resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, holdout=0.2, **common)
+        resolve(Dataset.open(numbered_data), RECIPE, Request(model="deit_micro", path="lt", holdout=0.2, **common))
 
 
 def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, numbered_tickets, crops_manifest):
@@ -103,12 +104,16 @@ def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, 
         (crops_manifest, "rc", "rc-s0.5-crops3"),
         (crops_manifest, "dense", "dense"),
     ):
-        run = resolve(dataset, "deit_micro", path, RECIPE, tickets=manifest)
+        run = resolve(dataset, RECIPE, Request(model="deit_micro", path=path, tickets=manifest))
         assert run.root == f"runs/data-deit_micro-{name}-seed0"
 
 
 def test_a_folder_refuses_tickets_of_another_view(numbered_data, crops_manifest, tmp_path):
-    run = resolve(Dataset.open(numbered_data), "deit_micro", "lt", RECIPE, tickets=crops_manifest, out=str(tmp_path))
+    run = resolve(
+        Dataset.open(numbered_data),
+        RECIPE,
+        Request(model="deit_micro", path="lt", tickets=crops_manifest, out=str(tmp_path)),
+    )
     files.write_json(run.place("config.json"), run.config.record())
     assert claim(run.root, run.config, resume=True, overwrite=False) == "start"
     of_whole_images = run.config.record() | {"tickets": run.config.tickets.entries | {"view": "full"}}

@@ -1,0 +1,117 @@
+"""What `train` is asked for, besides the dataset and the recipe."""
+
+from dataclasses import dataclass, replace
+
+from vit_tickets.pipeline.geometry.patches import Budget, check_one
+from vit_tickets.pipeline.manifests.folds import Fold
+from vit_tickets.pipeline.runs.choices import Choices
+from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED, TrainingPath
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import option
+
+ONLINE = "online"  # instead of a manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where tickets and label maps come from, and where the run goes: config.json records what they hold."""
+
+    tickets: str | None = option(
+        "The manifest, as written by `vit-tickets generate`. Or online: --selector chooses on every batch, as in the "
+        "authors' programs.",
+        default=None,
+    )
+    selector: str | None = option("With --tickets online: a timm ViT or a finished run.", default=None)
+    weights: str | None = option("With --selector: a file instead of the hub's weights.", default=None)
+    online: str = option(
+        "With --tickets online: run the selector to its end, as the authors do, or only to the last identification "
+        "(the same tickets).",
+        default="full",
+        choices=("full", "truncated"),
+        show_default=True,
+    )
+    labels: str | None = option(
+        "Label maps, as written by `vit-tickets labels`, for models that classify every token (LV-ViT). "
+        "[default: the class label stands for every token]",
+        default=None,
+    )
+    out: str | None = option("The run's folder.  [default: runs/<dataset>-<model>-<path>-s<S>-seed<n>]", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Choices, Sources):
+    """What one run is asked to be."""
+
+    #: The split to train on.
+    split: str = "train"
+
+    @property
+    def trained_on(self) -> TrainingPath:
+        return PATHS[self.path]
+
+    @property
+    def is_online(self) -> bool:
+        return self.tickets == ONLINE
+
+    @property
+    def manifest(self) -> str | None:
+        """The folder of the manifest."""
+        return None if self.is_online else self.tickets
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget that was asked for; None for the manifest's. Raises UserError for two."""
+        check_one(self.sparsity, self.keep_rate)
+        return None if self.sparsity is None and self.keep_rate is None else Budget(self.sparsity, self.keep_rate)
+
+    @property
+    def fold(self) -> Fold | None:
+        """The fold that is left out."""
+        return None if self.without_fold is None else Fold.parse(self.without_fold)
+
+    def on(self, device: str) -> "Request":
+        """The same with the precision that `auto` stands for on `device`."""
+        if self.precision != "auto":
+            return self
+        return replace(self, precision="bf16" if device.startswith("cuda") else "fp32")
+
+    def check(self) -> None:
+        """Raise UserError for options that do not go together."""
+        if self.path not in TRAINED:
+            raise UserError(f"expected a path among {', '.join(TRAINED)}, found {self.path!r}")
+        self._check_needed()
+        self._check_paths()
+        if not 0 <= self.holdout < 1:
+            raise UserError(f"expected a holdout in [0, 1), found {self.holdout:g}")
+        if self.fold is not None and self.holdout:
+            raise UserError("expected --holdout or --without-fold, found both")
+        _ = self.budget
+
+    def _check_needed(self) -> None:
+        path = self.path
+        if self.trained_on.drops_patches and self.tickets is None:
+            raise UserError(
+                f"--path {path}: expected --tickets MANIFEST, as written by `vit-tickets generate`, found none"
+            )
+        if self.trained_on.prunes_tokens and self.init is None:
+            raise UserError(
+                f"--path {path}: expected --init, the dense weights (a file or a run) to fine-tune, found none"
+            )
+        if self.is_online and self.selector is None:
+            raise UserError("--tickets online: expected --selector, a timm ViT or a finished run, found none")
+        if self.selector is not None and not self.is_online:
+            found = self.tickets or "none"
+            raise UserError(f"--selector: expected --tickets online, as a manifest has its own, found {found}")
+
+    def _check_paths(self) -> None:
+        """Raise UserError for options that mean nothing on the path."""
+        only = (
+            ("--tickets online", self.is_online, ("lt",)),
+            (f"--rc {self.rc}", self.rc != "fixed", ("rc",)),
+            ("--no-align", not self.align, DROPPING),
+        )
+        for name, given, paths in only:
+            if given and self.path not in paths:
+                raise UserError(f"{name}: expected path {' or '.join(paths)}, found {self.path}")
+        if self.match_patches and not self.trained_on.drops_patches:
+            raise UserError(f"--match-patches: expected a path that drops patches, lt or rc, found {self.path}")
