@@ -1,7 +1,8 @@
 """Resample ranks from one view and grid to another, as training does, but with numpy only.
 
 A rank is a map of values 1 - rank / N, which is sampled bilinearly at the centre of every target cell and is 0 outside.
-Ties go to the lower cell index. Views are boxes, so each axis is sampled separately.
+Ties go to the lower cell index. Views are boxes, so each axis is sampled separately. `train/views/alignment.py` has the
+same resampling in torch, for any affine map and on any device.
 
 Legend: R images, G side of the source grid, T side of the target grid.
 """

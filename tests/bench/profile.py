@@ -38,7 +38,7 @@ from vit_tickets.train.loop import inputs, learner
 from vit_tickets.train.loop import trainer as loop
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.models import sparse as models
-from vit_tickets.train.views import augment, randaugment
+from vit_tickets.train.views import alignment, augment, randaugment
 from vit_tickets.train.views.mixing import Mix
 
 from .epoch import SPARSITY, batches, packed, trainer_of
@@ -160,11 +160,11 @@ def of_step(trainer: Trainer) -> list[Place]:
         Place("normalise", inputs.Preparation, "__call__"),
         Place("erase, mix images", inputs, "erase"),
         Place("erase, mix images", Mix, "images"),
-        Place("resample tickets", inputs, "value_map"),
-        Place("resample tickets", inputs, "resample"),
-        Place("resample tickets", inputs, "erased_cells"),
+        Place("resample tickets", alignment, "value_map"),
+        Place("resample tickets", alignment, "resample"),
+        Place("resample tickets", alignment, "erased_cells"),
         Place("resample tickets", Mix, "maps"),
-        Place("choose kept", inputs, "keep_best"),
+        Place("choose kept", alignment, "keep_best"),
         Place("gather and embed", models, "embed_kept"),
         Place("forward", trainer.learner.model, "forward"),
         Place("loss", learner, "loss_of"),

@@ -22,7 +22,7 @@ from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
 from vit_tickets.train.models.sparse import Model
 from vit_tickets.train.runs.run import Run
-from vit_tickets.train.views.alignment import aligned_ticket
+from vit_tickets.train.views.alignment import kept_cells
 
 BATCH_SIZE = 64
 
@@ -86,7 +86,7 @@ def predictions(
                 kept_BK = None
                 if how == "lt":
                     rank_BN, affine_B23 = batch["rank"].to(device), batch["affine"].to(device)
-                    kept_BK = aligned_ticket(rank_BN, affine_B23, config.grid, config.kept)
+                    kept_BK = kept_cells(rank_BN, affine_B23, config.grid, config.kept)
                 elif how == "rc":
                     kept_BK = batch["random"].to(device).long()
                 with torch.autocast(images.device.type, autocast, enabled=autocast is not None):

@@ -16,9 +16,9 @@ from vit_tickets.train.loop.options import Options
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.views import mixing
-from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.alignment import kept_cells
 from vit_tickets.train.views.augment import Augment
-from vit_tickets.train.views.erasing import LAST, erase, erased_cells
+from vit_tickets.train.views.erasing import erase
 from vit_tickets.train.views.mixing import Mix
 from vit_tickets.train.views.token_labels import TokenLabels, class_targets, one_hot, token_targets
 
@@ -94,29 +94,28 @@ class Preparation:
             name: value.to(self.device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)
         }
         images = (on_device["pixels"].float() - self.mean) / self.std
-        values_BN, follows = None, "affine" in on_device
-        if "rank" in on_device:
-            values_BN = value_map(on_device["rank"])
-            if follows:
-                values_BN = resample(values_BN, on_device["affine"], self.run.grid, on_device.get("through"))
-            values_BN = values_BN.flatten(1)
         if "erased" in on_device:
             erase(images, batch["erased"])
-            if follows:
-                covered_BN = erased_cells(on_device["erased"], self.run.image_size, self.run.grid)
-                values_BN = values_BN.masked_fill(covered_BN, LAST)
         mix, seen = self._mix(step, rank), images
         if mix is not None:
             if self.online is not None or not mix.of_tokens:
                 seen = mix.images(images)
             if not mix.of_tokens:
                 images = seen
-            if follows:
-                values_BN = mix.maps(values_BN, self.run.image_size)
+        kept_BK = None
         if self.online is not None:
             kept_BK = self.online.choose(seen, self.mean / 255, self.std / 255, self.run.grid, kept)
-        else:
-            kept_BK = None if values_BN is None else keep_best(values_BN, kept)
+        elif "rank" in on_device:
+            kept_BK = kept_cells(
+                on_device["rank"],
+                on_device.get("affine"),
+                self.run.grid,
+                kept,
+                through_BL23=on_device.get("through"),
+                erased_B4=on_device.get("erased"),
+                mix=mix,
+                image_size=self.run.image_size,
+            )
         if self.of_tokens:
             return self._with_token_labels(images, kept_BK, on_device, mix)
         target = on_device["label"]

@@ -1,12 +1,18 @@
 """Tickets that follow the pixels: rank maps resampled from the manifest's view to the training view.
 
-Legend: B images, G side of the manifest's grid, T side of the training grid, K kept. Pure tensor functions, batched, on
-whatever device their inputs are on.
+`pipeline/geometry/regrid.py` has the same resampling in numpy, for boxes alone: stage 1 and `compare` use it without
+torch. Both sample value maps bilinearly at cell centres, with 0 outside.
+
+Legend: B images, G side of the manifest's grid, T side of the training grid, K kept, L operations after the crop. Pure
+tensor functions, batched, on whatever device their inputs are on.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vit_tickets.train.views.erasing import LAST, erased_cells
+from vit_tickets.train.views.mixing import Mix
 
 
 def value_map(rank_BN: Tensor) -> Tensor:
@@ -60,9 +66,42 @@ def keep_best(values_BN: Tensor, kept: int) -> Tensor:
     return order_BN[:, :kept].sort(dim=1).values
 
 
-def aligned_ticket(rank_BN: Tensor, affine_B23: Tensor, target_side: int, kept: int) -> Tensor:
-    """The ticket on the training view: int64 (B, K), ascending. Identity view, equal grids: the stored ticket."""
-    return keep_best(resample(value_map(rank_BN), affine_B23, target_side), kept)
+def kept_cells(
+    rank_BN: Tensor,
+    affine_B23: Tensor | None,
+    target_side: int,
+    kept: int,
+    *,
+    through_BL23: Tensor | None = None,
+    erased_B4: Tensor | None = None,
+    mix: Mix | None = None,
+    image_size: int | None = None,
+) -> Tensor:
+    """From ranks to the cells that are kept of each view: int64 (B, K), ascending, on the device of the arguments.
+
+    Training, evaluation and `tickets.align` all take this way. Identity view, equal grids: the stored ticket.
+
+    Args:
+        rank_BN: any integer dtype.
+        affine_B23: see `resample`. None if the ranks are those of the view's own cells: then neither its operations nor
+            erasing nor mixing change them.
+        target_side: T.
+        kept: K.
+        through_BL23: see `resample`.
+        erased_B4: (top, left, height, width) of the box that is erased from each view, in pixels, all 0 for none; its
+            cells come last.
+        mix: how the batch was mixed; the values of cells are mixed alike.
+        image_size: side of the view in pixels; needed if boxes were erased or mixed.
+    """
+    values_BGG = value_map(rank_BN)
+    if affine_B23 is None:
+        return keep_best(values_BGG.flatten(1), kept)
+    values_BN = resample(values_BGG, affine_B23, target_side, through_BL23)
+    if erased_B4 is not None:
+        values_BN = values_BN.masked_fill(erased_cells(erased_B4, image_size, target_side), LAST)
+    if mix is not None:
+        values_BN = mix.maps(values_BN, image_size)
+    return keep_best(values_BN, kept)
 
 
 def clumping(kept_BK: Tensor, side: int) -> Tensor:

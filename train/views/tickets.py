@@ -24,8 +24,7 @@ from vit_tickets.pipeline.manifests.columns import list_matrix, one_array
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.views.alignment import keep_best, resample, value_map
-from vit_tickets.train.views.erasing import LAST, erased_cells
+from vit_tickets.train.views.alignment import kept_cells
 from vit_tickets.train.views.mixing import Mix
 
 
@@ -222,13 +221,11 @@ def align(
         affine_B23 = affine_B23[:, :, :2] @ before_B23 + shift_B23
         through = through.to(device, torch.float32, non_blocking=True)
     affine_B23 = affine_B23.to(device, torch.float32, non_blocking=True)
-    values_BN = resample(value_map(rank_BN), affine_B23, grid, through)
     if erased is not None:
-        covered_BN = erased_cells(erased.to(device, non_blocking=True), image_size, grid)
-        values_BN = values_BN.masked_fill(covered_BN, LAST)
-    if mix is not None:
-        values_BN = mix.maps(values_BN, image_size)
-    return keep_best(values_BN, kept)
+        erased = erased.to(device, non_blocking=True)
+    return kept_cells(
+        rank_BN, affine_B23, grid, kept, through_BL23=through, erased_B4=erased, mix=mix, image_size=image_size
+    )
 
 
 def crop_affine(box_B4: Tensor, flip_B: Tensor, size_B2: Tensor, view: View) -> Tensor:

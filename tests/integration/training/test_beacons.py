@@ -21,7 +21,7 @@ from vit_tickets.pipeline.geometry.crops import Crop, keyed_rng
 from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.views import alignment, augment, erasing, mixing, randaugment
-from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
+from vit_tickets.train.views.alignment import keep_best, kept_cells, resample, value_map
 from vit_tickets.train.views.augment import Augment
 from vit_tickets.train.views.randaugment import Drawn, trace_back
 
@@ -239,9 +239,9 @@ def test_the_identity_returns_the_stored_ticket_and_a_flip_twice_too():
         rank = torch.from_numpy(np.random.default_rng(seed).permutation(GRID * GRID))[None]
         stored = (rank[0] < 13).nonzero()[:, 0].tolist()
         identity, flip = torch.eye(3)[None], torch.tensor([[[-1.0, 0, 1], [0, 1, 0], [0, 0, 1]]])
-        assert aligned_ticket(rank, identity[:, :2], GRID, 13)[0].tolist() == stored
-        assert aligned_ticket(rank, (flip @ flip)[:, :2], GRID, 13)[0].tolist() == stored
-        once = aligned_ticket(rank, flip[:, :2], GRID, 13)[0].tolist()
+        assert kept_cells(rank, identity[:, :2], GRID, 13)[0].tolist() == stored
+        assert kept_cells(rank, (flip @ flip)[:, :2], GRID, 13)[0].tolist() == stored
+        once = kept_cells(rank, flip[:, :2], GRID, 13)[0].tolist()
         assert sorted(p // GRID * GRID + GRID - 1 - p % GRID for p in once) == stored
 
 

@@ -22,7 +22,7 @@ from vit_tickets.train.data import stream
 from vit_tickets.train.data.split import Holdout, SplitData, check_belongs
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
-from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
+from vit_tickets.train.views.alignment import keep_best, kept_cells, resample, value_map
 
 pytestmark = pytest.mark.process
 
@@ -132,7 +132,7 @@ def test_the_ticket_follows_the_pixels(config):
     """Tickets of this manifest are the brightest patches, and so are those of any crop of it."""
     overlap, chance = [], []
     for batch in train_batches(replace(config, path="lt", epochs=3, augment=augmenting(24, 0.5)), 0):
-        kept = aligned_ticket(batch["rank"], batch["affine"], 6, 18)
+        kept = kept_cells(batch["rank"], batch["affine"], 6, 18)
         # what a selector of bright patches would choose on the crop itself
         brightness = batch["pixels"].float().mean(1).view(-1, 6, 4, 6, 4).mean((2, 4)).flatten(1)
         own = brightness.argsort(1, descending=True)[:, :18]
@@ -153,7 +153,7 @@ def test_without_cropping_the_ticket_is_the_stored_one(config, numbered_tickets)
     stored = stored_tickets(config, numbered_tickets)
     uncropped = EvalStreamConfig(config.data, View("full", 24), batch_size=8, grid=6, kept=18)
     for batch in eval_batches(uncropped, 0):
-        kept = aligned_ticket(batch["rank"], batch["affine"], 6, 18)
+        kept = kept_cells(batch["rank"], batch["affine"], 6, 18)
         for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
             assert patches == stored[number]
 

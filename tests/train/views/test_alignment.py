@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
-from vit_tickets.train.views.alignment import aligned_ticket, keep_best, resample, value_map
+from vit_tickets.train.views.alignment import keep_best, kept_cells, resample, value_map
 
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
@@ -41,7 +41,7 @@ def reference_sample(values, affine, side):
 def test_the_identity_view_returns_the_ticket_exactly(seed, grid, share):
     rank_BN = random_ranks(seed, grid, 3)
     kept = max(1, int(share * grid * grid))
-    ticket_BK = aligned_ticket(rank_BN, IDENTITY.expand(3, 2, 3), grid, kept)
+    ticket_BK = kept_cells(rank_BN, IDENTITY.expand(3, 2, 3), grid, kept)
     for rank_N, ticket_K in zip(rank_BN, ticket_BK, strict=True):
         assert ticket_K.tolist() == [p for p in range(grid * grid) if rank_N[p] < kept]
 
@@ -64,8 +64,8 @@ def test_resampling_is_bilinear_at_cell_centres(seed, grid, side, entries):
 def test_a_flip_mirrors_the_ticket():
     rank_BN = random_ranks(0, 6)
     mirror = torch.from_numpy(view_to_view(box_affine((0, 0, 1, 1), flip=True), box_affine((0, 0, 1, 1))))
-    ticket = aligned_ticket(rank_BN, mirror.float()[None], 6, 10)[0]
-    expected = aligned_ticket(rank_BN.view(1, 6, 6).flip(2).reshape(1, 36), IDENTITY[None], 6, 10)[0]
+    ticket = kept_cells(rank_BN, mirror.float()[None], 6, 10)[0]
+    expected = kept_cells(rank_BN.view(1, 6, 6).flip(2).reshape(1, 36), IDENTITY[None], 6, 10)[0]
     assert ticket.tolist() == expected.tolist()
 
 
@@ -82,7 +82,7 @@ def test_outside_the_map_comes_last():
     rank_BN = random_ranks(2, 4)
     # the training view reaches as far again to the right of the manifest's
     wide = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
-    kept = aligned_ticket(rank_BN, wide, 4, 8)[0]
+    kept = kept_cells(rank_BN, wide, 4, 8)[0]
     assert all(p % 4 < 2 for p in kept.tolist())
 
 
