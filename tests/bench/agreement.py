@@ -135,7 +135,7 @@ class Trainer:
         shares = []
         for place, view in enumerate(views):
             share = {"pixels": view.pixels, "label": 0} | {name: values[place] for name, values in arrays.items()}
-            shares.append(share | ({"erased": view.erased} if self.augment.erasing else {}))
+            shares.append(share | ({"erased": view.erased} if self.augment.recipe.erasing else {}))
         return collate(shares)
 
     def images(self, views: list[AugmentedView], step: int) -> Tensor:

@@ -1,13 +1,8 @@
-"""The table of training paths, and the lists that are written out where nothing can derive them."""
-
-import re
-from pathlib import Path
+"""The table of training paths, and the lists that follow from it."""
 
 import pytest
 
 from vit_tickets.pipeline.runs.paths import COMPARED, DROPPING, JUDGED, ON, PATHS, TRAINED, path_of
-
-MAKEFILE = Path(__file__).parents[3] / "Makefile"
 
 
 def test_lists_follow_from_the_table():
@@ -27,8 +22,3 @@ def test_a_path_that_drops_patches_uses_tickets_and_has_a_budget():
 @pytest.mark.parametrize(("row", "name"), [("dense", "dense"), ("lt:centre", "lt"), ("rc:centre:fresh", "rc")])
 def test_path_of_a_row(row, name):
     assert path_of(row) is PATHS[name]
-
-
-def test_the_makefile_takes_the_paths_that_are_compared():
-    (checked,) = re.findall(r"filter \$\(TRAIN_PATH\),([a-z ]+)\),\)", MAKEFILE.read_text())
-    assert set(checked.split()) == set(COMPARED)

@@ -112,6 +112,7 @@ def test_pairing_narrows_the_bounds():
     assert paired.standard_error < 0.75 * unpaired.standard_error
 
 
+@pytest.mark.process  # seconds of arithmetic
 @pytest.mark.parametrize(
     ("seeds", "seed_sd", "at_least", "at_most"), [(1, 0.0, 0.90, 0.98), (4, 0.4, 0.87, 0.98), (4, 0.05, 0.95, 1.0)]
 )
@@ -126,6 +127,7 @@ def test_lower_bound_covers_about_95_percent(seeds, seed_sd, at_least, at_most):
     assert at_least <= covered / trials <= at_most
 
 
+@pytest.mark.process  # seconds of arithmetic
 def test_five_seeds_on_fifty_thousand_images():
     correct = simulate(np.random.default_rng(7), {"lt": 0.8, "rc": 0.78}, 5, 50_000, 0.02)
     found = contrast("LT", correct["lt"], "RC", correct["rc"])
