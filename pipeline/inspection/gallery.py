@@ -16,7 +16,6 @@ from vit_tickets.pipeline.datasets.shards import Dataset, Shard, read_shard
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import Crop
 from vit_tickets.pipeline.geometry.patches import grid_side, random_subset
-from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import unpack_masks
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system import files
@@ -56,7 +55,7 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
 
     Only the shards of these images are read. Raises UserError if the manifest was made from other shards.
     """
-    view, counts = manifest.view(split), manifest.ticket_of(split).counts
+    show = _first_crop if manifest.view(split).num_views else _whole_view
     picked = []
     for shard, rows in _spread(dataset, split, count):
         table = manifest.read(split, shard)
@@ -72,20 +71,22 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
                 image = images.decode(sample.data or b"", manifest.ticket.max_pixels)
             except images.UndecodableImage as error:
                 raise UserError(f"{shard.file}: expected an image at {sample.key}: {error}") from None
-            caption = _caption(record, dataset.classes)
-            if view.num_views:
-                picked.append(_first_crop(manifest, record, image, view, caption))
-                continue
-            dropped_at_N = dropped_at(np.array(record["rank"]), counts) if len(counts) > 1 else None
-            pixels = np.asarray(images.render(image, view))
-            ticket_k, random_k, score_N = (np.array(record[name]) for name in ("lt", "rc", "score"))
-            picked.append(Picked(sample.key, caption, pixels, ticket_k, random_k, score_N, dropped_at_N))
+            picked.append(show(manifest, split, record, image, _caption(record, dataset.classes)))
     if not picked:
         raise UserError(f"expected an image with a ticket in split {split}, found none")
     return picked
 
 
-def _first_crop(manifest: Manifest, record: dict, image: Image.Image, view: View, caption: str) -> Picked:
+def _whole_view(manifest: Manifest, split: str, record: dict[str, Any], image: Image.Image, caption: str) -> Picked:
+    counts = manifest.ticket_of(split).counts
+    dropped_at_N = dropped_at(np.array(record["rank"]), counts) if len(counts) > 1 else None
+    pixels = np.asarray(images.render(image, manifest.view(split)))
+    ticket_k, random_k, score_N = (np.array(record[name]) for name in ("lt", "rc", "score"))
+    return Picked(record["key"], caption, pixels, ticket_k, random_k, score_N, dropped_at_N)
+
+
+def _first_crop(manifest: Manifest, split: str, record: dict[str, Any], image: Image.Image, caption: str) -> Picked:
+    view = manifest.view(split)
     x0, y0, x1, y1 = map(float, record["box"][0])
     crop = Crop((x0, y0, x1, y1), record["flip"][0])
     N, key = manifest.num_patches, record["key"]

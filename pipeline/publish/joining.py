@@ -105,24 +105,39 @@ def join(
         UserError: The archive is not valid or holds only masks, there is no common split or key, more than 1% of the
             labels differ, or `out` holds a manifest. Nothing has been written then.
     """
-    manifest = archive.manifest
+    splits = _common_splits(archive, dataset)
+    if files.exists(files.join(out, INDEX)) and not overwrite:
+        raise UserError(f"{out} holds a manifest; pass --overwrite or another --out")
+    joins = {split: match(archive, dataset, split, any_label, progress) for split in splits}
+    _withdraw(out)
+    _write(archive, dataset, out, joins)
+    return Report(
+        splits={split: joined.found for split, joined in joins.items()},
+        archive_only=[split for split in archive.manifest.splits if split not in dataset.splits],
+        dataset_only=[split for split in dataset.splits if split not in archive.manifest.splits],
+    )
+
+
+def _common_splits(archive: Archive, dataset: Dataset) -> list[str]:
     if archive.holds != RANKS:
         raise UserError(
             f"expected ranks, which training resamples to every crop, found only masks in {archive.path}; export "
             "without --masks"
         )
-    splits = [split for split in manifest.splits if split in dataset.splits]
+    splits = [split for split in archive.manifest.splits if split in dataset.splits]
     if not splits:
         raise UserError(
-            f"expected a split that is in both, found {', '.join(manifest.splits)} in {archive.path} and "
+            f"expected a split that is in both, found {', '.join(archive.manifest.splits)} in {archive.path} and "
             f"{', '.join(dataset.splits)} in {dataset.root}"
         )
-    if files.exists(files.join(out, INDEX)) and not overwrite:
-        raise UserError(f"{out} holds a manifest; pass --overwrite or another --out")
-    joins = {split: match(archive, dataset, split, any_label, progress) for split in splits}
-    _withdraw(out)
-    made = {"dataset": dataset.name, "predictions": False}
-    made[JOINED] = {"dataset": manifest.ticket.dataset, "sha256": {split: archive.sha256[split] for split in splits}}
+    return splits
+
+
+def _write(archive: Archive, dataset: Dataset, out: str, joins: dict[str, SplitJoin]) -> None:
+    """Write the files of all shards, and then ticket.json."""
+    manifest = archive.manifest
+    origin = {"dataset": manifest.ticket.dataset, "sha256": {split: archive.sha256[split] for split in joins}}
+    made = {"dataset": dataset.name, "predictions": False, JOINED: origin}
     shared, about = (
         {name: manifest.record[name] for name in names if name in manifest.record} for names in (KEPT, ABOUT)
     )
@@ -138,11 +153,6 @@ def join(
         found = joined.found
         entries[split] = {"samples": found.images, "errors": found.images - found.tickets, **own}
     files.write_json(files.join(out, INDEX), shared | made | {"splits": entries} | about)
-    return Report(
-        {split: joined.found for split, joined in joins.items()},
-        [split for split in manifest.splits if split not in dataset.splits],
-        [split for split in dataset.splits if split not in manifest.splits],
-    )
 
 
 def match(archive: Archive, dataset: Dataset, split: str, any_label: bool, progress: bool) -> SplitJoin:
