@@ -13,10 +13,8 @@ from vit_tickets.train.report.analysis.findings import find
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 
 IMAGES = 400
-TICKETS = {
-    "dataset": "digits", "selector": "deit_micro", "weights_sha256": "5e" * 32, "sparsity": 0.75, "keep_rate": None,
-    "counts": [9], "num_patches": 36, "mask_seed": 0,
-}  # fmt: skip
+SELECTION = {"selector": "deit_micro", "weights_sha256": "5e" * 32, "mask_seed": 0}
+TICKETS = {"dataset": "digits", "sparsity": 0.75, "keep_rate": None, "counts": [9], "num_patches": 36} | SELECTION
 COSTS = {"selector_run": "runs/selector", "selector_seconds": 300.0, "wall_time_s": 20.0}
 # share of images that is classified right, by (trained on, tested on)
 RIGHT = {
@@ -33,14 +31,20 @@ def write_run(root, path, seed=0, finished=True, on=None, metadata=None, **chang
     budget = 0.75 if path in ("lt", "rc", "small") else None
     folder = root / changes.pop("name", f"{path}-seed{seed}")
     folder.mkdir(parents=True)
-    config = {
-        "format_version": 1, "dataset": "digits", "split": "train", "model": "deit_micro", "path": path,
-        "sparsity": budget, "keep_rate": None, "kept": 9 if path in ("lt", "rc") else 36, "num_patches": 36,
-        "can_drop_patches": True, "seed": seed, "mask_seed": seed, "epochs": 3, "batch_size": 128,
-        "image_size": 24 if path == "small" else 48, "patch_size": 8, "num_classes": 10, "holdout": 0.0, "limit": None,
-        "tickets_dir": "manifests/t" if budget else None, "tickets": TICKETS | COSTS if budget else None,
-        "recipe": {"lr": 1e-3, "epochs": 3, "image_size": None}, "versions": {}, "hardware": "2 CPU cores", "ranks": 1,
-    } | changes  # fmt: skip
+    about = {
+        "format_version": 1,
+        "dataset": "digits",
+        "split": "train",
+        "model": "deit_micro",
+        "path": path,
+        "seed": seed,
+    }
+    kept = {"kept": 9 if path in ("lt", "rc") else 36, "num_patches": 36, "sparsity": budget, "keep_rate": None}
+    tickets = {"tickets_dir": "manifests/t" if budget else None, "tickets": TICKETS | COSTS if budget else None}
+    sizes = {"image_size": 24 if path == "small" else 48, "patch_size": 8, "num_classes": 10, "batch_size": 128}
+    recipe = {"epochs": 3, "holdout": 0.0, "limit": None, "recipe": {"lr": 1e-3, "epochs": 3, "image_size": None}}
+    rest = {"can_drop_patches": True, "mask_seed": seed, "versions": {}, "hardware": "2 CPU cores", "ranks": 1}
+    config = about | kept | tickets | sizes | recipe | rest | changes
     (folder / "config.json").write_text(json.dumps(config))
     if path != "weights":
         lines = [{"epoch": e, "step": e, "loss": 1.0, "seconds": SECONDS.get(path, 1.0)} for e in range(1, 4)]
@@ -53,10 +57,10 @@ def write_run(root, path, seed=0, finished=True, on=None, metadata=None, **chang
     return str(folder)
 
 
-def finding_of(folders):
+def finding_of(folders, weak_below=None):
     """What is found about the one group of the run folders."""
     (group,) = group_runs([read_run(folder) for folder in folders])
-    return find(group)
+    return find(group, weak_below)
 
 
 def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_labels=0, **changes):
@@ -67,18 +71,18 @@ def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_label
     label = (np.arange(len(keys)) + shift_labels) % 10
     prediction = np.where(difficulty[: len(keys)] + rng.normal(0, 0.01, len(keys)) < share, label, (label + 1) % 10)
     order = rng.permutation(len(keys))
-    metadata = {
-        "format_version": 1, "dataset": "digits", "split": "val", "on": on, "view": "center",
-        "preprocessing": {"image_size": size, "crop_pct": 1.0}, "model": "deit_micro", "weights_sha256": str(folder),
-        "samples": len(keys), "errors": 2, "tickets": TICKETS | {"view": "center"},
-    } | changes  # fmt: skip
-    table = pa.table({
+    about = {"format_version": 1, "dataset": "digits", "split": "val", "on": on, "model": "deit_micro"}
+    view = {"view": "center", "preprocessing": {"image_size": size, "crop_pct": 1.0}}
+    rows = {"samples": len(keys), "errors": 2, "weights_sha256": str(folder), "tickets": TICKETS | {"view": "center"}}
+    metadata = about | view | rows | changes
+    columns = {
         "key": [keys[i] for i in order],
         "label": pa.array(label[order], pa.int32()),
         "prediction": pa.array(prediction[order], pa.int32()),
         "top5": [[int(prediction[i])] for i in order],
         "confidence": pa.array(np.full(len(keys), 0.5), pa.float32()),
-    })  # fmt: skip
+    }
+    table = pa.table(columns)
     table = table.replace_schema_metadata({b"vit_tickets": json.dumps(metadata).encode()})
     pq.write_table(table, folder / f"predictions-{on}.parquet")
 

@@ -82,10 +82,9 @@ def interrupted_trials() -> list[Trial]:
 
 
 def stream(root: str, rank: int, ranks: int, seed: int = 0, start: Position = START) -> TrainStreamConfig:
-    return TrainStreamConfig(
-        data=SplitData(Dataset.open(root), "train"), path="dense", augment=augmenting(SIDE, 0.5), batch_size=BATCH,
-        epochs=EPOCHS, seed=seed, grid=6, mask_seed=0, rank=rank, num_ranks=ranks, start=start,
-    )  # fmt: skip
+    views, place = augmenting(SIDE, 0.5), {"rank": rank, "num_ranks": ranks, "start": start}
+    data = SplitData(Dataset.open(root), "train")
+    return TrainStreamConfig(data, "dense", views, BATCH, EPOCHS, seed, grid=6, mask_seed=0, **place)
 
 
 def covers(trials: Sequence[Trial], seed: int = 0) -> list[Cover]:

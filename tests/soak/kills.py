@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
+from tests.command import words
 from tests.soak.data import SIDE, write_dataset
 
 START_LIMIT_S = 120
-OPTIONS = (
-    "--model", "deit_micro", "--path", "dense", "--image-size", SIDE, "--patch-size", 4, "--batch-size", 24,
-    "--drop-path", 0.2, "--ema", 0.99, "--clip-grad", 1.0, "--device", "cpu", "--checkpoint-minutes", 0.002,
-)  # fmt: skip
+OPTIONS = words(
+    f"--model deit_micro --path dense --image-size {SIDE} --patch-size 4 --batch-size 24 --drop-path 0.2 --ema 0.99 "
+    "--clip-grad 1.0 --device cpu --checkpoint-minutes 0.002"
+)
 CLOCKS = ("seconds", "images_per_s", "step_ms", "data_wait", "peak_memory_mib")
 
 

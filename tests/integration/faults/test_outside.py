@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import words
+
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
 # What a library keeps for itself: matplotlib its list of fonts, which takes seconds to make.
@@ -32,18 +34,19 @@ def files_below(*roots: Path) -> dict[Path, int]:
 
 @pytest.mark.slow
 def test_nothing_is_written_elsewhere(places, small_source, selector_run):
-    environment = os.environ | {
-        "HOME": str(places / "home"), "XDG_CACHE_HOME": str(places / "cache"), "TMPDIR": str(places / "tmp"),
-        "XDG_CONFIG_HOME": str(places / "home/.config"), "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
-    train = (
-        "--model", "deit_micro", "--image-size", 24, "--patch-size", 4, "--batch-size", 8, "--epochs", 1,
-        "--device", "cpu", "--workers", 1, "--skip-errors", "--tickets", "m",
-    )  # fmt: skip
-    scored = [command for path in ("dense", "lt") for command in (
-        (f"runs/{path}", "train", "data", "--path", path, *train, "--out", f"runs/{path}"),
-        (f"runs/{path}", "evaluate", f"runs/{path}", "--tickets", "m", "--workers", 1),
-    )]  # fmt: skip
+    home = {
+        "HOME": str(places / "home"),
+        "XDG_CONFIG_HOME": str(places / "home/.config"),
+        "TMPDIR": str(places / "tmp"),
+    }
+    environment = os.environ | home | {"XDG_CACHE_HOME": str(places / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    recipe = "--model deit_micro --image-size 24 --patch-size 4 --batch-size 8 --epochs 1"
+    train = words(f"{recipe} --device cpu --workers 1 --skip-errors --tickets m")
+    scored = []
+    for path in ("dense", "lt"):
+        out = f"runs/{path}"
+        scored.append((out, "train", "data", "--path", path, *train, "--out", out))
+        scored.append((out, "evaluate", out, "--tickets", "m", "--workers", 1))
     given = ("--selector", selector_run, "--workers", 1)
     for out, *command in (
         ("data", "pack", small_source, "data", "--shard-size", 8),
@@ -55,10 +58,8 @@ def test_nothing_is_written_elsewhere(places, small_source, selector_run):
         (None, "verify", "m", "--dataset", "data"),
     ):
         before = files_below(places, small_source, selector_run)
-        done = subprocess.run(
-            [sys.executable, "-m", "vit_tickets.pipeline.cli", *map(str, command)],
-            cwd=places / "cwd", env=environment, capture_output=True, text=True,
-        )  # fmt: skip
+        call = [sys.executable, "-m", "vit_tickets.pipeline.cli", *map(str, command)]
+        done = subprocess.run(call, cwd=places / "cwd", env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         after = files_below(places, small_source, selector_run)
         assert before.keys() <= after.keys()

@@ -4,12 +4,9 @@ import dataclasses
 import sys
 
 import pytest
-from click.testing import CliRunner
 
-from tests.runs import write_predictions, write_run
-from vit_tickets.pipeline.cli import main
-from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import find
+from tests.command import run
+from tests.runs import finding_of, write_predictions, write_run
 from vit_tickets.train.report.analysis.paired import mcnemar
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.rendering import text as rendering
@@ -27,11 +24,6 @@ def write(root, seeds=1, dense=0.9, ticket=0.92, random=0.7, **changes):
     return folders
 
 
-def found(folders, weak_below=None):
-    (group,) = group_runs([read_run(folder) for folder in folders])
-    return find(group, weak_below)
-
-
 @pytest.mark.parametrize(
     ("dataset", "below", "weak"),
     [
@@ -46,7 +38,7 @@ def found(folders, weak_below=None):
     ],
 )
 def test_a_weak_baseline_is_said_beside_the_verdict(tmp_path, dataset, below, weak):
-    made = found(write(tmp_path, dense=0.8, dataset=dataset), below)
+    made = finding_of(write(tmp_path, dense=0.8, dataset=dataset), below)
     accuracy, threshold = made.group.accuracies["dense", "dense"].mean, 90 if below is None else below
     sentence = f"weak baseline: dense on dense is {accuracy:.2f}%, under {threshold:g}%"
     label = "LT wins, weak baseline" if weak else "LT wins"
@@ -59,7 +51,7 @@ def test_a_weak_baseline_is_said_beside_the_verdict(tmp_path, dataset, below, we
 
 
 def test_a_strong_baseline_is_not_called_weak(tmp_path):
-    made = found(write(tmp_path, dense=0.95, ticket=0.96))
+    made = finding_of(write(tmp_path, dense=0.95, ticket=0.96))
     assert (made.verdicts[0].weak_baseline, made.weak_below) == (None, 90)
     assert "weak" not in rendering.text([made], [])
 
@@ -67,16 +59,17 @@ def test_a_strong_baseline_is_not_called_weak(tmp_path):
 def test_the_option_reaches_the_report(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)  # no picture: it takes longest
     folders = write(tmp_path, dense=0.95, ticket=0.96)
-    result = CliRunner().invoke(main, ["report", "--weak-baseline", "99", "--out", str(tmp_path / "r"), *folders])
-    assert "verdict: LT wins, weak baseline" in result.output
-    assert '"weak_below": 99.0' in (tmp_path / "r" / "report.json").read_text()
-    assert '"weak_baseline": "weak baseline: dense on dense is' in (tmp_path / "r" / "report.json").read_text()
-    assert CliRunner().invoke(main, ["report", "--weak-baseline", "101", *folders]).exit_code == 2
+    shown = run("report", "--weak-baseline", 99, "--out", tmp_path / "r", *folders).output
+    assert "verdict: LT wins, weak baseline" in shown
+    record = (tmp_path / "r" / "report.json").read_text()
+    assert '"weak_below": 99.0' in record
+    assert '"weak_baseline": "weak baseline: dense on dense is' in record
+    run("report", "--weak-baseline", 101, *folders, code=2)
 
 
 def test_no_one_wins_or_loses_where_dense_has_barely_learnt(tmp_path):
     """As `resnet50` did after three epochs on digits: 18.55% dense, 21.80 on tickets, 12.70 at random."""
-    made = found(write(tmp_path, dense=0.1855, ticket=0.218, random=0.127))
+    made = finding_of(write(tmp_path, dense=0.1855, ticket=0.218, random=0.127))
     verdict = made.verdicts[0].verdict
     assert (verdict.match.lower > -0.5, verdict.gap.lower > 0) == (True, True)
     assert verdict.label == "inconclusive"
@@ -86,26 +79,21 @@ def test_no_one_wins_or_loses_where_dense_has_barely_learnt(tmp_path):
 
 
 def test_learnt_enough_is_judged(tmp_path):
-    made = found(write(tmp_path, dense=0.40, ticket=0.42, random=0.2))
+    made = finding_of(write(tmp_path, dense=0.40, ticket=0.42, random=0.2))
     assert made.verdicts[0].verdict.label == "wins"
 
 
 def test_runs_of_one_seed_are_paired(tmp_path):
     folders = write(tmp_path, seeds=2)
-    made = found([*folders, *write(tmp_path / "more", seeds=3, dense=0.91)[2:3]])
+    made = finding_of([*folders, *write(tmp_path / "more", seeds=3, dense=0.91)[2:3]])
     pairs = [(pair.first, pair.second, pair.seed) for pair in made.paired]
-    assert pairs == [
-        ("LT on lt", "dense on dense", 0), ("LT on lt", "dense on dense", 1),
-        ("LT on lt", "RC on lt", 0), ("LT on lt", "RC on lt", 1),
-    ]  # fmt: skip
+    match, gap = ("LT on lt", "dense on dense"), ("LT on lt", "RC on lt")
+    assert pairs == [(*contrast, seed) for contrast in (match, gap) for seed in (0, 1)]
     for pair in made.paired:
         path = "dense" if "dense" in pair.second else "rc"
         first = read_run(str(tmp_path / f"lt-seed{pair.seed}")).predictions["lt"].correct
-        second = (
-            read_run(str(tmp_path / f"{path}-seed{pair.seed}"))
-            .predictions["dense" if path == "dense" else "lt"]
-            .correct
-        )
+        on = "dense" if path == "dense" else "lt"
+        second = read_run(str(tmp_path / f"{path}-seed{pair.seed}")).predictions[on].correct
         counts = sum(first & ~second), sum(second & ~first)
         assert (pair.only_first, pair.only_second) == counts
         assert pair.p == mcnemar(*map(int, counts))
@@ -117,9 +105,9 @@ def test_runs_of_one_seed_are_paired(tmp_path):
 
 
 def test_models_that_cannot_drop_patches_are_paired_both_ways_and_weights_not_at_all(tmp_path):
-    made = found([write_run(tmp_path, path, can_drop_patches=False) for path in ("dense", "lt", "rc")])
+    made = finding_of([write_run(tmp_path, path, can_drop_patches=False) for path in ("dense", "lt", "rc")])
     assert [pair.first for pair in made.paired] == ["LT on dense"] * 2 + ["LT on lt"] * 2
     published = [write_run(tmp_path / "w", path) for path in ("weights", "lt")]
     config = tmp_path / "w" / "weights-seed0" / "config.json"
     config.write_text(config.read_text().replace('"seed": 0', '"seed": null', 1))
-    assert found(published).paired == []
+    assert finding_of(published).paired == []

@@ -97,8 +97,10 @@ def test_choices_filter_and_sort_and_a_click_shows_one_in_full(browser, made):
     browser.open(path, 1280, "light")
     (shown,) = gallery["sets"]
     labels = [image["label"] for image in gallery["images"]]
-    right = {name: [said[0] == label for said, label in zip(shown["said"][name], labels, strict=True)]
-             for name in ("lt", "dense")}  # fmt: skip
+    right = {
+        name: [said[0] == label for said, label in zip(shown["said"][name], labels, strict=True)]
+        for name in ("lt", "dense")
+    }
     choose = """(name, value) => {
       const select = [...document.querySelectorAll("#gallery-controls label")]
         .find((label) => label.firstChild.data === name).querySelector("select");

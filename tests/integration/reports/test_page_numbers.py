@@ -17,10 +17,14 @@ from vit_tickets.train.report.report import report
 NUMBER = re.compile(r"(?<![\w.#])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
 LOSSES = {"dense": 1.0625, "lt": 1.4375, "lt:centre": 1.5625, "rc": 1.8125, "small": 1.6875}  # of seed 0
 
-CURVES = (  # row, tested on, and how the legend says that
-    ("dense", "dense", "all patches"), ("lt", "dense", "all patches"), ("lt", "lt", "the ticket"),
-    ("lt:centre", "lt", "the ticket"), ("rc", "lt", "the ticket"), ("small", "dense", "all patches"),
-)  # fmt: skip
+CURVES = {  # row and what it is tested on: how the legend says that
+    ("dense", "dense"): "all patches",
+    ("lt", "dense"): "all patches",
+    ("lt", "lt"): "the ticket",
+    ("lt:centre", "lt"): "the ticket",
+    ("rc", "lt"): "the ticket",
+    ("small", "dense"): "all patches",
+}
 
 
 class Shown(HTMLParser):
@@ -70,8 +74,10 @@ def write_log(folder, loss: float, seconds: float = 3.0) -> None:
 
 def logged() -> dict[str, list[tuple[float, float, float]]]:
     """By row (mean, least, greatest) loss of the two seeds after each epoch."""
-    return {row: [((2 * loss - 0.125) / 2 / e, (loss - 0.125) / e, loss / e) for e in (1, 2, 3)]
-            for row, loss in LOSSES.items()}  # fmt: skip
+    return {
+        row: [((2 * loss - 0.125) / 2 / e, (loss - 0.125) / e, loss / e) for e in (1, 2, 3)]
+        for row, loss in LOSSES.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +95,8 @@ def written(tmp_path_factory):
                 of_method = tickets | ({"method": method} if method else {})
                 name = f"{path}{method}-{kept}-{seed}"
                 metadata = {"tickets": of_method | {"view": "center"}, "weights_sha256": name}
-                runs.append(write_run(root, path, seed, name=name, sparsity=sparsity, kept=kept, metadata=metadata,
-                                      tickets=of_method | COSTS))  # fmt: skip
+                budget = {"sparsity": sparsity, "kept": kept, "tickets": of_method | COSTS}
+                runs.append(write_run(root, path, seed, name=name, metadata=metadata, **budget))
                 write_log(root / name, LOSSES[row] - 0.125 * seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
@@ -122,7 +128,7 @@ def test_the_lines_are_those_of_the_json(written):
     data, shown = written
     for group in data["groups"]:
         dropped = 100 * (1 - group["kept"] / group["num_patches"])
-        for row, on, tested in CURVES:
+        for (row, on), tested in CURVES.items():
             cell = group["matrix"][row][on]
             interval = f"{cell['mean']:.2f}% [{cell['low']:.2f}, {cell['high']:.2f}]"
             assert f"{row} on {tested}, {dropped:.3g}% dropped: {interval}" in shown.titles

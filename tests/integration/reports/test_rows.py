@@ -2,10 +2,8 @@
 
 import pytest
 
-from tests.runs import COSTS, TICKETS, write_predictions, write_run
+from tests.runs import COSTS, TICKETS, finding_of, write_predictions, write_run
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.report import report
@@ -25,11 +23,6 @@ def write_centre(root, share=0.8, tickets=CENTRE, path="lt", seed=0, **changes):
     folder = write_run(root, path, seed, metadata=tested_on, **changes)
     write_predictions(root / changes["name"], "lt", share, seed=seed + 7, **tested_on, weights_sha256=f"{folder}")
     return folder
-
-
-def found(folders):
-    (group,) = group_runs([read_run(folder) for folder in folders])
-    return find(group)
 
 
 @pytest.fixture
@@ -55,9 +48,9 @@ def test_what_sets_a_run_apart_names_its_row(tmp_path):
 
 
 def test_other_methods_and_subsets_have_rows_beside_the_paths(three, tmp_path):
-    expected = found(three)
+    expected = finding_of(three)
     fresh, aligned = (write_run(tmp_path, "rc", name=mode, rc=mode) for mode in ("fresh", "aligned"))
-    made = found([aligned, write_centre(tmp_path), *three, fresh])
+    made = finding_of([aligned, write_centre(tmp_path), *three, fresh])
     group = made.group
     assert group.rows == ["dense", "lt", "lt:centre", "rc", "rc:aligned", "rc:fresh"]
     assert {row for row, on in group.matrix if on == "lt"} == set(group.rows)
@@ -81,7 +74,7 @@ def test_other_methods_and_subsets_have_rows_beside_the_paths(three, tmp_path):
 
 @pytest.mark.parametrize(("share", "label"), [(0.8, "beats"), (0.915, "ties"), (0.97, "trails")])
 def test_a_ticket_of_another_method_is_a_null_hypothesis(three, tmp_path, share, label):
-    made = found([*three, write_run(tmp_path, "small"), write_centre(tmp_path, share)])
+    made = finding_of([*three, write_run(tmp_path, "small"), write_centre(tmp_path, share)])
     small, centre = made.nulls
     assert (small.name, small.label) == ("small", "beats")
     assert (centre.name, centre.label) == ("lt:centre", label)
@@ -109,7 +102,7 @@ def test_the_files_of_the_report_hold_them(three, tmp_path):
 
 
 def test_a_rival_that_has_learnt_nothing_proves_nothing(three, tmp_path):
-    (null,) = found([*three, write_centre(tmp_path, 0.1)]).nulls
+    (null,) = finding_of([*three, write_centre(tmp_path, 0.1)]).nulls
     assert null.label == "inconclusive"
     assert "LT:centre on lt is not above chance (10%)" in null.sentence
 
@@ -117,19 +110,19 @@ def test_a_rival_that_has_learnt_nothing_proves_nothing(three, tmp_path):
 def test_another_kind_of_random_subset_stands_in_where_there_is_no_other(three, tmp_path):
     dense, lt, rc = three
     fresh = write_run(tmp_path, "rc", name="fresh", rc="fresh")
-    (verdict,) = found([dense, lt, fresh]).verdicts
+    (verdict,) = finding_of([dense, lt, fresh]).verdicts
     assert verdict.verdict.gap.subtrahend == "RC:fresh on lt"
-    (verdict,) = found([dense, lt, rc, fresh]).verdicts
+    (verdict,) = finding_of([dense, lt, rc, fresh]).verdicts
     assert verdict.verdict.gap.subtrahend == "RC on lt"
-    (verdict,) = found([dense, lt, write_centre(tmp_path, path="rc")]).verdicts
+    (verdict,) = finding_of([dense, lt, write_centre(tmp_path, path="rc")]).verdicts
     assert verdict.lacking == "expected results of RC on lt; found no rc run"
 
 
 def test_tickets_of_another_method_alone_have_no_verdict(three, tmp_path):
-    made = found([three[0], write_centre(tmp_path), three[2]])
+    made = finding_of([three[0], write_centre(tmp_path), three[2]])
     assert made.verdicts[0].lacking == "expected results of LT on lt; found no lt run"
     assert made.nulls == []
-    alone = found([three[0], write_centre(tmp_path, name="alone")])
+    alone = finding_of([three[0], write_centre(tmp_path, name="alone")])
     assert (alone.group.method, alone.group.rows) == ("centre", ["dense", "lt:centre"])
     assert alone.verdicts[0].lacking == "expected results of LT on lt, RC on lt; found no lt and no rc run"
     assert ("dense", "lt") not in alone.group.matrix
@@ -141,7 +134,7 @@ def test_a_run_that_was_tested_on_tickets_of_another_method_is_left_out_there(th
     lost = write_centre(tmp_path)
     for on in ("lt", "rc"):
         write_predictions(tmp_path / "centre-lt-seed0", on, 0.8)
-    group = found([*three, lost]).group
+    group = finding_of([*three, lost]).group
     assert ("lt:centre", "dense") in group.matrix
     assert ("lt:centre", "lt") not in group.matrix
     said = (
@@ -159,19 +152,19 @@ def test_a_run_that_was_tested_on_tickets_of_another_method_is_left_out_there(th
 )
 def test_methods_are_compared_on_equal_terms(three, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
-        found([*three, write_centre(tmp_path, tickets=CENTRE | change)])
+        finding_of([*three, write_centre(tmp_path, tickets=CENTRE | change)])
 
 
 def test_one_method_means_one_manifest_and_one_run_per_seed(three, tmp_path):
     first = write_centre(tmp_path)
     with pytest.raises(UserError, match="expected one lt:centre run per seed"):
-        found([*three, first, write_centre(tmp_path, name="again")])
+        finding_of([*three, first, write_centre(tmp_path, name="again")])
     other = write_centre(tmp_path, seed=1, tickets=CENTRE | {"selector": "another"})
     with pytest.raises(UserError, match="they differ in selector"):
-        found([*three, first, other])
+        finding_of([*three, first, other])
     fewer = write_centre(tmp_path, name="fewer")
     write_predictions(
         tmp_path / "fewer", "lt", 0.8, keys=["a", "b"], tickets=CENTRE | {"view": "center"}, weights_sha256=fewer
     )
     with pytest.raises(UserError, match="tickets of both methods have to be of the same images"):
-        found([*three, fewer])
+        finding_of([*three, fewer])
