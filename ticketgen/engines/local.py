@@ -1,4 +1,4 @@
-"""The engine without Ray: a process pool on this machine."""
+"""The engine without Ray: this process."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from vit_tickets.ticketgen.engines.work import Settings
 
 
 class LocalEngine:
-    """The shards one after the other in this process; `workers` threads decode and (on CPU) do arithmetic."""
+    """Processes shards one after the other; `workers` threads decode and (on CPU) do arithmetic."""
 
     name = "local"
 

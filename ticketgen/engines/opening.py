@@ -1,4 +1,4 @@
-"""Where shards are worked on: in this process, or by the actors of a Ray cluster. The tasks are the same."""
+"""Where shards are processed: in this process, or by actors of a Ray cluster. The tasks are the same."""
 
 import contextlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def engine_of(
     workers: int | None,
     ray_address: str | None,
 ) -> Callable[[], contextlib.AbstractContextManager]:
-    """What opens the engine `name`, ray or local, on the network that `spec` builds."""
+    """A function that opens the engine `name`, ray or local, with the network that `spec` builds."""
     if name == "local":
         return lambda: local_engine(spec, settings, device, precision, workers)
     from vit_tickets.ticketgen.engines.ray_cluster import ray_engine

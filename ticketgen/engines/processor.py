@@ -17,11 +17,11 @@ class Spec(Protocol):
     state: bytes
 
     def build(self, device: str, precision: str) -> Any:
-        """What the `process` of a task works with."""
+        """Build what `Task.process` works with."""
 
 
 def resolve_device(device: str) -> str:
-    """`auto` is the first GPU if there is one; raises UserError for a device that is not there."""
+    """`cuda` or `cpu` for `auto`; raises UserError for a device that is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.split(":")[0] == "cuda" and not torch.cuda.is_available():
@@ -36,14 +36,14 @@ def device_name(device: str) -> str:
 
 
 class Processor:
-    """A network that goes through shards; where the GPU has no memory for a batch, with half of it from then on."""
+    """Processes shards with one network; after the GPU runs out of memory, with half the batch size."""
 
     def __init__(self, spec: Spec, settings: Settings, device: str, precision: str):
         self.network = spec.build(device, precision)
         self.settings = settings
 
     def process(self, task: Task, progress: Progress) -> Finished:
-        """Do `task`. Why a shard failed is told in one line; the others go on."""
+        """Process `task`; a failure is returned as one line, so that other shards can continue."""
         while True:
             counted = Counter()
 
@@ -60,7 +60,7 @@ class Processor:
                 self.settings = replace(self.settings, batch_size=self.settings.batch_size // 2)
             except (UserError, WorkFailed) as error:
                 return Finished(task, str(error), is_last=isinstance(error, DiskFailed))
-            except Exception as error:  # whatever befalls one shard, it is named and the others are done
+            except Exception as error:  # one failed shard is reported, the others are processed
                 return Finished(task, f"{type(error).__name__}: {reason(error)}")
             else:
                 return Finished(task, batch_size=self.settings.batch_size)

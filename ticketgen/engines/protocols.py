@@ -38,7 +38,7 @@ class Finished:
 
 
 class ShardBar(Bar):
-    """A progress bar over images that also shows how many of them have an error, and how many shards were retried."""
+    """A progress bar over images that also counts errors and retried shards."""
 
     errors = retries = 0
 

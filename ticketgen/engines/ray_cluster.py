@@ -55,7 +55,7 @@ class ActorState:
 
 
 class RayEngine:
-    """Shards over actors. Nothing but the actors asks Ray for CPUs, so any cluster size makes progress.
+    """Shards over actors. Only the actors ask Ray for CPUs, so a cluster of any size makes progress.
 
     The shard of a lost actor is processed again by another, at most `ATTEMPTS` times. Work is given only to actors
     that have started, so an actor that cannot be scheduled does not block the others.
@@ -169,6 +169,6 @@ class RayEngine:
 def ray_engine(
     spec: Spec, settings: Settings, device: str, precision: str, workers: int | None, address: str | None
 ) -> Iterator[RayEngine]:
-    """The actors of `ray_session`."""
+    """Open an engine on the cluster of `ray_session`."""
     with ray_session(address, object_store_memory=max(512 << 20, 3 * len(spec.state))) as ray:
         yield RayEngine(ray, spec, settings, device, precision, workers)

@@ -29,8 +29,7 @@ HEADER = ["model", "budget", "patches", "trained on", *(f"on {on}" for on in ON)
 
 
 def compare(folders: Iterable[list[str]]) -> tuple[list[Finding], list[str]]:
-    """What there is to say of each list of run folders, those of one model at one budget; and a sentence for each that
-    cannot be compared."""
+    """Compare each list of run folders, those of one model at one budget; with a sentence per list that cannot be."""
     findings, refused = [], []
     for compared in folders:
         try:
@@ -45,7 +44,14 @@ def write(
 ) -> str:
     """Write OUT/sweep.md, sweep.json and, with matplotlib, sweep.png; returns the text for the terminal.
 
-    lacking: sentences on what failed or was left out. total, done: trainings. html: whether to write sweep.html, too.
+    Args:
+        out: folder of the sweep.
+        dataset: its name.
+        findings: of every group.
+        lacking: sentences on what failed or was left out.
+        total: number of trainings.
+        done: number of finished trainings.
+        html: whether to write sweep.html, too.
     """
     notes = figure.drawn(findings, files.join(out, PICTURE)) if findings else []
     picture = PICTURE if findings and not notes else None
@@ -76,7 +82,7 @@ def write(
 
 
 def rows(findings: list[Finding]) -> Rows:
-    """Model, budget and path by what it was tested on, with a header; a dash where there are no predictions."""
+    """Model, budget and path by what it was tested on, with a header; a dash if there are no predictions."""
     shown = [HEADER]
     for finding in findings:
         group = finding.group

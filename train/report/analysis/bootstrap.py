@@ -55,20 +55,25 @@ def bootstrap_means(
 
 def lower_bound(resampled: np.ndarray) -> float:
     """One-sided 95% lower bound: the 5% quantile of the resampled values."""
-    return _rounded(np.quantile(resampled, 1 - CONFIDENCE))
+    return rounded(np.quantile(resampled, 1 - CONFIDENCE))
 
 
 def upper_bound(resampled: np.ndarray) -> float:
     """One-sided 95% upper bound: the 95% quantile of the resampled values."""
-    return _rounded(np.quantile(resampled, CONFIDENCE))
+    return rounded(np.quantile(resampled, CONFIDENCE))
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """Accuracy of one cell of the matrix, percent.
 
-    seeds: S. per_seed: accuracy of each run. sd: between seeds, with S - 1 in the denominator; None for one seed.
-    low, high: two-sided 95% interval over seeds and images.
+    Attributes:
+        mean: over seeds.
+        sd: between seeds, with S - 1 in the denominator; None for one seed.
+        seeds: S.
+        per_seed: accuracy of each run.
+        low: lower end of the two-sided 95% interval over seeds and images.
+        high: its upper end.
     """
 
     mean: float
@@ -85,12 +90,12 @@ def accuracy(correct_Sn: np.ndarray) -> Accuracy:
     resampled = bootstrap_means({"": correct_Sn})[""]
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Accuracy(
-        mean=_rounded(per_seed.mean()),
-        sd=_rounded(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
+        mean=rounded(per_seed.mean()),
+        sd=rounded(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
         seeds=len(per_seed),
-        per_seed=tuple(_rounded(value) for value in per_seed),
-        low=_rounded(low),
-        high=_rounded(high),
+        per_seed=tuple(rounded(value) for value in per_seed),
+        low=rounded(low),
+        high=rounded(high),
     )
 
 
@@ -98,8 +103,16 @@ def accuracy(correct_Sn: np.ndarray) -> Accuracy:
 class Contrast:
     """The difference of two accuracies, `minuend` minus `subtrahend`, in points.
 
-    lower, upper: one-sided 95% bounds. standard_error: of the estimate, over seeds and images. seed_error: its part
-    that comes from the spread between seeds, 0 where each path has one. seeds: (of the minuend, of the subtrahend).
+    Attributes:
+        minuend: name of the first cell.
+        subtrahend: name of the second cell.
+        estimate: the difference.
+        lower: one-sided 95% lower bound.
+        upper: one-sided 95% upper bound.
+        standard_error: of the estimate, over seeds and images.
+        seed_error: the part of it that comes from the spread between seeds; 0 if each path has one seed.
+        images: their number.
+        seeds: of the minuend and of the subtrahend.
     """
 
     minuend: str
@@ -130,16 +143,16 @@ def contrast(minuend: str, minuend_Sn: np.ndarray, subtrahend: str, subtrahend_S
     return Contrast(
         minuend,
         subtrahend,
-        estimate=_rounded(accuracies[0].mean() - accuracies[1].mean()),
+        estimate=rounded(accuracies[0].mean() - accuracies[1].mean()),
         lower=lower_bound(difference),
         upper=upper_bound(difference),
-        standard_error=_rounded(difference.std()),
-        seed_error=_rounded(seed_variance**0.5),
+        standard_error=rounded(difference.std()),
+        seed_error=rounded(seed_variance**0.5),
         images=minuend_Sn.shape[1],
         seeds=(len(minuend_Sn), len(subtrahend_Sn)),
     )
 
 
-def _rounded(value: float) -> float:
-    """Free of floating-point dust, so that 0.5 points are 0.5 points; never -0."""
+def rounded(value: float) -> float:
+    """`value` without floating-point rounding errors, so that 0.5 points are 0.5 points; never -0."""
     return round(float(value), 9) + 0.0

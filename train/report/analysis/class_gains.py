@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vit_tickets.train.report.analysis.bootstrap import rounded
+
 Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution: a two-sided 95% interval
 
 
@@ -59,17 +61,12 @@ def class_gains(first_Sn: np.ndarray, second_Sn: np.ndarray, labels_n: np.ndarra
         first, second = 100 * first_n.mean(), 100 * second_n.mean()
         margin = None
         if images > 1:
-            margin = _rounded(100 * Z * (first_n - second_n).std(ddof=1) / images**0.5)
-        gain = _rounded(first - second)
-        gains.append(ClassGain(int(label), images, _rounded(first), _rounded(second), gain, margin))
+            margin = rounded(100 * Z * (first_n - second_n).std(ddof=1) / images**0.5)
+        gain = rounded(first - second)
+        gains.append(ClassGain(int(label), images, rounded(first), rounded(second), gain, margin))
     return sorted(gains, key=lambda gain: -gain.gain)
 
 
 def ends(gains: list[ClassGain], count: int) -> list[ClassGain]:
-    """The `count` classes that gain most and the `count` that gain least, or all where there are no more."""
+    """The `count` classes that gain most and the `count` that gain least, or all if there are no more."""
     return gains if len(gains) <= 2 * count else [*gains[:count], *gains[-count:]]
-
-
-def _rounded(value: float) -> float:
-    """Without floating-point rounding errors; never -0."""
-    return round(float(value), 9) + 0.0

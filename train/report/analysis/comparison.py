@@ -60,7 +60,7 @@ class Group:
 
     @property
     def rows(self) -> list[str]:
-        """What there are runs of, in the order of the table."""
+        """The rows that have runs, in the order of the table."""
         return list(dict.fromkeys(run.row for run in self.runs))
 
     @cached_property
@@ -73,12 +73,12 @@ class Group:
 
     @property
     def baseline(self) -> str:
-        """The path that the ticket has to match: dense, or plain weights where there is no dense run."""
+        """The path that the ticket has to match: dense, or plain weights if there is no dense run."""
         return next((path for path in BASELINES if self.of(path)), "dense")
 
     @property
     def random(self) -> str:
-        """The row that the ticket has to beat: rc, or where it is lacking a random subset of another kind."""
+        """The row that the ticket has to beat: rc, or a random subset of another kind if there is no rc run."""
         return next((run.row for run in self.runs if run.path == "rc" and run.method == self.method), "rc")
 
     @property
@@ -113,7 +113,7 @@ class Group:
 
     @property
     def kept(self) -> tuple[int, int] | None:
-        """(patches kept, patches of an image) of the first run with a budget; None where none says."""
+        """(patches kept, patches of an image) of the first run on tickets or random subsets; None if unknown."""
         budgeted = [run.config for run in self.runs if run.path in DROPPING and run.config.num_patches]
         return (budgeted[0].kept, budgeted[0].num_patches) if budgeted else None
 
@@ -134,11 +134,10 @@ class Group:
 
 
 def group_runs(runs: list[RunResult]) -> list[Group]:
-    """One group per dataset, model, budget and kind of selection, cross-fitted or not; runs that have none of the last
-    two join all of their model. Selectors are no competitors: they are not expected here.
+    """Group runs by dataset, model, budget and kind of selection (cross-fitted or not).
 
-    Raises UserError where runs of a group cannot be compared: other images, labels, view or tickets, or one seed twice
-    in a row.
+    Runs without a budget or a kind join all groups of their model. Selectors must not be among `runs`. Raises UserError
+    if runs of a group cannot be compared: other images, labels, view or tickets, or one seed twice in a row.
     """
     groups = []
     for dataset, model in dict.fromkeys((run.config.dataset, run.model) for run in runs):
@@ -153,7 +152,7 @@ def group_runs(runs: list[RunResult]) -> list[Group]:
 
 
 def _of_kind(runs: list[RunResult], cross_fit: bool) -> list[RunResult]:
-    """Those of `runs` that belong with tickets of that kind; of two dense runs of one seed the one tested on them."""
+    """The runs that are compared on tickets of that kind; of two dense runs of one seed, the one tested on them."""
     tested = {run.folder: run.predictions["lt"].cross_fit for run in runs if "lt" in run.predictions}
     fitting = {(run.row, run.seed) for run in runs if tested.get(run.folder) == cross_fit}
     return [

@@ -19,8 +19,10 @@ def by_model(groups: list[Group]) -> list[list[Group]]:
 
 
 def draw_curves(panel, groups: list[Group]) -> None:
-    """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing; a
-    level one for dense, which no sparsity changes."""
+    """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing.
+
+    The line of a path without a budget, such as dense, is level.
+    """
     trained = list(dict.fromkeys(path for group in groups for path, _ in group.accuracies))
     others = iter(FURTHER * len(trained))
     for path in trained:
@@ -45,7 +47,7 @@ def draw_curves(panel, groups: list[Group]) -> None:
 
 
 def tidy(panel) -> None:
-    """What all panels look like."""
+    """Give a panel the look that all panels share."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)

@@ -76,10 +76,10 @@ class Finding:
 
 
 def find(group: Group, weak_below: float | None = None) -> Finding:
-    """Compare the rows of `group`, as far as there are results.
+    """Compare the rows of `group` that have results.
 
     weak_below: dense accuracy in percent below which the baseline is weak; by default 90 for CIFAR-10 and digits (and
-    their subsets, `cifar10-10000`), not known for others.
+    their subsets, `cifar10-10000`), unknown for others.
     """
     if weak_below is None:
         weak_below = WEAK_BELOW.get(group.dataset.split("-")[0])
@@ -133,7 +133,7 @@ def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None
 
 
 def _nulls(group: Group) -> list[NullHypothesis]:
-    """The ticket against what does not need it: a low resolution, and patches that other methods choose."""
+    """Compare the ticket with baselines: a low resolution, and tickets of other methods."""
     low, no_ticket = "the low resolution with as many patches", "a ticket that does no better is no ticket"
     rivals = [(("small", "dense"), low, no_ticket)]
     for row in group.rows:

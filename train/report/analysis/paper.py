@@ -12,9 +12,17 @@ DEFAULT_KEEP_RATE = 0.9
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A column of the paper's table: a model, by its short name, at a keep rate.
+    """A column of the paper's table; accuracies are top-1 in percent, None for a dash.
 
-    sparsity: percent, as the paper gives it. The others: top-1 in percent, None where the paper has a dash.
+    Attributes:
+        model: short name.
+        keep_rate: share of patches that each stage keeps.
+        sparsity: percent, as the paper gives it.
+        pretrain: dense training.
+        lt_sparse: trained and tested on tickets.
+        lt_dense: trained on tickets, tested on whole images.
+        rc_dense: trained on random subsets, tested on whole images.
+        rc_sparse: trained on random subsets, tested on tickets.
     """
 
     model: str
@@ -57,7 +65,7 @@ def keep_rates(model: str) -> tuple[float, ...]:
 
 
 def row_of(model: str, budget: Budget) -> PaperRow | None:
-    """The paper's figures for `model` at `budget`, by keep rate or by sparsity; None where it has none."""
+    """The paper's figures for `model` at `budget`, by keep rate or by sparsity; None if it has none."""
     name = short_name(model)
     return next((row for row in TABLE_4 if row.model == name and _is_at(row, budget)), None)
 

@@ -85,7 +85,7 @@ def judge(
 
 
 def learnt_too_little(name: str, low: float, chance: float, share: float = 0.0) -> str | None:
-    """Why `name` has learnt too little to be compared with; None where it has learnt enough.
+    """Why `name` has learnt too little to be compared with; None if it has learnt enough.
 
     low: its accuracy's one-sided 95% lower bound, chance: the share of the most frequent class, both in percent. It has
     to be above chance + share * (100 - chance). Of dense, `share` is 0.2 (BARELY): a comparison without a difference
@@ -132,11 +132,16 @@ def needed(contrast: Contrast, threshold: float) -> Needed:
 
 
 def null_hypothesis(contrast: Contrast, rival: str, moral: str, untaught: str | None = None) -> tuple[str, str]:
-    """(label, sentence) on ticket minus what does not need it.
+    """(label, sentence) on ticket minus a baseline.
 
-    rival: what that is, moral: what follows where the ticket does no better. label: beats, ties or trails; inconclusive
-    with fewer than 30 images, or where runs are `untaught`, as in `judge`. A ticket that is said to beat each of
-    several beats all of them with the same confidence: nothing is to be corrected for their number.
+    Args:
+        contrast: the difference.
+        rival: the baseline in words.
+        moral: what follows if the ticket does no better.
+        untaught: why a run has learnt too little, as in `judge`.
+
+    The label is beats, ties or trails; inconclusive with fewer than 30 images, or if runs are `untaught`. A ticket that
+    beats each of several baselines beats all of them with the same confidence: no correction for their number is due.
     """
     if untaught is not None:
         return "inconclusive", untaught
@@ -152,7 +157,7 @@ def null_hypothesis(contrast: Contrast, rival: str, moral: str, untaught: str | 
 
 
 def scope(*contrasts: Contrast) -> str:
-    """What the bounds generalise to: these runs, or the seeds that were resampled."""
+    """A sentence on what the bounds generalise to: these runs, or the seeds that were resampled."""
     seeds = {c.minuend: c.seeds[0] for c in contrasts} | {c.subtrahend: c.seeds[1] for c in contrasts}
     if set(seeds.values()) == {1}:
         runs = {2: "two", 3: "three"}.get(len(seeds), str(len(seeds)))
@@ -172,7 +177,7 @@ def _few(contrast: Contrast) -> str:
 
 
 def _wanted(undecided: list[tuple[Contrast, float]], can_win: bool) -> Needed:
-    """One lost contrast settles a verdict; to win, all have to be decided. Needed() where no number would settle it."""
+    """One lost contrast settles a verdict; to win, all have to be decided. Needed() if no number would settle it."""
     losing = [needed(contrast, threshold) for contrast, threshold in undecided if contrast.estimate < threshold]
     if losing:
         return min(losing, key=lambda wanted: (wanted.images or 0, wanted.seeds or 0))

@@ -17,7 +17,7 @@ LETTERS, LETTER = 20, 7.6  # how many fit beside a row of intervals, and the wid
 
 
 class Look(NamedTuple):
-    """How a path is drawn in every chart: a colour, a class of page.css, and a mark, which grey paper shows too."""
+    """How a path is drawn in every chart: a colour (a class of page.css), and a mark for prints without colour."""
 
     colour: str
     mark: str
@@ -105,7 +105,7 @@ class Axis:
 
 
 def looks(rows: Iterable[str]) -> dict[str, Look]:
-    """The look of each of `rows`, by name; all differ up to thirty that are named after more than their path."""
+    """The look of each of `rows`, by name; up to thirty rows with more in their names than a path differ."""
     names = list(dict.fromkeys(rows))
     others = [name for name in names if name not in OWN]
     further = {name: Look(f"c-{n % COLOURS + 1}", MARKS[n % len(MARKS)]) for n, name in enumerate(others)}
@@ -124,7 +124,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def around(values: Iterable[float], within: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:
-    """Ends of an axis that shows all `values` with some room, and stays `within` where they do."""
+    """Ends of an axis that shows all `values` with some room, and stays within `within` if they do."""
     known = list(values)
     low, high = min(known), max(known)
     room = 0.06 * (high - low) or max(0.5, 0.05 * abs(low))
@@ -142,10 +142,16 @@ def line_chart(
     whole_x: bool = False,
     y_also: Sequence[float] = (),
 ) -> Html:
-    """Lines over x with their bands, and a legend. describe: what the picture shows, for who cannot see it.
+    """Lines over x with their bands, and a legend.
 
-    y_within: ends that the values never pass, such as (0, 100). whole_x: x is counted, its ticks are whole. y_also:
-    values to leave room for, so that charts beside each other have the same axis.
+    Args:
+        lines: what is drawn.
+        x_label: of the axis.
+        y_label: of the axis.
+        describe: a text alternative.
+        y_within: bounds of the values, such as (0, 100).
+        whole_x: whether x is a count, with whole ticks.
+        y_also: further values to leave room for, so that neighbouring charts share an axis.
     """
     bottom = 244
     known = sorted({x for line in lines for x, _ in line.points})
@@ -179,9 +185,14 @@ def interval_chart(
     reference: tuple[float, str] | None = None,
     above: bool = False,
 ) -> Html:
-    """A value with its interval per row. reference: where a vertical line stands, and what it means.
+    """A value with its interval per row.
 
-    above: names stand above their bars, uncut, instead of at their left.
+    Args:
+        rows: what is drawn.
+        x_label: of the axis.
+        describe: a text alternative.
+        reference: position and meaning of a vertical line.
+        above: whether names are above their bars, in full length, instead of at their left.
     """
     left, height = (14, TALL_ROW) if above else (_margin(rows), ROW)
     top = 24 if reference else 8
@@ -216,7 +227,7 @@ def _margin(rows: Sequence[Interval]) -> float:
 
 
 def _names(row: Interval, left: float, middle: float, named: bool) -> list[Html]:
-    """The part beside the row, and its name where it is `named`: at the left of the parts, else in their place."""
+    """The part beside a row and, if `named`, its name: left of the part, or in its place."""
     at, anchor = (2, "start") if row.part else (left - 10, "end")
     shown = row.name if len(row.name) <= LETTERS else f"{row.name[: LETTERS - 1]}…"
     said = element("text", shown, element("title", row.name), x=at, y=middle + 4, text_anchor=anchor)
@@ -225,7 +236,7 @@ def _names(row: Interval, left: float, middle: float, named: bool) -> list[Html]
 
 
 def number(value: float) -> str:
-    """As short as it can be said: 10, 0.5, 1e+06."""
+    """As short as possible: 10, 0.5, 1e+06."""
     return f"{value:.6g}"
 
 

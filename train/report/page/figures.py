@@ -27,7 +27,7 @@ def figure(caption: Any, *parts: Any) -> Html:
 
 
 def rivals(rows: list[str]) -> list[str]:
-    """The rows of tickets that other methods found, where there are some of the group's own."""
+    """The rows of tickets of other methods, if there is a row of the group's own."""
     return [row for row in rows if row.startswith("lt:")] if "lt" in rows else []
 
 
@@ -50,7 +50,7 @@ def _sparsity_figure(groups: list[Group]) -> Html:
 
 
 def method_figures(groups: list[Group]) -> list[Html]:
-    """The same for the tickets of each other method, tested on them, beside the group's own: a small chart each."""
+    """A small chart for the tickets of each other method, tested on them, beside the group's own."""
     return [chart for of_model in by_model(groups) for chart in _method_figures(of_model)]
 
 
@@ -109,7 +109,7 @@ def accuracy_figure(group: Group) -> Html | None:
 
 
 def contrast_figures(finding: Finding) -> list[Html]:
-    """Where each difference that decides lies, with its bounds: a chart for all that are held against one threshold."""
+    """Charts of the differences that decide, with their bounds: one chart per minuend and threshold."""
     found = [
         pair
         for named in finding.verdicts
@@ -169,7 +169,7 @@ def _training_lines(row: str, runs: list[RunResult], name: str, look: Look) -> l
 
 
 def _curve(run: RunResult, name: str) -> list[tuple[float, float]]:
-    """(epoch, value) of the log, where the value is a finite number."""
+    """(epoch, value) for the finite values in the log."""
     found = [(line["epoch"], line.get(name)) for line in run.epochs_log]
     return [(epoch, value) for epoch, value in found if isinstance(value, int | float) and math.isfinite(value)]
 
@@ -204,5 +204,5 @@ def _class_row(gain: ClassGain, names: list[str] | None) -> list[str]:
 
 
 def class_name(label: int, names: list[str] | None) -> str:
-    """Its name, or its number where there is none."""
+    """The name of a class, or its number if it has none."""
     return names[label] if names and 0 <= label < len(names) else f"class {label}"

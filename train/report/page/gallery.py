@@ -1,4 +1,4 @@
-"""What the page's gallery shows: images of val with rank, score and random subset, and what two runs said of them.
+"""The gallery of the page: images of val with rank, score and random subset, and the predictions of two runs.
 
 Legend: n images of val, N patches of an image (a G x G grid), k of them kept.
 """
@@ -44,13 +44,13 @@ class Source:
 
     @property
     def shown(self) -> tuple:
-        """What groups share whose tickets can be laid over the same images."""
+        """Equal for groups whose tickets belong to the same pixels."""
         view = self.manifest.view(self.split)
         return self.dataset.root, self.split, view, self.group.keys.to_pylist()
 
 
 def collect(groups: list[Group], count: int) -> tuple[dict[str, Any] | None, list[str]]:
-    """The gallery of `count` images, as JSON has it, and sentences on groups that are not in it; None for no gallery.
+    """The gallery of `count` images as JSON (None for no gallery), and sentences on groups that it lacks.
 
     One set of images serves all groups; each has its ranks, scores and random subsets, and the predictions of its first
     ticket run on tickets (`lt`) and of its first dense run on whole images (`dense`).
@@ -113,7 +113,7 @@ def choose(group: Group, count: int) -> tuple[list[int], str]:
     """Places of `count` images among the group's, and a sentence on how they were chosen.
 
     Half are spread evenly over all keys. The others are those on which the first ticket run and the first dense run
-    disagree about being right, of both kinds equally many as far as there are; what then lacks is spread evenly, too.
+    disagree about being right, as many of either kind as there are; the remainder is spread evenly, too.
     """
     lt_n, dense_n = (_correct(group, cell) for cell in (("lt", "lt"), (group.baseline, "dense")))
     n = group.images
@@ -169,7 +169,7 @@ def _columns(source: Source, shard: Shard) -> list[str]:
 
 
 def _pictures(source: Source, places: dict[str, tuple[Shard, int]], most: int) -> dict[str, str]:
-    """The images in the manifest's view, as data URIs by key; each file has about `most` bytes at most."""
+    """The images in the manifest's view, as data URIs by key, of about `most` bytes each at most."""
     view, found = source.manifest.view(source.split), {}
     by_shard: dict[Shard, set[int]] = {}
     for shard, row in places.values():
@@ -187,7 +187,7 @@ def _pictures(source: Source, places: dict[str, tuple[Shard, int]], most: int) -
 
 
 def data_uri(image: Image.Image, most: int) -> str:
-    """`image` as JPEG of `most` bytes at most, if one of `QUALITIES` is; else in the last one, at half its size."""
+    """`image` as a JPEG of at most `most` bytes if one of `QUALITIES` allows it, otherwise at half its size."""
     for quality in QUALITIES:
         data = _jpeg(image, quality)
         if len(data) <= most:

@@ -1,4 +1,4 @@
-"""Pieces of an HTML page. Text is escaped where it enters, so that nothing that was read from a file becomes markup."""
+"""Pieces of an HTML page. Text is escaped on entry, so that nothing read from a file becomes markup."""
 
 import html
 import json
@@ -15,12 +15,12 @@ class Html(str):
 
 
 def escape(text: Any) -> Html:
-    """`text` as it may stand between tags and in quoted attributes."""
+    """`text` escaped for use between tags and in quoted attributes."""
     return text if isinstance(text, Html) else Html(html.escape(str(text)))
 
 
 def element(name: str, /, *children: Any, **attributes: Any) -> Html:
-    """`<name ...>children</name>`, with everything escaped but what is `Html` already.
+    """`<name ...>children</name>`, with everything escaped that is not `Html`.
 
     Children may be nested in lists; None is left out. Attributes: `stroke_width` stands for stroke-width, `class_` for
     class; True gives the bare name, None and False nothing.
@@ -46,7 +46,7 @@ def join(children: Sequence[Any], between: str = "") -> Html:
 
 
 def table(caption: Any, rows: list[list[Any]], **attributes: Any) -> Html:
-    """A table that scrolls by itself where it is too wide. The first row is its header, each first cell its row's.
+    """A table that scrolls if it is too wide. The first row is its header, each first cell its row's.
 
     A cell may be a `td` already, to have a class of its own.
     """
@@ -63,17 +63,17 @@ def _cell(cell: Any) -> Html:
 
 
 def bullets(sentences: Sequence[Any]) -> Html | None:
-    """A list; nothing for no sentences."""
+    """A list; None for no sentences."""
     return element("ul", [element("li", sentence) for sentence in sentences]) if sentences else None
 
 
 def details(summary: Any, *children: Any) -> Html:
-    """What is folded away until it is asked for."""
+    """Content that is folded away until it is opened."""
     return element("details", element("summary", summary), *children)
 
 
 def json_block(name: str, value: Any) -> Html:
-    """`value` as JSON that a page carries along: `JSON.parse(document.getElementById(name).textContent)`.
+    """`value` as embedded JSON: `JSON.parse(document.getElementById(name).textContent)`.
 
     No `<`, `>` or `&` is left in it, so that neither `</script>` nor `<!--` can end or open anything.
     """

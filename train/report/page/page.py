@@ -1,4 +1,4 @@
-"""report.html: what the report says on one page that needs nothing else, no network and no other file.
+"""report.html: the report as one page that needs no network and no other file.
 
 Every text goes through `markup.element`, which escapes it. The page's own policy lets nothing run but its one script,
 by its hash, and nothing load but images that it holds itself.
@@ -26,9 +26,14 @@ RECORD, GALLERY = "report-data", "gallery-data"  # ids of the JSON that the page
 
 
 def write(path: str, heading: str, findings: list[Finding], data: dict[str, Any], images: int = IMAGES) -> None:
-    """Write the page. data: what report.json holds, which the page carries along. images: of the gallery, 0 for none.
+    """Write the page; equal runs give equal bytes.
 
-    Equal runs give equal bytes. Where datasets or manifests are gone the page says so and has no gallery.
+    Args:
+        path: of the page.
+        heading: its title.
+        findings: of every group.
+        data: content of report.json, which the page embeds.
+        images: number of images in the gallery. If the dataset or the manifest is gone, the page says so instead.
     """
     gallery, notes = page_gallery.collect([finding.group for finding in findings], images)
     text = render(heading, findings, data, gallery, notes)
@@ -39,7 +44,7 @@ def write(path: str, heading: str, findings: list[Finding], data: dict[str, Any]
 def render(
     heading: str, findings: list[Finding], data: dict[str, Any], gallery: dict | None = None, notes: Sequence[str] = ()
 ) -> str:
-    """The page. gallery: what `page_gallery.collect` found; notes: why there is none, or not of all groups."""
+    """The page. gallery: the result of `page_gallery.collect`; notes: why it lacks some groups, or all."""
     style, script = (resources.files(__spec__.parent).joinpath(f"page.{kind}").read_text() for kind in ("css", "js"))
     names = [f"group-{number}" for number in range(1, len(findings) + 1)]
     curves = sparsity_figures([finding.group for finding in findings])
@@ -125,7 +130,7 @@ def _rest(data: dict[str, Any]) -> list[Html]:
 
 
 def class_names(group: Group) -> list[str] | None:
-    """Names of the classes from the dataset of the group's runs; None where it is not there."""
+    """Names of the classes from the dataset of the group's runs; None if it is not there."""
     for root in dict.fromkeys(run.config.root for run in group.runs):
         try:
             if root:

@@ -1,4 +1,4 @@
-"""The sections of the page in words and tables; what they say is what report.md says."""
+"""The sections of the page in words and tables, with the content of report.md."""
 
 from collections.abc import Hashable, Iterable
 from typing import Any
@@ -40,7 +40,7 @@ def section(name: str, heading: str, *parts: Any, level: int = 2) -> Html:
 
 
 def summary(findings: list[Finding], names: list[str]) -> Html:
-    """One line per verdict and null hypothesis, and where its reasons are. names: of the groups' sections."""
+    """One line per verdict and null hypothesis, with a link to its reasons. names: of the groups' sections."""
     items = []
     for finding, name in zip(findings, names, strict=True):
         where = element("a", subject(finding.group), href=f"#{name}")
@@ -91,7 +91,7 @@ def _label(named: NamedVerdict) -> str:
 
 
 def paper_table(findings: list[Finding]) -> Html | None:
-    """The paper's table 4 for these runs; None where no group has a budget and a ticket."""
+    """The paper's table 4 for these runs; None if no group has a budget and a ticket."""
     rows = [
         table_rendering.Row(group.model, group.budget, finding, paper.row_of(group.model, group.budget), "")
         for finding in findings
@@ -118,7 +118,7 @@ def _stacked(text: str, class_: str | None = None) -> Html:
 
 
 def group_section(finding: Finding, name: str, classes: list[str] | None) -> Html:
-    """All that there is to say of one group. classes: names of the classes, where they are known."""
+    """Everything about one group. classes: their names, if known."""
     group = finding.group
     parts: list[Any] = [element("p", rendering.title(group).removeprefix(f"{subject(group)}, "), class_="lead")]
     for heading, sentences in (("Missing", group.missing), ("Warnings", group.warnings)):
@@ -224,8 +224,10 @@ def _provenance(group: Group) -> list[Html | None]:
 
 
 def _compared(heading: str, caption: str, records: list[tuple[str, dict[str, Any]]]) -> Html | None:
-    """Every entry of `records`, each with its owner: a single value where all share it, else one for each; those that
-    differ come first."""
+    """A folded table of the entries of `records`: one value if all owners share it, otherwise each owner's.
+
+    Entries that differ come first.
+    """
     shared, differing = [], []
     for name in dict.fromkeys(name for _, record in records for name in record):
         by_value = _grouped((_value(record.get(name)), owner) for owner, record in records)

@@ -1,4 +1,4 @@
-"""report.png: accuracy of each path, tested each way, with 95% intervals; against sparsity where there are several."""
+"""report.png: accuracy of each path, tested each way, with 95% intervals; against sparsity if there are several."""
 
 from vit_tickets.pipeline.runs.paths import ON, PATHS, TESTED_ON
 from vit_tickets.pipeline.system import files
@@ -25,8 +25,11 @@ def drawn(findings: list[Finding], path: str) -> list[str]:
 
 
 def draw(groups: list[Group], path: str) -> None:
-    """Write the picture: for each model with several budgets a panel of accuracy against sparsity, as in the paper's
-    figure 3, and one panel per group; raises UserError without matplotlib."""
+    """Write the picture; raises UserError without matplotlib.
+
+    It has one panel per group, and before them, for each model with several budgets, a panel of accuracy against
+    sparsity, as in the paper's figure 3.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

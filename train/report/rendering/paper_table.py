@@ -80,7 +80,7 @@ class Row:
 
 
 def make_row(model: str, budget: Budget, runs: list[str], report: str) -> Row:
-    """The row of a group of run folders; raises UserError where they cannot be compared."""
+    """The row of a group of run folders; raises UserError if they cannot be compared."""
     (group,) = group_runs([read_run(folder) for folder in runs])
     return Row(group.model, budget, find(group), paper.row_of(model, budget), report)
 
@@ -102,7 +102,7 @@ def write(out: str, dataset: str, rows: list[Row]) -> str:
 
 
 def cells(rows: list[Row]) -> list[list[str]]:
-    """The table with its header; a figure of ours stands before the paper's, or alone where the paper has none."""
+    """The table with its header; a measured figure is followed by the paper's, if there is one."""
     shown = [["model", "keep rate", "sparsity %", "patches", *(figure.heading for figure in FIGURES), "verdict"]]
     for row in rows:
         group, said = row.finding.group, row.paper
@@ -127,7 +127,7 @@ def _notes(rows: list[Row]) -> list[str]:
 
 
 def _sentences(row: Row) -> list[tuple[str, list[str]]]:
-    """(heading, sentences): why the verdicts are what they are, then what is missing and what to mind."""
+    """(heading, sentences): the reasons of the verdicts, then what is missing, then warnings."""
     finding = row.finding
     parts = [(f"{row.title}, {each.name}: {verdict_label(each)}", verdict_reasons(each)) for each in finding.verdicts]
     for name, sentences in (("missing", finding.group.missing), ("warnings", finding.group.warnings)):

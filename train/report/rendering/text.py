@@ -114,7 +114,7 @@ def title(group: Group) -> str:
 
 
 def matrix_rows(group: Group, intervals: bool) -> Rows:
-    """Trained on (rows) x tested on (columns), with a header; a dash where there are no predictions."""
+    """Trained on (rows) x tested on (columns), with a header; a dash if there are no predictions."""
     rows = [["trained on", *(f"on {on}" for on in ON), "runs", "epochs"]]
     for row in group.rows:
         runs = group.of(row)
@@ -125,7 +125,7 @@ def matrix_rows(group: Group, intervals: bool) -> Rows:
 
 
 def footnotes(group: Group) -> list[str]:
-    """What sets the rows apart that are named after more than their path."""
+    """Sentences on the rows whose names say more than a path."""
     others = {run.row: run.method for run in group.runs if run.path in DROPPING and run.method != group.method}
     notes = []
     if others:
@@ -176,7 +176,7 @@ def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
 
 
 def verdict_label(verdict: NamedVerdict) -> str:
-    """`LT wins`, `LT loses`, `inconclusive` or `none yet`; with `, weak baseline` where it is."""
+    """`LT wins`, `LT loses`, `inconclusive` or `none yet`; with `, weak baseline` if it is weak."""
     if verdict.verdict is None:
         return "none yet"
     label = verdict.verdict.label
@@ -188,7 +188,7 @@ def against(null: NullHypothesis) -> str:
 
 
 def verdict_reasons(verdict: NamedVerdict) -> list[str]:
-    """Sentences: why the verdict is what it is and what it speaks of, or what is lacking."""
+    """The reasons of a verdict and what it holds for, or what is lacking."""
     if verdict.verdict is None:
         return [verdict.lacking or ""]
     weak = [verdict.weak_baseline] if verdict.weak_baseline else []
