@@ -20,8 +20,10 @@ AUX_SHARE = 0.5  # of the strongest patch in the logits
 
 
 class Stem(PatchEmbed):
-    """Three overlapping convolutions at half the resolution, then one projection per patch: a token sees pixels of the
-    patches around its own."""
+    """Three overlapping convolutions at half the resolution, then one projection per patch.
+
+    A token therefore depends on pixels of the patches around its own.
+    """
 
     def __init__(self, img_size: int, patch_size: int, in_chans: int, embed_dim: int, **_):
         if patch_size % 2:
@@ -44,7 +46,7 @@ class Stem(PatchEmbed):
 
 
 class Divide(nn.Module):
-    """x / `by`, where a timm Block has its layer scale."""
+    """x / `by`, in the place of the layer scale of a timm Block."""
 
     def __init__(self, by: float):
         super().__init__()
@@ -55,18 +57,22 @@ class Divide(nn.Module):
 
 
 class LVViT(VisionTransformer):
-    """Called as any timm classifier, it answers with the logits of its evaluation: cls + 0.5 * max over the patches.
+    """Called like any timm classifier, it returns the logits of its evaluation: cls + 0.5 * max over the patches.
 
-    Training needs its parts: `patch_embed` for tokens, `encode` for what the blocks make of them, `heads`.
+    Training uses its parts: `patch_embed` for tokens, `encode` for the blocks, `heads` for logits.
     """
 
     takes_patch_size = True  # as a plain ViT does, beside its image size
 
     def __init__(self, num_classes: int = 1000, **kwargs):
         super().__init__(
-            num_classes=num_classes, mlp_ratio=3.0, qkv_bias=False, norm_layer=partial(nn.LayerNorm, eps=1e-5),
-            embed_layer=Stem, **kwargs,
-        )  # fmt: skip
+            num_classes=num_classes,
+            mlp_ratio=3.0,
+            qkv_bias=False,
+            norm_layer=partial(nn.LayerNorm, eps=1e-5),
+            embed_layer=Stem,
+            **kwargs,
+        )
         for block in self.blocks:
             block.ls1 = block.ls2 = Divide(SKIP_LAM)
         self.aux_head = nn.Linear(self.embed_dim, num_classes)
@@ -75,9 +81,9 @@ class LVViT(VisionTransformer):
         nn.init.zeros_(self.aux_head.bias)
 
     def encode(self, tokens_BND: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """What all blocks make of CLS and the patches, or the patches `kept_BK`: (B, T, D), normed.
+        """Output (B, T, D), normed, of all blocks on CLS and the patches, or the patches `kept_BK`.
 
-        A token takes the position of its cell, wherever its pixels are from.
+        A token has the position of its cell, wherever its pixels are from.
         """
         x_BTD = self._pos_embed(tokens_BND)
         if kept_BK is not None:

@@ -35,7 +35,7 @@ class Pretrained:
 
 
 def open_pretrained(
-    source: str, weights: str | None = None, check: Callable[[nn.Module], None] | None = None
+    source: str, weights: str | None = None, check: Callable[[nn.Module], Any] | None = None
 ) -> Pretrained:
     """A network by timm name (weights from the hub, or from the file `weights`), or by the folder of a finished run.
 
@@ -67,7 +67,7 @@ def open_pretrained(
 
 
 def load_pretrained(
-    model: str, weights: str | None = None, check: Callable[[nn.Module], None] | None = None
+    model: str, weights: str | None = None, check: Callable[[nn.Module], Any] | None = None
 ) -> nn.Module:
     """A pretrained classifier by timm name: weights from the hub (or its cache), or from `weights`, loaded strictly.
 

@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
+from typing import TypeVar
 
 import timm
 import torch
@@ -16,6 +17,8 @@ from vit_tickets.pipeline.networks.lvvit import LVViT
 from vit_tickets.pipeline.networks.resnet import CifarResNet
 from vit_tickets.pipeline.runs.families import ABBREVIATIONS, CIFAR_DEPTHS, KNOWN, timm_name
 from vit_tickets.pipeline.system.errors import UserError
+
+N = TypeVar("N", bound=nn.Module)
 
 default_cfgs = generate_default_cfgs(
     {
@@ -73,7 +76,7 @@ for _depth in CIFAR_DEPTHS:
     register_model(_cifar_resnet(_depth))
 
 
-def _build(name: str, network: type[nn.Module], pretrained: bool, args: dict, kwargs: dict) -> nn.Module:
+def _build(name: str, network: type[N], pretrained: bool, args: dict, kwargs: dict) -> N:
     if pretrained:
         raise UserError(f"{name} has no published weights; train it, or pass a file of weights")
     cfg = kwargs.pop("pretrained_cfg", None)
@@ -88,7 +91,7 @@ def _build(name: str, network: type[nn.Module], pretrained: bool, args: dict, kw
 
 
 def model_fault(model: str) -> str | None:
-    """What is wrong with the full or short name `model`, and the most similar one; None where there is one."""
+    """Why there is no model of the full or short name `model`, with the most similar name; None if there is one."""
     if timm.is_model(timm_name(model)):
         return None
     fault = f"expected {', '.join(KNOWN)} or another model of timm {timm.__version__}, found {model!r}"
@@ -97,13 +100,13 @@ def model_fault(model: str) -> str | None:
 
 
 def check_model(model: str) -> None:
-    """Raise UserError where there is no model of that full or short name."""
+    """Raise UserError if there is no model of that full or short name."""
     if fault := model_fault(model):
         raise UserError(fault)
 
 
 def create_model(model: str, **kwargs) -> nn.Module:
-    """A timm model by full or short name, randomly initialised; raises UserError where timm has none of that name."""
+    """A timm model by full or short name, randomly initialised; raises UserError if timm has none of that name."""
     check_model(model)
     name = timm_name(model)
     try:
@@ -113,7 +116,7 @@ def create_model(model: str, **kwargs) -> nn.Module:
 
 
 def size_kwargs(model: str, image_size: int, patch_size: int | None = None) -> dict[str, int | None]:
-    """What `create_model` is to be told of sizes: of ViTs both, of other networks made for one size the image's, of
+    """Arguments of `create_model` for sizes: ViTs take both, other networks made for one image size take that,
     convolutional ones neither."""
     known = sketch(model)
     if getattr(known, "takes_patch_size", False) or embeds_each_patch(known):
@@ -123,13 +126,13 @@ def size_kwargs(model: str, image_size: int, patch_size: int | None = None) -> d
 
 
 def embeds_each_patch(network: nn.Module) -> bool:
-    """Whether `network` is a ViT whose patches can be embedded one by one: not one with a stem, or more heads."""
+    """Whether `network` is a plain ViT, whose patches can be embedded one by one: without a stem or more heads."""
     plain = type(network) is VisionTransformer and type(network.patch_embed) is PatchEmbed
     return plain and isinstance(network.patch_drop, nn.Identity)
 
 
 @functools.cache
 def sketch(model: str) -> nn.Module:
-    """The network of that name as it is by default, without weights (on torch's meta device): only to be looked at."""
+    """The default network of that name without weights, on torch's meta device: to inspect its attributes."""
     with torch.device("meta"):
         return create_model(model)

@@ -1,11 +1,13 @@
-"""Token identification in vision transformers: what both stages know about a selector.
+"""Token identification in vision transformers, as both stages run it on a selector.
 
 Legend: B images, N patches of an image, n patches still alive, T tokens (prefix tokens and alive patches), D width,
 H heads, k kept.
 """
 
 import copy
+import functools
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,20 +20,21 @@ from vit_tickets.pipeline.system.errors import UserError
 
 
 def default_stages(model: str, depth: int) -> tuple[int, ...]:
-    """Blocks (counted from 1) of identification: 1 + i * depth // 4 for i = 1, 2, 3; depth 12: 4, 7, 10."""
+    """Blocks, counted from 1, that identify tokens: those that the table of families names for `model`, or else
+    1 + i * depth // 4 for i = 1, 2, 3 (at depth 12: 4, 7, 10)."""
     known = KNOWN.get(short_name(model))
     return known.stages if known and known.stages else tuple(1 + i * depth // 4 for i in (1, 2, 3))
 
 
 def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
-    """What the first block sees of normalised `images` (B, 3, height, width): (B, T, D)."""
+    """The tokens (B, T, D) that enter the first block, for normalised `images` (B, 3, height, width)."""
     return vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
 
 
 def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
     """A copy of `vit` for images of `image_size`, its position embeddings resampled to the grid of that size by timm.
 
-    Raises UserError where the size is no multiple of the patches'.
+    Raises UserError unless the size is a multiple of the patch size.
     """
     patch = vit.patch_embed.patch_size[0]
     if image_size % patch:
@@ -42,37 +45,52 @@ def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
     return larger
 
 
-def check_selector(vit: nn.Module, stages: tuple[int, ...], needs_cls: bool = True) -> None:
-    """Raise UserError unless `vit` is a timm ViT, with a CLS token where that is needed, whose attention can be read in
-    the blocks `stages`."""
-    check_is_vit(vit, needs_cls)
-    name = type(vit).__name__
-    plain = all(type(block) is Block and type(block.attn) is Attention for block in vit.blocks)
-    if not plain:
+def check_selector(network: nn.Module, stages: tuple[int, ...], needs_cls: bool = True) -> VisionTransformer:
+    """`network`, if it is a timm ViT whose attention can be read in the blocks `stages`; raises UserError otherwise.
+
+    needs_cls: a ViT without a CLS token is refused, too.
+    """
+    vit = check_is_vit(network, needs_cls)
+    blocks = blocks_of(vit)
+    if not all(type(block) is Block and type(block.attn) is Attention for block in blocks):
+        name = type(vit).__name__
         raise UserError(f"expected a selector built on timm's Block and Attention, found others in {name}")
     ascending = list(stages) == sorted(set(stages))
-    if not stages or not ascending or stages[0] < 1 or stages[-1] > len(vit.blocks):
-        raise UserError(f"expected ascending stages between 1 and {len(vit.blocks)}, found {stages}")
+    if not stages or not ascending or stages[0] < 1 or stages[-1] > len(blocks):
+        raise UserError(f"expected ascending stages between 1 and {len(blocks)}, found {stages}")
+    return vit
 
 
-def check_is_vit(vit: nn.Module, needs_cls: bool = True) -> None:
-    """Raise UserError unless `vit` is a timm vision transformer, with a CLS token where that is needed."""
-    if not isinstance(vit, VisionTransformer) or (needs_cls and not vit.has_class_token):
-        name, such = type(vit).__name__, " with a CLS token" if needs_cls else ""
+def check_is_vit(network: nn.Module, needs_cls: bool = True) -> VisionTransformer:
+    """`network`, if it is a timm vision transformer; raises UserError otherwise.
+
+    needs_cls: a ViT without a CLS token is refused, too.
+    """
+    if not isinstance(network, VisionTransformer) or (needs_cls and not network.has_class_token):
+        name, such = type(network).__name__, " with a CLS token" if needs_cls else ""
         raise UserError(f"expected a timm vision transformer{such} as selector, found {name}")
+    return network
+
+
+def blocks_of(vit: VisionTransformer) -> list[Block]:
+    """The blocks of a ViT that passed `check_selector`, in order."""
+    return cast("list[Block]", list(vit.blocks))
+
+
+def attention_of(block: Block) -> Attention:
+    """The attention of a block of `blocks_of`."""
+    return cast("Attention", block.attn)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What identification says of B images.
+    """The patches of B images in order of their information."""
 
-    rank_BN: int64, place of every patch, 0 = most informative; a permutation per row.
-    score_BN: float32, head-mean CLS attention at the last stage where the patch was alive.
-    logits_BC: the pruned selector's own classification, where asked for.
-    """
-
+    #: int64: place of every patch, 0 = most informative; a permutation per row.
     rank_BN: Tensor
+    #: float32: of staged identification the head-mean CLS attention at the last stage where the patch was alive.
     score_BN: Tensor
+    #: The selector's own classification, if it was asked for.
     logits_BC: Tensor | None = None
 
 
@@ -98,7 +116,7 @@ def attention_map(attn: Attention, x_BTD: Tensor) -> Tensor:
     with torch.autocast(q.device.type, enabled=False):
         per_head = zip(q.float().unbind(1), k.float().unbind(1), strict=True)
         maps = ((q_BTd * attn.scale @ k_BTd.transpose(-2, -1)).softmax(dim=-1) for q_BTd, k_BTd in per_head)
-        return sum(maps) / attn.num_heads
+        return functools.reduce(torch.add, maps) / attn.num_heads
 
 
 def attend_and_score(attn: Attention, x_BTD: Tensor, num_prefix: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +163,7 @@ def identify_tokens(
     """
     x_BTD = embed(vit, images)
     B, N = len(images), x_BTD.shape[1] - vit.num_prefix_tokens
-    for block in vit.blocks[: stages[0] - 1]:
+    for block in blocks_of(vit)[: stages[0] - 1]:
         x_BTD = block(x_BTD)
     x_BTD, score_BN = _attend(vit, stages[0], x_BTD, last=len(stages) == 1, predictions=predictions)
     everything = torch.arange(N, device=images.device).expand(B, N)
@@ -153,14 +171,14 @@ def identify_tokens(
 
 
 def _attend(vit: VisionTransformer, number: int, x_BTD: Tensor, last: bool, predictions: bool) -> tuple[Tensor, Tensor]:
-    """Block `number` up to its attention's residual (in the last stage only for predictions), and scores (B, n)."""
-    block = vit.blocks[number - 1]
+    """Tokens after the attention of block `number` (in the last stage only for predictions), and scores (B, n)."""
+    block = blocks_of(vit)[number - 1]
     normed = block.norm1(x_BTD)
     if not last:
-        out, score_Bn = attend_and_score(block.attn, normed, vit.num_prefix_tokens)
+        out, score_Bn = attend_and_score(attention_of(block), normed, vit.num_prefix_tokens)
         return x_BTD + block.ls1(out), score_Bn
     # the same arithmetic with and without predictions, so that both write the same tickets
-    score_Bn = cls_attention(block.attn, normed, vit.num_prefix_tokens)
+    score_Bn = cls_attention(attention_of(block), normed, vit.num_prefix_tokens)
     return (x_BTD + block.ls1(block.attn(normed)) if predictions else x_BTD), score_Bn
 
 
@@ -173,12 +191,13 @@ def _follow(
     plan: tuple[int, ...],
     predictions: bool,
 ) -> Ranking:
-    """Identification from the first stage's attention on, for one plan."""
+    """The ranking of one plan, from the attention of the first stage."""
+    blocks = blocks_of(vit)
     rank_BN = torch.empty_like(alive_Bn)
     score_BN = torch.empty_like(score_Bn)
     for i, (number, kept) in enumerate(zip(stages, plan, strict=True)):
         last = i == len(stages) - 1
-        # `alive` ascends, so a stable sort gives ties to the lower patch index
+        # patches are in ascending order, so a stable sort gives ties to the lower patch index
         order_Bn = score_Bn.sort(dim=1, descending=True, stable=True).indices
         places_Bn = torch.arange(order_Bn.shape[1], device=order_Bn.device).expand_as(order_Bn)
         rank_BN.scatter_(1, alive_Bn.gather(1, order_Bn), places_Bn)
@@ -188,9 +207,9 @@ def _follow(
         kept_Bk = order_Bn[:, :kept].sort(dim=1).values
         alive_Bn = alive_Bn.gather(1, kept_Bk)
         x_BTD = gather_tokens(x_BTD, kept_Bk, vit.num_prefix_tokens)
-        block = vit.blocks[number - 1]
+        block = blocks[number - 1]
         x_BTD = x_BTD + block.ls2(block.mlp(block.norm2(x_BTD)))
-        for between in vit.blocks[number : len(vit.blocks) if last else stages[i + 1] - 1]:
+        for between in blocks[number : len(blocks) if last else stages[i + 1] - 1]:
             x_BTD = between(x_BTD)
         if not last:
             x_BTD, score_Bn = _attend(vit, stages[i + 1], x_BTD, i + 1 == len(stages) - 1, predictions)

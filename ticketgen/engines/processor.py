@@ -14,7 +14,8 @@ from vit_tickets.ticketgen.engines.work import Progress, Settings
 class Spec(Protocol):
     """What workers are sent: plain values and bytes, from which each builds its network."""
 
-    state: bytes
+    @property
+    def state(self) -> bytes: ...
 
     def build(self, device: str, precision: str) -> Any:
         """Build what `Task.process` works with."""

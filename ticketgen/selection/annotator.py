@@ -1,6 +1,7 @@
-"""The annotator: a pretrained classifier that names the best classes of every cell of its feature map."""
+"""The annotator: a pretrained classifier that gives the best classes of every cell of its feature map."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,19 +21,20 @@ DEFAULT_ANNOTATOR = "dm_nfnet_f6.dm_in1k"
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatorSpec(NetworkSpec):
-    """An annotator as plain values and bytes. map_size: cells along a side of its map at its image size."""
+    """An annotator as plain values and bytes."""
 
     num_classes: int
+    #: Cells along a side of its feature map at its image size.
     map_size: int
 
     @property
     def places(self) -> int:
-        """How many classes of a cell are kept."""
+        """Classes that are kept of a cell."""
         return min(PLACES, self.num_classes)
 
     @property
     def view(self) -> View:
-        """The whole image as the annotator sees it, whatever the split: every pixel that a crop may show is covered."""
+        """The whole image as the annotator sees it, in any split: every pixel that a crop may show is covered."""
         shown = {name: self.view_record[name] for name in ("image_size", "interpolation", "mean", "std")}
         return View("full", **shown)
 
@@ -41,7 +43,7 @@ class AnnotatorSpec(NetworkSpec):
 
 
 def default_annotator(source: str) -> str:
-    """The annotator when none is named: the paper's NFNet-F6; for the embedded dataset its own dense run."""
+    """The default annotator: the paper's NFNet-F6; for the embedded dataset its own dense run."""
     return default_selector(source) if source == DIGITS else DEFAULT_ANNOTATOR
 
 
@@ -50,9 +52,12 @@ def open_annotator(
 ) -> AnnotatorSpec:
     """An annotator by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
 
-    image_size: of the square that it sees; by default what timm tests it at, or what the run trained at.
-    num_classes: of the dataset. Raises UserError where there is no such model or run, its weights do not fit, it has
-    another number of classes, or no feature map whose cells its head can read.
+    Raises UserError if there is no such model or run, its weights do not fit, it has another number of classes, or no
+    feature map whose cells its head can read.
+
+    Args:
+        image_size: side of the square that it sees; by default what timm tests it at, or what the run trained at.
+        num_classes: of the dataset.
     """
     opened = open_pretrained(annotator, weights)
     network = opened.network
@@ -60,18 +65,19 @@ def open_annotator(
         raise UserError(f"expected an annotator of {num_classes} classes like the dataset, found {network.num_classes}")
     if network.num_classes > MAX_LABEL_CLASSES:
         raise UserError(f"expected at most {MAX_LABEL_CLASSES} classes, found {network.num_classes}")
-    fields = plain_values(opened)
+    plain: dict[str, Any] = plain_values(opened)  # before the image size changes the weights
     tested = None if opened.run else network.pretrained_cfg.get("test_input_size")
     size = image_size or (tested[-1] if tested else opened.view_record["image_size"])
     set_image_size(network, size)
+    plain["view_record"] = opened.view_record | {"image_size": size}
     return AnnotatorSpec(
-        **fields | {"view_record": opened.view_record | {"image_size": size}},
+        **plain,
         num_classes=network.num_classes,
         map_size=check_cells(network, size),
     )
 
 
-class Annotator(Network):
+class Annotator(Network[AnnotatorSpec]):
     """An annotator on a device: uint8 pixels in, label maps out."""
 
     def prepared(self, network: nn.Module) -> nn.Module:
@@ -89,8 +95,10 @@ class Annotator(Network):
 
 
 def above_the_rest(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
-    """`best`, with values less the mean of the classes that are left out, for which 0 then stands: softmax does not
-    change, and a class with a negative logit is not overtaken by one that was left out."""
+    """`best`, with values less the mean of the classes that are left out, so that 0 stands for each of these.
+
+    Softmax does not change, and a class with a negative logit is not overtaken by one that was left out.
+    """
     indices, values = best(logits, places)
     left_out = logits.shape[-1] - places
     if not left_out:
@@ -101,7 +109,7 @@ def above_the_rest(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
 def best(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
     """The `places` highest along the last dimension, ties to the lower index: indices int64, values."""
     values, indices = logits.topk(min(places + 1, logits.shape[-1]), dim=-1)
-    tied = (values[..., 1:] == values[..., :-1]).any(dim=-1)  # topk breaks ties as it likes
+    tied = (values[..., 1:] == values[..., :-1]).any(dim=-1)  # topk breaks ties arbitrarily
     values, indices = values[..., :places], indices[..., :places]
     if tied.any():
         indices[tied], values[tied] = _one_by_one(logits[tied], places)
@@ -109,7 +117,7 @@ def best(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
 
 
 def _one_by_one(logits: Tensor, places: int) -> tuple[Tensor, Tensor]:
-    """`best` by max, which gives the first of equal ones, and costs a pass for every place. `logits` is spent."""
+    """`best` by max, which gives the first of equal values, at the cost of a pass per place. Overwrites `logits`."""
     found = []
     for _ in range(places):
         value, index = logits.max(dim=-1, keepdim=True)

@@ -1,9 +1,11 @@
-"""What a classifier says of each cell of its last feature map: its head, applied to the cell alone.
+"""Logits of each cell of a classifier's last feature map: its head, applied to the cell alone.
 
-With an average pool this is the classifier as a 1 x 1 convolution, and the mean over the cells is the image's logits;
-so it is made for ViTs that read their CLS token.
+With an average pool this is the classifier as a 1 x 1 convolution, and the mean over the cells is the image's logits.
+For ViTs whose head reads the CLS token, cells are computed so that this holds, too.
 Legend: B images, M cells along a side of the map, N = M * M cells, T tokens, D width, R prefix tokens, C classes.
 """
+
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from vit_tickets.pipeline.networks.vit import embed
+from vit_tickets.pipeline.networks.vit import attention_of, blocks_of, embed
 from vit_tickets.pipeline.system.errors import UserError
 
 
@@ -34,44 +36,47 @@ def cell_logits(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def cls_logits(vit: VisionTransformer, images: Tensor) -> Tensor:
-    """Logits (B, N, C) of the CLS token as it leaves a last block in which it attends to one patch alone, all moved by
-    what their mean lacks of the image's logits.
+    """Logits (B, N, C) of the CLS token after a last block in which it attends to one patch alone, shifted so that
+    their mean is the image's logits.
 
-    A head that was trained on the CLS token makes no sense of patch tokens. How often the best class of the mean map is
-    the label, on 200 whole photographs (DeiT-Tiny's real weights) and on 400 images of digits (deit_micro); and how
-    often, of the four labels of a mosaic of photographs, the best in a cell is its own quarter's (chance 25%):
+    A head that was trained on the CLS token cannot read patch tokens. The first two columns measure how often the best
+    class of the mean map is the label, on 200 whole photographs (DeiT-Tiny's published weights) and on 400 images of
+    digits (deit_micro); the third, how often the best of the four labels of a mosaic of photographs is that of the
+    cell's own quarter (chance 25%):
 
         each patch token through norm and head                              0.0%              9.0%
         each patch's own value in place of its attention (MaskCLIP)         0.5%             28.7%
         the CLS token on that patch alone                                  78.5%   18.0%     57.4%
-        the same, moved (this function)                                    77.0%   88.5%     48.3%
+        the same, shifted (this function)                                  77.0%   88.5%     48.3%
         the CLS token as usual, one answer per image                       77.5%   89.0%
 
-    A patch with nothing on it says something too, and may say it loudest; moved, it does not change the image's label.
+    An empty patch has logits, too, and may have the largest; shifted, they do not change the image's label.
     """
     x_BTD = embed(vit, images)
-    for block in vit.blocks[:-1]:
-        x_BTD = block(x_BTD)
-    block, attn, R = vit.blocks[-1], vit.blocks[-1].attn, vit.num_prefix_tokens
+    *earlier, block = blocks_of(vit)
+    for each in earlier:
+        x_BTD = each(x_BTD)
+    attn, R = attention_of(block), vit.num_prefix_tokens
     qkv = attn.qkv(block.norm1(x_BTD)).unflatten(-1, (3, attn.num_heads, -1))
     q_BHTd, k_BHTd, v_BHTd = qkv.permute(2, 0, 3, 1, 4)
     whole_BHRd = F.scaled_dot_product_attention(
         attn.q_norm(q_BHTd[:, :, :R]), attn.k_norm(k_BHTd), v_BHTd, scale=attn.scale
     )
 
-    def said(prefix_nRD: Tensor, attended: Tensor) -> Tensor:
+    def logits_of(prefix_nRD: Tensor, attended: Tensor) -> Tensor:
         x_nRD = prefix_nRD + block.ls1(attn.proj(attn.norm(attended)))
         x_nRD = x_nRD + block.ls2(block.mlp(block.norm2(x_nRD)))
         return vit.forward_head(vit.norm(x_nRD))
 
     prefix_BRD, alone_BND = x_BTD[:, :R], v_BHTd[:, :, R:].transpose(1, 2).flatten(2)
-    image_BC = said(prefix_BRD, whole_BHRd.transpose(1, 2).flatten(2))
+    image_BC = logits_of(prefix_BRD, whole_BHRd.transpose(1, 2).flatten(2))
     N = alone_BND.shape[1]
-    cells_BNC = said(prefix_BRD.repeat_interleave(N, 0), alone_BND.flatten(0, 1).unsqueeze(1)).unflatten(0, (-1, N))
+    alone_n1D = alone_BND.flatten(0, 1).unsqueeze(1)  # n = B * N
+    cells_BNC = logits_of(prefix_BRD.repeat_interleave(N, 0), alone_n1D).unflatten(0, (-1, N))
     return cells_BNC + (image_BC - cells_BNC.mean(1)).unsqueeze(1)
 
 
-def is_cls_vit(network: nn.Module) -> bool:
+def is_cls_vit(network: nn.Module) -> TypeGuard[VisionTransformer]:
     """Whether the head of `network` reads the CLS token of timm's plain vision transformer."""
     return isinstance(network, VisionTransformer) and network.global_pool == "token"
 
@@ -85,14 +90,14 @@ def is_channels_last(network: nn.Module) -> bool:
 
 
 def set_image_size(network: nn.Module, image_size: int) -> None:
-    """Make `network` take squares of `image_size`; timm resamples position embeddings where it has any."""
+    """Set the image size of `network` to squares of `image_size`; timm resamples its position embeddings, if any."""
     if hasattr(network, "set_input_size"):
         network.set_input_size(img_size=(image_size, image_size))
 
 
 @torch.inference_mode()
 def check_cells(network: nn.Module, image_size: int) -> int:
-    """M, the side of the map of squares of `image_size`, after a pass over a blank one.
+    """M, the side of the feature map of images of `image_size`, after a pass over a blank one.
 
     Raises UserError unless the network takes them and has a square map whose cells its head can read one by one.
     """
@@ -120,7 +125,7 @@ def check_cells(network: nn.Module, image_size: int) -> int:
 
 
 def _map_shape(network: nn.Module, features: Tensor) -> tuple[int, int] | None:
-    """Rows and columns of the feature map; None where there is none."""
+    """Rows and columns of the feature map; None if there is none."""
     if not isinstance(features, Tensor) or features.ndim not in (3, 4):
         return None
     if features.ndim == 4:
@@ -133,5 +138,5 @@ def _map_shape(network: nn.Module, features: Tensor) -> tuple[int, int] | None:
 def _is_plain(network: nn.Module) -> bool:
     if not is_cls_vit(network):
         return False
-    last = network.blocks[-1]
+    last = blocks_of(network)[-1]
     return type(last) is Block and type(last.attn) is Attention and last.attn.gate is None

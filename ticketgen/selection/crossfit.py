@@ -1,4 +1,4 @@
-"""Cross-fitting: every image is marked by a selector that was trained without the image's fold."""
+"""Cross-fitting: every image is ranked by a selector that was trained without the image's fold."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from vit_tickets.ticketgen.selection.selector import Selector, SelectorSpec, ope
 
 @dataclass(frozen=True, kw_only=True)
 class CrossFitSpec(SelectorSpec):
-    """Selectors of one shape as plain values and bytes; `folds[i]` marks fold i + 1 of len(folds)."""
+    """Selectors of one shape as plain values and bytes; `folds[i]` ranks fold i + 1 of len(folds)."""
 
     folds: tuple[SelectorSpec, ...]
 
@@ -32,7 +32,7 @@ class CrossFitSpec(SelectorSpec):
 
     @property
     def runs(self) -> list[str]:
-        return [fold.run for fold in self.folds]
+        return [run for fold in self.folds for run in fold.runs]
 
 
 def open_cross_fit(
@@ -44,14 +44,14 @@ def open_cross_fit(
 ) -> CrossFitSpec:
     """The selectors of `folds` folds: runs on `dataset` that were trained without one each, in any order.
 
-    Raises UserError where one is no such run, a fold has none or two, or they differ in anything but their weights.
+    Raises UserError if one is no such run, a fold has none or two, or they differ in anything but their weights.
     """
     by_fold: dict[int, str] = {}
     for run in selectors:
         number = _left_out(run, folds, dataset)
         if number in by_fold:
-            raise UserError(f"expected one selector for each fold, found two without fold {number}/{folds}: "
-                            f"{by_fold[number]} and {run}")  # fmt: skip
+            both = f"{by_fold[number]} and {run}"
+            raise UserError(f"expected one selector for each fold, found two without fold {number}/{folds}: {both}")
         by_fold[number] = run
     if lacking := [str(Fold(number, folds)) for number in range(1, folds + 1) if number not in by_fold]:
         found = ", ".join(selectors) or "none"
@@ -64,13 +64,13 @@ def open_cross_fit(
     for other in specs[1:]:
         if _shape(other) != _shape(first):
             raise UserError(f"expected selectors that differ in their weights alone, found {first.run} and {other.run}")
-    plain = {name: getattr(first, name) for name in SelectorSpec.__dataclass_fields__}
     together = hashlib.sha256("".join(spec.weights_sha256 for spec in specs).encode()).hexdigest()
-    return CrossFitSpec(**plain | {"weights_sha256": together}, folds=specs)
+    plain: dict[str, Any] = vars(first) | {"weights_sha256": together}
+    return CrossFitSpec(**plain, folds=specs)
 
 
 def _left_out(run: str, folds: int, dataset: str) -> int:
-    """The number of the fold, of `folds`, that `run` was trained without."""
+    """Number of the fold, of `folds`, that `run` was trained without."""
     if not files.exists(files.join(run, CONFIG)):
         raise UserError(
             f"--cross-fit {folds}: expected the folder of a finished run, trained --without-fold I/{folds}, found no "
@@ -91,7 +91,7 @@ def _shape(spec: SelectorSpec) -> SelectorSpec:
 
 
 class CrossFitSelector:
-    """Selectors on a device, each for the images of its fold; otherwise as a Selector."""
+    """Selectors on a device, each for the images of its fold, used like one Selector."""
 
     def __init__(self, spec: CrossFitSpec, device: str = "cpu", precision: str = "fp32"):
         self.spec = spec
@@ -106,23 +106,23 @@ class CrossFitSelector:
         which: Sequence[tuple[str, int]],
         mask_seed: int = 0,
     ) -> list[vit.Ranking]:
-        """As `Selector.rank`; each of the B images is ranked by the selector of its key's fold."""
+        """Like `Selector.rank`; each of the B images is ranked by the selector of its key's fold."""
         fold_B = np.array([fold_of(key, len(self.selectors)) for key, _ in which])
         places, parts = [], []
         for number, selector in enumerate(self.selectors, start=1):
             place_b = np.flatnonzero(fold_B == number)
             if place_b.size:
                 places.append(place_b)
-                of_fold = [which[place] for place in place_b]
+                of_fold = [which[place] for place in place_b.tolist()]
                 parts.append(selector.rank(pixels[place_b], plans, predictions, of_fold, mask_seed))
         order_B = torch.from_numpy(np.argsort(np.concatenate(places)))
         return [_joined(rankings, order_B) for rankings in zip(*parts, strict=True)]
 
 
 def _joined(parts: tuple[vit.Ranking, ...], order_B: torch.Tensor) -> vit.Ranking:
-    logits = [part.logits_BC for part in parts]
+    logits = [part.logits_BC for part in parts if part.logits_BC is not None]
     return vit.Ranking(
         torch.cat([part.rank_BN for part in parts])[order_B],
         torch.cat([part.score_BN for part in parts])[order_B],
-        None if logits[0] is None else torch.cat(logits)[order_B],
+        torch.cat(logits)[order_B] if logits else None,
     )

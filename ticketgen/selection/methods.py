@@ -140,8 +140,8 @@ def rollout(network: VisionTransformer, images: Tensor) -> Tensor:
     """
     x_BTD, prefix = vit.embed(network, images), network.num_prefix_tokens
     rolled_BTT = identity_TT = torch.eye(x_BTD.shape[1], device=images.device)
-    for block in network.blocks:
-        mixed_BTT = (vit.attention_map(block.attn, block.norm1(x_BTD)) + identity_TT) / 2
+    for block in vit.blocks_of(network):
+        mixed_BTT = (vit.attention_map(vit.attention_of(block), block.norm1(x_BTD)) + identity_TT) / 2
         with torch.autocast(images.device.type, enabled=False):
             rolled_BTT = mixed_BTT @ rolled_BTT
         x_BTD = block(x_BTD)
@@ -203,9 +203,10 @@ def random(mask_seed: int, names: Sequence[str], num_patches: int) -> Tensor:
 def _before_attention(network: VisionTransformer, images: Tensor, block: int) -> tuple[Attention, Tensor]:
     """The attention of `block`, counted from 1, and its input (B, T, D)."""
     x_BTD = vit.embed(network, images)
-    for earlier in network.blocks[: block - 1]:
-        x_BTD = earlier(x_BTD)
-    return network.blocks[block - 1].attn, network.blocks[block - 1].norm1(x_BTD)
+    *earlier, last = vit.blocks_of(network)[:block]
+    for each in earlier:
+        x_BTD = each(x_BTD)
+    return vit.attention_of(last), last.norm1(x_BTD)
 
 
 def _cells(map_BSS: Tensor, side: int) -> Tensor:

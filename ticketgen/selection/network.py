@@ -1,7 +1,7 @@
-"""What selector and annotator share: a pretrained network as values and bytes, and the same network on a device."""
+"""A pretrained network as values and bytes, and the same network on a device: the base of selector and annotator."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors.torch import load as load_safetensors
@@ -18,17 +18,18 @@ PRECISIONS = ("fp32", "bf16")
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """A pretrained network as plain values and bytes, so that it can be sent to another process.
+    """A pretrained network as plain values and bytes, so that it can be sent to another process."""
 
-    model: timm name. kwargs: how timm builds it. state: its weights as safetensors. view_record: image size, crop_pct,
-    interpolation, mean, std of its evaluation view. run: the run it is from, None for published weights.
-    """
-
+    #: timm name.
     model: str
+    #: Arguments with which timm builds it.
     kwargs: dict[str, Any]
+    #: Its weights in the safetensors format.
     state: bytes = field(repr=False)
     weights_sha256: str
+    #: Image size, crop_pct, interpolation, mean and std of its evaluation view.
     view_record: dict[str, Any]
+    #: The run that it is from; None for published weights.
     run: str | None = None
 
     @property
@@ -49,10 +50,13 @@ def plain_values(opened: Pretrained) -> dict[str, Any]:
     }
 
 
-class Network:
+S = TypeVar("S", bound=NetworkSpec)
+
+
+class Network(Generic[S]):
     """The network of a spec on a device, in eval mode, TF32 off."""
 
-    def __init__(self, spec: NetworkSpec, device: str = "cpu", precision: str = "fp32"):
+    def __init__(self, spec: S, device: str = "cpu", precision: str = "fp32"):
         if precision not in PRECISIONS:
             raise UserError(f"expected a precision among {', '.join(PRECISIONS)}, found {precision!r}")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -66,9 +70,9 @@ class Network:
         )
 
     def prepared(self, network: nn.Module) -> nn.Module:
-        """`network`, its weights loaded, as it is to be used."""
+        """Change `network`, whose weights are loaded, to what is used, and return it."""
         return network
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 RGB to the network's normalised float32, same shape (B, 3, side, side)."""
+        """Normalise uint8 RGB (B, 3, side, side) for the network: float32 of the same shape."""
         return (images.float() / 255 - self.mean) / self.std

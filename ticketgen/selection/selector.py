@@ -22,15 +22,13 @@ from vit_tickets.ticketgen.selection.network import Network, NetworkSpec, plain_
 
 @dataclass(frozen=True, kw_only=True)
 class SelectorSpec(NetworkSpec):
-    """A selector as plain values and bytes.
-
-    stages: the blocks, counted from 1, in which it identifies tokens; with them k follows from a budget, whatever the
-    method. method: how it scores patches.
-    """
+    """A selector as plain values and bytes."""
 
     patch_size: int
     num_patches: int
+    #: The blocks, counted from 1, in which it identifies tokens. With any method, k follows from them and the budget.
     stages: tuple[int, ...]
+    #: How it scores patches.
     method: Method = DEFAULT_METHOD
 
     def build(self, device: str, precision: str) -> "Selector":
@@ -38,12 +36,12 @@ class SelectorSpec(NetworkSpec):
 
     @property
     def entries(self) -> dict[str, Any]:
-        """What metadata and ticket.json say of how it scores: nothing of what is staged."""
+        """Entries of metadata and ticket.json about the method; none for the default method `staged`."""
         return self.method.record()
 
     @property
     def runs(self) -> list[str]:
-        """The runs that its weights are from; empty of published ones."""
+        """The runs that its weights are from; none for published weights."""
         return [] if self.run is None else [self.run]
 
     def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08, crop_flip: float = 0.5) -> View:
@@ -60,13 +58,13 @@ def open_selector(
 ) -> SelectorSpec:
     """A selector by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
 
-    Raises UserError where there is no such model or run, its weights do not fit, or it has no readable attention, of a
-    CLS token where `method` reads that.
+    Raises UserError if there is no such model or run, its weights do not fit, its attention cannot be read, or it lacks
+    the CLS token that `method` reads.
     """
-    opened = open_pretrained(selector, weights, partial(vit.check_is_vit, needs_cls=method.declared.reads_cls))
-    network = opened.network
-    chosen = stages or vit.default_stages(opened.model, len(getattr(network, "blocks", ())))
-    vit.check_selector(network, chosen, method.declared.reads_cls)
+    needs_cls = method.declared.reads_cls
+    opened = open_pretrained(selector, weights, partial(vit.check_is_vit, needs_cls=needs_cls))
+    chosen = stages or vit.default_stages(opened.model, len(getattr(opened.network, "blocks", ())))
+    network = vit.check_selector(opened.network, chosen, needs_cls)
     height, width = network.patch_embed.grid_size
     if height != width:
         raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
@@ -79,8 +77,10 @@ def open_selector(
     )
 
 
-class Selector(Network):
+class Selector(Network[SelectorSpec]):
     """A selector on a device: uint8 pixels in, rankings out."""
+
+    network: vit.VisionTransformer
 
     def __init__(self, spec: SelectorSpec, device: str = "cpu", precision: str = "fp32"):
         super().__init__(spec, device, precision)
@@ -97,9 +97,14 @@ class Selector(Network):
     ) -> list[vit.Ranking]:
         """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB.
 
-        Where `side` is not the selector's image size, its position embeddings are resampled to the grid of that side.
-        which: key and number of the view of each image, by which, and `mask_seed`, method `random` draws. Predictions
-        are of the pruned pass if staged, otherwise of the whole view.
+        If `side` is not the selector's image size, its position embeddings are resampled to the grid of that side.
+        Predictions are of the pruned pass if the method is staged, otherwise of the whole view.
+
+        Args:
+            pixels: of B views.
+            plans: per plan, the patches that each stage keeps: `Budget.stage_counts`.
+            predictions: whether the rankings have logits.
+            which: key and number of the view of each image; with `mask_seed`, the seed of method `random`.
         """
         network = self._network_at(pixels.shape[-1])
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
