@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import click
 
+from vit_tickets.pipeline.runs.families import FAMILIES
 from vit_tickets.pipeline.system.fields import click_options, sections_of
 from vit_tickets.train.recipes.presets import RECIPES
 from vit_tickets.train.recipes.recipe import Recipe
@@ -12,11 +13,14 @@ from vit_tickets.train.recipes.recipe import Recipe
 
 def recipe_options(command: Callable) -> Callable:
     """Give `command` the option `--recipe` and one for each field of a recipe, None where it is not given."""
+    by_family = [family.recipe for family in FAMILIES]
+    at_32 = [family.recipe_at_32 for family in FAMILIES if family.recipe_at_32]
     named = click.option(
         "--recipe",
         type=click.Choice(tuple(RECIPES)),
-        help="Gives the values of all options below that are not given.  [default: by the dataset (digits), the "
-        "model's family (swin, lvvit, resnet50, else deit), and cifar-* with --image-size 32 or a resnet20]",
+        help="Gives the values of all options below that are not given.  [default: digits for the embedded dataset, "
+        f"else by the model's family: {', '.join(by_family)}; with --image-size 32, or for a model made for it: "
+        f"{', '.join(at_32)}]",
     )
     return named(click_options(Recipe, defaults=False)(command))
 
