@@ -79,3 +79,9 @@ def test_quick_tests_leave_out_what_starts_processes():
         path.relative_to(folder).as_posix() for path in folder.rglob("test_*.py") if not marked.search(path.read_text())
     }
     assert found == LIGHT
+
+
+def test_settings_of_a_run_are_read_by_attribute():
+    """Typed objects hold them: no key of a config is written as a string."""
+    by_string = re.compile(r"""config(\.get\(|\[)["']""")
+    assert [str(path) for path in EVERY_FILE if by_string.search(path.read_text())] == []

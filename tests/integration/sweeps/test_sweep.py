@@ -111,6 +111,7 @@ def complete(out):
     assert "# Sweep of data" in (out / "sweep.md").read_text()
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_sweep_that_is_killed_twice_and_stopped_goes_on_to_its_report(small, tmp_path, engine):
@@ -138,6 +139,7 @@ def test_a_sweep_that_is_killed_twice_and_stopped_goes_on_to_its_report(small, t
     assert (out / "sweep.json").read_bytes() == before
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.slow
 def test_a_step_that_fails_is_named_and_the_others_are_reported_on(small, tmp_path):
     out, log = tmp_path / "sweep", tmp_path / "log"

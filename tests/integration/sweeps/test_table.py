@@ -90,6 +90,7 @@ def test_a_table_goes_on_with_more_workers_models_and_seeds(numbered_data, tmp_p
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.slow
 def test_a_table_that_is_killed_and_stopped_goes_on_when_typed_again(tmp_path):
     data, out, log = tmp_path / "data", tmp_path / "table", tmp_path / "log"
