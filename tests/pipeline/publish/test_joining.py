@@ -1,84 +1,28 @@
-"""Export and join: what is written, what pandas reads of it, what comes back, and what a bad file does."""
+"""Join: what comes back from an archive, to a copy of the dataset that may differ."""
 
-import hashlib
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.command import holder, refused, run
-from tests.helpers import write_crops, write_manifest
+from tests.helpers import write_crops
+from tests.pipeline.publish.conftest import rewritten, rows_of
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.publish.archive import ENTRY, METADATA_KEY
 from vit_tickets.pipeline.verification.manifests import verify_manifest
 from vit_tickets.train.data.split import SplitData
 
 pytestmark = pytest.mark.process
 
 
-def rows_of(root, split="train"):
-    return pd.read_parquet(f"{root}/{split}").set_index("key").sort_index()
-
-
-@pytest.fixture(scope="module")
-def archive(tickets, tmp_path_factory):
-    path = tmp_path_factory.mktemp("export") / "tickets.parquet"
-    said = run("export", tickets, path).stdout
-    assert said.splitlines()[:2] == ["train: 23 images, 1 without a ticket", "val: 7 images, 0 without a ticket"]
-    return path
-
-
-def test_pandas_alone_reads_all_of_it(archive, tickets):
-    frame = pd.read_parquet(archive)
-    about = frame.attrs[ENTRY]
-    record = json.loads(Path(tickets, "ticket.json").read_text())
-    assert about["ticket"] == record
-    for split in ("train", "val"):
-        found, expected = frame[frame["split"] == split].set_index("key"), rows_of(tickets, split)
-        assert found.index.tolist() == expected.index.tolist()
-        for name in ("label", "height", "width", "error"):
-            pd.testing.assert_series_equal(found[name], expected[name], check_dtype=False)
-        for key, rank in expected["rank"].items():
-            stored = found["rank"][key]
-            assert (rank is None and stored is None) or np.array_equal(np.frombuffer(stored, np.uint8), rank)
-        digest = hashlib.sha256()
-        plain = ["key", "label", "height", "width", "error"]
-        for values, rank in zip(found.reset_index()[plain].itertuples(index=False), found["rank"], strict=True):
-            values = [None if pd.isna(v) else v if isinstance(v, str) else int(v) for v in values]
-            digest.update(json.dumps(values, separators=(",", ":")).encode() + b"\n" + (rank or b""))
-        assert digest.hexdigest() == about["sha256"][split]
-
-
 def test_a_folder_in_use_is_left_alone(archive, packed, tmp_path):
     with holder(tmp_path / "m") as process:
         assert f"m is in use by process {process.pid}" in refused("join", archive, packed, "--out", tmp_path / "m")
-
-
-def test_masks_are_bits(tickets, tmp_path):
-    run("export", tickets, tmp_path / "m.parquet", "--masks", "--split", "val")
-    frame = pd.read_parquet(tmp_path / "m.parquet").set_index("key")
-    for key, ticket in rows_of(tickets, "val")["lt"].items():
-        assert len(frame["lt"][key]) == 5  # 36 bits
-        bits = np.unpackbits(np.frombuffer(frame["lt"][key], np.uint8), bitorder="little")
-        assert np.flatnonzero(bits).tolist() == ticket.tolist()
-    assert set(frame["split"]) == {"val"}
-
-
-def test_equal_rows_give_equal_bytes_however_they_are_packed(archive, tickets, small_source, tmp_path):
-    run("export", tickets, tmp_path / "again.parquet")
-    assert (tmp_path / "again.parquet").read_bytes() == archive.read_bytes()
-    pack(str(small_source), str(tmp_path / "small"), shard_size=5, progress=False)
-    other = write_manifest(Dataset.open(str(tmp_path / "small")), str(tmp_path / "other"))
-    run("export", other, tmp_path / "other.parquet")
-    assert (tmp_path / "other.parquet").read_bytes() == archive.read_bytes()
 
 
 def test_a_complete_copy_gets_the_same_tickets(archive, tickets, packed, tmp_path):
@@ -166,48 +110,6 @@ def test_what_cannot_be_joined_is_told_in_one_line(archive, tickets, packed, tmp
     assert not out.exists()
 
 
-def rewritten(archive, path, change_about=None, change=None):
-    table = pq.read_table(archive)
-    about = json.loads(table.schema.metadata[METADATA_KEY])
-    if change_about:
-        change_about(about[ENTRY])
-    if change:
-        table = change(table)
-    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(about)}), path, row_group_size=23)
-    return path
-
-
-def with_rank(table, row, rank):
-    ranks = table["rank"].to_pylist()
-    ranks[row] = rank
-    return table.set_column(5, "rank", pa.array(ranks, pa.binary()))
-
-
-@pytest.mark.parametrize(
-    ("about", "change", "said"),
-    [
-        (lambda a: a.update(format_version=9), None, "expected format version 1, found 9"),
-        (lambda a: a.update(holds="score"), None, "expected columns of an archive"),
-        (lambda a: a["ticket"].pop("counts"), None, "counts is missing"),
-        (lambda a: a["ticket"].update(counts=[99, 99]), None, "counts: expected at most 36"),
-        (lambda a: a["ticket"].update(num_patches=10**9), None, "num_patches: expected a count in 1..65536"),
-        (lambda a: a["ticket"].update(splits=7), None, "expected an archive"),
-        (lambda a: a["sha256"].update(train="00"), None, "expected rows of SHA-256 00..."),
-        (None, lambda t: with_rank(t, 0, bytes(36)), "expected every rank to be a permutation of 0..35"),
-        (None, lambda t: with_rank(t, 0, bytes(35)), "expected a ticket of 36 bytes or an error, found 35"),
-        (None, lambda t: with_rank(t, 0, None), "expected a ticket of 36 bytes or an error, found none"),
-        (None, lambda t: with_rank(t, 0, bytes(range(36))), "expected rows of SHA-256"),
-        (None, lambda t: pa.concat_tables([t.slice(0, 1), t.slice(0, 22), t.slice(23)]), "expected each key once"),
-        (None, lambda t: t.slice(1), "expected row groups of one split"),
-        (None, lambda t: t.drop_columns("label"), "expected columns of an archive"),
-    ],
-)
-def test_an_archive_that_was_tampered_with_is_refused(archive, packed, tmp_path, about, change, said):
-    path = rewritten(archive, tmp_path / "bad.parquet", about, change)
-    assert said in refused("join", path, packed, "--out", tmp_path / "m")
-    assert not (tmp_path / "m").exists()
-
-
 def test_names_of_splits_never_become_paths(archive, packed, tmp_path):
     def escape(about):
         about["ticket"]["splits"]["../../up"] = about["ticket"]["splits"].pop("train")
@@ -219,10 +121,3 @@ def test_names_of_splits_never_become_paths(archive, packed, tmp_path):
     assert "train: not in the archive, left out" in said
     assert sorted(p.name for p in (tmp_path / "below" / "m").iterdir()) == ["ticket.json", "val"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.parquet", "below"]
-
-
-def test_an_archive_cut_anywhere_is_refused(archive, packed, tmp_path):
-    whole = archive.read_bytes()
-    for length in (0, 1, len(whole) // 2, len(whole) - 1):
-        (tmp_path / "cut").write_bytes(whole[:length])
-        assert "Parquet" in refused("join", tmp_path / "cut", packed, "--out", tmp_path / "m")
