@@ -25,10 +25,8 @@ def table(*arguments):
 
 def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
     out = tmp_path / "t"
-    done = table(
-        numbered_data, "--models", "deit_micro,swin_t", "--keep-rate", ".9", "--epochs", 1, "--dry-run", "--out", out,
-        "--", "--limit", 8, "--device", "cpu",
-    )  # fmt: skip
+    options = ("--models", "deit_micro,swin_t", "--keep-rate", ".9", "--epochs", 1, "--dry-run", "--out", out)
+    done = table(numbered_data, *options, "--", "--limit", 8, "--device", "cpu")
     assert done.exit_code == 0, done.output
     first, tickets, *others = done.stdout.splitlines()
     assert first == f"{out}: deit_micro, swin_t on data, 2 rows; 0 of 15 steps done already"

@@ -187,8 +187,10 @@ def test_a_terminal_shows_a_line_for_each_step_that_runs_and_keeps_those_that_en
     now[0] = 7.0
     board.refresh()
     assert stream.getvalue().splitlines() == [
-        "0 of 2 done, 2 running, over 32 s left", "  train a  7 s  epoch 2 of 10  top-1 42.00", "  evaluate b  7 s"
-    ]  # fmt: skip
+        "0 of 2 done, 2 running, over 32 s left",
+        "  train a  7 s  epoch 2 of 10  top-1 42.00",
+        "  evaluate b  7 s",
+    ]
     scheduler.finished(steps[0])
     board.ended(steps[0])
     shown = stream.getvalue().split("\x1b[3F\x1b[0J")[1].splitlines()

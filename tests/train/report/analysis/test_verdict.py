@@ -85,9 +85,14 @@ def test_one_seed_is_scipys_paired_percentile_bootstrap():
         return 100 * (lt_n.mean(axis) - rc_n.mean(axis))
 
     expected = stats.bootstrap(
-        (correct["lt"][0], correct["rc"][0]), difference, paired=True, method="percentile", confidence_level=0.9,
-        n_resamples=5000, rng=np.random.default_rng(15),
-    )  # fmt: skip
+        (correct["lt"][0], correct["rc"][0]),
+        difference,
+        paired=True,
+        method="percentile",
+        confidence_level=0.9,
+        n_resamples=5000,
+        rng=np.random.default_rng(15),
+    )
     found = contrast("LT", correct["lt"], "RC", correct["rc"])
     spread = expected.standard_error
     assert found.standard_error == pytest.approx(spread, rel=0.05)
@@ -172,9 +177,7 @@ def match(estimate, lower, upper, images=10_000, seeds=(1, 1), seed_error=0.0):
 
 
 def gap(estimate, lower, upper, images=10_000, seeds=(1, 1)):
-    return Contrast(
-        "LT on lt", "RC on lt", estimate, lower, upper, (upper - lower) / 2 / 1.645, 0.0, images, seeds
-    )  # fmt: skip
+    return Contrast("LT on lt", "RC on lt", estimate, lower, upper, (upper - lower) / 2 / 1.645, 0.0, images, seeds)
 
 
 GOOD_MATCH, GOOD_GAP = match(-0.1, -0.4, 0.2), gap(2.0, 1.6, 2.4)

@@ -144,11 +144,16 @@ def test_names_of_classes_and_runs_become_no_markup(tmp_path, monkeypatch):
 
 
 def test_runs_of_one_name_each_say_their_settings(tmp_path):
-    runs = [write_run(tmp_path / f"{lr:g}", "dense", seed, name="run", on=[], recipe={"lr": lr})
-            for seed, lr in enumerate((0.5, 0.25))]  # fmt: skip
+    runs = [
+        write_run(tmp_path / f"{lr:g}", "dense", seed, name="run", on=[], recipe={"lr": lr})
+        for seed, lr in enumerate((0.5, 0.25))
+    ]
     (group,) = group_runs([read_run(run) for run in runs])
-    (settings,) = [text for _, text in Parsed(group_section(find(group), "group-1", None)).all("details")
-                   if text.startswith("Settings: 1 differ")]  # fmt: skip
+    (settings,) = [
+        text
+        for _, text in Parsed(group_section(find(group), "group-1", None)).all("details")
+        if text.startswith("Settings: 1 differ")
+    ]
     assert "0.5: run" in settings
     assert "0.25: run" in settings
 

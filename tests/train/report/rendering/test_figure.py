@@ -48,9 +48,15 @@ def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
     curves.draw_curves(panel, groups)
     drawn = {line.get_label(): line for line in panel.lines}
     assert list(drawn) == [
-        "dense on all patches", "lt on all patches", "lt on the ticket", "rc on all patches", "rc on the ticket",
-        "small on all patches", "lt:centre on all patches", "lt:centre on the ticket",
-    ]  # fmt: skip
+        "dense on all patches",
+        "lt on all patches",
+        "lt on the ticket",
+        "rc on all patches",
+        "rc on the ticket",
+        "small on all patches",
+        "lt:centre on all patches",
+        "lt:centre on the ticket",
+    ]
     assert len(panel.collections) == len(drawn)
     lt = drawn["lt on the ticket"]
     assert lt.get_xdata() == pytest.approx([27, 50, 75])
