@@ -11,7 +11,7 @@ from vit_tickets.pipeline.geometry.view_records import MAX_SIDE, view_fault
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.choices import OCCLUSIONS, Choices
-from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.pipeline.runs.provenance import TicketProvenance, read_tickets
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import WORDS, fields_fault, is_count
@@ -253,13 +253,6 @@ def _view(record: dict[str, Any]) -> View:
     return View.from_record(record["view"], record["preprocessing"])
 
 
-def _tickets(record: dict[str, Any]) -> TicketProvenance | None:
-    try:
-        return TicketProvenance.from_record(record) if record else None
-    except UserError as error:
-        raise UserError(f"tickets.{error}") from None
-
-
 def _labels(record: dict[str, Any]) -> Labels:
     return Labels(**{each.name: record.get(each.name) for each in fields(Labels)})
 
@@ -268,4 +261,4 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-_READ = {"eval_view": _view, "tickets": _tickets, "labels": _labels, "stages": tuple, "counts": tuple}
+_READ = {"eval_view": _view, "tickets": read_tickets, "labels": _labels, "stages": tuple, "counts": tuple}

@@ -1,21 +1,22 @@
 """Predictions of a run on one split: the Parquet file, its provenance, and how it is read."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.manifests.columns import check_types
-from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import CROSS_FIT, method_entries, scored_by
+from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import METADATA_KEY
-from vit_tickets.pipeline.runs.provenance import OF_MANIFEST
+from vit_tickets.pipeline.runs.provenance import Provenance, TicketProvenance
+from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.parquet_files import open_parquet
-from vit_tickets.pipeline.system.records import fields_fault
 
 SCHEMA = pa.schema(
     [
@@ -28,47 +29,59 @@ SCHEMA = pa.schema(
 )
 
 
-def ticket_provenance(manifest: Manifest) -> dict[str, Any]:
-    """What a predictions file says of the manifest that it was made with; of its method where that is not staged."""
-    record = {name: manifest.record.get(name) for name in OF_MANIFEST}
-    return record | method_entries(manifest.record)
-
-
-FORMAT_VERSION = 1
-ABOUT = {
-    "dataset": str, "split": str, "on": str, "view": str, "model": str, "weights_sha256": str, "preprocessing": dict,
-    "tickets": dict, "errors": int, "samples": int,
-}  # fmt: skip
 COLUMNS = pa.schema([("key", pa.string()), ("label", pa.int32()), ("prediction", pa.int32())])
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One predictions file, rows sorted by key.
+    """One predictions file, n rows sorted by key."""
 
-    path: of the file. metadata: what it was made from. keys: string, labels: int32, correct: bool, all of length n.
-    """
-
+    #: The file.
     path: str
-    metadata: dict[str, Any]
+    #: What it was made from.
+    provenance: Provenance
+    #: Keys of the images: string (n,).
     keys: pa.Array
+    #: Their labels: int32 (n,).
     labels: np.ndarray
+    #: Whether the most probable class is the label: bool (n,).
     correct: np.ndarray
 
     @property
-    def tickets(self) -> dict[str, Any] | None:
-        """Provenance of the tickets it was evaluated with or on; None where there were none."""
-        return self.metadata.get("tickets")
+    def tickets(self) -> TicketProvenance | None:
+        """The tickets it was evaluated with or on; None if there were none."""
+        return self.provenance.tickets
 
     @property
     def method(self) -> str:
-        """How those tickets were found; `staged` where nothing is said."""
-        return scored_by(self.tickets or {})
+        """Name of the method that chose those tickets."""
+        return self.tickets.scored_by if self.tickets else STAGED
 
     @property
     def cross_fit(self) -> bool:
-        """Whether they are of several selectors, each marking what it was trained without."""
-        return bool((self.tickets or {}).get(CROSS_FIT))
+        """Whether those tickets are cross-fitted: each image's from a selector that was trained without it."""
+        return bool(self.tickets and self.tickets.cross_fit)
+
+
+def predictions_file(folder: str, on: str) -> str:
+    """The file in `folder` with predictions on `on`, one of `ON`."""
+    return files.join(folder, f"predictions-{on}.parquet")
+
+
+def write_predictions(path: str, rows: Mapping[str, Any], provenance: Provenance) -> None:
+    """Write a predictions file; equal values give equal bytes.
+
+    Args:
+        path: the file.
+        rows: by the names of `SCHEMA`, values of equal length n in the dataset's order: keys, labels, the most
+            probable classes, the up to five most probable classes of each row, and the probability of the first.
+        provenance: what they were made from.
+    """
+    table = pa.table([pa.array(rows[column.name], column.type) for column in SCHEMA], schema=SCHEMA)
+    metadata = json.dumps(provenance.record(), sort_keys=True).encode()
+    table = table.replace_schema_metadata({METADATA_KEY: metadata})
+    with files.atomic_write(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
 
 
 def read_predictions(path: str) -> Predictions:
@@ -90,10 +103,10 @@ def read_predictions(path: str) -> Predictions:
         metadata = None
     if not isinstance(metadata, dict):
         raise UserError(f"{path}: expected predictions that `evaluate` wrote, found other provenance in its schema")
-    if fault := fields_fault(metadata, ABOUT):
-        raise UserError(f"{path}: {fault}")
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, found {metadata.get('format_version')!r}")
+    try:
+        provenance = Provenance.from_record(metadata)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if table.num_rows == 0:
         raise UserError(f"{path}: expected predictions for at least one image, found none")
     if nulls := [name for name in COLUMNS.names if table[name].null_count]:
@@ -102,4 +115,4 @@ def read_predictions(path: str) -> Predictions:
     if len(keys) > 1 and (repeated := np.flatnonzero(np.asarray(pc.equal(keys[1:], keys[:-1])))).size:
         raise UserError(f"{path}: expected every key once, found {keys[int(repeated[0])].as_py()!r} twice")
     labels = table["label"].to_numpy()
-    return Predictions(path, metadata, keys, labels, table["prediction"].to_numpy() == labels)
+    return Predictions(path, provenance, keys, labels, table["prediction"].to_numpy() == labels)

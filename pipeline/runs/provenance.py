@@ -9,6 +9,7 @@ from vit_tickets.pipeline.manifests.methods import method_entries, scored_by
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import fields_fault
 
+FORMAT_VERSION = 1  # of predictions
 OF_MANIFEST = (
     "dataset",
     "selector",
@@ -80,7 +81,7 @@ class TicketProvenance:
 
     @classmethod
     def of_predictions(cls, manifest: Manifest, split: str, kept: int) -> "TicketProvenance":
-        """What predictions on `split` record of the tickets that they were made with; `kept` of the model's patches."""
+        """What predictions on `split` record of the tickets they were made with, `kept` patches of the model's."""
         return cls.from_record(_identity(manifest) | {"view": manifest.view(split).kind, "kept": kept})
 
     @property
@@ -98,6 +99,61 @@ class TicketProvenance:
         expected = _identity(manifest)
         told = method_entries(dict(self.entries)) | {name: self.entries.get(name) for name in OF_MANIFEST}
         return told == expected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What predictions were made from, as their file records it. What was not recorded is None."""
+
+    #: Name of the dataset.
+    dataset: str | None = None
+    #: Its split.
+    split: str | None = None
+    #: What the model was shown: `dense`, `lt` or `rc`.
+    on: str | None = None
+    #: Kind of the view of an image.
+    view: str | None = None
+    #: How the view resamples and normalises.
+    preprocessing: dict[str, Any] | None = None
+    #: Model, by its timm name.
+    model: str | None = None
+    #: SHA-256 of its weights.
+    weights_sha256: str | None = None
+    #: The tickets it was tested on, or whose view and images it was tested on.
+    tickets: TicketProvenance | None = None
+    #: Images that were left out because they have no ticket.
+    errors: int | None = None
+    #: Images that were classified.
+    samples: int | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Provenance":
+        """Raises UserError for the first entry that is of a wrong type, and for another format version."""
+        if fault := fields_fault(dict(record), PREDICTED_KINDS):
+            raise UserError(fault)
+        if (version := record.get("format_version")) != FORMAT_VERSION:
+            raise UserError(f"expected format version {FORMAT_VERSION}, found {version!r}")
+        own = {each.name: record.get(each.name) for each in fields(cls)}
+        return cls(**own | {"tickets": read_tickets(own["tickets"])})
+
+    def record(self) -> dict[str, Any]:
+        """What the file's metadata hold."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        return own | {"format_version": FORMAT_VERSION, "tickets": self.tickets and self.tickets.entries}
+
+
+PREDICTED_KINDS = {
+    each.name: {"preprocessing": dict, "tickets": dict, "errors": int, "samples": int}.get(each.name, str)
+    for each in fields(Provenance)
+}
+
+
+def read_tickets(record: Mapping[str, Any] | None) -> TicketProvenance | None:
+    """The tickets that the entry `tickets` records; None if it is null or empty. Raises UserError as `from_record`."""
+    try:
+        return TicketProvenance.from_record(record) if record else None
+    except UserError as error:
+        raise UserError(f"tickets.{error}") from None
 
 
 def _identity(manifest: Manifest) -> dict[str, Any]:

@@ -1,21 +1,17 @@
 """Evaluation: a model on whole images, on tickets and on random subsets, all of the manifest's view."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline.manifests.tables import METADATA_KEY
 from vit_tickets.pipeline.runs.paths import ON, PATHS
-from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION, SCHEMA, ticket_provenance
-from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.runs.predictions import predictions_file, write_predictions
+from vit_tickets.pipeline.runs.provenance import Provenance, TicketProvenance
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData
@@ -138,14 +134,14 @@ def evaluate_to(
     model: Model,
     config: EvalStreamConfig,
     on: list[str],
-    about: dict[str, Any],
+    about: Provenance,
     device: str,
     workers: int,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Write predictions-<on>.parquet into `folder`, in the dataset's order, and return top-1 in percent per entry.
+    """Write the predictions on each entry of `on` into `folder`, in the dataset's order; return top-1 in percent.
 
-    `about` is what the files' metadata say of the model; dataset, split, view and tickets are added.
+    about: what is known of the model; what it was shown is added.
     """
     collected: dict[str, list[Prediction]] = {how: [] for how in on}
     total = sum(config.data.counts)
@@ -155,32 +151,23 @@ def evaluate_to(
             bar.update(len(p.keys))
     top1 = {}
     for how, parts in collected.items():
-        table = _table(parts)
-        metadata = about | describe(config, how) | {"samples": table.num_rows}
-        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()})
-        with files.atomic_write(files.join(folder, f"predictions-{how}.parquet")) as stream:
-            pq.write_table(table, stream, compression="zstd")
-        right = np.asarray(table["label"]) == np.asarray(table["prediction"])
-        top1[how] = 100 * float(right.mean())
+        rows = _rows(parts)
+        provenance = replace(about, on=how, samples=len(rows["key"]), **_shown(config))
+        write_predictions(predictions_file(folder, how), rows, provenance)
+        top1[how] = 100 * float((rows["label"] == rows["prediction"]).mean())
     return top1
 
 
-def describe(config: EvalStreamConfig, how: str) -> dict[str, Any]:
-    """Provenance of a predictions file: dataset, split, view, and the tickets it was made with."""
+def _shown(config: EvalStreamConfig) -> dict[str, Any]:
+    """Provenance of what the model is shown."""
     data, manifest = config.data, config.data.manifest
-    tickets = None
-    if manifest is not None:
-        shown = {"view": manifest.split_record(data.split).view, "kept": config.kept}
-        tickets = ticket_provenance(manifest) | shown
     return {
-        "format_version": FORMAT_VERSION,
         "dataset": data.dataset.name,
         "split": data.split,
-        "on": how,
         "view": config.view.kind,
         "preprocessing": config.view.preprocessing(),
+        "tickets": manifest and TicketProvenance.of_predictions(manifest, data.split, config.kept),
         "errors": data.left_out,
-        "tickets": tickets,
     }
 
 
@@ -190,7 +177,8 @@ def _summarised(p: Prediction) -> Prediction:
     return replace(p, logits_BC=torch.cat([best.indices.double(), best.values[:, :1].double()], dim=1))
 
 
-def _table(parts: list[Prediction]) -> pa.Table:
+def _rows(parts: list[Prediction]) -> dict[str, Any]:
+    """The columns of a predictions file, in the dataset's order."""
     if not parts:
         raise UserError("expected images to evaluate on, found none")
     place = torch.cat([p.place_B2 for p in parts]).numpy()
@@ -198,12 +186,10 @@ def _table(parts: list[Prediction]) -> pa.Table:
     stored = torch.cat([p.logits_BC for p in parts]).numpy()[order]
     top5, confidence = stored[:, :-1].astype(np.int32), stored[:, -1].astype(np.float32)
     keys = [key for p in parts for key in p.keys]
-    label = torch.cat([p.label_B for p in parts]).numpy()[order]
-    columns = {
+    return {
         "key": [keys[i] for i in order],
-        "label": label,
+        "label": torch.cat([p.label_B for p in parts]).numpy()[order],
         "prediction": top5[:, 0],
         "top5": list(top5),
         "confidence": confidence,
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)

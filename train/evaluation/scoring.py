@@ -9,6 +9,7 @@ from vit_tickets.pipeline.networks import pretrained
 from vit_tickets.pipeline.networks.state import load_strictly, read_weights, weights_sha256
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import ON, PATHS
+from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData, check_belongs
@@ -117,7 +118,7 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     run = subject.run
     check_on(subject.data, on, run.path)
     config = eval_config(run, subject.data, view=view)
-    about = {"model": run.config.model, "weights_sha256": weights_sha256(subject.model.network)}
+    about = Provenance(model=run.config.model, weights_sha256=weights_sha256(subject.model.network))
     model = subject.model.to(device)
     config_path = files.join(subject.folder, CONFIG)
     if run.path == "weights":

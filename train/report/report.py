@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vit_tickets.pipeline.runs.paths import PATHS
-from vit_tickets.pipeline.runs.predictions import FORMAT_VERSION
+from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import CONFIDENCE, RESAMPLES
@@ -18,6 +18,7 @@ from vit_tickets.train.report.page import page
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
 
+FORMAT_VERSION = 1
 TITLE = "Tickets: the runs compared"
 
 
@@ -127,8 +128,9 @@ def _is_report(folder: str) -> bool:
 def record(finding: Finding) -> dict[str, Any]:
     """All numbers of a group, as report.json holds them; percent, points and seconds."""
     group = finding.group
-    shared = group.reference.metadata if group.reference else {}
+    shared = group.reference.provenance if group.reference else Provenance()
     kept, num_patches = group.kept or (None, None)
+    tickets = {method: found.entries for method, found in group.tickets.items()}
     nulls = [_plain(null) | {"needed": _plain(needed(null.contrast, 0.0))} for null in finding.nulls]
     return _plain(
         {
@@ -139,11 +141,11 @@ def record(finding: Finding) -> dict[str, Any]:
             "num_patches": num_patches,
             "cross_fit": group.cross_fit,
             "can_drop_patches": group.can_drop_patches,
-            **{name: shared.get(name) for name in ("split", "view", "preprocessing")},
+            **{name: getattr(shared, name) for name in ("split", "view", "preprocessing")},
             "images": group.images,
             "errors": group.errors,
-            "tickets": group.tickets.get(group.method),
-            "methods": group.tickets,
+            "tickets": tickets.get(group.method),
+            "methods": tickets,
             "matrix": {
                 row: {on: found for (trained, on), found in group.accuracies.items() if trained == row}
                 for row in group.rows

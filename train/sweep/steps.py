@@ -16,7 +16,8 @@ from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.runs.config import FINAL
 from vit_tickets.pipeline.runs.families import family_of, short_name
 from vit_tickets.pipeline.runs.paths import ON, PATHS
-from vit_tickets.pipeline.runs.predictions import ticket_provenance
+from vit_tickets.pipeline.runs.predictions import predictions_file
+from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.pipeline.runs.weights import weights_sha256
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.redaction import redacted
@@ -139,7 +140,7 @@ def all_there(made: Iterable[str]) -> bool:
 
 def predictions(folder: str, on: tuple[str, ...] = ON) -> list[str]:
     """The files that `evaluate` writes into `folder`."""
-    return [files.join(folder, f"predictions-{how}.parquet") for how in on]
+    return [predictions_file(folder, how) for how in on]
 
 
 def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool:
@@ -147,12 +148,10 @@ def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool
     weights = files.join(run, FINAL)
     if not all_there([weights, files.join(tickets, manifests.INDEX), *predictions(scored, on)]):
         return False
-    sha256, provenance = weights_sha256(weights), ticket_provenance(Manifest.open(tickets))
+    sha256, manifest = weights_sha256(weights), Manifest.open(tickets)
     for path in predictions(scored, on):
-        found = read_metadata(path)
-        told = found.get("tickets") or {}
-        same = all(told.get(name) == provenance.get(name) for name in (*provenance, *methods.ENTRIES))
-        if found.get("weights_sha256") != sha256 or not same:
+        found = Provenance.from_record(read_metadata(path))
+        if found.weights_sha256 != sha256 or found.tickets is None or not found.tickets.are_of(manifest):
             return False
     return True
 

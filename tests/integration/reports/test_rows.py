@@ -55,7 +55,7 @@ def test_other_methods_and_subsets_have_rows_beside_the_paths(three, tmp_path):
     assert group.rows == ["dense", "lt", "lt:centre", "rc", "rc:aligned", "rc:fresh"]
     assert {row for row, on in group.matrix if on == "lt"} == set(group.rows)
     assert (group.method, set(group.tickets)) == ("staged", {"staged", "centre"})
-    assert group.tickets["staged"]["selector"] == "deit_micro"
+    assert group.tickets["staged"].selector == "deit_micro"
     assert (group.missing, group.warnings) == ([], [])
     assert made.verdicts == expected.verdicts
     assert made.cost == expected.cost

@@ -8,7 +8,7 @@ from tests.helpers import edited
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import difference
-from vit_tickets.pipeline.runs.predictions import ticket_provenance
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.recipes.presets import RECIPES
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
@@ -37,6 +37,11 @@ def test_a_run_is_named_after_the_method_and_records_it(numbered_data, numbered_
 
 
 def test_predictions_record_it(numbered_tickets, of_one_block):
-    staged, other = (ticket_provenance(Manifest.open(tickets)) for tickets in (numbered_tickets, of_one_block))
-    assert other == staged | {"method": "cls-attention", "block": 3}
-    assert difference(other, staged) == 'method: expected "cls-attention", found "staged"'
+    manifests = [Manifest.open(tickets) for tickets in (numbered_tickets, of_one_block)]
+    staged, other = (TicketProvenance.of_predictions(manifest, "val", 18) for manifest in manifests)
+    assert other.entries == staged.entries | {"method": "cls-attention", "block": 3}
+    assert difference(other.entries, staged.entries) == 'method: expected "cls-attention", found "staged"'
+    assert [[tickets.are_of(manifest) for manifest in manifests] for tickets in (staged, other)] == [
+        [True, False],
+        [False, True],
+    ]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow as pa
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
 from vit_tickets.pipeline.runs.predictions import Predictions
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, accuracy
 from vit_tickets.train.report.analysis.matching import check_same_images, wanted_tickets
@@ -51,7 +51,7 @@ class Group:
     scored: dict[Cell, list[RunResult]]
     reference: Predictions | None
     method: str
-    tickets: dict[str, dict[str, Any]]
+    tickets: dict[str, TicketProvenance]
     missing: list[str]
     warnings: list[str]
 
@@ -103,7 +103,7 @@ class Group:
     @property
     def errors(self) -> int:
         """Images that every path left out because they have no ticket."""
-        counts = [p.metadata.get("errors") or 0 for run in self.runs for p in run.predictions.values()]
+        counts = [p.provenance.errors or 0 for run in self.runs for p in run.predictions.values()]
         return max(counts, default=0)
 
     @property
@@ -180,7 +180,7 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
             check_same_images(reference, predictions, same_size=not PATHS[run.path].low_resolution)
             scored.setdefault((run.row, on), []).append(run)
         untested += [Untested(run, on, differs) for differs, on in others.items()]
-    records = {name: predictions.tickets or {} for name, predictions in wanted.by_method.items()}
+    records = {name: p.tickets for name, p in wanted.by_method.items() if p.tickets}
     return Group(
         dataset=runs[0].config.dataset,
         model=runs[0].model,

@@ -1,5 +1,6 @@
 """Whether runs were tested on the same images and the same tickets, so that they can be compared."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.paths import DROPPING
 from vit_tickets.pipeline.runs.predictions import Predictions
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.results import RunResult
 
@@ -38,7 +40,7 @@ class WantedTickets:
 
         Raises UserError if they differ in anything else.
         """
-        found = predictions.tickets or {}
+        found = predictions.tickets or TicketProvenance()
         if run.budget is None and not _is_of_budget(found, self.budget):
             return "budget"
         method = run.method if run.path in DROPPING else self.method
@@ -47,7 +49,7 @@ class WantedTickets:
         if predictions.cross_fit != self.cross_fit:
             return f"selection, which was {'not ' if self.cross_fit else ''}cross-fitted"
         expected = self.by_method.get(method)
-        if different := difference((expected.tickets or {}) if expected else {}, found):
+        if different := difference(_entries(expected), found.entries):
             where = f"the tickets that {expected.path} is on" if expected else "tickets"
             raise UserError(f"{predictions.path}: expected {where}; they differ in {different}")
         return None
@@ -71,10 +73,10 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
         if run.path in DROPPING and run.method == predictions.method:
             found.setdefault(run.method, predictions)
     for _, predictions in on_tickets:
-        if predictions.method == method and _is_of_budget(predictions.tickets or {}, budget):
+        if predictions.method == method and _is_of_budget(predictions.tickets, budget):
             found.setdefault(method, predictions)
     for predictions in found.values() if method in found else ():
-        expected, other = ({name: (p.tickets or {}).get(name) for name in SHARED} for p in (found[method], predictions))
+        expected, other = ({name: _entries(p).get(name) for name in SHARED} for p in (found[method], predictions))
         if different := difference(expected, other):
             raise UserError(
                 f"{predictions.path}: expected tickets that differ from those that {found[method].path} is on in their "
@@ -83,8 +85,12 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
     return WantedTickets(budget, cross_fit, method, found)
 
 
-def _is_of_budget(tickets: dict[str, Any], budget: Budget | None) -> bool:
-    return budget is None or (tickets.get("sparsity"), tickets.get("keep_rate")) == (budget.sparsity, budget.keep_rate)
+def _is_of_budget(tickets: TicketProvenance, budget: Budget | None) -> bool:
+    return budget is None or (tickets.sparsity, tickets.keep_rate) == (budget.sparsity, budget.keep_rate)
+
+
+def _entries(predictions: Predictions | None) -> Mapping[str, Any]:
+    return predictions.tickets.entries if predictions and predictions.tickets else {}
 
 
 def check_same_images(expected: Predictions, found: Predictions, same_size: bool) -> None:
@@ -93,7 +99,7 @@ def check_same_images(expected: Predictions, found: Predictions, same_size: bool
     same_size: False for a path with its own resolution.
     """
     names = ("dataset", "split", "view", *(("preprocessing",) if same_size else ()))
-    ours, theirs = ({name: p.metadata.get(name) for name in names} for p in (expected, found))
+    ours, theirs = ({name: getattr(p.provenance, name) for name in names} for p in (expected, found))
     todo = "evaluate both with the same --tickets"
     if expected.method != found.method:
         todo = "tickets of both methods have to be of the same images"

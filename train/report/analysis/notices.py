@@ -1,9 +1,10 @@
 """Sentences of a report on what is missing, and on what makes a comparison doubtful."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.results import RunResult
 
 
@@ -54,7 +55,7 @@ def _knows_manifest(run: RunResult) -> bool:
     return run.budget is not None and bool(run.config.tickets_dir)
 
 
-def warnings(runs: list[RunResult], tickets: dict[str, dict[str, Any]]) -> list[str]:
+def warnings(runs: list[RunResult], tickets: dict[str, TicketProvenance]) -> list[str]:
     """What makes a comparison of `runs` doubtful. tickets: by method, the provenance of those tested on."""
     trained = [run for run in runs if PATHS[run.path].is_trained]
     of_runs = [sentence for run in trained for sentence in _of_run(run, tickets.get(run.method))]
@@ -74,11 +75,11 @@ def _settings(trained: list[RunResult]) -> list[str]:
     return sentences
 
 
-def _of_run(run: RunResult, tested_on: dict[str, Any] | None) -> list[str]:
+def _of_run(run: RunResult, tested_on: TicketProvenance | None) -> list[str]:
     sentences = []
     tickets = run.tickets if run.path == "lt" else None
-    if tickets and tickets.weights_sha256 and tested_on and tickets.weights_sha256 != tested_on.get("weights_sha256"):
-        selectors = f"another selector ({tickets.selector}) than it was tested on ({tested_on.get('selector')})"
+    if tickets and tickets.weights_sha256 and tested_on and tickets.weights_sha256 != tested_on.weights_sha256:
+        selectors = f"another selector ({tickets.selector}) than it was tested on ({tested_on.selector})"
         sentences.append(f"{run.name} was trained on the tickets of {selectors}")
     if run.predictions and not run.finished:
         sentences.append(f"{run.name} has predictions but has not finished: they may be of an earlier run")

@@ -12,7 +12,7 @@ from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.log import read_log, training_seconds
 from vit_tickets.pipeline.runs.paths import ON, PATHS
-from vit_tickets.pipeline.runs.predictions import Predictions, read_predictions
+from vit_tickets.pipeline.runs.predictions import Predictions, predictions_file, read_predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -134,7 +134,7 @@ def read_run(folder: str) -> RunResult:
         raise UserError(f"{path}: path: expected one of {', '.join(PATHS)}, found {config.path!r}")
     predictions = {}
     for on in ON:
-        file = files.join(folder, f"predictions-{on}.parquet")
+        file = predictions_file(folder, on)
         if files.exists(file):
             predictions[on] = read_predictions(file)
     _check_same_weights(list(predictions.values()))
@@ -150,7 +150,7 @@ def read_run(folder: str) -> RunResult:
 
 def _check_same_weights(predictions: list[Predictions]) -> None:
     for other in predictions[1:]:
-        expected, found = (p.metadata.get("weights_sha256") for p in (predictions[0], other))
+        expected, found = (p.provenance.weights_sha256 for p in (predictions[0], other))
         if expected != found:
             raise UserError(
                 f"{other.path}: expected predictions of the weights that {predictions[0].path} is of "

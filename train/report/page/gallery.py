@@ -79,7 +79,7 @@ def _open(group: Group) -> Source:
     tickets, root = next((place for place in places if all(place)), (None, None))
     if group.reference is None or group.kept is None or not tickets or not root:
         raise UserError("expected a scored run that names its dataset and its tickets, found none")
-    split = group.reference.metadata["split"]
+    split = group.reference.provenance.split
     manifest, dataset = Manifest.open(tickets), Dataset.open(root)
     if manifest.view(split).num_views:
         raise UserError(f"expected tickets of one view of {split}, found {manifest.view(split).kind}")

@@ -213,7 +213,7 @@ def _provenance(group: Group) -> list[Html | None]:
     if len(rows) > RUNS_SHOWN:
         runs = details(f"{len(rows):,} runs", runs)
     settings = [(run.name, run.settings) for run in group.runs]
-    tickets = [(f"method {method}", record) for method, record in group.tickets.items()]
+    tickets = [(f"method {method}", tickets.entries) for method, tickets in group.tickets.items()]
     return [
         element("h3", "What the runs were"),
         runs,
@@ -252,7 +252,7 @@ def _surroundings(group: Group) -> Html:
     for run in group.runs:
         where = run.config.environment
         versions = ", ".join(f"{name} {version}" for name, version in (where.versions or {}).items())
-        weights = next((p.metadata.get("weights_sha256") for p in run.predictions.values()), None)
+        weights = next((p.provenance.weights_sha256 for p in run.predictions.values()), None)
         cells = where.hardware, where.ranks, versions, weights and element("code", weights)
         rows.append([run.folder, *("-" if cell in (None, "") else cell for cell in cells)])
     return details("Folders, hardware, versions, weights", table("Where each run was made", rows))

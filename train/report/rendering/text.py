@@ -1,9 +1,8 @@
 """The report as Markdown and as text for the terminal: the same findings, the same words."""
 
-from typing import Any
-
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.paths import DROPPING, ON
+from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.costs import cost_rows
@@ -108,8 +107,8 @@ def title(group: Group) -> str:
         parts.append("dropped patches set to zero")
     if group.reference is None:
         return f"{', '.join(parts)}; no predictions"
-    shared = group.reference.metadata
-    images = f"{group.images:,} images of {shared.get('split')}, view {shared.get('view')}"
+    shared = group.reference.provenance
+    images = f"{group.images:,} images of {shared.split}, view {shared.view}"
     return f"{', '.join(parts)}; {images}, {group.errors:,} left out for errors"
 
 
@@ -195,10 +194,10 @@ def verdict_reasons(verdict: NamedVerdict) -> list[str]:
     return [*verdict.verdict.reasons, *weak, verdict.verdict.scope]
 
 
-def _provenance(method: str, tickets: dict[str, Any]) -> str:
-    selector = tickets.get("selector")
+def _provenance(method: str, tickets: TicketProvenance) -> str:
+    selector = tickets.selector
     named = [] if method == STAGED else [f"method {method}"]
-    seen = [] if named and not selector else [str(selector), _digest(tickets.get("weights_sha256"))]
+    seen = [] if named and not selector else [str(selector), _digest(tickets.weights_sha256)]
     return ", ".join([*named, *seen])
 
 
