@@ -166,6 +166,11 @@ class LabelMaps:
         return LabelRecord.read(self.record)
 
     @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.labels.dataset
+
+    @property
     def map_size(self) -> int:
         """M: cells along a side of every map."""
         return self.labels.map_size

@@ -75,6 +75,11 @@ class Manifest:
         return self.ticket.kept
 
     @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.ticket.dataset
+
+    @property
     def mask_seed(self) -> int:
         return self.ticket.mask_seed
 

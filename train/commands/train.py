@@ -141,7 +141,7 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     if run.online is not None:
         share += f" (chosen online by {run.online.name}, {run.online.mode})"
     if trainer.learner.model.has_token_outputs:
-        by = run.labels.record["annotator"] if run.labels else None
+        by = run.labels.labels.annotator if run.labels else None
         share += f", labels of tokens by {by}" if by else ", the class label for every token (no --labels)"
     images = f"{sum(trainer.stream.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position

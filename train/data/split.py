@@ -200,8 +200,8 @@ def _held_out_of(path: str, shard: Shard, part: Holdout | Fold) -> np.ndarray:
 
 def check_belongs(manifest: Manifest | LabelMaps, dataset: Dataset, splits: list[str]) -> None:
     """Raise UserError unless the manifest, or the label maps, were made from this dataset's shards."""
-    if manifest.record["dataset"] != dataset.name:
-        raise UserError(f"{manifest.root}: expected dataset {dataset.name!r}, found {manifest.record['dataset']!r}")
+    if manifest.dataset != dataset.name:
+        raise UserError(f"{manifest.root}: expected dataset {dataset.name!r}, found {manifest.dataset!r}")
     for split in splits:
         manifest.split_record(split)
         if dataset.shards(split):

@@ -25,12 +25,16 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a batch. logits_BC on the CPU; place_B2 is (shard, row)."""
+    """What a model predicts for a batch of B images; all tensors are on the CPU."""
 
+    #: What it was shown: `dense`, `lt` or `rc`.
     on: str
     keys: list[str]
+    #: int64 (B,).
     label_B: Tensor
+    #: Number of the shard, and row in it: int64 (B, 2).
     place_B2: Tensor
+    #: float32 (B, classes); once summarised float64 (B, 6), the five best classes and the first one's probability.
     logits_BC: Tensor
 
 

@@ -23,27 +23,34 @@ from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 
 NEEDED = (
-    "root", "model", "path", "recipe", "eval_view", "image_size", "patch_size", "num_classes", "seed",
-    "can_drop_patches", "precision",
-)  # fmt: skip
+    *("root", "model", "path", "recipe", "eval_view", "image_size", "patch_size", "num_classes", "seed"),
+    *("can_drop_patches", "precision"),
+)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, the images it is scored on, and the folder for its predictions."""
+    """What is scored."""
 
+    #: The run of the model, or one that stands for plain weights.
     run: runs.Run
     model: Model
+    #: The images to score it on.
     data: SplitData
+    #: Where the predictions go.
     folder: str
 
     @property
     def images(self) -> int:
+        """Number of images."""
         return sum(self.data.counts)
 
 
 def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Subject:
-    """The finished run at `root`, with its own manifest unless `tickets` names another."""
+    """The finished run at `root`, with its own manifest unless `tickets` names another.
+
+    Raises UserError if it is none, is not finished, or does not fit the dataset and the tickets.
+    """
     path = files.join(root, CONFIG)
     if not files.exists(path):
         raise UserError(f"expected the folder of a run, found no {CONFIG} in {root}")
@@ -98,23 +105,24 @@ def _grid_and_kept(config: RunConfig, manifest: Manifest | None) -> tuple[int, i
     manifest's.
     """
     grid = config.image_size // config.patch_size
-    if not config.can_drop_patches and manifest is not None and config.image_size % manifest.record["grid"] == 0:
-        grid = manifest.record["grid"]
     if manifest is None:
         return grid, grid * grid
+    recorded = manifest.ticket.grid
+    if not config.can_drop_patches and recorded and config.image_size % recorded == 0:
+        grid = recorded
     own = PATHS[config.path].drops_patches
     budget = (config.budget if own else None) or manifest.budget
     return grid, runs.kept_patches(budget, grid * grid, manifest)
 
 
 def default_on(subject: Subject) -> list[str]:
-    """All ways that the run and the tickets allow."""
+    """What `evaluate` scores unless it is told: all that the run and the tickets allow."""
     sparse = subject.data.manifest is not None and not PATHS[subject.run.path].low_resolution
     return list(ON) if sparse else ["dense"]
 
 
 def score(subject: Subject, on: list[str], view: str, device: str, workers: int) -> dict[str, float]:
-    """Write the predictions, with a config.json beside them where there is none; returns top-1 in percent."""
+    """Write the predictions, and a config.json beside them outside the run; return top-1 in percent."""
     run = subject.run
     check_on(subject.data, on, run.path)
     config = eval_config(run, subject.data, view=view)

@@ -19,18 +19,21 @@ from vit_tickets.train.data.split import ShardRows, SplitData
 
 @dataclass(frozen=True)
 class EvalStreamConfig:
-    """view: what is shown of each image, at the model's own image size. grid, kept: of the model's own grid.
-
-    skip_errors: leave out what cannot be decoded; otherwise it is an error, whose message ends with `hint`.
-    """
+    """What is evaluated, and this rank's part of it."""
 
     data: SplitData
+    #: What is shown of each image, at the model's own image size.
     view: View
     batch_size: int
+    #: Side of the model's own grid.
     grid: int
+    #: Patches that a sparse evaluation keeps of it.
     kept: int
+    #: Images with more pixels are not decoded.
     max_pixels: int = images.MAX_PIXELS
+    #: Leave out images that cannot be decoded instead of raising.
     skip_errors: bool = False
+    #: End of the message for an image that cannot be decoded.
     hint: str = "evaluate with --tickets to leave it out"
     rank: int = 0
     num_ranks: int = 1

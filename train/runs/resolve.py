@@ -103,7 +103,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         tickets_dir=manifest and absolute(manifest.root),
         tickets=tickets,
         labels_dir=maps and absolute(maps.root),
-        labels=maps and Labels(**{each.name: maps.record[each.name] for each in fields(Labels)}),
+        labels=maps and Labels(**{each.name: getattr(maps.labels, each.name) for each in fields(Labels)}),
         recipe=recipe.as_dict(),
         eval_view=_eval_view(probe, recipe, shown.image_size),
     )

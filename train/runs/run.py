@@ -101,5 +101,5 @@ def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None) ->
         return budget.stage_counts(num_patches, 1)[-1]
     if manifest is None:
         return budget.stage_counts(num_patches, 3)[-1]
-    counts = budget.stage_counts(manifest.num_patches, len(manifest.record["stages"]))
+    counts = budget.stage_counts(manifest.num_patches, len(manifest.ticket.counts))
     return scaled_count(counts[-1], manifest.num_patches, num_patches)

@@ -135,7 +135,7 @@ class Tickets:
 
     @property
     def _example(self) -> str:
-        return f"it is for dataset {self.manifest.record['dataset']!r}, with keys like {self._keys[0].as_py()!r}"
+        return f"it is for dataset {self.manifest.dataset!r}, with keys like {self._keys[0].as_py()!r}"
 
 
 def check_view(view: View, origin: str) -> None:
