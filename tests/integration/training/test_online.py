@@ -7,16 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.reference import reference_ranking
 from tests.training import trainer_of
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.networks.state import weights_sha256
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.models.online import OnlineSelector
-from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.recipes.presets import DEIT, DIGITS, recipe_for
 from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.runs.request import Request
@@ -24,7 +21,6 @@ from vit_tickets.train.runs.resolve import resolve
 
 pytestmark = pytest.mark.process
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
-STAGES = (2, 4)
 
 
 def run_of(data, out, path="dense", recipe=RECIPE, **options):
@@ -43,25 +39,6 @@ def dense(numbered_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("dense") / "run"
     fitted(run_of(numbered_data, out))
     return str(out)
-
-
-@pytest.mark.parametrize("mode", ["full", "truncated"])
-def test_an_online_selector_keeps_what_the_reference_ranks_first_on_the_batch_itself(dense, mode):
-    selector = OnlineSelector(dense, None, mode, Budget(0.5), image_size=24)
-    images = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    kept = selector.choose(images, selector.mean, selector.std, grid=6, kept=18)
-    for image, patches in zip(images, kept.tolist(), strict=True):
-        rank = reference_ranking(selector.network, image, selector.stages, selector.counts)[0]
-        assert patches == sorted(p for p in range(36) if rank[p] < 18)
-
-
-def test_it_sees_its_own_normalisation(dense):
-    selector = OnlineSelector(dense, None, "truncated", Budget(0.5), image_size=24)
-    pixels = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    own = (pixels - selector.mean) / selector.std
-    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
-    expected = selector.choose(own, selector.mean, selector.std, 6, 18)
-    assert torch.equal(selector.choose((pixels - mean) / std, mean, std, 6, 18), expected)
 
 
 def test_a_run_with_an_online_selector_trains_and_says_so(numbered_data, dense, tmp_path):
@@ -110,26 +87,7 @@ def test_what_does_not_fit_together_is_refused(numbered_data, dense, tmp_path, o
         run_of(numbered_data, tmp_path, **({"path": "lt"} | options))
 
 
-def test_a_selector_of_another_image_size_is_refused(dense):
-    with pytest.raises(UserError, match="expected a selector of 48-pixel images, as the run's, found one of 24"):
-        OnlineSelector(dense, None, "full", Budget(0.5), image_size=48)
-
-
 # --- path selector
-
-
-def test_pruning_in_training_is_the_pruning_of_selection():
-    """The logits of the network in the making are those of a selector that is asked for its predictions."""
-    torch.manual_seed(0)
-    network = registry.create_model("deit_micro", num_classes=3, img_size=24, patch_size=4).eval()
-    images = torch.randn(5, 3, 24, 24)
-    (ranking,) = vit.identify_tokens(network, images, STAGES, [(27, 18)], predictions=True)
-    pruned = PrunedViT(network, STAGES, (27, 18))
-    torch.testing.assert_close(pruned(images), ranking.logits_BC, rtol=1e-4, atol=1e-5)
-    pruned(images).sum().backward()
-    assert all(value.grad is not None for value in network.parameters())
-    with pytest.raises(ValueError, match="chooses its patches itself"):
-        pruned(images, torch.zeros(5, 2).long())
 
 
 def test_the_fine_tune_changes_the_dense_weights_and_its_run_is_a_selector(numbered_data, dense, tmp_path):

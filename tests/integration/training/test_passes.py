@@ -10,11 +10,7 @@ from tests import training
 from tests.helpers import write_labels
 from tests.training import SMALL, equal
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.stream import train_batches
-from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.loop.parts import check_parts, parts_of
-from vit_tickets.train.runtime.compiled import compiled
 
 pytestmark = pytest.mark.process
 RECIPE = SMALL.override(epochs=1, opt="sgd", lr=0.1, warmup_epochs=0.0)
@@ -78,25 +74,6 @@ def test_channels_last_learns_the_same(numbered_data, numbered_tickets, tmp_path
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("in_pairs", [False, True])
-def test_every_image_is_in_one_part_beside_its_partner(in_pairs):
-    swapped = torch.ones(1, dtype=torch.bool) if in_pairs else None
-    for B in range(1, 12):
-        images = torch.arange(B)
-        batch = Inputs(images, images.unsqueeze(1) + 100, images + 200, swapped_N=swapped)
-        for count in range(1, B + 1):
-            parts = parts_of(batch, count)
-            assert len(parts) == min(count, (B + 1) // 2 if in_pairs else B)
-            assert torch.cat([part.images for part, _ in parts]).sort().values.tolist() == list(range(B))
-            for part, share in parts:
-                assert share == len(part.images) / B
-                assert torch.equal(part.kept_BK.flatten(), part.images + 100)
-                assert torch.equal(part.target, part.images + 200)
-                assert part.token_target is None
-                if in_pairs:
-                    assert torch.equal(part.images.flip(0), B - 1 - part.images)
-
-
 def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, numbered_tickets, tmp_path):
     run = trainer(numbered_data, tmp_path, tickets=numbered_tickets, passed={"grad_accum": 4})
     before = {name: value.clone() for name, value in run.learner.model.network.state_dict().items()}
@@ -115,15 +92,6 @@ def test_a_failure_in_any_part_leaves_the_weights_as_they_were(numbered_data, nu
     assert equal(before, after)
 
 
-def test_more_parts_than_images_or_pairs_are_refused():
-    check_parts(8, 8, in_pairs=False)
-    check_parts(4, 7, in_pairs=True)
-    with pytest.raises(UserError, match=r"at most 8 \(8 images per rank\), found 9"):
-        check_parts(9, 8, in_pairs=False)
-    with pytest.raises(UserError, match=r"at most 4 \(8 images per rank, in pairs for --mix-token\), found 5"):
-        check_parts(5, 8, in_pairs=True)
-
-
 @pytest.mark.slow
 def test_compiled_it_learns_the_same(numbered_data, numbered_tickets, tmp_path):
     """Without a break at the gather, with the same drop path, and in other shapes too."""
@@ -140,12 +108,3 @@ def test_compiled_it_learns_the_same(numbered_data, numbered_tickets, tmp_path):
     assert losses == pytest.approx(expected, rel=1e-4)
     for name, value in weights.items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
-
-
-def test_where_nothing_can_be_compiled_one_line_says_so(monkeypatch):
-    def no_compiler(*_, **__):
-        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler\nfound\n\nSet TORCHDYNAMO_VERBOSE=1")
-
-    monkeypatch.setattr(torch, "compile", lambda function: no_compiler)
-    with pytest.raises(UserError, match=r"for --compile: InvalidCxxCompiler: No working C.. compiler found$"):
-        compiled(torch.nn.Identity(), "cpu")
