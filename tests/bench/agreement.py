@@ -27,7 +27,7 @@ from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.ticketgen.engines.processor import resolve_device
 from vit_tickets.ticketgen.selection.selector import Selector, SelectorSpec
-from vit_tickets.train.data.loader import collate
+from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.recipes.presets import DEIT
 from vit_tickets.train.recipes.recipe import Recipe
@@ -130,13 +130,12 @@ class Trainer:
         shown = ticket.crops[crop_number].render(ticket.image, self.side, self.interpolation)
         return self.further.view(shown, keyed_rng(SEED, 0, number, ticket.key))
 
-    def batch(self, views: list[AugmentedView], **arrays: list[np.ndarray]) -> dict:
+    def batch(self, views: list[AugmentedView], **arrays: list[np.ndarray]) -> TrainBatch:
         """A batch of the training stream: `views`, and what of `arrays` (by name, one for each view) is given."""
-        shares = []
-        for place, view in enumerate(views):
-            share = {"pixels": view.pixels, "label": 0} | {name: values[place] for name, values in arrays.items()}
-            shares.append(share | ({"erased": view.erased} if self.augment.recipe.erasing else {}))
-        return collate(shares)
+        arrays |= {"pixels": [view.pixels for view in views], "label": [np.array(0) for _ in views]}
+        if self.augment.recipe.erasing:
+            arrays["erased"] = [view.erased for view in views]
+        return TrainBatch(**{name: torch.from_numpy(np.stack(values)) for name, values in arrays.items()})
 
     def images(self, views: list[AugmentedView], step: int) -> Tensor:
         """What the model sees of `views` in `step`."""

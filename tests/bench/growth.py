@@ -74,7 +74,7 @@ def loader(folder: Path, size: int) -> None:
         data=data, path="lt", augment=augmenting(SIDE, 0.3), batch_size=100, epochs=1, seed=0, grid=SIDE // PATCH,
         mask_seed=0,
     )  # fmt: skip
-    seen = sum(len(batch["label"]) for batch in train_batches(config, workers=0))
+    seen = sum(len(batch.label) for batch in train_batches(config, workers=0))
     if seen != size:
         raise RuntimeError(f"expected {size} images, found {seen}")
 

@@ -34,6 +34,7 @@ from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 
@@ -95,7 +96,7 @@ def compare(
 
 
 def exhaust(batches) -> int:
-    return sum(len(batch["label"] if isinstance(batch, dict) else batch[1]) for batch in batches)
+    return sum(len(batch.label if isinstance(batch, TrainBatch) else batch[1]) for batch in batches)
 
 
 def image_folder(source: str, side: int) -> DataLoader:

@@ -198,6 +198,5 @@ def of_loader() -> list[Place]:
         Place("convert, transpose", augment.Augment, "view"),
         Place("follow the pixels", augment, "trace_back"),
         Place("follow the pixels", augment, "padded"),
-        Place("collate", stream, "collate"),
-        Place("collate", stream, "join"),
+        Place("collate", stream.TrainBatch, "join"),
     ]

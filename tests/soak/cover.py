@@ -112,7 +112,7 @@ def _rank(rank: int, ranks: int, root: str, trials: Sequence[Trial], seed: int, 
                 with contextlib.closing(batches):
                     for batch in islice(batches, link.steps):
                         dist.all_reduce(torch.ones(1), group=group)
-                        steps.append(numbers_of(batch["pixels"]))
+                        steps.append(numbers_of(batch.pixels))
                 torch.save(steps, f"{folder}/{number}-{at}-{rank}")
             dist.barrier()
             for _ in range(link.steps or 0):

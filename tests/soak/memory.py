@@ -33,7 +33,7 @@ def measure(config: TrainStreamConfig, workers: int, samples: int, points: int) 
     """(samples streamed, MiB) at `points` evenly spaced places."""
     found, seen = [], 0
     for batch in train_batches(config, workers):
-        seen += len(batch["label"])
+        seen += len(batch.label)
         if seen >= (len(found) + 1) * samples / points:
             found.append((seen, resident_mib()))
             if len(found) == points:

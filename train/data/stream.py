@@ -8,7 +8,6 @@ as many on average), one decoded image, the tickets of one shard, and `loader.PR
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,11 +17,12 @@ from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import keyed_rng
 from vit_tickets.pipeline.geometry.patches import random_rank, rank_dtype
-from vit_tickets.pipeline.geometry.views import Box, box_affine, view_to_view
+from vit_tickets.pipeline.geometry.views import box_affine, view_to_view
 from vit_tickets.pipeline.manifests.crop_rows import CropRows
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.data.loader import Share, collate, join, shares_of
+from vit_tickets.train.data.batches import Share, TrainBatch, single
+from vit_tickets.train.data.loader import shares_of
 from vit_tickets.train.data.plan import Lane, Plan, Position
 from vit_tickets.train.data.split import ShardRows, SplitData
 from vit_tickets.train.views.augment import IDENTITY, Augment, AugmentedView
@@ -32,12 +32,26 @@ START = Position()
 
 @dataclass(frozen=True)
 class TrainStreamConfig:
-    """path: `lt` and `rc` rank the patches, `dense` and `small` keep all. grid: side of the training grid.
+    """What a rank reads, and in how many lanes.
 
-    rc: how the random counterpart is drawn, `fixed` per image on the view's own grid, `fresh` in every view, or
-    `aligned`: fixed per image on the manifest's grid, and sent through the view's geometry as a ticket is. align: False
-    applies ranks to whatever the view shows. lanes: of this rank, one per loader worker. start: where to go on.
-    repeats, views_per_decode: as in `plan.Plan`.
+    Attributes:
+        data: the images that take part, with tickets and label maps.
+        path: training path; those that drop patches have ranks in their batches.
+        augment: draws the views.
+        batch_size: views of a step, of all ranks together.
+        epochs: number of epochs.
+        seed: of order and views.
+        grid: side of the training view's grid of patches.
+        mask_seed: seed of random subsets.
+        rc: how a random subset is drawn: `fixed` per image on the view's own grid, `fresh` in every view, or `aligned`,
+            fixed per image on the manifest's grid and sent through the view's geometry as a ticket is.
+        align: whether ranks follow crops, flips and operations; if not, they apply to whatever the view shows.
+        repeats, views_per_decode: see `plan.Plan`.
+        max_pixels: larger images are errors.
+        skip_errors: leave out images that cannot be decoded, instead of raising.
+        rank, num_ranks: this rank among all.
+        lanes: lanes of this rank, one per loader worker.
+        start: position to resume from.
     """
 
     data: SplitData
@@ -83,19 +97,19 @@ class Stored:
     logits: np.ndarray | None = None
 
     @classmethod
-    def of(cls, rows: ShardRows, row: int) -> "Stored":
+    def of(cls, rows: ShardRows, index: int) -> "Stored":
         arrays = {name: getattr(rows, name) for name in ("rank", "classes", "logits")}
-        copies = {name: None if array is None else array[row].copy() for name, array in arrays.items()}
-        return cls(crops=None if rows.crops is None else rows.crops.one(row), **copies)
+        copies = {name: None if array is None else array[index].copy() for name, array in arrays.items()}
+        return cls(crops=None if rows.crops is None else rows.crops.one(index), **copies)
 
 
-class TrainStream(IterableDataset):
+class TrainStream(IterableDataset[Share[TrainBatch]]):
     """The shares of one lane per worker, step after step, epoch after epoch."""
 
     def __init__(self, config: TrainStreamConfig):
         self.config = config
 
-    def __iter__(self) -> Iterator[Share]:
+    def __iter__(self) -> Iterator[Share[TrainBatch]]:
         config, worker = self.config, get_worker_info()
         number = 0 if worker is None else worker.id
         try:
@@ -104,9 +118,9 @@ class TrainStream(IterableDataset):
                 lane = config.plan.lane(epoch, done, config.num_ranks, config.lanes, config.rank, number)
                 yield from self._shares(epoch, lane)
         except UserError as error:  # as data: a loader would wrap it in its own traceback
-            yield {"failure": error}
+            yield Share(failure=error)
 
-    def _shares(self, epoch: int, lane: Lane) -> Iterator[Share]:
+    def _shares(self, epoch: int, lane: Lane) -> Iterator[Share[TrainBatch]]:
         arriving, waiting = enumerate(self._raw(lane)), {}
         given, opened, visit = 0, None, -1
         for share in lane.shares:
@@ -122,14 +136,14 @@ class TrainStream(IterableDataset):
                 if opened is not None:
                     views.append(self._view(epoch, int(lane.repeat_I[number]), sample, stored, opened))
             given += share
-            yield collate(views, share - len(views))
+            yield Share(TrainBatch.join(views) if views else None, skipped=share - len(views))
 
     def _raw(self, lane: Lane) -> Iterator[tuple[Sample, Stored]]:
         """The samples of the lane's visits, with what is stored of them and the path uses."""
         columns = ("rank",) if self.config.path == "lt" else ()
         for shard, members in lane.stretches():
-            for row, sample, rows in self.config.data.read(shard, members, columns):
-                yield sample, Stored() if rows is None else Stored.of(rows, row)
+            for index, sample, rows in self.config.data.read(shard, members, columns):
+                yield sample, Stored() if rows is None else Stored.of(rows, index)
 
     def _decode(self, sample: Sample) -> Image.Image | None:
         """The image; None for one that cannot be decoded and is to be skipped."""
@@ -140,43 +154,54 @@ class TrainStream(IterableDataset):
                 return None
             raise UserError(f"image {sample.key} cannot be decoded: {error}; pass --skip-errors to go on") from None
 
-    def _view(self, epoch: int, repeat: int, sample: Sample, stored: Stored, image: Image.Image) -> Share:
+    def _view(self, epoch: int, repeat: int, sample: Sample, stored: Stored, image: Image.Image) -> TrainBatch:
+        """View `repeat` of an image in an epoch, as a batch of one."""
         config, crop, number = self.config, None, 0
-        rank_N = stored.rank
         if stored.crops is not None:
             number = stored_view(epoch, repeat, config.repeats, stored.crops.flip_RV.shape[1])
             crop = stored.crops.crop(0, number)
-            rank_N = mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
         drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
-        view: Share = {"pixels": drawn.pixels, "label": sample.label}
+        view = TrainBatch(pixels=single(drawn.pixels), label=single(sample.label))
         if config.augment.recipe.erasing:
-            view["erased"] = drawn.erased
-        height, width = image.height, image.width
+            view = replace(view, erased=single(drawn.erased))
         if stored.classes is not None:
-            view |= {"classes": stored.classes.astype(np.int32), "logits": stored.logits}
-            view |= {"label_affine": _from(drawn, (0.0, 0.0, width, height)), "label_through": drawn.through}
+            whole = box_affine((0.0, 0.0, image.width, image.height))
+            view = replace(
+                view,
+                classes=single(stored.classes.astype(np.int32)),
+                logits=single(stored.logits),
+                label_affine=single(_affine(drawn, whole)),
+                label_through=single(drawn.through),
+            )
         if not PATHS[config.path].drops_patches or config.data.manifest is None:
             return view
-        if config.path == "rc":
-            own_grid = config.rc != "aligned"
-            name = f"{sample.key}:{epoch}:{repeat}" if config.rc == "fresh" else sample.key
-            num_patches = config.grid**2 if own_grid else config.data.manifest.num_patches_of(config.data.split)
-            rank_N = random_rank(config.mask_seed, name, num_patches, number).astype(rank_dtype(num_patches))
-            if own_grid:
-                return view | {"rank": rank_N}
-        view["rank"] = rank_N
+        view = replace(view, rank=single(self._rank(f"{sample.key}:{epoch}:{repeat}", sample.key, stored, number)))
+        if config.path == "rc" and config.rc != "aligned":
+            return view
         if not config.align:
-            return view | {"affine": IDENTITY}
-        if crop is None:
-            view["affine"] = _from(drawn, config.data.stored_view.box(height, width))
-        else:
-            view["affine"] = view_to_view(drawn.affine, crop.affine()).astype(np.float32)
-        return view | {"through": drawn.through}
+            return replace(view, affine=single(IDENTITY))
+        stored_on = crop.affine() if crop else box_affine(config.data.stored_view.box(image.height, image.width))
+        return replace(view, affine=single(_affine(drawn, stored_on)), through=single(drawn.through))
+
+    def _rank(self, name: str, key: str, stored: Stored, number: int) -> np.ndarray:
+        """Ranks of a view: the ticket's, or random ones drawn by the name of the view or by the key of the image.
+
+        number: of the stored crop, for masks of stored crops.
+        """
+        config, manifest = self.config, self.config.data.manifest
+        if config.path == "rc":
+            aligned = config.rc == "aligned"
+            num_patches = manifest.num_patches_of(config.data.split) if aligned else config.grid**2
+            rank_N = random_rank(config.mask_seed, name if config.rc == "fresh" else key, num_patches, number)
+            return rank_N.astype(rank_dtype(num_patches))
+        if stored.crops is not None:
+            return mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
+        return stored.rank
 
 
-def _from(drawn: AugmentedView, box: Box) -> np.ndarray:
-    """Map from the drawn view's unit square to that of `box`, float32 (2, 3)."""
-    return view_to_view(drawn.affine, box_affine(box)).astype(np.float32)
+def _affine(drawn: AugmentedView, other: np.ndarray) -> np.ndarray:
+    """Map from the drawn view's unit square to that of a view of affine map `other` (3, 3): float32 (2, 3)."""
+    return view_to_view(drawn.affine, other).astype(np.float32)
 
 
 def stored_view(epoch: int, repeat: int, repeats: int, num_views: int) -> int:
@@ -192,16 +217,17 @@ def mask_rank(kept_k: np.ndarray, num_patches: int) -> np.ndarray:
     return rank_N
 
 
-def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = False) -> Iterator[dict[str, Any]]:
-    """The rank's batches, from `start` on, as tensors: pixels uint8 (B, 3, S, S), label int64 (B,), where the recipe
-    erases erased int32 (B, 4), on `lt` and `rc` rank (B, N), and where that follows the pixels affine float32 (B, 2, 3)
-    and through float32 (B, L, 2, 3). With label maps classes int32 and logits float16 (B, M * M, P), label_affine and
-    label_through like affine and through.
+def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = False) -> Iterator[TrainBatch]:
+    """The rank's batches, from `config.start` on, read by `workers` loader processes; 0 reads in this one.
 
-    `workers` loader processes; 0 reads in this one. Raises UserError for what a worker found wrong, WorkFailed where a
-    worker died.
+    Raises UserError for what a worker found wrong, WorkFailed if a worker died.
     """
     config = config.with_workers(workers)
     shares = shares_of(TrainStream(config), min(workers, config.lanes))
     for _ in range((config.epochs - config.start.epoch) * config.plan.steps - config.start.step):
-        yield join([next(shares) for _ in range(config.lanes)], pin_memory)
+        of_step = [next(shares) for _ in range(config.lanes)]
+        parts = [share.batch for share in of_step if share.batch is not None]
+        if not parts:
+            raise UserError("expected images that can be decoded, found none in a whole batch")
+        batch = replace(TrainBatch.join(parts), skipped=sum(share.skipped for share in of_step))
+        yield batch.pin_memory() if pin_memory else batch

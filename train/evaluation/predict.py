@@ -81,17 +81,17 @@ def predictions(
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (config.view.mean, config.view.std))
     with contextlib.closing(eval_batches(config, workers)) as batches:
         for batch in batches:
-            images = (batch["pixels"].to(device).float() - mean) / std
+            images = (batch.pixels.to(device).float() - mean) / std
             for how in on:
                 kept_BK = None
                 if how == "lt":
-                    rank_BN, affine_B23 = batch["rank"].to(device), batch["affine"].to(device)
+                    rank_BN, affine_B23 = batch.rank.to(device), batch.affine.to(device)
                     kept_BK = kept_cells(rank_BN, affine_B23, config.grid, config.kept)
                 elif how == "rc":
-                    kept_BK = batch["random"].to(device).long()
+                    kept_BK = batch.random.to(device).long()
                 with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
                     logits_BC = model(images, kept_BK)
-                yield Prediction(how, batch["key"], batch["label"], batch["place"], logits_BC.float().cpu())
+                yield Prediction(how, batch.key, batch.label, batch.place, logits_BC.float().cpu())
 
 
 def accuracy(

@@ -1,8 +1,7 @@
 """Batches of evaluation views: every sample of a split exactly once, for any number of ranks and workers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -12,7 +11,8 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.data.loader import Share, collate, join, shares_of
+from vit_tickets.train.data.batches import EvalBatch, Share, single
+from vit_tickets.train.data.loader import shares_of
 from vit_tickets.train.data.plan import even_parts
 from vit_tickets.train.data.split import ShardRows, SplitData
 
@@ -39,31 +39,31 @@ class EvalStreamConfig:
     num_ranks: int = 1
 
 
-class EvalStream(IterableDataset):
+class EvalStream(IterableDataset[Share[EvalBatch]]):
     """Every sample once over all ranks and workers; each yields whole batches, the last one shorter."""
 
     def __init__(self, config: EvalStreamConfig):
         self.config = config
 
-    def __iter__(self) -> Iterator[Share]:
+    def __iter__(self) -> Iterator[Share[EvalBatch]]:
         config, worker = self.config, get_worker_info()
         of_rank, number = (1, 0) if worker is None else (worker.num_workers, worker.id)
         lanes = even_parts(config.data.counts, config.num_ranks * of_rank)
-        views: list[Share] = []
+        views: list[EvalBatch] = []
         try:
             for shard, members in lanes[config.rank * of_rank + number]:
                 for row, sample, stored in config.data.read(shard, members):
                     if (view := self._view(shard, row, sample, stored)) is not None:
                         views.append(view)
                     if len(views) == config.batch_size:
-                        yield collate(views)
+                        yield Share(EvalBatch.join(views))
                         views = []
             if views:
-                yield collate(views)
+                yield Share(EvalBatch.join(views))
         except UserError as error:
-            yield {"failure": error}
+            yield Share(failure=error)
 
-    def _view(self, shard: int, row: int, sample: Sample, stored: ShardRows | None) -> Share | None:
+    def _view(self, shard: int, row: int, sample: Sample, stored: ShardRows | None) -> EvalBatch | None:
         config = self.config
         try:
             image = images.decode(sample.data, config.max_pixels)
@@ -73,18 +73,21 @@ class EvalStream(IterableDataset):
             raise UserError(f"image {sample.key} cannot be decoded: {error}; {config.hint}") from None
         width, height = image.size
         box = config.view.box(height, width)
-        view: Share = {
-            "pixels": images.to_array(images.render(image, config.view)),
-            "label": sample.label,
-            "key": sample.key,
-            "place": np.array([shard, row]),
-        }
-        if stored is not None:
-            seen = config.data.stored_view.box(height, width)
-            view["rank"] = stored.rank[row]
-            view["affine"] = view_to_view(box_affine(box), box_affine(seen)).astype(np.float32)
-            view["random"] = self._random(sample.key, stored.rc[row])
-        return view
+        view = EvalBatch(
+            pixels=single(images.to_array(images.render(image, config.view))),
+            label=single(sample.label),
+            key=[sample.key],
+            place=single([shard, row]),
+        )
+        if stored is None:
+            return view
+        affine = view_to_view(box_affine(box), box_affine(config.data.stored_view.box(height, width)))
+        return replace(
+            view,
+            rank=single(stored.rank[row]),
+            affine=single(affine.astype(np.float32)),
+            random=single(self._random(sample.key, stored.rc[row])),
+        )
 
     def _random(self, key: str, stored_k: np.ndarray) -> np.ndarray:
         """The manifest's stored random counterpart; on another grid than the manifest's, the same hash on that grid."""
@@ -94,8 +97,9 @@ class EvalStream(IterableDataset):
         return random_subset(manifest.mask_seed, key, config.grid**2, config.kept)
 
 
-def eval_batches(config: EvalStreamConfig, workers: int) -> Iterator[dict[str, Any]]:
-    """The rank's part of a split in batches of tensors: pixels, label, key, place (shard, row); with a manifest also
-    rank, affine and random."""
-    for share in shares_of(EvalStream(config), workers):
-        yield join([share])
+def eval_batches(config: EvalStreamConfig, workers: int) -> Iterator[EvalBatch]:
+    """The rank's part of a split, read by `workers` loader processes; 0 reads in this one.
+
+    Raises UserError for what a worker found wrong, WorkFailed if a worker died.
+    """
+    return (share.batch for share in shares_of(EvalStream(config), workers))

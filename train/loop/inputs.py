@@ -4,12 +4,12 @@ Legend: B images, S side of the view in pixels, N cells of its grid (T x T), K k
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vit_tickets.pipeline.geometry.crops import keyed_rng
+from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig
 from vit_tickets.train.loop.options import Options
@@ -56,17 +56,13 @@ def training_stream(run: Run, world: World, options: Options) -> TrainStreamConf
 
 @dataclass(frozen=True)
 class Inputs:
-    """images (B, 3, S, S) float32; kept_BK int64, ascending, None for all; target: labels (B,), or soft ones (B, C).
+    """What the model is given, and what it should answer."""
 
-    For models that classify every token: token_target, soft labels (B, K, C) of the kept cells, and swapped_N, bool:
-    the cells whose tokens come from the image's partner (MixToken), None for none.
-    """
-
-    images: Tensor
-    kept_BK: Tensor | None
-    target: Tensor
-    token_target: Tensor | None = None
-    swapped_N: Tensor | None = None
+    images: Tensor  #: float32 (B, 3, S, S)
+    kept_BK: Tensor | None  #: int64 (B, K), ascending: patches to keep; None for all
+    target: Tensor  #: int64 (B,): labels; or float32 (B, C): soft labels
+    token_target: Tensor | None = None  #: float32 (B, K, C): soft labels of the kept cells, for models with token heads
+    swapped_N: Tensor | None = None  #: bool (N,): cells whose tokens come from the image's partner (MixToken)
 
 
 class Preparation:
@@ -83,45 +79,45 @@ class Preparation:
         )
         self.online = None if run.online is None else run.online.to(device)
 
-    def __call__(self, batch: dict[str, Any], step: int, rank: int, kept: int) -> Inputs:
-        """The inputs of `step` on rank `rank`, with `kept` patches where the run's path drops any.
+    def __call__(self, batch: TrainBatch, step: int, rank: int, kept: int) -> Inputs:
+        """The inputs of `step` on rank `rank`, with `kept` patches of each image on paths that drop any.
 
-        The value of a cell is that of its patch of the image; erased cells come last, and a mixed image's map is mixed
-        like the image. A random counterpart that is drawn on the view's own grid takes no part in that. An online
-        selector sees what the model sees: mixed images, also where the model mixes their tokens.
+        An online selector sees what the model sees: mixed images, also if the model mixes their tokens.
         """
-        on_device = {
-            name: value.to(self.device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)
-        }
-        images = (on_device["pixels"].float() - self.mean) / self.std
-        if "erased" in on_device:
-            erase(images, batch["erased"])
+        on_device = batch.to(self.device)
+        images = (on_device.pixels.float() - self.mean) / self.std
+        if batch.erased is not None:
+            erase(images, batch.erased)
         mix, seen = self._mix(step, rank), images
-        if mix is not None:
-            if self.online is not None or not mix.of_tokens:
-                seen = mix.images(images)
-            if not mix.of_tokens:
-                images = seen
-        kept_BK = None
-        if self.online is not None:
-            kept_BK = self.online.choose(seen, self.mean / 255, self.std / 255, self.run.grid, kept)
-        elif "rank" in on_device:
-            kept_BK = kept_cells(
-                on_device["rank"],
-                on_device.get("affine"),
-                self.run.grid,
-                kept,
-                through_BL23=on_device.get("through"),
-                erased_B4=on_device.get("erased"),
-                mix=mix,
-                image_size=self.run.image_size,
-            )
+        if mix is not None and (self.online is not None or not mix.of_tokens):
+            seen = mix.images(images)
+        kept_BK = self._kept(on_device, seen, mix, kept)
+        if mix is not None and not mix.of_tokens:
+            images = seen
         if self.of_tokens:
             return self._with_token_labels(images, kept_BK, on_device, mix)
-        target = on_device["label"]
+        target = on_device.label
         if mix is not None:
             target = mix.targets(target, self.run.config.num_classes, self.run.recipe.smoothing)
         return Inputs(images, kept_BK, target)
+
+    def _kept(self, batch: TrainBatch, seen: Tensor, mix: Mix | None, kept: int) -> Tensor | None:
+        """The patches to keep, int64 (B, K), of the views in `batch` that the model sees as `seen`; None for all."""
+        grid = self.run.grid
+        if self.online is not None:
+            return self.online.choose(seen, self.mean / 255, self.std / 255, grid, kept)
+        if batch.rank is None:
+            return None
+        return kept_cells(
+            batch.rank,
+            batch.affine,
+            grid,
+            kept,
+            through_BL23=batch.through,
+            erased_B4=batch.erased,
+            mix=mix,
+            image_size=self.run.image_size,
+        )
 
     def _mix(self, step: int, rank: int) -> Mix | None:
         run, recipe = self.run, self.run.recipe
@@ -130,27 +126,22 @@ class Preparation:
             return mixing.draw_tokens(rng, recipe.mix_token, run.grid, run.image_size // run.grid)
         return mixing.draw(rng, recipe.mixup, recipe.cutmix, recipe.mix_prob, recipe.mix_switch, run.image_size)
 
-    def _with_token_labels(
-        self, images: Tensor, kept_BK: Tensor | None, on_device: dict[str, Tensor], mix: Mix | None
-    ) -> Inputs:
+    def _with_token_labels(self, images: Tensor, kept_BK: Tensor | None, batch: TrainBatch, mix: Mix | None) -> Inputs:
         """Labels of the kept cells and of the image, each mixed as its cell and the whole image are.
 
         Where there are no label maps, the class label stands for every cell of its image.
         """
         grid, classes, smoothing = self.run.grid, self.run.config.num_classes, self.run.recipe.smoothing
-        if "classes" in on_device:
-            maps = TokenLabels(
-                on_device["classes"].long(), on_device["logits"].float(), on_device["label_affine"],
-                on_device["label_through"],
-            )  # fmt: skip
+        maps = _label_maps(batch)
+        if maps is not None:
             target = class_targets(maps, grid, classes, smoothing)
             own_BKC = token_targets(maps, grid, classes, smoothing, kept_BK)
         else:
-            target = one_hot(on_device["label"], classes, smoothing)
+            target = one_hot(batch.label, classes, smoothing)
             own_BKC = target.unsqueeze(1).expand(-1, grid * grid if kept_BK is None else kept_BK.shape[1], -1)
         if mix is None:
             return Inputs(images, kept_BK, target, own_BKC)
-        if "classes" in on_device:  # the partner's cells are those that this image keeps
+        if maps is not None:  # the partner's cells are those that this image keeps
             partner_BKC = token_targets(maps.of_partners(), grid, classes, smoothing, kept_BK)
         else:
             partner_BKC = own_BKC.flip(0)
@@ -163,3 +154,9 @@ class Preparation:
             own_BKC * share_BK1 + partner_BKC * (1 - share_BK1),
             own_N == 0 if mix.of_tokens else None,
         )
+
+
+def _label_maps(batch: TrainBatch) -> TokenLabels | None:
+    if batch.classes is None or batch.logits is None or batch.label_affine is None:
+        return None
+    return TokenLabels(batch.classes.long(), batch.logits.float(), batch.label_affine, batch.label_through)

@@ -16,6 +16,7 @@ from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import WorkFailed
+from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop import checkpoint
@@ -100,7 +101,7 @@ class Trainer:
         if is_main:
             save_weights(self.learner.scored, run.place(FINAL))
 
-    def _train(self, batches: Iterator[dict[str, Any]], bar: Bar, log: RunLog) -> None:
+    def _train(self, batches: Iterator[TrainBatch], bar: Bar, log: RunLog) -> None:
         """Make the remaining steps of the epoch. The ranks agree on each: to take it, to save after it, to stop."""
         self.learner.train()
         forget_peak(self.world.device)
@@ -138,7 +139,7 @@ class Trainer:
             hook.before_step(step)
         return step
 
-    def _attempt(self, batches: Iterator[dict[str, Any]], step: StepState) -> Attempt:
+    def _attempt(self, batches: Iterator[TrainBatch], step: StepState) -> Attempt:
         """Compute the loss of the next batch. Whatever fails is returned, as the other ranks must learn of it."""
         began = time.monotonic()
         try:
@@ -146,11 +147,11 @@ class Trainer:
             waited = time.monotonic() - began
             loss, clumped = self.batch_loss(batch, step)
             value, clumped = torch.stack([loss.detach(), clumped]).tolist()
-            return Attempt(loss, value, clumped, waited, batch["skipped"])
+            return Attempt(loss, value, clumped, waited, batch.skipped)
         except Exception as error:
             return Attempt(failure=error)
 
-    def batch_loss(self, batch: dict[str, Any], step: StepState) -> tuple[Tensor, Tensor]:
+    def batch_loss(self, batch: TrainBatch, step: StepState) -> tuple[Tensor, Tensor]:
         """The rank's loss on `batch`, and how clumped the dropped patches are (0 if none are); float32 scalars.
 
         Random draws are those of `step`. `Learner.update` takes the loss.

@@ -79,13 +79,13 @@ def test_every_token_has_the_label_of_the_colour_that_it_shows(quadrant_data, pa
             cells = range(GRID**2) if path == "dense" else inputs.kept_BK[b].tolist()
             for place, cell in enumerate(cells):
                 y, x = 8 * (cell // GRID), 8 * (cell % GRID)
-                shown = colour_of(batch["pixels"][7 - b if own[cell] else b, :, y : y + 8, x : x + 8].numpy())
+                shown = colour_of(batch.pixels[7 - b if own[cell] else b, :, y : y + 8, x : x + 8].numpy())
                 if shown is not None:
                     assert inputs.token_target[b, place].argmax().item() == shown
                     compared, swapped = compared + 1, swapped + bool(own[cell])
         if not own.any():
             for b in range(8):
-                shown = [colour_of(batch["pixels"][b, :, y : y + 8, x : x + 8].numpy())
+                shown = [colour_of(batch.pixels[b, :, y : y + 8, x : x + 8].numpy())
                          for y in range(0, SIDE, 8) for x in range(0, SIDE, 8)]  # fmt: skip
                 counts = np.bincount([c for c in shown if c is not None], minlength=4)
                 if counts.max() > np.sort(counts)[-2] + sum(c is None for c in shown):

@@ -119,7 +119,7 @@ def test_with_other_workers_each_remaining_sample_comes_once(numbered_data, tmp_
         batch_loss = piece.batch_loss
 
         def noted(batch, step):
-            seen.extend(numbers_of(batch["pixels"]))
+            seen.extend(numbers_of(batch.pixels))
             return batch_loss(batch, step)
 
         piece.batch_loss = noted

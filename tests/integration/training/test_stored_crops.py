@@ -37,13 +37,13 @@ def config(data, manifest, path="lt", **changes):
 
 
 def kept_of(batch):
-    return keep_best(resample(value_map(batch["rank"]), batch["affine"], 6, batch["through"]), 18)
+    return keep_best(resample(value_map(batch.rank), batch.affine, 6, batch.through), 18)
 
 
 @pytest.mark.parametrize("options", [{}, {"repeats": 3, "views_per_decode": 3}])
 def test_what_is_kept_is_the_selectors_choice_on_the_very_pixels(numbered_data, crops_manifest, options):
     for batch in train_batches(config(numbered_data, crops_manifest, **options), 0):
-        for pixels, kept in zip(batch["pixels"].numpy(), kept_of(batch).tolist(), strict=True):
+        for pixels, kept in zip(batch.pixels.numpy(), kept_of(batch).tolist(), strict=True):
             assert kept == brightest(pixels, 6, 18).nonzero()[0].tolist()
 
 
@@ -52,8 +52,8 @@ def test_every_path_sees_the_same_crops_and_epochs_take_one_after_the_other(numb
     streams = [train_batches(config(numbered_data, crops_manifest, path), 0) for path in ("lt", "rc", "dense")]
     for batches in zip(*streams, strict=True):
         for other in batches[1:]:
-            assert (other["pixels"] == batches[0]["pixels"]).all()
-        for number, pixels in zip(numbers_of(batches[0]["pixels"]), batches[0]["pixels"], strict=True):
+            assert (other.pixels == batches[0].pixels).all()
+        for number, pixels in zip(numbers_of(batches[0].pixels), batches[0].pixels, strict=True):
             seen[number].add(pixels.numpy().tobytes())
     assert len(seen) == TRAIN
     assert sum(map(len, seen.values())) > 2.5 * TRAIN
@@ -70,8 +70,8 @@ def test_the_random_counterpart_is_the_hash_of_key_and_crop(numbered_data, crops
     batches = list(train_batches(config(numbered_data, crops_manifest, "rc"), 0))
     for at, batch in enumerate(batches):
         view = at // (TRAIN // 8)
-        kept = keep_best(value_map(batch["rank"]).flatten(1), 18)
-        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+        kept = keep_best(value_map(batch.rank).flatten(1), 18)
+        for number, patches in zip(numbers_of(batch.pixels), kept.tolist(), strict=True):
             key = f"{('even', 'odd')[number % 2]}/{number:03d}"
             assert patches == random_subset(3, key, 36, 18, view).tolist()
 

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import chain
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -40,8 +41,8 @@ def epochs(config, workers):
     by_rank = []
     for rank in range(config.num_ranks):
         batches = list(train_batches(replace(config, rank=rank), workers))
-        assert all(len(batch["label"]) == config.batch_of_rank for batch in batches)
-        by_rank.append([numbers_of(batch["pixels"]) for batch in batches])
+        assert all(len(batch.label) == config.batch_of_rank for batch in batches)
+        by_rank.append([numbers_of(batch.pixels) for batch in batches])
     steps = [list(chain(*parts)) for parts in zip(*by_rank, strict=True)]
     per_epoch = config.plan.steps
     return [steps[epoch * per_epoch : (epoch + 1) * per_epoch] for epoch in range(config.epochs)]
@@ -65,16 +66,16 @@ def test_ranks_times_workers_decide_the_batches(config):
 def test_the_same_seed_gives_every_path_the_same_order_and_crops(config):
     by_path = {path: list(train_batches(replace(config, path=path), 2)) for path in ("dense", "lt", "rc")}
     for dense, lt, rc in zip(*by_path.values(), strict=True):
-        assert torch.equal(dense["pixels"], lt["pixels"])
-        assert torch.equal(dense["pixels"], rc["pixels"])
-        assert torch.equal(dense["label"], lt["label"])
+        assert torch.equal(dense.pixels, lt.pixels)
+        assert torch.equal(dense.pixels, rc.pixels)
+        assert torch.equal(dense.label, lt.label)
     other = next(train_batches(replace(config, seed=1), 2))
-    assert not torch.equal(other["pixels"], by_path["dense"][0]["pixels"])
+    assert not torch.equal(other.pixels, by_path["dense"][0].pixels)
 
 
 def test_labels_belong_to_their_pixels(config):
     for batch in train_batches(config, 1):
-        assert [number % 2 for number in numbers_of(batch["pixels"])] == batch["label"].tolist()
+        assert [number % 2 for number in numbers_of(batch.pixels)] == batch.label.tolist()
 
 
 def key_of(number):
@@ -83,9 +84,9 @@ def key_of(number):
 
 def test_the_random_subset_is_the_hash_of_the_key(config):
     for batch in train_batches(replace(config, path="rc", mask_seed=7), 0):
-        assert "affine" not in batch
-        kept = keep_best(value_map(batch["rank"]).flatten(1), 18)
-        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+        assert batch.affine is None
+        kept = keep_best(value_map(batch.rank).flatten(1), 18)
+        for number, patches in zip(numbers_of(batch.pixels), kept.tolist(), strict=True):
             assert patches == random_subset(7, key_of(number), 36, 18).tolist()
 
 
@@ -93,26 +94,26 @@ def test_a_fresh_random_subset_differs_from_view_to_view_and_is_the_seeds(config
     fresh = replace(config, path="rc", rc="fresh", repeats=2, views_per_decode=2, epochs=2)
     drawn = {}
     for batch in train_batches(fresh, 0):
-        for number, rank in zip(numbers_of(batch["pixels"]), batch["rank"].tolist(), strict=True):
+        for number, rank in zip(numbers_of(batch.pixels), batch.rank.tolist(), strict=True):
             drawn.setdefault(number, []).append(tuple(rank))
     assert all(len(ranks) == len(set(ranks)) for ranks in drawn.values())
-    again = [batch["rank"] for batch in train_batches(fresh, 0)]
-    assert all(torch.equal(a, b["rank"]) for a, b in zip(again, train_batches(fresh, 0), strict=True))
+    again = [batch.rank for batch in train_batches(fresh, 0)]
+    assert all(torch.equal(a, b.rank) for a, b in zip(again, train_batches(fresh, 0), strict=True))
 
 
 def test_an_aligned_random_subset_is_the_images_own_and_follows_the_pixels(config):
     lt, rc = (list(train_batches(replace(config, path=path, rc="aligned"), 0)) for path in ("lt", "rc"))
     for a, b in zip(lt, rc, strict=True):
-        assert torch.equal(a["affine"], b["affine"])
-        for number, rank in zip(numbers_of(b["pixels"]), b["rank"].tolist(), strict=True):
+        assert torch.equal(a.affine, b.affine)
+        for number, rank in zip(numbers_of(b.pixels), b.rank.tolist(), strict=True):
             assert rank == random_rank(0, key_of(number), 36).tolist()
 
 
 def test_without_alignment_the_stored_mask_is_applied_to_whatever_is_shown(config, numbered_tickets):
     stored = stored_tickets(config, numbered_tickets)
     for batch in train_batches(replace(config, path="lt", align=False), 0):
-        kept = keep_best(resample(value_map(batch["rank"]), batch["affine"], 6), 18)
-        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+        kept = keep_best(resample(value_map(batch.rank), batch.affine, 6), 18)
+        for number, patches in zip(numbers_of(batch.pixels), kept.tolist(), strict=True):
             assert patches == stored[number]
 
 
@@ -121,20 +122,20 @@ def test_the_views_of_a_decode_are_different_views_of_one_image(config, monkeypa
     decode = stream.images.decode
     monkeypatch.setattr(stream.images, "decode", lambda data, limit: decoded.append(1) or decode(data, limit))
     batches = list(train_batches(replace(config, repeats=4, views_per_decode=4, epochs=4), 0))
-    seen = [number for batch in batches for number in numbers_of(batch["pixels"])]
+    seen = [number for batch in batches for number in numbers_of(batch.pixels)]
     assert len(decoded) == len(seen) // 4 == 4 * 14
     for batch in batches:
-        assert [n for _, n in Counter(numbers_of(batch["pixels"])).items()] == [4, 4]
-        assert len({tuple(view.flatten().tolist()) for view in batch["pixels"]}) >= 6
+        assert [n for _, n in Counter(numbers_of(batch.pixels)).items()] == [4, 4]
+        assert len({tuple(view.flatten().tolist()) for view in batch.pixels}) >= 6
 
 
 def test_the_ticket_follows_the_pixels(config):
     """Tickets of this manifest are the brightest patches, and so are those of any crop of it."""
     overlap, chance = [], []
     for batch in train_batches(replace(config, path="lt", epochs=3, augment=augmenting(24, 0.5)), 0):
-        kept = kept_cells(batch["rank"], batch["affine"], 6, 18)
+        kept = kept_cells(batch.rank, batch.affine, 6, 18)
         # what a selector of bright patches would choose on the crop itself
-        brightness = batch["pixels"].float().mean(1).view(-1, 6, 4, 6, 4).mean((2, 4)).flatten(1)
+        brightness = batch.pixels.float().mean(1).view(-1, 6, 4, 6, 4).mean((2, 4)).flatten(1)
         own = brightness.argsort(1, descending=True)[:, :18]
         for a, b in zip(kept.tolist(), own.tolist(), strict=True):
             overlap.append(len(set(a) & set(b)) / 18)
@@ -153,8 +154,8 @@ def test_without_cropping_the_ticket_is_the_stored_one(config, numbered_tickets)
     stored = stored_tickets(config, numbered_tickets)
     uncropped = EvalStreamConfig(config.data, View("full", 24), batch_size=8, grid=6, kept=18)
     for batch in eval_batches(uncropped, 0):
-        kept = kept_cells(batch["rank"], batch["affine"], 6, 18)
-        for number, patches in zip(numbers_of(batch["pixels"]), kept.tolist(), strict=True):
+        kept = kept_cells(batch.rank, batch.affine, 6, 18)
+        for number, patches in zip(numbers_of(batch.pixels), kept.tolist(), strict=True):
             assert patches == stored[number]
 
 
@@ -164,7 +165,7 @@ def test_evaluation_sees_every_sample_once(config, num_ranks, workers):
     keys = []
     for rank in range(num_ranks):
         part = EvalStreamConfig(data, View("center", 24), batch_size=4, grid=6, kept=18, rank=rank, num_ranks=num_ranks)
-        keys += [key for batch in eval_batches(part, workers) for key in batch["key"]]
+        keys += [key for batch in eval_batches(part, workers) for key in batch.key]
     assert len(keys) == len(set(keys)) == VAL
 
 
@@ -173,7 +174,7 @@ def test_the_stored_random_counterpart_is_what_evaluation_uses(config, numbered_
     table = Manifest.open(numbered_tickets).read("val", data.shards[0]).to_pylist()
     stored = {row["key"]: row["rc"] for row in table}
     for batch in eval_batches(EvalStreamConfig(data, View("center", 24), batch_size=4, grid=6, kept=18), 0):
-        for key, kept in zip(batch["key"], batch["random"].tolist(), strict=True):
+        for key, kept in zip(batch.key, batch.random.tolist(), strict=True):
             assert kept == stored.get(key, kept)
 
 
@@ -234,8 +235,8 @@ def test_an_image_that_fails_in_training_stops_the_run(packed, workers):
 
 def test_or_is_left_out_and_counted(packed):
     batches = list(train_batches(replace(broken_stream(packed, None, skip_errors=True), batch_size=23), 1))
-    assert [batch["skipped"] for batch in batches] == [1]
-    assert len(batches[0]["label"]) == 22
+    assert [batch.skipped for batch in batches] == [1]
+    assert len(batches[0].label) == 22
 
 
 def test_a_manifest_leaves_images_with_errors_out(packed, tickets):
@@ -252,7 +253,7 @@ def test_tickets_of_another_dataset_are_refused(packed, numbered_data, numbered_
 
 def test_tickets_of_other_shards_are_refused(numbered_data, numbered_tickets):
     dataset = Dataset.open(numbered_data)
-    shards = [replace(shard, sha256="0" * 64) for shard in dataset.shards("train")]
+    shards = [msgspec.structs.replace(shard, sha256="0" * 64) for shard in dataset.shards("train")]
     changed = replace(dataset, splits={"train": shards})
     with pytest.raises(UserError, match="was made from another shard"):
         check_belongs(Manifest.open(numbered_tickets), changed, ["train"])

@@ -1,5 +1,6 @@
 """What the model is to say of every token it sees: labels that belong to the cell's own image, mixed or not."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.runs.config import RunConfig
+from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.recipes.recipe import Recipe
@@ -17,7 +19,7 @@ GRID, SIDE, B, C, P = 4, 32, 4, 6, 3
 VIEW = View("full", SIDE, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def prepared(batch: dict, seed: int = 0, kept: int = 7, online=None, **recipe):
+def prepared(batch: TrainBatch, seed: int = 0, kept: int = 7, online=None, **recipe):
     recipe = Recipe(epochs=1, batch_size=B, lr=1e-3, smoothing=0.1, **recipe)
     run = SimpleNamespace(
         online=online,
@@ -31,32 +33,35 @@ def prepared(batch: dict, seed: int = 0, kept: int = 7, online=None, **recipe):
     return prepare(batch, step=3, rank=0, kept=kept), prepare._mix(3, 0)
 
 
-def a_batch(labels: bool = True, ranks: bool = True) -> dict:
+def a_batch(labels: bool = True, ranks: bool = True) -> TrainBatch:
     rng = np.random.default_rng(0)
-    batch = {
-        "pixels": torch.from_numpy(rng.integers(0, 256, (B, 3, SIDE, SIDE), dtype=np.uint8)),
-        "label": torch.tensor([0, 1, 2, 3]),
-    }
-    identity = torch.eye(3)[:2].expand(B, 2, 3)
+    batch = TrainBatch(
+        pixels=torch.from_numpy(rng.integers(0, 256, (B, 3, SIDE, SIDE), dtype=np.uint8)),
+        label=torch.tensor([0, 1, 2, 3]),
+    )
     if ranks:
         ranked = np.stack([rng.permutation(GRID**2) for _ in range(B)]).astype(np.uint8)
-        batch |= {"rank": torch.from_numpy(ranked), "affine": identity}
-    if labels:
-        cells = [rng.permutation(C)[:P] for _ in range(B * 9)]
-        batch["classes"] = torch.from_numpy(np.stack(cells).reshape(B, 9, P).astype(np.int32))
-        batch["logits"] = torch.from_numpy(rng.normal(3, 3, (B, 9, P)).astype(np.float16))
-        turned = torch.tensor([[0.7, 0.1, 0.0], [-0.1, 0.8, 0.2]]).expand(B, 2, 3)
-        batch |= {"label_affine": turned, "label_through": torch.zeros(B, 0, 2, 3)}
-    return batch
+        identity = torch.eye(3)[:2].expand(B, 2, 3)
+        batch = replace(batch, rank=torch.from_numpy(ranked), affine=identity)
+    if not labels:
+        return batch
+    cells = [rng.permutation(C)[:P] for _ in range(B * 9)]
+    return replace(
+        batch,
+        classes=torch.from_numpy(np.stack(cells).reshape(B, 9, P).astype(np.int32)),
+        logits=torch.from_numpy(rng.normal(3, 3, (B, 9, P)).astype(np.float16)),
+        label_affine=torch.tensor([[0.7, 0.1, 0.0], [-0.1, 0.8, 0.2]]).expand(B, 2, 3),
+        label_through=torch.zeros(B, 0, 2, 3),
+    )
 
 
-def expected_labels(batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+def expected_labels(batch: TrainBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each unmixed image: its label, and the label of each of its cells."""
-    if "classes" not in batch:
+    if batch.classes is None:
         of_class = torch.full((B, C), 0.1 / C)
-        of_class[torch.arange(B), batch["label"]] += 0.9
+        of_class[torch.arange(B), batch.label] += 0.9
         return of_class, of_class.unsqueeze(1).expand(B, GRID**2, C)
-    maps = TokenLabels(batch["classes"].long(), batch["logits"].float(), batch["label_affine"], None)
+    maps = TokenLabels(batch.classes.long(), batch.logits.float(), batch.label_affine, None)
     return class_targets(maps, GRID, C, 0.1), token_targets(maps, GRID, C, 0.1, None)
 
 
@@ -92,7 +97,7 @@ def test_mixtoken_leaves_images_and_keeps_the_best_of_the_mixed_cells():
             continue
         assert inputs.swapped_N.sum().item() == round((1 - mix.lam) * GRID**2)
         for b in range(B):
-            mixed = torch.where(inputs.swapped_N, batch["rank"][B - 1 - b], batch["rank"][b]).tolist()
+            mixed = torch.where(inputs.swapped_N, batch.rank[B - 1 - b], batch.rank[b]).tolist()
             best = sorted(range(GRID**2), key=lambda cell: (mixed[cell], cell))[:7]
             assert inputs.kept_BK[b].tolist() == sorted(best)
 

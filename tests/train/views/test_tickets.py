@@ -23,13 +23,11 @@ from vit_tickets.pipeline.geometry.images import decode
 from vit_tickets.pipeline.geometry.patches import random_rank
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.manifest import Manifest, read_table
-from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.data.loader import collate
+from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import Stored, TrainStream, TrainStreamConfig
-from vit_tickets.train.loop.inputs import Preparation
-from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.alignment import keep_best, kept_cells, resample, value_map
 from vit_tickets.train.views.mixing import Mix
 from vit_tickets.train.views.randaugment import RandAugment, padded, trace_back
 from vit_tickets.train.views.recorded import RecordedCrop, RecordedMixup, with_rows
@@ -144,16 +142,14 @@ def test_stored_boxes_are_the_views(view):
 
 
 @pytest.mark.parametrize("kind", ["center", "full", "full@2", "crops-mean:3"])
-@pytest.mark.parametrize("mixing", [(0.0, 0.0), (0.8, 0.0), (0.0, 1.0)])
 @pytest.mark.parametrize("operations", [None, "rand-m9-mstd0.5-inc1"])
-def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations):
-    """The same crops, flips, operations, erased boxes and mixing, through the trainer's stream and inputs."""
-    manifest, grid = Manifest.open(tickets), 8
+def test_the_patches_are_the_trainers(packed, tickets, kind, operations):
+    """From the same crops, flips and operations as in the trainer's stream."""
     view = View(kind, 24, 0.8) if kind == "center" else View(kind, 24)
-    data = SplitData(Dataset.open(packed), "train", manifest)
+    data = SplitData(Dataset.open(packed), "train", Manifest.open(tickets))
     data.__dict__["stored_view"] = view
-    drawing = augmenting(32, 0.2, rand_augment=operations, erasing=0.5)
-    config = TrainStreamConfig(data, "lt", drawing, 8, 1, 0, grid, 0)
+    drawing = augmenting(32, 0.2, rand_augment=operations)
+    config = TrainStreamConfig(data, "lt", drawing, 8, 1, 0, 8, 0)
     samples = [s for shard in data.shards[:2] for s in read_shard(data.dataset.path_of(shard)) if "broken" not in s.key]
     images = [decode(sample.data).resize((30 + 7 * number, 60)) for number, sample in enumerate(samples[:8])]
     side = 6 * view.grid_scale
@@ -161,17 +157,7 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
     for seed in range(5):
         stream = TrainStream(replace(config, seed=seed))
         drawn = zip(samples[:8], rank, images, strict=False)
-        batch = collate([stream._view(0, 0, sample, Stored(ranks), image) for sample, ranks, image in drawn])
-        recipe = SimpleNamespace(
-            online=None, mixup=mixing[0], cutmix=mixing[1], mix_prob=1.0, mix_switch=0.5, smoothing=0.1
-        )
-        run = SimpleNamespace(
-            online=None, eval_view=view, grid=grid, image_size=32, recipe=recipe,
-            config=RunConfig(seed=seed, num_classes=2),
-        )  # fmt: skip
-        prepare = Preparation(run, "cpu")
-        expected = prepare(batch, 3, 0, 20).kept_BK
-
+        batch = TrainBatch.join([stream._view(0, 0, sample, Stored(ranks), image) for sample, ranks, image in drawn])
         crops, through = [], []
         for sample, image in zip(samples[:8], images, strict=False):
             rng = keyed_rng(seed, 0, 0, sample.key)
@@ -185,15 +171,12 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, mixing, operations)
             torch.tensor([crop.flip for crop in crops]),
             torch.tensor([(image.height, image.width) for image in images]),
             view=view,
-            grid=grid,
+            grid=8,
             kept=20,
             through=torch.from_numpy(np.stack(through)) if operations else None,
-            mix=prepare._mix(3, 0),
-            erased=batch["erased"],
-            image_size=32,
         )
         assert found.dtype == torch.int64
-        assert torch.equal(found, expected)
+        assert torch.equal(found, kept_cells(batch.rank, batch.affine, 8, 20, through_BL23=batch.through))
 
 
 def test_a_flip_mirrors_the_patches():

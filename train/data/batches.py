@@ -1,0 +1,109 @@
+"""Batches of views, on their way from loader workers to the model.
+
+Legend: B views, S side of a view in pixels, N patches of the grid that ranks are on, k kept of them, L operations after
+crop and flip, M side of a label map, P classes that it names per cell.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vit_tickets.pipeline.system.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What all batches have. A single view is a batch of one."""
+
+    pixels: Tensor  #: uint8 (B, 3, S, S)
+    label: Tensor  #: int64 (B,)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """`parts` one after the other; all of them have the same fields. One part alone is not copied."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(**{field.name: _joined([getattr(part, field.name) for part in parts]) for field in fields(cls)})
+
+    def to(self, device: str) -> Self:
+        """The batch with its tensors on `device`."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """The batch with its tensors in pinned memory."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+def _joined(values: list) -> Tensor | list[str] | int | None:
+    first = values[0]
+    if isinstance(first, Tensor):
+        return torch.cat(values)
+    return None if first is None else sum(values, type(first)())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainBatch(Batch):
+    """A batch of training views; a field is None if the run has no use for it."""
+
+    #: uint8 or uint16 (B, N): ranks of the patches, on paths that drop some.
+    rank: Tensor | None = None
+    #: float32 (B, 2, 3): from the view's unit square to that of the view that `rank` belongs to. None if the ranks are
+    #: those of the view's own cells.
+    affine: Tensor | None = None
+    #: float32 (B, L, 2, 3): see `alignment.resample`.
+    through: Tensor | None = None
+    #: int32 (B, 4): top, left, height and width of the box to erase, in pixels, all 0 for none.
+    erased: Tensor | None = None
+    #: int32 (B, M * M, P): classes of a label map.
+    classes: Tensor | None = None
+    #: float16 (B, M * M, P): logits of `classes`.
+    logits: Tensor | None = None
+    #: float32 (B, 2, 3): from the view's unit square to that of the whole image, which label maps belong to.
+    label_affine: Tensor | None = None
+    #: float32 (B, L, 2, 3): as `through`.
+    label_through: Tensor | None = None
+    #: images that could not be decoded and were left out of the batch.
+    skipped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalBatch(Batch):
+    """A batch of evaluation views; with a manifest it has `rank`, `affine` and `random`."""
+
+    key: list[str]  #: keys of the images
+    place: Tensor  #: int64 (B, 2): shard and row of each image
+    rank: Tensor | None = None  #: uint8 or uint16 (B, N): ranks of the patches
+    affine: Tensor | None = None  #: float32 (B, 2, 3): see `TrainBatch.affine`
+    random: Tensor | None = None  #: (B, k), any integer dtype: the random subset
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+@dataclass(frozen=True)
+class Share(Generic[BatchT]):
+    """What a worker hands over at once: its part of a batch, or why it could not go on.
+
+    Attributes:
+        batch: None if all images of the share were left out, or if the worker failed.
+        skipped: images that were left out.
+        failure: ends the stream.
+    """
+
+    batch: BatchT | None = None
+    skipped: int = 0
+    failure: UserError | None = None
+
+
+def single(value: npt.ArrayLike) -> Tensor:
+    """A field of a single view with a leading dimension of 1; a copy."""
+    return torch.from_numpy(np.array(value)[np.newaxis])
