@@ -13,7 +13,6 @@ from tests.command import holder, refused
 from tests.helpers import contents
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.locks import LOCK, alone_in
-from vit_tickets.train.runs import folder as run_folder
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 COMMANDS = ("pack", "generate", "labels", "train", "sweep", "table")
@@ -95,26 +94,4 @@ def test_a_full_disk_holds_it_namelessly(disk):
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="File exists"), alone_in(str(tmp_path / "file")):
-        pass
-
-
-class Rank:
-    """A rank of two; `others` is what the other one adds to every sum."""
-
-    def __init__(self, is_main: bool, others: float):
-        self.is_main, self.others = is_main, others
-
-    def sum(self, *values: float) -> list[float]:
-        return [value + self.others for value in values]
-
-
-def test_of_several_ranks_the_main_one_holds_the_run_and_all_end_where_it_may_not(tmp_path):
-    with run_folder.held(str(tmp_path), Rank(is_main=True, others=0)):
-        assert (tmp_path / LOCK).exists()
-    with run_folder.held(str(tmp_path), Rank(is_main=False, others=0)):
-        assert not (tmp_path / LOCK).exists()
-    with pytest.raises(SystemExit), run_folder.held(str(tmp_path), Rank(is_main=False, others=1)):
-        pass
-    main = Rank(is_main=True, others=0)
-    with holder(tmp_path), pytest.raises(UserError, match="is in use"), run_folder.held(str(tmp_path), main):
         pass
