@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 from vit_tickets.pipeline.system.cluster import machines_of, ray_session
@@ -63,7 +64,9 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, ray, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None):
+    def __init__(
+        self, ray: ModuleType, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None
+    ):
         self.ray = ray
         machines = machines_of(ray)
         gpus = sum(machine.gpus for machine in machines)

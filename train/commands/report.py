@@ -19,9 +19,11 @@ from vit_tickets.pipeline.system.errors import UserError
     "--gallery",
     type=click.IntRange(0),
     metavar="N",
-    help="Images on the page, from the runs' dataset and tickets, where these are still there.  [default: 60]",
+    help="Number of images on the page, if the runs' dataset and tickets still exist.  [default: 60]",
 )
-def report(runs, out, weak_baseline, html, gallery):
+def report(
+    runs: tuple[str, ...], out: str | None, weak_baseline: float | None, html: bool, gallery: int | None
+) -> None:
     """Compare RUNS: accuracy trained on {dense, lt, rc, small} x tested on {dense, lt, rc}, cost, and the verdict.
 
     A RUN is the folder of a run that `vit-tickets evaluate` has scored, or a folder that `evaluate --out` wrote.

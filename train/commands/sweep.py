@@ -3,6 +3,7 @@
 import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -57,7 +58,7 @@ class SweepOptions(PlanOptions):
 @click.argument("dataset")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
 @click_options(SweepOptions)
-def sweep(dataset: str, train_options: tuple[str, ...], **given):
+def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     """Train and compare on DATASET: models x paths x budgets x seeds, with tickets of one or more methods.
 
     Selects the tickets (by default those of sparsity 0.27), trains, evaluates, and reports in OUT/sweep.md on all

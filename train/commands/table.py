@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -29,7 +30,7 @@ class TableOptions(PlanOptions):
 @click.argument("dataset")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
 @click_options(TableOptions)
-def table(dataset: str, train_options: tuple[str, ...], **given):
+def table(dataset: str, train_options: tuple[str, ...], **given: Any):
     """Make the paper's table on DATASET: models on tickets and random subsets, beside the paper's figures.
 
     Selects the tickets, trains dense, lt and rc of every model at every keep rate (by default the paper's for that

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 LISTENED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
@@ -18,7 +19,7 @@ def how_it_ended(code: int) -> str:
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit status {code}"
 
 
-def start(arguments: list[str], **options) -> subprocess.Popen:
+def start(arguments: list[str], **options: Any) -> subprocess.Popen:
     """Start a process in a separate group, without input, that gets SIGTERM when this one ends. options: of Popen."""
     before = os.getpid()
     return subprocess.Popen(  # noqa: S603 (our own commands)

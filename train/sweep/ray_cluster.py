@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 from vit_tickets.pipeline.system.cluster import machines_of, ray_session, whole_or_part
 from vit_tickets.pipeline.system.errors import UserError
@@ -38,7 +40,7 @@ class RayEngine:
     A task asks for so little that `slots` of them run at once, even on one CPU.
     """
 
-    def __init__(self, ray, per_gpu: int, jobs: int | None, gpus: int | None, on_cpu: bool, logs: str):
+    def __init__(self, ray: ModuleType, per_gpu: int, jobs: int | None, gpus: int | None, on_cpu: bool, logs: str):
         machines = machines_of(ray)
         cpus = sum(machine.cpus for machine in machines) or 1
         found = 0 if on_cpu else sum(machine.gpus for machine in machines)
@@ -56,7 +58,7 @@ class RayEngine:
             num_cpus=whole_or_part(cpus / self.slots),
             num_gpus=whole_or_part(1 / per_gpu) if count else 0,
         )
-        self._running = {}
+        self._running: dict[Any, Step] = {}
 
     def start(self, step: Step) -> None:
         reference = self._task.remote(argv(step)[1:], log_of(self._logs, step), os.getcwd())
@@ -69,7 +71,7 @@ class RayEngine:
         done, _ = self._ray.wait(list(self._running), timeout=timeout_s)
         return [self._ended(reference) for reference in done]
 
-    def _ended(self, reference) -> Ended:
+    def _ended(self, reference: Any) -> Ended:
         step, errors = self._running.pop(reference), self._ray.exceptions
         try:
             return Ended(step, self._ray.get(reference))

@@ -1,7 +1,14 @@
 """Accuracy against sparsity, as in the paper's figure 3: a line with a 95% band for each path and way of testing."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.train.report.analysis.comparison import Group
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Colours of rows that are named after more than their path; a line for each way of testing.
 FURTHER = ("#0072B2", "#E69F00", "#56B4E9", "#8C510A", "#7B3294", "#B2182B")
@@ -18,7 +25,7 @@ def by_model(groups: list[Group]) -> list[list[Group]]:
     return [[at[key] for key in sorted(at)] for at in found.values() if len(at) > 1]
 
 
-def draw_curves(panel, groups: list[Group]) -> None:
+def draw_curves(panel: Axes, groups: list[Group]) -> None:
     """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing.
 
     The line of a path without a budget, such as dense, is level.
@@ -46,7 +53,7 @@ def draw_curves(panel, groups: list[Group]) -> None:
     tidy(panel)
 
 
-def tidy(panel) -> None:
+def tidy(panel: Axes) -> None:
     """Give a panel the look that all panels share."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)

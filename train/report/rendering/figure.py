@@ -1,5 +1,9 @@
 """report.png: accuracy of each path, tested each way, with 95% intervals; against sparsity if there are several."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from vit_tickets.pipeline.runs.paths import ON, PATHS, TESTED_ON
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -7,6 +11,9 @@ from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.curves import by_model, draw_curves, tidy
 from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.verdict import MATCH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, told apart by every kind of colour vision; the markers differ too.
 STYLES = {"dense": ("#0072B2", "o"), "lt": ("#D55E00", "s"), "rc": ("#009E73", "^")}
@@ -59,7 +66,7 @@ def draw(groups: list[Group], path: str) -> None:
         figure.savefig(stream, format="png", metadata={"Software": None})
 
 
-def _panel(panel, group: Group) -> dict:
+def _panel(panel: Axes, group: Group) -> dict[str, Any]:
     """Draw one group into a matplotlib Axes; returns what the legend explains."""
     handles = {}
     rows = [row for row in group.rows if any(trained == row for trained, _ in group.accuracies)]
