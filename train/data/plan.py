@@ -1,20 +1,18 @@
-"""Which view of which sample goes into which step: exact epochs for any ranks and workers. Pure arithmetic.
+"""Which view of which sample goes into which step: exact epochs for any number of ranks and workers. Pure arithmetic.
 
-An epoch has `steps` full global batches. What does not fill one is left out: a stretch of the dataset that moves on
+An epoch has `steps` full global batches. Samples that do not fill one are left out: a stretch of the dataset that moves
 from epoch to epoch, so that every sample is left out equally often. The rest is laid out shard after shard, the shards
 in an order drawn from (seed, epoch), and the sequence is cut into *lanes*, one per loader worker of every rank. A lane
-reads its stretch from first to last, gives a fixed number of views to every step, and mixes what it reads: a visit is
-moved by at most `WINDOW` places, so no more than `WINDOW` samples ever wait in a lane. Any number of lanes does, more
-than there are shards included.
+reads its stretch from first to last, gives a fixed number of views to every step, and shuffles what it reads: a visit
+moves by at most `WINDOW` places, so at most `WINDOW` samples ever wait in a lane. There may be more lanes than shards.
 
 With repeated augmentation (Hoffer et al. 2020; DeiT) an epoch of the same length takes 1/r of the samples, r views of
 each, and r epochs together take each sample in one of them. A *visit* reads and decodes a sample once, for m of its
-views, which follow each other and so stand in one batch. Where m does not divide a rank's batch, one visit of the rank
-is shared by two steps, as two batches of DeiT's share an image. The r/m visits of a sample lie in r/m passes over the
-epoch's samples.
+views, which follow each other and so are in one batch. If m does not divide a rank's batch, two steps of the rank share
+one visit, as two batches of DeiT share an image. The r/m visits of a sample are in r/m passes over the epoch's samples.
 
-Who has given what until a step follows from the plan alone. So to go on within an epoch takes the numbers of ranks and
-lanes and the steps that they made (`Segment`), and what is left can be shared out among any other number.
+The plan alone determines which views were given before any step. So resuming within an epoch takes only the numbers of
+ranks and lanes and the steps that they made (`Segment`), and what is left can be divided among any other numbers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,10 +38,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run is: `segments` tell who has made the steps of the unfinished `epoch`."""
+    """Where a run is."""
 
-    epoch: int = 0
-    segments: tuple[Segment, ...] = ()
+    epoch: int = 0  #: number of the unfinished epoch, from 0
+    segments: tuple[Segment, ...] = ()  #: who made the steps of that epoch
 
     @property
     def step(self) -> int:
@@ -63,19 +61,13 @@ class Position:
 
 @dataclass(frozen=True)
 class Lane:
-    """What a lane has still to do in an epoch.
+    """What a lane still has to read and give in an epoch: V visits in reading order, I views in the order of giving."""
 
-    shard_V, member_V: its V visits in reading order; members are counted among those of a shard that take part.
-    visit_I, repeat_I: its I views in the order in which it gives them: an index into the visits, and which of the
-        sample's views of this epoch it is, 0 .. repeats - 1.
-    shares: how many of the views go into each of the remaining steps.
-    """
-
-    shard_V: np.ndarray
-    member_V: np.ndarray
-    visit_I: np.ndarray
-    repeat_I: np.ndarray
-    shares: list[int]
+    shard_V: np.ndarray  #: int (V,): shard of each visit
+    member_V: np.ndarray  #: int (V,): the visited sample, counted among those of its shard that take part
+    visit_I: np.ndarray  #: int (I,): which visit each view is of
+    repeat_I: np.ndarray  #: int (I,): which of the sample's views of this epoch it is, 0 .. repeats - 1
+    shares: list[int]  #: how many of the views go into each of the remaining steps
 
     def stretches(self) -> Iterator[tuple[int, np.ndarray]]:
         """The visits as (shard, ascending members), in reading order."""
@@ -87,20 +79,17 @@ class Lane:
 
 @dataclass(frozen=True)
 class Plan:
-    """counts: samples of each shard that take part. batch_size: global, in views; a multiple of the number of ranks.
+    """The epochs of a run. The views of an epoch are numbered 0 .. steps * batch_size - 1 in reading order."""
 
-    repeats: views of a sample in an epoch that takes it. views_per_decode: how many of them share a visit, a divisor.
-    """
-
-    counts: Sequence[int]
-    batch_size: int
-    seed: int
-    repeats: int = 1
-    views_per_decode: int = 1
+    counts: Sequence[int]  #: samples of each shard that take part
+    batch_size: int  #: views of a step, of all ranks together; a multiple of the number of ranks
+    seed: int  #: of every draw
+    repeats: int = 1  #: r: views of a sample in an epoch that takes it
+    views_per_decode: int = 1  #: m: how many of them share a visit; a divisor of `repeats`
 
     @cached_property
     def steps(self) -> int:
-        """Full global batches in an epoch, the same in each; raises UserError where there is none."""
+        """Full global batches in an epoch, the same number in each; raises UserError if there is none."""
         views = sum(self.counts) // self.repeats * self.repeats
         if views < self.batch_size:
             raise UserError(
@@ -141,7 +130,16 @@ class Plan:
     def lane(
         self, epoch: int, done: Sequence[Segment], num_ranks: int, lanes_of_rank: int, rank: int, lane: int
     ) -> Lane:
-        """What lane `lane` of rank `rank` has still to give in `epoch`, after the segments `done`."""
+        """What lane `lane` of rank `rank` still has to give in `epoch`, after the segments `done`.
+
+        Every segment divides the views that are left among its lanes, as if it made all remaining steps, and each lane
+        gives the first of its views in its own order. So, one segment after the other:
+
+        1. Replay what each lane of an earlier segment gave, and remove it: `views` are those that are left.
+        2. Divide these among the present lanes, and order this lane's part. If the last segment already had the same
+           ranks and lanes, it continues: it is not replayed, and the lane skips what it gave in it.
+        3. Turn the numbers of the views into visits, and the visits into shards and members.
+        """
         done = list(done)
         current = Segment(num_ranks, lanes_of_rank, 0)
         if done and (done[-1].num_ranks, done[-1].lanes_of_rank) == (num_ranks, lanes_of_rank):
@@ -165,9 +163,10 @@ class Plan:
         return Lane(shard[needed], member[needed], visit_I, repeat_I, shares)
 
     def _cut(self, views: np.ndarray, steps: int, by: Segment) -> list[tuple[tuple[int, int], np.ndarray]]:
-        """The views of each (rank, lane), where `by` makes the remaining `steps` steps.
+        """`views` divided among the lanes of `by`, by (rank, lane), if it made all remaining `steps` steps.
 
-        Where a rank's batch is no whole number of visits, the ranks' last lanes come last: theirs are not whole then.
+        The lanes take consecutive stretches. If a rank's batch is not a whole number of visits, the last lanes of all
+        ranks come last, as only their stretches may split visits.
         """
         lanes = range(by.lanes_of_rank)
         places = [(rank, lane) for rank in range(by.num_ranks) for lane in lanes]
@@ -178,8 +177,8 @@ class Plan:
         return list(zip(places, np.split(views, ends[:-1]), strict=True))
 
     def _order(self, views: np.ndarray, epoch: int, segment: int, number: int) -> np.ndarray:
-        """The views of the `number`th lane of an epoch's segment in the order in which it gives them: visits moved by
-        less than `WINDOW` places, the views of each together."""
+        """The views of lane `number` (of all ranks' lanes) of an epoch's segment in the order in which it gives them:
+        visits moved by less than `WINDOW` places, the views of a visit together."""
         visits, index = np.unique(views // self.views_per_decode, return_inverse=True)
         moved = np.arange(len(visits)) + WINDOW * self._rng(MIX, epoch, segment, number).random(len(visits))
         return views[np.argsort(moved[index], kind="stable")]
@@ -189,21 +188,21 @@ class Plan:
         return sum(self._share(by, lane, step) for step in range(steps))
 
     def _share(self, by: Segment, lane: int, step: int) -> int:
-        """Views that `lane` (of its rank) gives to the rank's batch at `step`: whole visits, and the last lane what is
-        left."""
+        """Views that `lane` (of its rank) gives to the rank's batch at `step`: whole visits; the last lane also gives
+        what is left."""
         visits, rest = divmod(self.batch_size // by.num_ranks, self.views_per_decode)
         whole = self.views_per_decode * lane_share(visits, by.lanes_of_rank, lane, step)
         return whole + (rest if lane == by.lanes_of_rank - 1 else 0)
 
 
 def lane_share(batch_of_rank: int, lanes_of_rank: int, lane: int, step: int) -> int:
-    """What `lane` (of its rank) gives to the rank's batch at `step`; a remainder moves on from step to step."""
+    """What `lane` (of its rank) gives to the rank's batch at `step`; who gives one more changes with the step."""
     whole, rest = divmod(batch_of_rank, lanes_of_rank)
     return whole + ((lane + step) % lanes_of_rank < rest)
 
 
 def even_parts(counts: Sequence[int], num_lanes: int) -> list[list[tuple[int, np.ndarray]]]:
-    """All samples in the dataset's order as (shard, members), cut into `num_lanes` lanes as even as can be."""
+    """All samples in the dataset's order as (shard, members), cut into `num_lanes` lanes as evenly as possible."""
     ends = np.cumsum(counts)
     whole, rest = divmod(sum(counts), num_lanes)
     lanes, start = [], 0

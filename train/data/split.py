@@ -20,22 +20,18 @@ from vit_tickets.train.runtime.distributed import is_main_process
 
 @dataclass(frozen=True)
 class ShardRows:
-    """What is stored of the images of one shard, row by row, beside the images themselves.
+    """What is stored about the images of one shard, row by row, beside the images themselves."""
 
-    Of a manifest: ranks (samples, N) and the stored rc (samples, k), or, where the view is crops:V, the crops with
-    their masks. Of label maps: classes and logits (samples, M * M, P).
-    """
-
-    keys: list[str]
-    rank: np.ndarray | None = None
-    rc: np.ndarray | None = None
-    crops: CropRows | None = None
-    classes: np.ndarray | None = None
-    logits: np.ndarray | None = None
+    keys: list[str]  #: keys of the images
+    rank: np.ndarray | None = None  #: (samples, N), of a manifest
+    rc: np.ndarray | None = None  #: (samples, k), of a manifest: the stored random subsets
+    crops: CropRows | None = None  #: crops with their masks, of a manifest of view crops:V
+    classes: np.ndarray | None = None  #: (samples, M * M, P), of label maps
+    logits: np.ndarray | None = None  #: (samples, M * M, P), of label maps
 
 
 def read_tickets(manifest: Manifest, split: str, shard: Shard, columns: tuple[str, ...] = ("rank", "rc")) -> ShardRows:
-    """Rows of `shard`, of `columns` only; raises UserError where manifest and dataset do not belong together."""
+    """Rows of `shard`, of `columns` only; raises UserError if manifest and dataset do not belong together."""
     path, view, num_patches = manifest.path_of(split, shard), manifest.view(split), manifest.num_patches_of(split)
     if view.num_views:
         table = manifest.read(split, shard, ["key", "box", "flip", "lt"])
@@ -48,7 +44,7 @@ def read_tickets(manifest: Manifest, split: str, shard: Shard, columns: tuple[st
 
 
 def read_labels(labels: LabelMaps, split: str, shard: Shard) -> ShardRows:
-    """Label maps of `shard`; raises UserError where they and the dataset do not belong together."""
+    """Label maps of `shard`; raises UserError if they and the dataset do not belong together."""
     table = labels.read(split, shard, ["key", "classes", "logits"])
     arrays = label_arrays(table, labels.map_size, labels.places, labels.path_of(split, shard))
     return ShardRows(table["key"].to_pylist(), classes=arrays.classes, logits=arrays.logits)
@@ -56,17 +52,14 @@ def read_labels(labels: LabelMaps, split: str, shard: Shard) -> ShardRows:
 
 @dataclass(frozen=True)
 class SplitData:
-    """One split, with or without a manifest and label maps. Images that one of them has an error for take no part.
-
-    holdout: None, or (part, which): `which` False leaves the images of the part out, True takes only them. limit: only
-    the first so many samples of the split.
-    """
+    """One split, with or without tickets and label maps. Images for which one of them has an error are left out."""
 
     dataset: Dataset
     split: str
     manifest: Manifest | None = None
+    #: a part of the images, and whether only they take part (True) or all others (False)
     holdout: tuple["Holdout | Fold", bool] | None = None
-    limit: int | None = None
+    limit: int | None = None  #: only this many samples, from the first of the split on
     labels: LabelMaps | None = None
 
     @property
@@ -75,9 +68,9 @@ class SplitData:
 
     @cached_property
     def members(self) -> list[np.ndarray | None]:
-        """Per shard which samples take part, bool (samples,); None for all of them."""
+        """For each shard, which samples take part: bool (samples,), or None for all."""
         chosen, before = [], 0
-        # without a manifest the keys of a holdout stand in the tars alone: on ImageNet that takes minutes
+        # without a manifest the keys are in the tars only: on ImageNet, reading them takes minutes
         shards = Bar(self.shards, desc=f"images of {self.split}", unit="shard", delay=1, disable=not is_main_process())
         for shard in shards:
             mask = np.ones(shard.samples, dtype=bool)
@@ -121,16 +114,16 @@ class SplitData:
 
     @cached_property
     def left_out(self) -> int:
-        """Images of the split that the manifest gives an error for."""
+        """Number of images of the split for which the manifest has an error."""
         return 0 if self.manifest is None else self.manifest.split_record(self.split).errors
 
     def read(
         self, shard_number: int, members: np.ndarray, columns: tuple[str, ...] = ("rank", "rc")
     ) -> Iterator[tuple[int, Sample, ShardRows | None]]:
         """Yield (row, sample, rows or None) for `members` of a shard, ascending, counted among its samples that take
-        part; of the tickets `columns` alone. `row` is the place of the sample in `rows`.
+        part; of the tickets only `columns` are read. `row` is the index of the sample in `rows`.
 
-        Raises UserError where the shard's keys are not those of the stored rows.
+        Raises UserError if the shard's keys are not those of the stored rows.
         """
         if len(members) == 0:
             return
@@ -191,7 +184,7 @@ def _held_out(keys: list[str], part: Holdout | Fold) -> np.ndarray:
 
 @lru_cache(maxsize=1 << 16)
 def _held_out_of(path: str, shard: Shard, part: Holdout | Fold) -> np.ndarray:
-    """Which samples of the tar at `path` are held out, bool (samples,). Remembered: a run asks for both parts."""
+    """Which samples of the tar at `path` are held out, bool (samples,). Cached, as a run reads both parts."""
     keys = read_keys(path)
     if len(keys) != shard.samples:
         raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {len(keys)}")

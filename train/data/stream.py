@@ -1,8 +1,8 @@
 """Batches of training views, streamed from shards by loader workers.
 
 A worker reads its lane's stretches of shards in order, decodes, crops and hands over its share of every step; the main
-process puts the shares of a rank's workers together. Memory per worker: `plan.WINDOW` undecoded samples at most (half
-as many on average), one decoded image, the tickets of one shard, and `loader.PREFETCH` shares.
+process joins the shares of a rank's workers. Memory per worker: at most `plan.WINDOW` undecoded samples (half as many
+on average), one decoded image, the tickets of one shard, and `loader.PREFETCH` shares.
 """
 
 from collections.abc import Iterator
@@ -88,13 +88,12 @@ class TrainStreamConfig:
 
 @dataclass(frozen=True)
 class Stored:
-    """What is stored of one image: on path `lt` its rank (N,), or its crops with their masks; of label maps classes and
-    logits (M * M, P). Copies, so that one image keeps no shard in memory."""
+    """What is stored about one image. Copies, so that one image keeps no shard in memory."""
 
-    rank: np.ndarray | None = None
-    crops: CropRows | None = None
-    classes: np.ndarray | None = None
-    logits: np.ndarray | None = None
+    rank: np.ndarray | None = None  #: (N,), on path `lt`
+    crops: CropRows | None = None  #: its crops with their masks
+    classes: np.ndarray | None = None  #: (M * M, P), of label maps
+    logits: np.ndarray | None = None  #: (M * M, P), of label maps
 
     @classmethod
     def of(cls, rows: ShardRows, index: int) -> "Stored":
@@ -139,14 +138,14 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
             yield Share(TrainBatch.join(views) if views else None, skipped=share - len(views))
 
     def _raw(self, lane: Lane) -> Iterator[tuple[Sample, Stored]]:
-        """The samples of the lane's visits, with what is stored of them and the path uses."""
+        """The samples of the lane's visits, with what is stored about them and used by the path."""
         columns = ("rank",) if self.config.path == "lt" else ()
         for shard, members in lane.stretches():
             for index, sample, rows in self.config.data.read(shard, members, columns):
                 yield sample, Stored() if rows is None else Stored.of(rows, index)
 
     def _decode(self, sample: Sample) -> Image.Image | None:
-        """The image; None for one that cannot be decoded and is to be skipped."""
+        """The image; None if it cannot be decoded and is to be skipped."""
         try:
             return images.decode(sample.data, self.config.max_pixels)
         except images.UndecodableImage as error:

@@ -1,4 +1,4 @@
-"""A step's batch in parts that are passed one after the other: for a batch whose activations do not fit in memory."""
+"""The batch of a step in parts that are passed one after the other, if its activations do not fit in memory."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -11,10 +11,10 @@ from vit_tickets.train.loop.inputs import Inputs
 
 
 def parts_of(inputs: Inputs, count: int) -> list[tuple[Inputs, float]]:
-    """`inputs` in `count` parts, or as many as there are images, each with its share of the images.
+    """`inputs` in `count` parts, or in one per image if there are fewer, each with its share of the images.
 
-    Where the model mixes tokens, a part consists of whole pairs b and B - 1 - b, ascending: so its reverse pairs the
-    same images as that of the batch does.
+    If the model mixes tokens, a part consists of whole pairs b and B - 1 - b, ascending, so that reversing the part
+    pairs the same images as reversing the batch.
     """
     B, in_pairs = len(inputs.images), inputs.swapped_N is not None
     units = most_parts(B, in_pairs)
@@ -26,12 +26,9 @@ def parts_of(inputs: Inputs, count: int) -> list[tuple[Inputs, float]]:
         spans = [slice(begin, end)]
         if in_pairs:
             spans.append(slice(max(end, B - end), B - begin))  # an odd batch's middle is its own partner
-        images = _taken(inputs.images, spans)
-        of_part = replace(
-            inputs, images=images, kept_BK=_taken(inputs.kept_BK, spans), target=_taken(inputs.target, spans),
-            token_target=_taken(inputs.token_target, spans),
-        )  # fmt: skip
-        parts.append((of_part, len(images) / B))
+        names = ("images", "kept_BK", "target", "token_target")
+        of_part = replace(inputs, **{name: _taken(getattr(inputs, name), spans) for name in names})
+        parts.append((of_part, len(of_part.images) / B))
     return parts
 
 
@@ -40,12 +37,12 @@ def _taken(values: Tensor | None, spans: list[slice]) -> Tensor | None:
 
 
 def most_parts(images: int, in_pairs: bool) -> int:
-    """How many parts a batch of `images` can have at most."""
+    """The largest number of parts for a batch of `images`."""
     return (images + 1) // 2 if in_pairs else images
 
 
 def check_parts(count: int, images: int, in_pairs: bool) -> None:
-    """Raise UserError where a rank's batch of `images` cannot be passed in `count` parts."""
+    """Raise UserError if a rank's batch of `images` cannot be passed in `count` parts."""
     if count > (most := most_parts(images, in_pairs)):
         which = f"{images} images per rank" + (", in pairs for --mix-token" if in_pairs else "")
         raise UserError(f"expected --grad-accum of at most {most} ({which}), found {count}")

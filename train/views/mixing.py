@@ -14,13 +14,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mix:
-    """Each image keeps the share `lam`, and its partner, B - 1 - i, gives the rest: blended, or in `box` = (top,
-    bottom, left, right), in pixels, where there is one. of_tokens: MixToken, in which the model is given images as they
-    are and mixes their tokens; the box then consists of whole cells."""
+    """How a batch is mixed: image i with its partner, image B - 1 - i."""
 
-    lam: float
-    box: tuple[int, int, int, int] | None = None
-    of_tokens: bool = False
+    lam: float  #: share of each image that stays; the partner gives the rest
+    box: tuple[int, int, int, int] | None = (
+        None  #: top, bottom, left, right of the partner's part in pixels; else blended
+    )
+    of_tokens: bool = False  #: MixToken: the model gets unmixed images and mixes their tokens; `box` is of whole cells
 
     def images(self, images: Tensor) -> Tensor:
         """Mixed images (B, 3, S, S)."""
@@ -81,7 +81,7 @@ def draw_tokens(rng: np.random.Generator, alpha: float, grid: int, cell: int) ->
     """MixToken's box (Jiang et al. 2021, section 3.2) on a `grid` x `grid` view with cells of `cell` pixels: CutMix's
     draw, in cells; `lam` is the share of cells that stay."""
     mix = draw(rng, 0.0, alpha, 1.0, 1.0, grid)
-    if mix is None:
+    if mix is None or mix.box is None:
         return None
     top, bottom, left, right = mix.box
     return Mix(mix.lam, (top * cell, bottom * cell, left * cell, right * cell), of_tokens=True)

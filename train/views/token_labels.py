@@ -18,13 +18,12 @@ from vit_tickets.train.views.alignment import cell_centres, is_shown
 
 @dataclass(frozen=True)
 class TokenLabels:
-    """classes: int64 (B, M * M, P). logits: float32, same shape. affine: float32 (B, 2, 3), per image the map from the
-    training view's unit square to that of the whole image. through: as in `alignment.resample`."""
+    """Label maps of a batch, and how its views lie in them."""
 
-    classes: Tensor
-    logits: Tensor
-    affine: Tensor
-    through: Tensor | None = None
+    classes: Tensor  #: int64 (B, M * M, P)
+    logits: Tensor  #: float32 (B, M * M, P)
+    affine: Tensor  #: float32 (B, 2, 3): from the training view's unit square to that of the whole image
+    through: Tensor | None = None  #: float32 (B, L, 2, 3): see `alignment.resample`
 
     def of_partners(self) -> "TokenLabels":
         """Those of the images that a batch is mixed with: its own reverse."""
