@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +19,8 @@ BelowDataset = Annotated[str, Meta(pattern=r"(?s)^(?!/)(?!(.*/)?\.\.(/|\Z))", de
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
 
 
-class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True)
+class Shard:
     """A tar file as listed in `dataset.json`."""
 
     #: path relative to the dataset's folder
@@ -37,7 +39,10 @@ class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def read(cls, entry: Any) -> "Shard":
         """An entry of dataset.json; raises UserError for the first field that is wrong."""
         try:
-            return typed(entry, cls)
+            shard = typed(entry, cls)
+            if unknown := sorted(entry.keys() - {field.name for field in fields(cls)}):
+                raise UserError(f"expected no entry {unknown[0]}, found one")
+            return shard
         except UserError as error:
             file, fault = entry.get("file") if isinstance(entry, dict) else None, str(error)
             if fault.startswith("expected "):  # of a field that is missing or unknown

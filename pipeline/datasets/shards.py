@@ -5,10 +5,8 @@ import hashlib
 import math
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import IO
-
-import msgspec
 
 from vit_tickets.pipeline.datasets.index import VERSION, DatasetRecord, Shard, read_shards
 from vit_tickets.pipeline.geometry.images import SUFFIXES
@@ -65,7 +63,7 @@ class Dataset:
         splits = {
             split: {
                 "samples": sum(shard.samples for shard in shards),
-                "shards": [msgspec.structs.asdict(shard) for shard in shards],
+                "shards": [asdict(shard) for shard in shards],
             }
             for split, shards in self.splits.items()
         }

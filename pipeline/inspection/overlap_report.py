@@ -14,7 +14,7 @@ from vit_tickets.pipeline.geometry.regrid import axis_weights, resample
 from vit_tickets.pipeline.inspection.overlap import Overlap, chance_distance, keep_map_distance
 from vit_tickets.pipeline.inspection.tickets import MAX_PERCENT_SIDE, SHADES, chance_iou, draw_map
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import method_name, uses_selector
+from vit_tickets.pipeline.manifests.methods import uses_selector
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 20
@@ -28,8 +28,8 @@ def record_of(manifests: Sequence[Manifest], overlaps: dict[str, Overlap], class
     """All numbers, ready for JSON: `manifests` by letter, `splits`, and `train_against_val` if both were compared."""
     record: Record = {
         "manifests": {
-            letter: {"root": manifest.root, "method": method_name(manifest.record)}
-            | {name: manifest.record.get(name) for name in ("selector", "weights_sha256", "mask_seed", "dataset")}
+            letter: {"root": manifest.root, "method": manifest.ticket.method_name}
+            | {name: getattr(manifest.ticket, name) for name in ("selector", "weights_sha256", "mask_seed", "dataset")}
             | {"num_patches": manifest.num_patches, "kept": manifest.kept}
             for letter, manifest in zip(ascii_uppercase, manifests, strict=False)
         },

@@ -27,7 +27,7 @@ class Check:
     #: layout -> what a message says is expected
     expected: Callable[[Any], str]
     #: values (R,) or (R, length) and layout -> which rows are as expected, bool (R,)
-    fits: Callable[[np.ndarray, Any], np.ndarray]
+    fits: Callable[[np.ndarray, Any], Any]
     #: value of a row that is not, and layout -> what a message says was found
     found: Callable[[Any, Any], Any] = lambda value, layout: value
 
@@ -118,8 +118,8 @@ def check_table(table: pa.Table, row: type, layout: Any, path: str, needed: Iter
         if pa.types.is_list(column.type_in(layout)):
             _check_nulls(table, column.name, path)
     for column in present:
-        if column.on_read and column.length:
-            _check_lists(table, column, layout, path)
+        if column.on_read and column.length is not None:
+            _check_lists(table, column, column.length(layout), layout, path)
 
 
 def _check_nulls(table: pa.Table, name: str, path: str) -> None:
@@ -130,8 +130,8 @@ def _check_nulls(table: pa.Table, name: str, path: str) -> None:
         raise UserError(f"{path}: {_row(table, odd[0])}: expected either {name} or an error, found {found}")
 
 
-def _check_lists(table: pa.Table, column: Column, layout: Any, path: str) -> None:
-    values, valid_R = list_matrix(table[column.name], column.length(layout), path)
+def _check_lists(table: pa.Table, column: Column, length: int, layout: Any, path: str) -> None:
+    values, valid_R = list_matrix(table[column.name], length, path)
     for check in column.on_read:
         odd = np.flatnonzero(valid_R & ~check.fits(values, layout))
         if odd.size:

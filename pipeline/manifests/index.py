@@ -13,7 +13,7 @@ from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.geometry.patches import Budget, grid_side
 from vit_tickets.pipeline.geometry.view_records import Side, read_view
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.methods import STAGED, Method
+from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, Method, method_name
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import Count, Finite, Name, Positive, shown, typed
 
@@ -130,6 +130,11 @@ class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
     def scored_by(self) -> str:
         """Name of the method."""
         return self.method or STAGED
+
+    @property
+    def method_name(self) -> str:
+        """What sets the tickets apart: `staged`, `rollout`, `cross-fit`, `rollout-cross-fit`."""
+        return method_name({"method": self.method, CROSS_FIT: self.cross_fit})
 
     def on(self, view: View) -> "TicketRecord":
         """The same with the sizes and counts that are true of a split of `view`; see `finer_sizes`."""

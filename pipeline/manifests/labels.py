@@ -36,7 +36,7 @@ def _cells(values: np.ndarray, labels: LabelRecord) -> np.ndarray:
     return values.reshape(len(values), labels.map_size**2, labels.places)
 
 
-def _of_cells(fits: Callable[[np.ndarray], np.ndarray], expected: str, found: str) -> Check:
+def _of_cells(fits: Callable[[np.ndarray], Any], expected: str, found: str) -> Check:
     """A check of every cell: `fits` maps (n, M * M, P) to bool (n, M * M)."""
 
     def where(values: np.ndarray, labels: LabelRecord) -> str:

@@ -3,6 +3,7 @@
 Legend: R rows of a file, N patches of an image, k of them kept, V crops of an image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -200,6 +201,6 @@ def schema(layout: Layout) -> pa.Schema:
     return contract.schema(layout.row, layout)
 
 
-def write_rows(path: str, rows: "list[Row] | list[CropRow]", layout: Layout, metadata: dict[str, Any]) -> None:
+def write_rows(path: str, rows: Sequence[AnyRow], layout: Layout, metadata: dict[str, Any]) -> None:
     """Write one shard's manifest; equal rows and metadata give equal bytes."""
     contract.write(path, rows, layout.row, layout, metadata)

@@ -20,21 +20,32 @@ from vit_tickets.pipeline.verification.findings import Tally
 class Checked(Protocol):
     """A folder whose index is sound."""
 
-    root: str
-    #: name of the index
-    index: str
-    #: what its rows are, for messages
-    holds: str
-    #: columns that the dataset has, too
-    joined: tuple[str, ...]
+    @property
+    def root(self) -> str: ...
+
+    @property
+    def index(self) -> str:
+        """Name of the index."""
+        ...
+
+    @property
+    def holds(self) -> str:
+        """What its rows are, for messages."""
+        ...
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Columns that the dataset has, too."""
+        ...
 
     def metadata_faults(self, split: str, metadata: dict[str, Any]) -> Iterator[str]:
         """How a file's metadata differ from the index."""
+        ...
 
     def schema_fault(self, split: str, found: pa.Schema) -> str | None:
         """What is wrong with a file's columns."""
 
-    def check_rows(self, tally: Tally, split: str, table: pa.Table, keys: set[str]) -> None:
+    def check_rows(self, tally: Tally, split: str, table: pa.Table, keys: set[str | None]) -> None:
         """Check every row of a file whose schema is right; `keys` are the split's so far, and grow."""
 
 
@@ -71,8 +82,9 @@ def _check_split(folder: Checked, split: str, entry: SplitSums, data: Dataset | 
     shard_of = {shard.stem: shard for shard in data.shards(split)} if data else {}
     missing = sorted((set(shard_of) if data else set(_numbered(stems))) - set(stems))
     yield from (f"{split}/{stem}.parquet: expected {folder.holds} of a shard, found no such file" for stem in missing)
-    surplus = [stem for stem in stems if data and stem not in shard_of]
-    yield from (f"{split}/{stem}.parquet: expected a shard of that name in {data.root}, found none" for stem in surplus)
+    surplus = [] if data is None else [stem for stem in stems if stem not in shard_of]
+    where = data and data.root
+    yield from (f"{split}/{stem}.parquet: expected a shard of that name in {where}, found none" for stem in surplus)
 
     found = _Found(complete=not missing and not surplus)
     for stem in Bar(stems, desc=f"verify {split}", unit="file", leave=False, disable=None if progress else True):
@@ -92,7 +104,7 @@ class _Found:
     complete: bool
     samples: int = 0
     errors: int = 0
-    keys: set[str] = field(default_factory=set)
+    keys: set[str | None] = field(default_factory=set)
     #: names of the first file's metadata
     entries: set[str] = field(default_factory=set)
 

@@ -66,13 +66,13 @@ class Rows:
         return list_matrix(pa.chunked_array([lists]), length, name)
 
 
-def check_keys(rows: Rows, table: pa.Table, keys: set[str]) -> None:
+def check_keys(rows: Rows, table: pa.Table, keys: set[str | None]) -> None:
     """Check that every row has a key of its own; `keys` are the split's so far, and grow."""
     rows.report("key", np.asarray(table["key"].is_null()), "a key", lambda row: "null")
     rows.report("key", _repeated(rows.keys, keys), "a key once in the split", lambda row: "it a second time")
 
 
-def _repeated(row_keys: Iterable[str | None], keys: set[str]) -> np.ndarray:
+def _repeated(row_keys: Iterable[str | None], keys: set[str | None]) -> np.ndarray:
     """Which rows have a key that is in `keys` or in an earlier row; adds them all to `keys`."""
     repeated = []
     for key in row_keys:

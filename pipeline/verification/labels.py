@@ -56,7 +56,7 @@ class _Labels:
     def schema_fault(self, split: str, found: pa.Schema) -> str | None:
         return schema_fault(labels.SCHEMA, found)
 
-    def check_rows(self, tally: Tally, split: str, table: pa.Table, keys: set[str]) -> None:
+    def check_rows(self, tally: Tally, split: str, table: pa.Table, keys: set[str | None]) -> None:
         rows = Rows(tally, table)
         check_keys(rows, table, keys)
         check_columns(rows, table, self.maps.labels, columns_of(labels.LabelRow))

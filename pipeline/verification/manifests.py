@@ -65,5 +65,5 @@ class _Tickets:
     def schema_fault(self, split: str, found: pa.Schema) -> str | None:
         return schema_fault(schema(layout_of(self.manifest, split, found)), found)
 
-    def check_rows(self, tally: Tally, split: str, table: pa.Table, keys: set[str]) -> None:
+    def check_rows(self, tally: Tally, split: str, table: pa.Table, keys: set[str | None]) -> None:
         check_rows(tally, self.manifest, split, table, keys)

@@ -28,7 +28,7 @@ def layout_of(manifest: Manifest, split: str, found: pa.Schema) -> Layout:
     return layout
 
 
-def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, keys: set[str]) -> None:
+def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, keys: set[str | None]) -> None:
     """Check the values of every row of a file whose schema is right; `keys` are the split's so far, and grow."""
     view, layout = manifest.view(split), manifest.layout(split)
     N, k = layout.num_patches, layout.kept
@@ -38,7 +38,7 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
     if view.num_views:
         check_crops(rows, table, view, N, k)
         return
-    (rank_RN, ranked_R), (lt_Rk, ticket_R), (rc_Rk, random_R), (score_RN, scored_R) = map(checked.get, LISTS)
+    (rank_RN, ranked_R), (lt_Rk, ticket_R), (rc_Rk, random_R), (score_RN, scored_R) = (checked[name] for name in LISTS)
     rank_RN = rank_RN.astype(np.int64)
     _check_ticket(rows, lt_Rk, rank_RN, ticket_R & ranked_R, k)
     _check_random(rows, rc_Rk, random_R, manifest.mask_seed, N, k)

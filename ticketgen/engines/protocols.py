@@ -11,7 +11,8 @@ from vit_tickets.ticketgen.engines.work import Progress, Settings
 class Task(Protocol):
     """A shard and the files that are still missing for it; it can be sent to another process."""
 
-    samples: int
+    @property
+    def samples(self) -> int: ...
 
     @property
     def name(self) -> str: ...

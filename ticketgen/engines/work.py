@@ -103,12 +103,12 @@ def groups(items: Iterable[P], batch_size: int) -> Iterator[list[P]]:
 
 
 def in_batches(
-    samples: Iterable[S],
-    decode: Callable[[S], P],
+    samples: Iterable[Any],
+    decode: Callable[[Any], P],
     compute: Callable[[list[P]], list[R]],
     settings: Settings,
     on_cpu: bool,
-    split: Callable[[Any], Iterable[S]] | None = None,
+    split: Callable[[Any], Iterable[Any]] | None = None,
 ) -> Iterator[list[R]]:
     """What `compute` makes of each group of decoded samples, in order.
 
@@ -131,7 +131,8 @@ def on_pixels(group: list[P], compute: Callable[[list[P], np.ndarray], Iterable[
     `compute` gives one result per item with pixels, in order.
     """
     alive = [item for item in group if item.pixels is not None]
-    results = iter(compute(alive, np.stack([item.pixels for item in alive])) if alive else ())
+    pixels = [item.pixels for item in group if item.pixels is not None]
+    results = iter(compute(alive, np.stack(pixels)) if pixels else ())
     for item in group:
         yield item, None if item.pixels is None else next(results)
 

@@ -16,7 +16,7 @@ from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import Crop, stored_crops
 from vit_tickets.pipeline.geometry.patches import grid_side, pack_mask, random_subset, rank_dtype, ticket_of
-from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.geometry.views import Box, View
 from vit_tickets.pipeline.manifests.rows import AnyRow, CropRow, Layout, Row
 from vit_tickets.ticketgen.engines.work import Progress, Settings, by_file, in_batches, on_pixels
 from vit_tickets.ticketgen.jobs.mean import CropMean, covered, rank_by_value
@@ -137,21 +137,26 @@ def _crop_row(opened: _Opened, ranks: Iterable[np.ndarray], layout: Layout) -> C
         opened.sample.label,
         opened.height,
         opened.width,
-        boxes=[tuple(int(edge) for edge in crop.box) for crop in opened.crops],
+        boxes=[_whole(crop.box) for crop in opened.crops],
         flips=[crop.flip for crop in opened.crops],
         masks=[pack_mask(rank_N < layout.kept) for rank_N in ranks],
         ranks=[rank_N.astype(rank_dtype(len(rank_N))) for rank_N in ranks] if layout.crop_ranks else None,
     )
 
 
+def _whole(box: Box) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = map(int, box)
+    return x0, y0, x1, y1
+
+
 def _mean_row(opened: _Opened, ranks: Iterable[np.ndarray], layout: Layout, selection: Selection) -> Row:
     """crops-mean:V: one rank on a finer grid of the whole image."""
     mean = CropMean(opened.height, opened.width, grid_side(layout.num_patches))
-    whole_GG = None
+    whole_GG, num_crops = None, selection.view.num_crops or 0
     for number, (crop, rank_N) in enumerate(zip(opened.crops, ranks, strict=True)):
         side = grid_side(len(rank_N))
         value_GG = (1 - rank_N / len(rank_N)).reshape(side, side)
-        if number < selection.view.num_crops:
+        if number < num_crops:
             mean.add(crop, value_GG)
         else:
             whole_GG = value_GG

@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -151,7 +151,7 @@ class Job:
 
     dataset: Dataset
     folders: list[Folder]
-    plan: Callable[[], tuple[list[Task], int]]
+    plan: Callable[[], tuple[Sequence[Task], int]]
     noun: str
     overwrite: bool = False
 
@@ -184,7 +184,7 @@ class Job:
                 engine_record = {"engine": engine.name, "device": engine.device}
                 with self._bar(summary, progress) as bar:
                     left = len(tasks)
-                    for finished in engine.run(tasks, bar):
+                    for finished in engine.run(list(tasks), bar):
                         left -= 1
                         if finished.error is not None:
                             summary.failures.append(f"{finished.task.name}: {finished.error}")
@@ -192,7 +192,8 @@ class Job:
                                 break
                         else:
                             summary.images += finished.task.samples
-                            summary.batch_size = min(finished.batch_size, summary.batch_size or finished.batch_size)
+                            used = (finished.batch_size, summary.batch_size)
+                            summary.batch_size = min(size for size in used if size is not None)
                     summary.errors, summary.retries = bar.errors, bar.retries
         summary.seconds = time.monotonic() - started
         if summary.failures:

@@ -1,7 +1,7 @@
 """The unit of work of `generate`: one shard in, its manifests out. Every engine runs this and nothing else."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vit_tickets.pipeline.datasets import shards
-from vit_tickets.pipeline.manifests.rows import Layout, Row, write_rows
+from vit_tickets.pipeline.manifests.rows import AnyRow, Layout, Row, write_rows
 from vit_tickets.ticketgen.engines.work import Progress, Settings
 from vit_tickets.ticketgen.jobs.crops import rank_crops
 from vit_tickets.ticketgen.jobs.driver import check_samples
@@ -68,12 +68,12 @@ class ShardTask:
             write_rows(output.path, rows, output.layout, output.metadata | {"batch_size": settings.batch_size})
 
 
-def write_ticket_shard(path: str, source: str, rows: list[Row]) -> None:
+def write_ticket_shard(path: str, source: str, rows: Sequence[AnyRow]) -> None:
     """The self-contained WebDataset shard: each image with `.lt.npy` and `.rc.npy`; images with an error left out."""
 
     def members() -> Iterator[dict]:
         for sample, row in zip(shards.read_shard(source), rows, strict=True):
-            if row.error is None:
+            if isinstance(row, Row) and row.ticket_k is not None and row.random_k is not None:
                 yield {
                     "__key__": sample.key,
                     sample.suffix: sample.data,

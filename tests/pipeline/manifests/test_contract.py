@@ -49,7 +49,7 @@ def test_the_readmes_tables_are_the_declarations(row, heading, number):
 
 def test_optional_columns_come_where_they_are_asked_for():
     plain = schema(Row, replace(NARROW, predictions=False)).names
-    assert [name for name in schema(Row, NARROW).names if name not in plain] == ["prediction", "confidence"]
+    assert {"prediction", "confidence"} <= {*schema(Row, NARROW).names} - {*plain}
     crops = Layout.of(36, 18, declared.View("crops:2", 24), predictions=True, crop_ranks=True)
     assert schema(crops.row, crops).names == ["key", "label", "height", "width", "box", "flip", "lt", "rank", "error"]
     assert "rank" not in schema(crops.row, replace(crops, crop_ranks=False)).names
