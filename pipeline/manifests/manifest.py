@@ -70,11 +70,6 @@ class Manifest:
         return self.ticket.num_patches
 
     @property
-    def grid(self) -> int:
-        """Side of the selector's own grid."""
-        return grid_side(self.num_patches)
-
-    @property
     def kept(self) -> int:
         """k: patches in every ticket."""
         return self.ticket.kept

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import replace
 from itertools import chain
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -253,7 +252,7 @@ def test_tickets_of_another_dataset_are_refused(packed, numbered_data, numbered_
 
 def test_tickets_of_other_shards_are_refused(numbered_data, numbered_tickets):
     dataset = Dataset.open(numbered_data)
-    shards = [msgspec.structs.replace(shard, sha256="0" * 64) for shard in dataset.shards("train")]
+    shards = [replace(shard, sha256="0" * 64) for shard in dataset.shards("train")]
     changed = replace(dataset, splits={"train": shards})
     with pytest.raises(UserError, match="was made from another shard"):
         check_belongs(Manifest.open(numbered_tickets), changed, ["train"])
