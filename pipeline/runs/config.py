@@ -98,7 +98,7 @@ class RunConfig(Choices):
     #: Name of the dataset.
     dataset: str = RECORDED
     #: Its folder.
-    root: str | None = None
+    root: str = RECORDED
     #: The split that was trained on.
     split: str = "train"
     #: SHA-256 over its shards' names, samples and SHA-256s.
@@ -139,7 +139,7 @@ class RunConfig(Choices):
     #: Folder of the run that `evaluate --out` scored; None in a run's own.
     run: str | None = None
     #: Entries that this version does not know.
-    others: Mapping[str, Any] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, run: str, needed: tuple[str, ...] = ()) -> "RunConfig":

@@ -8,7 +8,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import fields_fault
 
 METRICS = "metrics.jsonl"
-NUMBERS = dict.fromkeys(("epoch", "step", "loss", "lr", "seconds", "val_top1", "holdout_top1"), float)
+NUMBERS: dict[str, type] = dict.fromkeys(("epoch", "step", "loss", "lr", "seconds", "val_top1", "holdout_top1"), float)
 
 
 def read_log(run: str) -> list[dict[str, Any]]:
@@ -39,10 +39,14 @@ def read_log(run: str) -> list[dict[str, Any]]:
 def seconds_of(runs: list[str]) -> float | None:
     """Sum of the `training_seconds` of runs, by their folders; None where there is no run, or no log of one."""
     seconds = [training_seconds(read_log(run)) for run in runs]
-    return sum(seconds) if seconds and None not in seconds else None
+    return _sum(seconds)
 
 
 def training_seconds(epochs_log: list[dict[str, Any]]) -> float | None:
     """Sum of the epochs' `seconds`; None where an epoch has none, or there are no epochs."""
-    seconds = [line.get("seconds") for line in epochs_log]
-    return float(sum(seconds)) if seconds and all(isinstance(value, int | float) for value in seconds) else None
+    return _sum([line.get("seconds") for line in epochs_log])
+
+
+def _sum(seconds: list[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return float(sum(known)) if known and len(known) == len(seconds) else None

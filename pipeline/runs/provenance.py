@@ -133,8 +133,9 @@ class Provenance:
             raise UserError(fault)
         if (version := record.get("format_version")) != FORMAT_VERSION:
             raise UserError(f"expected format version {FORMAT_VERSION}, found {version!r}")
-        own = {each.name: record.get(each.name) for each in fields(cls)}
-        return cls(**own | {"tickets": read_tickets(own["tickets"])})
+        own: dict[str, Any] = {each.name: record.get(each.name) for each in fields(cls)}
+        own["tickets"] = read_tickets(own["tickets"])
+        return cls(**own)
 
     def record(self) -> dict[str, Any]:
         """What the file's metadata hold."""

@@ -29,7 +29,7 @@ import torch
 from tests.helpers import write_manifest
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.train.commands.train import default_workers
+from vit_tickets.train.commands.options import default_workers
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop import options as running

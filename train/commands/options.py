@@ -29,8 +29,6 @@ def recipe_options(command: Callable) -> Callable:
 RECIPE_SECTIONS = sections_of(Recipe) | {"Recipe": "recipe"}
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-TICKETS_HELP = "The manifest, as written by `vit-tickets generate`."
-tickets_option = click.option("--tickets", help=TICKETS_HELP)
 workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
 )
@@ -39,3 +37,9 @@ workers_option = click.option(
 def yield_while_waiting() -> None:
     """Arithmetic threads spin while they wait, at the cost of the loader's workers; read when torch is imported."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def default_workers(ranks: int) -> int:
+    """Loader processes per rank: the CPUs shared by the ranks of this machine, one left for the trainer, 8 at most."""
+    on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+    return max(1, min(8, len(os.sched_getaffinity(0)) // on_machine - 1))

@@ -1,7 +1,6 @@
 """The train command."""
 
 import contextlib
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import click_options, options_of, parsed
 from vit_tickets.train.commands.options import (
     RECIPE_SECTIONS,
+    default_workers,
     device_option,
     recipe_options,
     workers_option,
@@ -136,7 +136,7 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     share = "all patches"
     if PATHS[run.path].drops_patches or PATHS[run.path].prunes_tokens:
         share = f"{config.kept} of {config.num_patches} patches"
-    if config.read_off:
+    if config.read_off and run.manifest is not None:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
     if run.online is not None:
         share += f" (chosen online by {run.online.name}, {run.online.mode})"
@@ -155,9 +155,3 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
         f"{config.epochs} epochs of {trainer.steps} steps of {config.batch_size} "
         f"(recipe {run.recipe.name}), {begun}"
     )
-
-
-def default_workers(ranks: int) -> int:
-    """Loader processes per rank: the CPUs shared by the ranks of this machine, one left for the trainer, 8 at most."""
-    on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-    return max(1, min(8, len(os.sched_getaffinity(0)) // on_machine - 1))

@@ -1,7 +1,7 @@
 """Evaluation: a model on whole images, on tickets and on random subsets, all of the manifest's view."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,7 +47,7 @@ def val_sets(run: Run) -> dict[str, SplitData]:
     has_tickets = manifest is None or "val" in manifest.splits
     if "val" in run.dataset.splits and (has_tickets or not PATHS[run.path].drops_patches):
         sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
-    if run.config.holdout:
+    if run.config.holdout and run.left_out is not None:
         held_out = (run.left_out, True)
         sets["holdout"] = SplitData(run.dataset, run.config.split, manifest, held_out, run.config.limit)
     for name, data in sets.items():  # counted here, once, and not in every worker
@@ -75,7 +75,7 @@ def predictions(
     device: str,
     workers: int,
     autocast: torch.dtype | None = None,
-) -> Iterator[Prediction]:
+) -> Generator[Prediction, None, None]:
     """Predictions of `model` on each batch of `config`, once per entry of `on`. Leaves the model in eval mode."""
     model.eval()
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (config.view.mean, config.view.std))
@@ -103,9 +103,11 @@ def accuracy(
     autocast: torch.dtype | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, tuple[int, int]]:
-    """Images classified right and images seen, on this rank's part, per entry of `on`; of fewer images where `stop`
-    says so between two batches."""
-    counted = dict.fromkeys(on, (0, 0))
+    """Numbers of images classified right and of images seen, on this rank's part, per entry of `on`.
+
+    `stop` is asked after each batch, and ends the count early.
+    """
+    counted: dict[str, tuple[int, int]] = dict.fromkeys(on, (0, 0))
     with contextlib.closing(predictions(model, config, on, device, workers, autocast)) as found:
         for p in found:
             if stop():

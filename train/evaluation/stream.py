@@ -1,6 +1,6 @@
 """Batches of evaluation views: every sample of a split exactly once, for any number of ranks and workers."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,7 +79,7 @@ class EvalStream(IterableDataset[Share[EvalBatch]]):
             key=[sample.key],
             place=single([shard, row]),
         )
-        if stored is None:
+        if stored is None or stored.rank is None or stored.rc is None:
             return view
         affine = view_to_view(box_affine(box), box_affine(config.data.stored_view.box(height, width)))
         return replace(
@@ -90,14 +90,14 @@ class EvalStream(IterableDataset[Share[EvalBatch]]):
         )
 
     def _random(self, key: str, stored_k: np.ndarray) -> np.ndarray:
-        """The manifest's stored random counterpart; on another grid than the manifest's, the same hash on that grid."""
+        """The stored random subset; on another grid than the manifest's, the subset of the same hash on that grid."""
         config, manifest = self.config, self.config.data.manifest
-        if config.grid == manifest.grid_of(config.data.split):
+        if manifest is None or config.grid == manifest.grid_of(config.data.split):
             return stored_k
         return random_subset(manifest.mask_seed, key, config.grid**2, config.kept)
 
 
-def eval_batches(config: EvalStreamConfig, workers: int) -> Iterator[EvalBatch]:
+def eval_batches(config: EvalStreamConfig, workers: int) -> Generator[EvalBatch, None, None]:
     """The rank's part of a split, read by `workers` loader processes; 0 reads in this one.
 
     Raises UserError for what a worker found wrong, WorkFailed if a worker died.

@@ -14,6 +14,7 @@ from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
+from vit_tickets.train.models.sparse import Model
 from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 
@@ -70,7 +71,7 @@ def clear(root: str) -> None:
             files.remove(files.join(root, name))
 
 
-def save_weights(model: torch.nn.Module, path: str) -> None:
+def save_weights(model: Model, path: str) -> None:
     """The network's weights under timm's own names, as safetensors."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
     with files.atomic_write(path) as stream:

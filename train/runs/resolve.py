@@ -1,6 +1,7 @@
 """From a request to a run: everything that defines it, checked against dataset, tickets and model."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
@@ -143,7 +144,8 @@ def _probe(model: str, recipe: Recipe, dataset: Dataset, manifest: Manifest | No
 
 
 def _own_size(model: str) -> int:
-    return registry.sketch(model).pretrained_cfg["input_size"][-1]
+    own: Any = registry.sketch(model).pretrained_cfg
+    return own["input_size"][-1]
 
 
 def _check_model(probe: Model, request: Request, recipe: Recipe) -> None:
@@ -217,7 +219,7 @@ def _check_stored_crops(request: Request, manifest: Manifest, budget: Budget) ->
 
 
 def _online_selector(request: Request, budget: Budget, image_size: int) -> OnlineSelector | None:
-    if not request.is_online:
+    if not request.is_online or request.selector is None:
         return None
     return OnlineSelector(request.selector, request.weights, request.online, budget, image_size)
 
@@ -228,7 +230,7 @@ def _eval_view(probe: Model, recipe: Recipe, image_size: int) -> View:
     return View("center", image_size, crop_pct, own.get("interpolation", "bicubic"), own["mean"], own["std"])
 
 
-def _choices(request: Request, budget: Budget) -> dict[str, object]:
+def _choices(request: Request, budget: Budget) -> dict[str, Any]:
     """The choices as config.json records them: those that have no value get the one that they stand for."""
     given = {each.name: getattr(request, each.name) for each in fields(Choices)}
     has_budget = request.trained_on.has_budget
@@ -243,9 +245,9 @@ def _choices(request: Request, budget: Budget) -> dict[str, object]:
 
 def _variant(request: Request, manifest: Manifest | None) -> str:
     """What sets the default folder's name apart from that of a run with default choices."""
-    on_tickets = manifest is not None and request.trained_on.uses_tickets
-    view = manifest.view(request.split).kind if on_tickets else AUTO_VIEW
-    method = method_name(manifest.record) if on_tickets else STAGED
+    view, method = AUTO_VIEW, STAGED
+    if manifest is not None and request.trained_on.uses_tickets:
+        view, method = manifest.view(request.split).kind, method_name(manifest.record)
     parts = {
         view.replace(":", ""): view != AUTO_VIEW,
         method: method != STAGED,

@@ -1,4 +1,4 @@
-"""A run: what defines it, worked out from what was asked for."""
+"""A run, ready to be trained or evaluated."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -22,20 +22,23 @@ from vit_tickets.train.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class Run:
-    """A resolved run. `config` is what config.json holds; grid and kept are of the training view's own grid.
+    """A run, resolved: its settings, and what they name opened."""
 
-    init: where the first weights are, as it was given; `config` has it without secrets.
-    """
-
+    #: Its folder.
     root: str
     dataset: Dataset
     manifest: Manifest | None
     recipe: Recipe
+    #: What config.json holds.
     config: RunConfig
+    #: Side of the training view's own grid.
     grid: int
+    #: Patches that it keeps of that grid.
     kept: int
+    #: Chooses the patches in every step; None for a manifest's tickets.
     online: OnlineSelector | None = field(default=None, repr=False)
     labels: LabelMaps | None = None
+    #: Where the first weights are, as it was given; `config` has it without secrets.
     init: str | None = field(default=None, repr=False)
 
     @property
@@ -85,7 +88,7 @@ class Run:
 
 
 def shards_sha256(shards: list[Shard]) -> str:
-    """SHA-256 over names, samples and SHA-256s of `shards`: what a run was trained on, in one value."""
+    """SHA-256 over names, numbers of samples and SHA-256s of `shards`: identifies the training data."""
     lines = "".join(f"{shard.file} {shard.samples} {shard.sha256}\n" for shard in shards)
     return hashlib.sha256(lines.encode()).hexdigest()
 
