@@ -166,7 +166,10 @@ def test_without_the_token_it_is_told_in_one_line(cluster, pictures, selector_ru
 def test_an_actor_killed_in_the_middle(pictures, selector_run, undisturbed, tmp_path):
     process = generate(pictures, selector_run, tmp_path / "m", "--workers", 2)
     wait_for_files(tmp_path / "m", 2, process)
-    os.kill(workers()[0], signal.SIGKILL)
+    while not (at_work := workers()):  # between two shards there may be none
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(at_work[0], signal.SIGKILL)
     output, errors = process.communicate(timeout=DONE_S)
     assert process.returncode == 0, errors
     assert contents(tmp_path / "m") == contents(undisturbed)
