@@ -1,7 +1,7 @@
-"""`last.pt`: everything that a run needs to go on, as tensors and plain values, so that `weights_only` loads it.
+"""`last.pt`: everything that a run needs to resume, as tensors and plain values, so that `weights_only` loads it.
 
-No random states are among them: order and crops are drawn from (seed, epoch, key), what the model draws from (seed,
-step, rank), so the position says them all, for every rank and worker.
+It holds no random states: order and crops are drawn from (seed, epoch, key), and the draws of the model from (seed,
+step, rank), so the position determines them all, for every rank and worker.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ VERSION = 2
 
 
 def save(path: str, state: dict[str, Any]) -> None:
-    """Write `state` beside its place and move it: a crash while writing leaves the last good one."""
+    """Write `state` to a temporary file and move it: a crash while writing leaves the last good checkpoint."""
     with files.atomic_write(path) as stream:
         torch.save(state | {"version": VERSION}, stream)
 
 
 def load(path: str) -> dict[str, Any]:
-    """The state at `path`, on the CPU; raises UserError where it is damaged, of another version, or holds more than
-    tensors and values."""
+    """The state at `path`, on the CPU; raises UserError if it is damaged, of another version, or holds more than
+    tensors and plain values."""
     with files.open_read(path) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
         try:
@@ -47,7 +47,7 @@ def load(path: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def restoring(path: str) -> Iterator[None]:
-    """Turns whatever goes wrong with what `load` gave of `path` into a UserError: its parts are of another run."""
+    """Turn errors from using what `load` read from `path` into a UserError: its parts are of another run."""
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:

@@ -11,12 +11,13 @@ from vit_tickets.train.recipes.recipe import Recipe
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
-    """AdamW or SGD over all of `network` (a timm model), in two groups where there is weight decay. Contiguous
-    weights are moved by torch's fused kernels, in an eighth of the time of a loop over them on a CPU; others are not:
-    the kernels go through memory as it lies, and do not see that a moment lies otherwise than its weight.
+    """AdamW or SGD over all of `network` (a timm model), in two groups if there is weight decay.
 
-    Not decayed: what has one dimension (biases, norms), and what `network.no_weight_decay()` names: positions, class
-    and register tokens, Swin's relative position bias.
+    Weight decay leaves out parameters of one dimension (biases, norms) and those that `network.no_weight_decay()`
+    names: positions, class and register tokens, Swin's relative position bias.
+
+    Contiguous weights are updated by torch's fused kernels, on a CPU in an eighth of the time of a loop. Others are
+    not: the kernels walk through memory, and ignore that a moment may have another memory format than its weight.
     """
     fused = all(parameter.is_contiguous() for parameter in network.parameters())
     settings = {"lr": recipe.peak_lr, "weight_decay": recipe.weight_decay, "fused": fused}
@@ -28,7 +29,7 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Give `optimizer` what another left behind, whose weights may have had another memory format."""
+    """Load the state of another optimizer, whose weights may have had another memory format."""
     fused = [group["fused"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, fused, strict=True):
@@ -40,6 +41,6 @@ def load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Take all groups' next step at `rate`."""
+    """Set the learning rate of all groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
