@@ -1,7 +1,7 @@
 """Tables with their provenance: the Parquet files that manifests and label maps are made of."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -69,7 +69,7 @@ def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
     return metadata
 
 
-def difference(expected: dict[str, Any], found: dict[str, Any], ignore: tuple[str, ...] = ()) -> str | None:
+def difference(expected: Mapping[str, Any], found: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> str | None:
     """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree.
 
     In the order of `expected`, but what may be left unsaid first; an entry of an entry is named as `name.name`.

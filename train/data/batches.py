@@ -6,7 +6,7 @@ crop and flip, M side of a label map, P classes that it names per cell.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,8 @@ class Batch:
         return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
 
 
-def _joined(values: list) -> Tensor | list[str] | int | None:
+def _joined(values: list[Any]) -> Any:
+    """The values of one field, joined to one of the same type."""
     first = values[0]
     if isinstance(first, Tensor):
         return torch.cat(values)

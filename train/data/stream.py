@@ -8,6 +8,7 @@ on average), one decoded image, the tickets of one shard, and `loader.PREFETCH` 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ from vit_tickets.pipeline.geometry.crops import keyed_rng
 from vit_tickets.pipeline.geometry.patches import random_rank, rank_dtype
 from vit_tickets.pipeline.geometry.views import box_affine, view_to_view
 from vit_tickets.pipeline.manifests.crop_rows import CropRows
+from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.batches import Share, TrainBatch, single
@@ -160,10 +162,11 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
             number = stored_view(epoch, repeat, config.repeats, stored.crops.flip_RV.shape[1])
             crop = stored.crops.crop(0, number)
         drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
-        view = TrainBatch(pixels=single(drawn.pixels), label=single(sample.label))
+        label = cast(int, sample.label)  # SplitData.read has checked it
+        view = TrainBatch(pixels=single(drawn.pixels), label=single(label))
         if config.augment.recipe.erasing:
             view = replace(view, erased=single(drawn.erased))
-        if stored.classes is not None:
+        if stored.classes is not None and stored.logits is not None:
             whole = box_affine((0.0, 0.0, image.width, image.height))
             view = replace(
                 view,
@@ -172,9 +175,10 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
                 label_affine=single(_affine(drawn, whole)),
                 label_through=single(drawn.through),
             )
-        if not PATHS[config.path].drops_patches or config.data.manifest is None:
+        manifest, name = config.data.manifest, f"{sample.key}:{epoch}:{repeat}"
+        if not PATHS[config.path].drops_patches or manifest is None:
             return view
-        view = replace(view, rank=single(self._rank(f"{sample.key}:{epoch}:{repeat}", sample.key, stored, number)))
+        view = replace(view, rank=single(self._rank(manifest, name, sample.key, stored, number)))
         if config.path == "rc" and config.rc != "aligned":
             return view
         if not config.align:
@@ -182,12 +186,12 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
         stored_on = crop.affine() if crop else box_affine(config.data.stored_view.box(image.height, image.width))
         return replace(view, affine=single(_affine(drawn, stored_on)), through=single(drawn.through))
 
-    def _rank(self, name: str, key: str, stored: Stored, number: int) -> np.ndarray:
+    def _rank(self, manifest: Manifest, name: str, key: str, stored: Stored, number: int) -> np.ndarray:
         """Ranks of a view: the ticket's, or random ones drawn by the name of the view or by the key of the image.
 
         number: of the stored crop, for masks of stored crops.
         """
-        config, manifest = self.config, self.config.data.manifest
+        config = self.config
         if config.path == "rc":
             aligned = config.rc == "aligned"
             num_patches = manifest.num_patches_of(config.data.split) if aligned else config.grid**2
@@ -195,6 +199,8 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
             return rank_N.astype(rank_dtype(num_patches))
         if stored.crops is not None:
             return mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
+        if stored.rank is None:
+            raise ValueError(f"image {key}: expected a stored rank, found none")
         return stored.rank
 
 

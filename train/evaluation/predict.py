@@ -84,11 +84,13 @@ def predictions(
             images = (batch.pixels.to(device).float() - mean) / std
             for how in on:
                 kept_BK = None
-                if how == "lt":
+                if how == "lt" and batch.rank is not None and batch.affine is not None:
                     rank_BN, affine_B23 = batch.rank.to(device), batch.affine.to(device)
                     kept_BK = kept_cells(rank_BN, affine_B23, config.grid, config.kept)
-                elif how == "rc":
+                elif how == "rc" and batch.random is not None:
                     kept_BK = batch.random.to(device).long()
+                elif how != "dense":
+                    raise ValueError(f"expected images with tickets to test on {how}, found none")
                 with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
                     logits_BC = model(images, kept_BK)
                 yield Prediction(how, batch.key, batch.label, batch.place, logits_BC.float().cpu())

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -75,7 +76,7 @@ class EvalStream(IterableDataset[Share[EvalBatch]]):
         box = config.view.box(height, width)
         view = EvalBatch(
             pixels=single(images.to_array(images.render(image, config.view))),
-            label=single(sample.label),
+            label=single(cast(int, sample.label)),  # SplitData.read has checked it
             key=[sample.key],
             place=single([shard, row]),
         )
@@ -102,4 +103,4 @@ def eval_batches(config: EvalStreamConfig, workers: int) -> Generator[EvalBatch,
 
     Raises UserError for what a worker found wrong, WorkFailed if a worker died.
     """
-    return (share.batch for share in shares_of(EvalStream(config), workers))
+    return (share.batch for share in shares_of(EvalStream(config), workers) if share.batch is not None)

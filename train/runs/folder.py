@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import torch
 from safetensors.torch import save as save_safetensors
+from torch import nn
 
 from vit_tickets.pipeline.runs.config import BEST, CONFIG, FINAL, LAST, Environment, RunConfig
 from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
-from vit_tickets.train.models.sparse import Model
 from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 
@@ -71,8 +71,9 @@ def clear(root: str) -> None:
             files.remove(files.join(root, name))
 
 
-def save_weights(model: Model, path: str) -> None:
-    """The network's weights under timm's own names, as safetensors."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
+def save_weights(model: nn.Module, path: str) -> None:
+    """Write the weights of `model.network` to `path` under timm's names, as safetensors."""
+    network = model.get_submodule("network")
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with files.atomic_write(path) as stream:
         stream.write(save_safetensors(state))

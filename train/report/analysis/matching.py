@@ -73,7 +73,8 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
         if run.path in DROPPING and run.method == predictions.method:
             found.setdefault(run.method, predictions)
     for _, predictions in on_tickets:
-        if predictions.method == method and _is_of_budget(predictions.tickets, budget):
+        tickets = predictions.tickets or TicketProvenance()
+        if predictions.method == method and _is_of_budget(tickets, budget):
             found.setdefault(method, predictions)
     for predictions in found.values() if method in found else ():
         expected, other = ({name: _entries(p).get(name) for name in SHARED} for p in (found[method], predictions))

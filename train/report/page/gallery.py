@@ -77,9 +77,9 @@ def _open(group: Group) -> Source:
     named = [run for run in group.runs if run.path in DROPPING and run.method == group.method]
     places = ((run.config.tickets_dir, run.config.root) for run in named)
     tickets, root = next((place for place in places if all(place)), (None, None))
-    if group.reference is None or group.kept is None or not tickets or not root:
+    split = group.reference and group.reference.provenance.split
+    if split is None or group.kept is None or not tickets or not root:
         raise UserError("expected a scored run that names its dataset and its tickets, found none")
-    split = group.reference.provenance.split
     manifest, dataset = Manifest.open(tickets), Dataset.open(root)
     if manifest.view(split).num_views:
         raise UserError(f"expected tickets of one view of {split}, found {manifest.view(split).kind}")

@@ -1,6 +1,6 @@
 """The sections of the page in words and tables, with the content of report.md."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from vit_tickets.pipeline.runs.paths import COMPARED, ON, PATHS
@@ -223,7 +223,7 @@ def _provenance(group: Group) -> list[Html | None]:
     ]
 
 
-def _compared(heading: str, caption: str, records: list[tuple[str, dict[str, Any]]]) -> Html | None:
+def _compared(heading: str, caption: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> Html | None:
     """A folded table of the entries of `records`: one value if all owners share it, otherwise each owner's.
 
     Entries that differ come first.
