@@ -17,7 +17,7 @@ from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, Method, me
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import Count, Finite, Name, Positive, shown, typed
 
-# What a split has of its own in ticket.json; the rest is the same in every file of a manifest.
+# Recorded per split in ticket.json; the rest is the same in every file of a manifest.
 PER_SPLIT = ("view", "preprocessing")
 MAX_PATCHES = 1 << 16
 MAX_MAP_SIZE = 1 << 12

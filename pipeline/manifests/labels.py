@@ -194,7 +194,7 @@ class LabelMaps:
         return View.from_record("full", self.labels.preprocessing)
 
     def split_record(self, split: str) -> SplitSums:
-        """What labels.json says of a split; raises UserError if it has no such split."""
+        """What labels.json records of a split; raises UserError if it has no such split."""
         if split not in self.labels.splits:
             raise UserError(
                 f"{self.root}: expected label maps of split {split!r}, found those of {', '.join(self.splits)}"

@@ -92,7 +92,7 @@ class Manifest:
         return self.ticket.budget
 
     def split_record(self, split: str) -> SplitRecord:
-        """What ticket.json says of a split; raises UserError if the manifest has no such split."""
+        """What ticket.json records of a split; raises UserError if the manifest has no such split."""
         if split not in self.ticket.splits:
             found = f"{', '.join(self.splits)}; `vit-tickets generate ... --split {split}` adds them"
             raise UserError(f"{self.root}: expected tickets of split {split!r}, found those of {found}")

@@ -20,7 +20,7 @@ METADATA_KEY = b"vit_tickets"
 # In a shard's metadata, but no reason to call a rerun different: which shard it is, and what memory allowed.
 PER_SHARD = ("shard_sha256", "batch_size")
 # What an entry that is missing stands for.
-UNSAID = {"method": STAGED}
+DEFAULTS = {"method": STAGED}
 
 
 def write_table(path: str, columns: dict[str, list], fields: pa.Schema, metadata: dict[str, Any]) -> None:
@@ -72,10 +72,10 @@ def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
 def difference(expected: Mapping[str, Any], found: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> str | None:
     """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree.
 
-    In the order of `expected`, but what may be left unsaid first; an entry of an entry is named as `name.name`.
+    In the order of `expected`, after entries that may be missing; an entry of an entry is named as `name.name`.
     """
-    for name in [*UNSAID, *expected, *(name for name in found if name not in expected)]:
-        ours, theirs = (record.get(name, UNSAID.get(name)) for record in (expected, found))
+    for name in [*DEFAULTS, *expected, *(name for name in found if name not in expected)]:
+        ours, theirs = (record.get(name, DEFAULTS.get(name)) for record in (expected, found))
         if name in ignore or ours == theirs:
             continue
         if isinstance(ours, dict) and isinstance(theirs, dict):

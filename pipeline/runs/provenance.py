@@ -97,8 +97,8 @@ class TicketProvenance:
     def are_of(self, manifest: Manifest) -> bool:
         """Whether these are tickets of `manifest`, whatever the split."""
         expected = _identity(manifest)
-        told = method_entries(dict(self.entries)) | {name: self.entries.get(name) for name in OF_MANIFEST}
-        return told == expected
+        found = method_entries(dict(self.entries)) | {name: self.entries.get(name) for name in OF_MANIFEST}
+        return found == expected
 
 
 @dataclass(frozen=True, kw_only=True)

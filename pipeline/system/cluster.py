@@ -82,7 +82,7 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
                 said = " ".join(str(error).split())[:300]
                 token = "" if os.environ.get("RAY_AUTH_TOKEN") else "; where it asks for a token, set RAY_AUTH_TOKEN"
                 raise UserError(f"cannot join the Ray cluster at {address}: {said}{token}") from None
-        # Ray sets a handler of its own; with this one its processes and its session folder go, too
+        # Ray sets its own handler; with this one its processes and its session folder are removed too
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         yield ray
 

@@ -67,7 +67,7 @@ class Rows:
 
 
 def check_keys(rows: Rows, table: pa.Table, keys: set[str | None]) -> None:
-    """Check that every row has a key of its own; `keys` are the split's so far, and grow."""
+    """Check that every row has a key that no other row has; `keys` are the split's so far, and grow."""
     rows.report("key", np.asarray(table["key"].is_null()), "a key", lambda row: "null")
     rows.report("key", _repeated(rows.keys, keys), "a key once in the split", lambda row: "it a second time")
 

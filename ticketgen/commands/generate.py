@@ -197,7 +197,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
         layout = request.layout(budget, splits[0])
         what = "crop" if layout.num_views else "image"
         click.echo(f"{folder}: {layout.kept} of {layout.num_patches} patches per {what}")
-    click.echo(summary.told("selected", settings.batch_size))
+    click.echo(summary.summary_line("selected", settings.batch_size))
 
 
 def parse_stages(text: str | None) -> tuple[int, ...] | None:

@@ -76,4 +76,4 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     with alone_in(folder), stoppable_job(overwrite) as summary:
         label_job.run(request, engine.opener(spec, settings), summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
-    click.echo(summary.told("labelled", settings.batch_size))
+    click.echo(summary.summary_line("labelled", settings.batch_size))

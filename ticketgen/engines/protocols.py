@@ -46,16 +46,16 @@ class ShardBar(Bar):
     def count(self, images: int, errors: int) -> None:
         if errors:
             self.errors += errors
-            self._told()
+            self._show_counts()
         self.update(images)
 
     def retried(self) -> None:
         self.retries += 1
-        self._told()
+        self._show_counts()
 
-    def _told(self) -> None:
-        told = {"errors": self.errors, "retries": self.retries}
-        self.set_postfix({name: count for name, count in told.items() if count}, refresh=False)
+    def _show_counts(self) -> None:
+        counts = {"errors": self.errors, "retries": self.retries}
+        self.set_postfix({name: count for name, count in counts.items() if count}, refresh=False)
 
 
 class Engine(Protocol):

@@ -18,7 +18,7 @@ from vit_tickets.ticketgen.engines.work import Settings
 
 POLL_S = 0.5
 ATTEMPTS = 3  # per shard, and to start workers one after the other, against lost workers alone
-PATIENCE_S = 30.0  # without any worker, until the user is told
+PATIENCE_S = 30.0  # without any worker, until the user is notified
 
 
 class Worker:
@@ -89,7 +89,7 @@ class RayEngine:
 
     def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
         waiting, attempts = list(reversed(tasks)), Counter()
-        told = time.monotonic()
+        reported = time.monotonic()
         while waiting or self._running:
             while waiting and self._idle:
                 self._assign(waiting.pop(), attempts)
@@ -110,9 +110,9 @@ class RayEngine:
                 else:
                     yield finished
             if self._running or self._idle:
-                told = time.monotonic()
-            elif time.monotonic() - told > PATIENCE_S:
-                told = time.monotonic()
+                reported = time.monotonic()
+            elif time.monotonic() - reported > PATIENCE_S:
+                reported = time.monotonic()
                 asked = f"{self._options['num_cpus']} CPUs, {self._options['num_gpus']} GPUs"
                 free = f"no machine of the cluster has {asked} free"
                 bar.write(f"no worker has started for {PATIENCE_S:.0f} s: {free}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Rows of the views that show the selector random crops of each image: crops:V and crops-mean:V.
 
-Every pass of the selector (a crop, or the whole image) is an item of its own, so that a batch may span images and an
+Every pass of the selector (a crop, or the whole image) is a separate item, so that a batch may span images and an
 image many batches: V does not matter for memory. Legend: N patches of a crop, V crops of an image, G cells along a side
 of a crop's grid.
 """

@@ -36,7 +36,7 @@ class Summary:
     batch_size: int | None = None
     failures: list[str] = field(default_factory=list)
 
-    def told(self, verb: str, batch_size: int) -> str:
+    def summary_line(self, verb: str, batch_size: int) -> str:
         """In one line, for the user: images, errors, retries, and whether `batch_size` had to be lowered."""
         parts = [f"{self.images:,} images {verb} in {self.seconds:.0f} s", f"{self.errors:,} with errors"]
         if self.skipped:
@@ -55,9 +55,15 @@ class Summary:
 class Folder:
     """What a job fills: one Parquet file per shard, and an index that says that they are complete.
 
-    holds: what the index stands for, in messages. shared: what every file says of its origin, whatever its split.
-    entries: what each split has of its own. origin: what the index alone says. optional: what an index shares with its
-    files in some folders only. subfolders: where splits have files.
+    Attributes:
+        root: the folder.
+        index: file name of the index.
+        holds: what the index stands for, in messages.
+        shared: provenance that all files have in common, whatever their split.
+        entries: provenance of each split.
+        origin: provenance that only the index records.
+        optional: entries that an index shares with its files in some folders only.
+        subfolders: where splits have files.
     """
 
     root: str
@@ -163,7 +169,7 @@ class Job:
     ) -> Summary:
         """Do what is left, and write each folder's index.
 
-        `engine_of` is called only if there is work. `summary` is filled in as the work goes on. Raises UserError where
+        `engine_of` is called only if there is work. `summary` is filled in as the work proceeds. Raises UserError where
         the job cannot be done, and WorkFailed where shards failed: after all others are done, at once on a full disk.
         """
         started = time.monotonic()
@@ -218,7 +224,7 @@ def stoppable_job(overwrite: bool) -> Iterator[Summary]:
 
     def answer() -> str:
         done = f"{summary.skipped + summary.images:,} of {summary.total:,} images are done, " if summary.total else ""
-        return f"{done}the same command {'starts anew' if overwrite else 'goes on where it stopped'}"
+        return f"{done}the same command {'starts anew' if overwrite else 'resumes where it stopped'}"
 
     with stoppable(answer):
         yield summary

@@ -1,4 +1,4 @@
-"""What a selector says of many crops of an image, averaged in image coordinates on a grid of the whole image.
+"""Ranks of many crops of an image, averaged in image coordinates on a grid of the whole image.
 
 Legend: G cells along a side of a crop's grid, M along a side of the image's; values are 1 - rank / N.
 """

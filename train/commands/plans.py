@@ -115,7 +115,7 @@ def carry_out(
         for number, step in enumerate(steps, start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
         return
-    with alone_in(request.out), stoppable(lambda: "the same command goes on"):
+    with alone_in(request.out), stoppable(lambda: "the same command resumes"):
         files.write_json(files.join(request.out, REQUEST), request.record)
         logs = files.join(request.out, "logs")
         failed = execute(steps, done, lambda: engine_of(logs), logs)

@@ -64,7 +64,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     Selects the tickets (by default those of sparsity 0.27), trains, evaluates, and reports in OUT/sweep.md on all
     finished runs: accuracy against sparsity, the verdicts, what is lacking. Each step is a process with its output in
     OUT/logs, one at a time, or several (--jobs, or GPUs). A step that fails is tried again unless it fails in the same
-    way; then the others go on without the steps that need it, and the exit status is 1.
+    way; then the others continue without the steps that need it, and the exit status is 1.
 
     If it is stopped or killed, type the same command: finished steps are not repeated, and runs resume from their last
     checkpoint. More models, budgets, methods or seeds may be asked for. Options after -- are passed to every `train`.

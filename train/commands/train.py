@@ -63,8 +63,8 @@ def train(
     weights, order and crops. Options that are not given come from the recipe (--recipe); config.json holds what ran.
     On several GPUs: torchrun --nproc-per-node 8 -m vit_tickets.train with the same options.
 
-    Killed at any moment, it goes on with --resume from the last checkpoint, with the very next batch; another number of
-    ranks or workers may go on too. SIGTERM and SIGINT save and stop, SIGUSR1 saves and goes on.
+    Killed at any moment, it resumes with --resume from the last checkpoint, at the very next batch; another number of
+    ranks or workers may resume it too. SIGTERM and SIGINT save and stop, SIGUSR1 saves and continues.
 
     \b
     vit-tickets train digits --model deit_micro --path dense

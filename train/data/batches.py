@@ -92,7 +92,7 @@ BatchT = TypeVar("BatchT", bound=Batch)
 
 @dataclass(frozen=True)
 class Share(Generic[BatchT]):
-    """What a worker hands over at once: its part of a batch, or why it could not go on.
+    """What a worker hands over at once: its part of a batch, or why it failed.
 
     Attributes:
         batch: None if all images of the share were left out, or if the worker failed.

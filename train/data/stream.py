@@ -153,7 +153,7 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
         except images.UndecodableImage as error:
             if self.config.skip_errors:
                 return None
-            raise UserError(f"image {sample.key} cannot be decoded: {error}; pass --skip-errors to go on") from None
+            raise UserError(f"image {sample.key} cannot be decoded: {error}; pass --skip-errors to continue") from None
 
     def _view(self, epoch: int, repeat: int, sample: Sample, stored: Stored, image: Image.Image) -> TrainBatch:
         """View `repeat` of an image in an epoch, as a batch of one."""

@@ -57,7 +57,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     config = RunConfig.read(root, NEEDED)
     weights = files.join(root, FINAL)
     if not files.exists(weights):
-        raise UserError(f"{root} is not finished; go on with `vit-tickets train ... --resume`")
+        raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
     dataset = open_or_build(config.root)
     manifest = _manifest(tickets or config.tickets_dir, dataset, split)
     grid, kept = _grid_and_kept(config, manifest)
@@ -116,7 +116,7 @@ def _grid_and_kept(config: RunConfig, manifest: Manifest | None) -> tuple[int, i
 
 
 def default_on(subject: Subject) -> list[str]:
-    """What `evaluate` scores unless it is told: all that the run and the tickets allow."""
+    """What `evaluate` scores by default: all that the run and the tickets allow."""
     sparse = subject.data.manifest is not None and not PATHS[subject.run.path].low_resolution
     return list(ON) if sparse else ["dense"]
 

@@ -3,7 +3,7 @@
 All ranks call the hooks of a run in the same order and equally often: in every step `before_step`, `after_gradients`
 and `after_step`, and `after_epoch` once after the last step of an epoch. So a hook may communicate through
 `StepState.world`. A resumed run calls them as one that never stopped, from the state in `last.pt` on: a hook keeps what
-it needs in `state_dict`, and draws random numbers from generators of its own, seeded by seed and step.
+it needs in `state_dict`, and draws random numbers from its own generators, seeded by seed and step.
 """
 
 from dataclasses import dataclass

@@ -204,7 +204,7 @@ class Trainer:
         self.world.wait()
         by = self.interrupts.stop or "a signal to another rank"
         place = f"epoch {self.position.epoch + 1}, step {self.position.step} of {self.steps}"
-        self._leave(f"stopped by {by} in {place}; {self.run.root} is saved, --resume goes on")
+        self._leave(f"stopped by {by} in {place}; {self.run.root} is saved, --resume continues")
 
     def _leave(self, message: str) -> NoReturn:
         """End this rank. All ranks come here together, and the main one says why."""

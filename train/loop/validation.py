@@ -22,7 +22,7 @@ class Validation:
         self, run: Run, world: World, autocast: torch.dtype | None, workers: int, max_pixels: int, skip_errors: bool
     ):
         self.run, self.world, self.autocast, self.workers = run, world, autocast, workers
-        self.decoding = {"max_pixels": max_pixels, "skip_errors": skip_errors, "hint": "pass --skip-errors to go on"}
+        self.decoding = {"max_pixels": max_pixels, "skip_errors": skip_errors, "hint": "pass --skip-errors to continue"}
         self.sets = val_sets(run)
 
     def top1(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float] | None:

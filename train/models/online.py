@@ -1,4 +1,4 @@
-"""The authors' way, for comparison: the selector runs in every step, on the augmented and mixed batch itself.
+"""Online selection, as in the authors' programs: the selector runs in every step, on the augmented and mixed batch.
 
 Legend: B images, N patches of an image, K kept.
 """
@@ -19,10 +19,18 @@ MODES = ("full", "truncated")
 
 
 class OnlineSelector:
-    """Chooses the patches of a batch that the model is about to see.
+    """Chooses the patches of a batch before the model sees it.
 
-    mode: `full` runs the selector to its end, head included, as the authors' programs do; `truncated` stops at the last
-    identification. Raises UserError where the selector's images are of another size than the run's.
+    Args:
+        selector: name of a ViT in timm.
+        weights: its weights; None for the published ones.
+        mode: `full` runs the whole selector, head included, as the authors' programs do; `truncated` stops at the last
+            identification.
+        budget: share of patches that is dropped or kept.
+        image_size: side of the run's images in pixels.
+
+    Raises:
+        UserError: the mode is unknown, or the selector's images have another size than the run's.
     """
 
     def __init__(self, selector: str, weights: str | None, mode: str, budget: Budget, image_size: int):
@@ -58,8 +66,15 @@ class OnlineSelector:
         return TicketProvenance.from_record(entries)
 
     def choose(self, images: Tensor, mean: Tensor, std: Tensor, grid: int, kept: int) -> Tensor:
-        """The patches to keep, int64 (B, K), ascending, of `images` (B, 3, S, S) normalised by `mean` and `std` of 0 ..
-        1, on a grid of side `grid`."""
+        """The patches to keep, int64 (B, K), ascending.
+
+        Args:
+            images: float (B, 3, S, S), normalised by `mean` and `std`.
+            mean: (1, 3, 1, 1), in 0 .. 1.
+            std: (1, 3, 1, 1), in 0 .. 1.
+            grid: side of the model's grid of patches.
+            kept: K.
+        """
         if not (torch.equal(mean, self.mean) and torch.equal(std, self.std)):
             images = (images * std + mean - self.mean) / self.std
         (ranking,) = vit.identify_tokens(

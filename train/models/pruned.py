@@ -1,6 +1,6 @@
-"""A selector in the making: dense weights fine-tuned with token pruning on, as the authors' programs prepare theirs.
+"""Training of a selector: dense weights are fine-tuned with token pruning, as in the authors' programs.
 
-Legend: B images, T tokens, D width, n patches still alive, k of them kept.
+Legend: B images, T tokens, D width, n patches not yet dropped, k of them kept.
 """
 
 from timm.models.vision_transformer import VisionTransformer
@@ -10,10 +10,15 @@ from vit_tickets.pipeline.networks import vit
 
 
 class PrunedViT(nn.Module):
-    """A ViT that drops the patches its CLS token attends to least, in the blocks `stages` (EViT, Liang et al. 2022,
-    without token fusion; Shen et al. 2023, section 3.4): after a stage's attention `counts` of them go on.
+    """A ViT that drops the patches that its CLS token attends to least (Shen et al. 2023, section 3.4).
 
-    The same pruning as `vit.identify_tokens`, with gradients; the choice itself has none.
+    This is EViT (Liang et al. 2022) without token fusion, and the pruning of `vit.identify_tokens` with gradients; the
+    choice of patches has none.
+
+    Args:
+        network: the ViT.
+        stages: numbers of the blocks that drop patches, from 1.
+        counts: for each of them, the number of patches that are kept after its attention.
     """
 
     has_token_outputs = False
@@ -25,7 +30,7 @@ class PrunedViT(nn.Module):
         self.grid = network.patch_embed.grid_size[0]
 
     def forward(self, images: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Logits (B, classes) of normalised `images` (B, 3, height, width)."""
+        """Logits (B, classes) of normalised `images` (B, 3, height, width); raises ValueError if `kept_BK` is given."""
         if kept_BK is not None:
             raise ValueError("a selector chooses its patches itself")
         network = self.network

@@ -1,5 +1,6 @@
-"""Models that train on part of an image: ViTs gather the kept patches before embedding, LV-ViT after its stem, others
-see the rest in one colour.
+"""Models that train on part of an image.
+
+ViTs gather the kept patches before embedding, LV-ViT after its stem; other models see dropped patches in one colour.
 
 Legend: B images, N patches of an image, K kept, D width, C channels.
 """
@@ -16,7 +17,7 @@ from vit_tickets.pipeline.system.errors import UserError
 
 
 class SparseViT(nn.Module):
-    """A timm ViT on any subset of its patches; a dropped patch costs nothing."""
+    """A timm ViT that computes only the kept patches."""
 
     can_drop_patches, has_token_outputs = True, False
 
@@ -35,10 +36,14 @@ class SparseViT(nn.Module):
 
 
 class SparseLVViT(nn.Module):
-    """LV-ViT on any subset of its patches: the stem sees all pixels, blocks and heads the kept tokens alone.
+    """LV-ViT with all pixels in its stem, and only the kept tokens in its blocks and heads.
 
-    The convolutions of the stem overlap, so that a kept token knows the border of a dropped neighbour, as in the paper.
-    With `stem_occlusion` dropped patches are `fill` (normalised, per channel) before the stem, and nothing is known.
+    The convolutions of the stem overlap, so a kept token depends on the border of a dropped neighbour, as in the paper.
+
+    Args:
+        network: LV-ViT.
+        stem_occlusion: fill dropped patches before the stem, so that no output depends on them.
+        fill: their normalised values, per channel.
     """
 
     can_drop_patches, has_token_outputs = True, True
@@ -52,11 +57,16 @@ class SparseLVViT(nn.Module):
     def forward(
         self, images: Tensor, kept_BK: Tensor | None = None, swapped_N: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """In training, logits of the images (B, classes) and of their kept patches (B, K, classes), in the order of
-        `kept_BK`; in evaluation, both together (B, classes).
+        """Compute logits.
 
-        images: normalised, (B, 3, height, width). kept_BK: None for all.
-        swapped_N: bool, cells whose tokens are taken from image B - 1 - b (MixToken); kept_BK is of the mixed image.
+        Args:
+            images: normalised, (B, 3, height, width).
+            kept_BK: int64, the kept patches, of the mixed images; None for all.
+            swapped_N: bool, cells whose tokens come from image B - 1 - b (MixToken).
+
+        Returns:
+            In training, logits of the images (B, classes) and of their kept patches (B, K, classes), in the order of
+            `kept_BK`; in evaluation, both combined (B, classes).
         """
         network = self.network
         if self.stem_occlusion and kept_BK is not None:
@@ -72,7 +82,13 @@ class SparseLVViT(nn.Module):
 
 
 class OccludedModel(nn.Module):
-    """Any timm classifier; dropped patches of a grid of `grid` x `grid` are `fill` on its normalised input."""
+    """Any timm classifier, with dropped patches masked.
+
+    Args:
+        network: the classifier.
+        grid: side of the grid of patches.
+        fill: normalised values of a dropped patch, per channel.
+    """
 
     can_drop_patches, has_token_outputs = False, False
 
@@ -82,7 +98,7 @@ class OccludedModel(nn.Module):
         self.register_buffer("fill", torch.tensor(fill).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Logits (B, classes) of normalised `images` (B, 3, height, width), occluded but for `kept_BK`."""
+        """Logits (B, classes) of normalised `images` (B, 3, height, width), masked outside `kept_BK`."""
         if kept_BK is not None:
             images = occlude(images, is_kept(kept_BK, self.grid**2), self.fill)
         return self.network(images)
@@ -92,7 +108,7 @@ Model = SparseViT | SparseLVViT | OccludedModel
 
 
 def embed_kept(network: VisionTransformer, images: Tensor, kept_BK: Tensor) -> Tensor:
-    """timm's patch_embed and _pos_embed for the kept patches alone: (B, prefix + K, D).
+    """timm's patch_embed and _pos_embed for only the kept patches: (B, prefix + K, D).
 
     The convolution of a patch is a matrix product over its pixels, so only kept pixels are read.
     """
@@ -132,7 +148,7 @@ def occlude(images: Tensor, alive_BN: Tensor, fill: Tensor) -> Tensor:
 
 
 def swap(values: Tensor, swapped: Tensor) -> Tensor:
-    """`values` (B, ...), where `swapped` those of entry B - 1 - b; done twice, it is undone."""
+    """`values` (B, ...), replaced by those of entry B - 1 - b where `swapped`. Its own inverse."""
     return torch.where(swapped, values.flip(0), values)
 
 
@@ -156,12 +172,17 @@ def build_model(
     """A freshly initialised model for square images.
 
     Args:
-        patch_size: of the ViT; None for the model's own.
+        model: short name, or name in timm.
+        num_classes: number of classes.
+        image_size: side of the images in pixels.
+        patch_size: side of a ViT's patches in pixels; None for the model's default.
         grid: side of the grid of tickets, for models that cannot drop patches.
-        occlusion: `mean` or `black`, for what is shown of dropped patches.
-        stem_occlusion: show LV-ViT's stem no dropped patch.
+        drop_path: rate of stochastic depth.
+        occlusion: colour of dropped patches, `mean` or `black`.
+        stem_occlusion: hide dropped patches from LV-ViT's stem.
 
-    Raises UserError where timm has no such model, or sizes do not divide.
+    Raises:
+        UserError: timm has no such model, or `image_size` is no multiple of the patch size or of `grid`.
     """
     name = timm_name(model)
     sizes = registry.size_kwargs(name, image_size, patch_size)
@@ -180,9 +201,9 @@ def build_model(
 
 
 def check_runs(model: Model, image_size: int, num_classes: int) -> None:
-    """Raise UserError unless `model` answers an image of `image_size` with logits of `num_classes`.
+    """Raise UserError unless `model` returns logits of `num_classes` for an image of `image_size` pixels.
 
-    It is left in eval mode. On torch's meta device this costs no arithmetic.
+    Leaves the model in eval mode. On torch's meta device nothing is computed.
     """
     name = type(model.network).__name__
     try:

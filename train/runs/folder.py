@@ -1,4 +1,4 @@
-"""The folder that a run lives in: its files, what they say of it, and whether it may be written to."""
+"""The folder that a run lives in: its files, what they record, and whether it may be written to."""
 
 import contextlib
 import importlib.metadata
@@ -43,7 +43,7 @@ def claim(root: str, config: RunConfig, resume: bool, overwrite: bool) -> str:
     if not files.exists(files.join(root, LAST)):
         return "start"
     if not resume:
-        raise UserError(f"{root} holds an unfinished run; pass --resume to go on, or --overwrite")
+        raise UserError(f"{root} holds an unfinished run; pass --resume to continue, or --overwrite")
     return "resume"
 
 

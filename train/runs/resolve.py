@@ -14,7 +14,7 @@ from vit_tickets.pipeline.manifests.methods import STAGED, method_name
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.runs.choices import OCCLUSIONS, Choices
 from vit_tickets.pipeline.runs.config import Labels, RunConfig
-from vit_tickets.pipeline.runs.families import timm_name
+from vit_tickets.pipeline.runs.families import FAMILIES, timm_name
 from vit_tickets.pipeline.runs.names import run_name
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
@@ -27,6 +27,8 @@ from vit_tickets.train.runs.run import Run, absolute, kept_patches, shards_sha25
 
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
+# An example of a model with logits for tokens.
+WITH_TOKEN_OUTPUTS = next(family.models[0].short for family in FAMILIES if family.has_token_outputs)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ def _check_model(probe: Model, request: Request, recipe: Recipe) -> None:
     """Raise UserError for options that the model has no use for."""
     model = request.model
     if recipe.mix_token and not probe.has_token_outputs:
-        raise UserError(f"expected a model with logits for tokens for --mix-token, such as lvvit_small, found {model}")
+        raise UserError(
+            f"expected a model with logits for tokens for --mix-token, such as {WITH_TOKEN_OUTPUTS}, found {model}"
+        )
     if recipe.mix_token and request.trained_on.prunes_tokens:
         raise UserError("--mix-token: expected another path, as selector mixes no tokens, found selector")
     if recipe.mix_token and (recipe.mixup or recipe.cutmix):
@@ -170,7 +174,7 @@ def _open_label_maps(request: Request, dataset: Dataset, probe: Model) -> LabelM
         return None
     if not probe.has_token_outputs:
         raise UserError(
-            f"expected a model with logits for tokens for --labels, such as lvvit_small, found {request.model}"
+            f"expected a model with logits for tokens for --labels, such as {WITH_TOKEN_OUTPUTS}, found {request.model}"
         )
     maps = LabelMaps.open(request.labels)
     check_belongs(maps, dataset, [request.split])

@@ -106,9 +106,9 @@ class Board:
             expected.setdefault("train", sum(trained) / len(trained))
         total, longest, is_all = 0.0, 0.0, True
         for step in self._scheduler.of(RUNNING, WAITING):
-            left, told = expected.get(step.command[0]), found.get(step.title)
-            if told:
-                left = (told.epochs - told.epoch) * told.epoch_s
+            left, progress = expected.get(step.command[0]), found.get(step.title)
+            if progress:
+                left = (progress.epochs - progress.epoch) * progress.epoch_s
             elif left is not None and step.title in self._began:
                 left = max(0.0, left - (self._clock() - self._began[step.title]))
             if left is None:

@@ -29,7 +29,7 @@ def execute(
 def run(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> None:
     """Run the waiting steps of `scheduler` on `engine`, and show them on `board`.
 
-    A step that fails is tried again unless it failed in the same way before; the others go on. The first SIGINT,
+    A step that fails is tried again unless it failed in the same way before; the others continue. The first SIGINT,
     SIGTERM or SIGHUP ends running steps by SIGTERM, so that they save; later signals are passed on as they are. Raises
     WorkFailed after a signal.
     """
@@ -45,13 +45,13 @@ def run(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> None:
             if not scheduler.running:
                 break
             for ended in engine.wait(WAIT_S):
-                _settle(scheduler, board, logs, ended, bool(heard))
+                _record(scheduler, board, logs, ended, bool(heard))
             board.refresh()
     board.close()
     if heard:
         count = scheduler.counts
         name = signal.Signals(heard[0]).name
-        raise WorkFailed(f"stopped by {name}; {count[DONE]} of {count.total()} steps done, the same command goes on")
+        raise WorkFailed(f"stopped by {name}; {count[DONE]} of {count.total()} steps done, the same command resumes")
 
 
 def _begin(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> None:
@@ -63,7 +63,7 @@ def _begin(scheduler: Scheduler, engine: Engine, board: Board, logs: str) -> Non
             _give_up(scheduler, board, logs, step, str(error), again=False)
 
 
-def _settle(scheduler: Scheduler, board: Board, logs: str, ended: Ended, stopping: bool) -> None:
+def _record(scheduler: Scheduler, board: Board, logs: str, ended: Ended, stopping: bool) -> None:
     step = ended.step
     if ended.fault is None and ended.code == 0 and step.is_done():
         scheduler.finished(step)

@@ -1,4 +1,4 @@
-"""Random erasing (Zhong et al. 2020) as timm's RandomErasing in `pixel` mode does it, with the box known.
+"""Random erasing (Zhong et al. 2020), as timm's RandomErasing in `pixel` mode, with recorded boxes.
 
 Legend: B images, S side of the view in pixels, T side of its grid of cells.
 """
@@ -16,8 +16,14 @@ LAST = -1.0  # the value of an erased cell: below fill and places outside the im
 
 
 def draw_box(rng: np.random.Generator, probability: float, side: int) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of what is erased from a view of `side` pixels, all 0 for nothing; timm's draws: an
-    area uniform in 0.02 .. 1/3 of the view, an aspect log-uniform in 0.3 .. 1/0.3, ten attempts to fit it in."""
+    """Draw the box to erase from a view of `side` pixels, in timm's distribution.
+
+    The area is uniform in 0.02 .. 1/3 of the view, the aspect ratio log-uniform in 0.3 .. 1/0.3; ten attempts are made
+    to fit the box into the view.
+
+    Returns:
+        (top, left, height, width) in pixels, all 0 for no box.
+    """
     if not probability or rng.random() > probability:
         return 0, 0, 0, 0
     for _ in range(ATTEMPTS):
@@ -37,7 +43,7 @@ def erase(images: Tensor, erased_B4: Tensor) -> None:
 
 
 def erased_cells(erased_B4: Tensor, side: int, grid: int) -> Tensor:
-    """The cells whose centre a box covers, bool (B, T * T), for views of `side` pixels."""
+    """Which cells have their centre in a box, bool (B, T * T); `side` is that of the view in pixels."""
     centre_T = (torch.arange(grid, device=erased_B4.device) + 0.5) * side / grid
     top, left, height, width = erased_B4.unsqueeze(-1).unbind(1)
     row_BT = (top <= centre_T) & (centre_T < top + height)

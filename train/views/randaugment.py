@@ -1,7 +1,7 @@
-"""timm's RandAugment, told apart into what it draws and what it does to pixels, so that a map can follow the pixels.
+"""timm's RandAugment with drawing separated from applying, so that affine maps can follow the pixels.
 
-The operations, their magnitudes, their order and their fill are timm's own (`timm.data.auto_augment`). Affine maps are
-3 x 3 and take a place in the view after an operation, in the view's unit square, to the place its pixel comes from.
+Operations, magnitudes, order and fill are those of `timm.data.auto_augment`. Affine maps are 3 x 3, in the unit square
+of the view: from a place after an operation to the place that its pixel comes from.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from vit_tickets.pipeline.system.errors import UserError
 
 @dataclass(frozen=True)
 class Drawn:
-    """An operation that was drawn: timm's name of it, and the arguments of its pixel function."""
+    """An operation that was drawn."""
 
-    op: AugmentOp
-    arguments: tuple
+    op: AugmentOp  #: the operation, with its name
+    arguments: tuple  #: arguments of its pixel function
 
     @property
     def name(self) -> str:
@@ -35,14 +35,21 @@ class Drawn:
         return self.op.aug_fn(image, *self.arguments, **self.op.kwargs)
 
     def affine(self, side: int) -> np.ndarray | None:
-        """Where the pixels come from in a view of `side` pixels; None where each stays in its place."""
+        """Map to where pixels come from, (3, 3), in a view of `side` pixels; None if no pixel moves."""
         return affine_of(self.name, self.arguments, side)
 
 
 class RandAugment:
-    """`config` as timm reads it (`rand-m9-mstd0.5-inc1`), for views of `image_size` pixels filled with colour `mean`.
+    """Draws the operations of a view.
 
-    Raises UserError where timm cannot read `config`.
+    Args:
+        config: timm's string, such as `rand-m9-mstd0.5-inc1`.
+        image_size: side of the view in pixels.
+        mean: colour of the fill, per channel in 0 .. 1.
+        interpolation: timm's name of one, or `random`.
+
+    Raises:
+        UserError: timm cannot read `config`.
     """
 
     def __init__(self, config: str, image_size: int, mean: tuple[float, ...], interpolation: str):
@@ -59,11 +66,11 @@ class RandAugment:
 
     @property
     def num_layers(self) -> int:
-        """Operations that are drawn for a view, some of which may then be left out."""
+        """Number of operations drawn for a view; some of them may then be skipped."""
         return self._timm.num_layers
 
     def draw(self, rng: np.random.Generator) -> list[Drawn]:
-        """The operations for one view, from timm's distributions: each left out with its probability."""
+        """The operations for one view, from timm's distributions; each may be skipped, with its probability."""
         weights = self._timm.choice_weights
         chosen = rng.choice(len(self._timm.ops), self.num_layers, replace=weights is None, p=weights)
         with python_random(rng):
@@ -71,7 +78,7 @@ class RandAugment:
 
 
 def apply(drawn: list[Drawn], image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """`image` after all of `drawn`; some of timm's pixel functions draw an interpolation or a radius from `rng`."""
+    """`image` after all of `drawn`. Some of timm's pixel functions draw an interpolation or a radius, from `rng`."""
     with python_random(rng):
         for operation in drawn:
             image = operation.apply(image)
@@ -92,7 +99,7 @@ def _draw(op: AugmentOp) -> Drawn | None:
 
 @contextlib.contextmanager
 def python_random(rng: np.random.Generator) -> Iterator[None]:
-    """Python's `random`, from which timm draws, seeded from `rng`, and put back after."""
+    """Seed Python's `random`, from which timm draws, from `rng`; restore its state at the end."""
     before = random.getstate()
     random.seed(int(rng.integers(2**63)))
     try:
@@ -102,7 +109,7 @@ def python_random(rng: np.random.Generator) -> Iterator[None]:
 
 
 def affine_of(name: str, arguments: tuple, side: int) -> np.ndarray | None:
-    """The affine map of timm's operation `name` on a square view of `side` pixels; None where it moves no pixel."""
+    """The affine map (3, 3) of timm's operation `name` on a view of `side` pixels; None if it moves no pixel."""
     amount = arguments[0] if arguments else 0.0
     affine = np.eye(3)
     if name == "ShearX":
@@ -123,9 +130,12 @@ def affine_of(name: str, arguments: tuple, side: int) -> np.ndarray | None:
 
 
 def trace_back(drawn: list[Drawn], side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a view's places come from, through all of `drawn`: the map to the view before them, (3, 3), and for each of
-    them the map to the view before it, (len(drawn), 3, 3). A place that one of these takes out of the unit square shows
-    fill."""
+    """The maps from the final view to earlier ones, through the D operations `drawn`.
+
+    Returns:
+        The map to the view before all operations, (3, 3), and the maps to the view before each of them, last operation
+        first, (D, 3, 3). A place that one of these takes out of the unit square shows fill.
+    """
     before, through = np.eye(3), []
     for operation in reversed(drawn):
         affine = operation.affine(side)
@@ -135,9 +145,9 @@ def trace_back(drawn: list[Drawn], side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def padded(through: np.ndarray, num_layers: int) -> np.ndarray:
-    """The maps of `trace_back`, (D, 3, 3), as (num_layers, 2, 3), so that views with fewer operations can be collated.
+    """The maps of `trace_back`, (D, 3, 3), as (num_layers, 2, 3), so that all views of a batch have equally many.
 
-    The last, which leads to the view before all of them, is repeated: that shows no other place as fill.
+    The last one, to the view before all operations, is repeated; this marks no other place as fill.
     """
     rows = through[:, :2] if len(through) else np.eye(3)[None, :2]
     return rows[np.minimum(np.arange(num_layers), len(rows) - 1)]

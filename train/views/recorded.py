@@ -1,4 +1,4 @@
-"""timm's own image folder, crop and Mixup, with what they draw known: what `tickets.align` asks for."""
+"""timm's image folder, crop and Mixup that record what they draw, for `tickets.align`."""
 
 import random
 from collections.abc import Callable
@@ -22,24 +22,30 @@ from vit_tickets.train.views.tickets import Tickets, keys_of
 
 
 class Geometry(NamedTuple):
-    """What `align` wants of a view: box int64 (4,), flip bool (), size int64 (2,), through float64 (L, 2, 3).
+    """The arguments of `align` for one view. A DataLoader collates them with a leading dimension B."""
 
-    A DataLoader collates it to a Geometry with a leading dimension B.
-    """
-
-    box: Tensor
-    flip: Tensor
-    size: Tensor
-    through: Tensor
+    box: Tensor  #: int64 (4,)
+    flip: Tensor  #: bool ()
+    size: Tensor  #: int64 (2,)
+    through: Tensor  #: float64 (L, 2, 3)
 
 
 class RecordedCrop(RandomResizedCropAndInterpolation):
-    """timm's random resized crop and torchvision's flip: the same random state gives the same pixels. Of an image it
-    gives (`then` of the view, Geometry). The image is stood upright first, as those that tickets were computed on.
+    """timm's random resized crop and torchvision's flip; from the same random state they give the same pixels.
 
-    size: side of the view. rand_augment: a config string of timm's for the operations that follow, or None; `mean` is
-    the colour of their fill. then: from the view (a PIL image) to pixels, moving none of them; by default to a tensor
-    (3, size, size), normalised with ImageNet's mean and deviation.
+    Called with an image, it returns (`then` of the view, Geometry). The image is first turned upright by its EXIF
+    orientation, as for tickets.
+
+    Args:
+        size: side of the view in pixels.
+        scale: range of the crop's share of the area.
+        ratio: range of the crop's aspect ratio.
+        interpolation: timm's name, or `random`.
+        hflip: probability of a flip.
+        rand_augment: timm's config string for the operations that follow; None for none.
+        mean: colour of their fill, per channel in 0 .. 1.
+        then: from the view, a PIL image, to pixels, moving none of them. By default to float32 (3, size, size),
+            normalised with ImageNet's mean and deviation.
     """
 
     def __init__(
@@ -85,9 +91,9 @@ class RecordedCrop(RandomResizedCropAndInterpolation):
 
 
 class RecordedMixup(Mixup):
-    """timm's Mixup in mode `batch`; `mix` is what it did to the last batch, for `align`, None for nothing."""
+    """timm's Mixup in mode `batch`; raises UserError for other modes."""
 
-    mix: Mix | None = None
+    mix: Mix | None = None  #: how the last batch was mixed, for `align`; None for not at all
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -112,7 +118,7 @@ class RecordedMixup(Mixup):
 
 
 class _Rows(Reader):
-    """A reader of timm's, of the images at `index` alone, each with its row among the tickets."""
+    """A reader of timm for only the images at `index`, each with its row among the tickets."""
 
     def __init__(self, reader: Reader, index: np.ndarray, row: np.ndarray):
         super().__init__()
@@ -129,10 +135,10 @@ class _Rows(Reader):
 
 
 def with_rows(dataset: ImageDataset, tickets: Tickets) -> ImageDataset:
-    """`dataset` of an image folder (of one split), changed to give (transformed image, label, row among the tickets).
+    """`dataset`, the image folder of one split, changed to yield (transformed image, label, row among the tickets).
 
-    Images whose row has an error are left out. Labels are timm's own: class names in natural order. Raises UserError
-    where an image has no row.
+    Images whose row has an error are left out. Labels are those of timm: class names in natural order. Raises UserError
+    if an image has no row.
     """
     reader = dataset.reader
     if not isinstance(getattr(reader, "root", None), str):

@@ -1,7 +1,9 @@
-"""Tickets for people who keep their own loader: look a row up by its key, and send ranks through one's own crops.
+"""Tickets for another data loader: look up a row by its key, and align ranks with that loader's crops.
 
-`train/views/recorded.py` has timm's crop and Mixup with what they draw known. Legend: M images of a split, B of a
-batch, N patches of the manifest's grid, T side of the training view's grid, K kept, L operations after the crop.
+`train/views/recorded.py` has timm's crop and Mixup that record what they draw.
+
+Legend: M images of a split, B of a batch, N patches of the manifest's grid, T side of the training view's grid, K kept,
+L operations after the crop.
 """
 
 import bisect
@@ -34,33 +36,30 @@ class UnknownKey(UserError, KeyError):
 
 @dataclass(frozen=True)
 class TicketRow:
-    """One image: rank (N,), lt and rc (k,) in the manifest's dtype, None where `error` says why it has no ticket."""
+    """One image. Arrays have the manifest's dtype."""
 
     key: str
     label: int | None
-    height: int | None
-    width: int | None
-    error: str | None
-    rank: np.ndarray | None
-    lt: np.ndarray | None
-    rc: np.ndarray | None
+    height: int | None  #: of the upright image, in pixels
+    width: int | None  #: of the upright image, in pixels
+    error: str | None  #: why the image has no ticket
+    rank: np.ndarray | None  #: (N,): ranks of the patches; None without a ticket
+    lt: np.ndarray | None  #: (k,): the ticket; None without one
+    rc: np.ndarray | None  #: (k,): the random subset; None without a ticket
 
 
 @dataclass(frozen=True)
 class Tickets:
-    """The rows of one split: `Tickets.open(path, split)`, or a Manifest and arrays over its M rows, in its order.
-
-    rank: uint8 or uint16 (M, N), zeros where a row has an error. columns: key, label, height, width, error.
-    """
+    """The M rows of one split, in the order of the manifest; made by `Tickets.open`."""
 
     manifest: Manifest
     split: str
-    rank: np.ndarray
-    columns: pa.Table
+    rank: np.ndarray  #: uint8 or uint16 (M, N), zeros where a row has an error
+    columns: pa.Table  #: key, label, height, width, error
 
     @classmethod
     def open(cls, manifest_path: str, split: str = "train") -> "Tickets":
-        """Read a split's ranks; raises UserError where they are missing, or the split has a ticket per stored crop."""
+        """Read a split's ranks; raises UserError if they are missing, or if the split has a ticket per stored crop."""
         manifest = Manifest.open(manifest_path)
         check_view(manifest.view(split), manifest_path)
         names = ["key", "label", "height", "width", "error"]
@@ -86,11 +85,11 @@ class Tickets:
         return np.asarray(self.columns["error"].is_null())
 
     def kept_on(self, grid: int) -> int:
-        """K: patches that the trainer keeps on a training grid of `grid` x `grid`."""
+        """K, the number of patches that the trainer keeps on a grid of `grid` x `grid`."""
         return scaled_count(self.manifest.kept, self.manifest.num_patches, grid * grid)
 
     def lookup(self, key: str) -> TicketRow:
-        """The row of the image `key`; raises UnknownKey."""
+        """The row of the image `key`; raises UnknownKey if there is none."""
         place = bisect.bisect_left(self._order, key, key=lambda row: self._keys[int(row)].as_py())
         row = int(self._order[place]) if place < len(self) else None
         if row is None or self._keys[row].as_py() != key:
@@ -103,7 +102,7 @@ class Tickets:
         return TicketRow(**fields, rank=rank, lt=ticket_of(rank, kept), rc=random)
 
     def rows(self, keys: Sequence[str]) -> np.ndarray:
-        """Where in `rank` the images `keys` are, int64; raises UnknownKey."""
+        """Rows of the images `keys` in `rank`, int64; raises UnknownKey if one is missing."""
         found = pc.index_in(pa.array(keys, pa.string()), value_set=self._keys)
         if found.null_count:
             missing = next(key for key, place in zip(keys, found.is_valid().to_pylist(), strict=True) if not place)
@@ -118,7 +117,7 @@ class Tickets:
         return torch.from_numpy(self.rank[np.asarray(row_B)])
 
     def random(self, row_B: Tensor | np.ndarray, grid: int) -> Tensor:
-        """The random counterparts as the trainer's path rc keeps them in any crop: int64 (B, K), on the view's grid."""
+        """The random subsets that the trainer's path rc keeps in any crop: int64 (B, K), on the view's grid."""
         seed, kept = self.manifest.mask_seed, self.kept_on(grid)
         keys = self._keys.take(pa.array(np.asarray(row_B))).to_pylist()
         return torch.from_numpy(
@@ -139,7 +138,7 @@ class Tickets:
 
 
 def check_view(view: View, origin: str) -> None:
-    """Raise UserError for view crops:V, whose tickets belong to stored crops and follow no other."""
+    """Raise UserError for view crops:V, whose tickets belong to stored crops and cannot be aligned with others."""
     if view.num_views:
         raise UserError(
             f"{origin}: expected one ticket per image, found view {view.kind}; training draws its crops from the "
@@ -150,7 +149,7 @@ def check_view(view: View, origin: str) -> None:
 def key_of(path: str, root: str) -> str:
     """The key that `pack` gives to the file `path` of the image folder `root` (of one split); raises UserError.
 
-    The files of the folder last asked for are remembered: keys depend on them where names differ in their suffix only.
+    The list of files of the last folder is cached: keys depend on it where names differ in their suffix only.
     """
     return _keys_among(_folder(root), [os.path.relpath(path, root)])[0]
 
@@ -189,10 +188,11 @@ def align(
     erased: Tensor | None = None,
     image_size: int | None = None,
 ) -> Tensor:
-    """The patches to keep of a batch of training views, as the trainer's path lt: int64 (B, K), ascending.
+    """The patches to keep of a batch of training views, as on the trainer's path lt: int64 (B, K), ascending.
 
-    On the device of `rank_BN`; the other tensors may be elsewhere. A cell's value is that of the image's patch at its
-    centre, fill and places outside the view are 0, erased cells come last, and mixed images have mixed values.
+    The result is on the device of `rank_BN`; the other tensors may be on others. A cell has the value of the image's
+    patch at its centre; fill and places outside the view have value 0; erased cells come last; mixed images have mixed
+    values.
 
     Args:
         rank_BN: (B, N), any integer dtype: `Tickets.ranks`.
@@ -200,10 +200,11 @@ def align(
         flip_B: bool, whether it was mirrored left to right after cropping.
         size_B2: (height, width) of that image; another resolution than the manifest's is fine.
         view: what the ranks were computed on: `Tickets.view`. crops:V raises UserError.
-        grid: side of the training view's grid of patches. kept: K, such as `Tickets.kept_on(grid)`.
+        grid: side of the training view's grid of patches.
+        kept: K, such as `Tickets.kept_on(grid)`.
         through: float (B, L, 2, 3), one map for each operation after crop and flip, the last operation first: from the
-            final view's unit square to that of the view before it. So the last is the map to the crop itself, and
-            shorter sequences repeat it. `randaugment.trace_back` gives them, `padded` makes them equally many.
+            final view's unit square to that of the view before it. The last one maps to the crop itself; shorter
+            sequences repeat it. See `randaugment.trace_back` and `padded`.
         mix: how the batch was mixed, image i with image B - 1 - i. None for not at all.
         erased: (B, 4), (top, left, height, width) of the erased boxes in pixels of the view, all 0 for none.
         image_size: side of the training view in pixels; needed where boxes were mixed or erased.

@@ -1,4 +1,4 @@
-"""Token labels: what an annotator says of the cells that a model sees (Jiang et al. 2021, token labeling).
+"""Token labels: an annotator's classes for the cells that a model sees (Jiang et al. 2021, token labeling).
 
 A label map holds, per cell of the whole image, the annotator's best classes and their logits; all other classes count
 as logit 0, and so do places outside the image. It goes through the view's geometry as a ticket does.

@@ -1,5 +1,5 @@
 """Disks that are full or cannot be written to: one line says what could not be written, what is good stays good, and
-the same command goes on when there is space."""
+the same command resumes when there is space."""
 
 import io
 import json

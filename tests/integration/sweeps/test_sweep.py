@@ -127,7 +127,7 @@ def test_a_sweep_that_is_killed_twice_and_stopped_goes_on_to_its_report(small, t
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=120) == 1
     assert "stopped by SIGTERM; " in log.read_text()
-    assert log.read_text().rstrip().endswith("steps done, the same command goes on")
+    assert log.read_text().rstrip().endswith("steps done, the same command resumes")
     assert kills.start(words, log).wait(timeout=600) == 0, log.read_text()[-2000:]
     complete(out)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "trained twice"

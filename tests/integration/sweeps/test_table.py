@@ -111,7 +111,7 @@ def test_a_table_that_is_killed_and_stopped_goes_on_when_typed_again(tmp_path):
     assert process.wait(timeout=120) == 1
     assert "tickets keep rate" not in log.read_text(), "selected twice"
     assert "stopped by SIGTERM; " in log.read_text()
-    assert log.read_text().rstrip().endswith("of 15 steps done, the same command goes on")
+    assert log.read_text().rstrip().endswith("of 15 steps done, the same command resumes")
     log.unlink()
     assert kills.start(typed_again, log).wait(timeout=1200) == 0, log.read_text()[-2000:]
     assert "train deit_micro dense seed 0: done" not in log.read_text(), "trained twice"

@@ -195,7 +195,7 @@ def test_killed_in_the_middle_and_started_again_ends_with_the_same_bytes(many, s
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("overwrite", "again"), [((), "goes on where it stopped"), (("--overwrite",), "starts anew")])
+@pytest.mark.parametrize(("overwrite", "again"), [((), "resumes where it stopped"), (("--overwrite",), "starts anew")])
 def test_a_signal_is_answered_with_how_far_it_is(
     local, packed, selector_run, tmp_path, monkeypatch, number, overwrite, again
 ):

@@ -54,7 +54,7 @@ def test_usr1_saves_and_goes_on_and_term_saves_and_stops(data, tmp_path):
     assert kills.where(out) != first
     last = log.read_text().splitlines()[-1]
     assert "stopped by SIGTERM in epoch" in last
-    assert "--resume goes on" in last
+    assert "--resume continues" in last
     assert "Traceback" not in log.read_text()
 
 

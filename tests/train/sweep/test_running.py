@@ -86,7 +86,7 @@ def test_a_signal_ends_what_runs_and_begins_nothing_more(shell, tmp_path):
     sender = threading.Thread(target=interrupt)
     sender.start()
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(WorkFailed, match="stopped by SIGTERM; 0 of 3 steps done, the same command goes on"):
+    with pytest.raises(WorkFailed, match="stopped by SIGTERM; 0 of 3 steps done, the same command resumes"):
         shell(*(line(waits.format(name), title=name) for name in "ab"), line("touch after"), gpus=(None, None))
     sender.join()
     assert signal.getsignal(signal.SIGTERM) == before

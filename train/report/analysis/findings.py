@@ -115,7 +115,9 @@ def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) 
         return NamedVerdict(name, None, f"expected results of {expected}{found}")
     match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
     longest, shortest = _epochs(group, ticket, max), _epochs(group, dense, min)
-    judged = judge(match, gap, lt_epochs=longest, dense_epochs=shortest, untaught=_untaught(group, dense, BARELY))
+    judged = judge(
+        match, gap, lt_epochs=longest, dense_epochs=shortest, undertrained=_undertrained(group, dense, BARELY)
+    )
     return NamedVerdict(name, judged, weak_baseline=_weak_baseline(group, dense, weak_below))
 
 
@@ -135,24 +137,24 @@ def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None
 def _nulls(group: Group) -> list[NullHypothesis]:
     """Compare the ticket with baselines: a low resolution, and tickets of other methods."""
     low, no_ticket = "the low resolution with as many patches", "a ticket that does no better is no ticket"
-    rivals = [(("small", "dense"), low, no_ticket)]
+    baselines = [(("small", "dense"), low, no_ticket)]
     for row in group.rows:
         if row.startswith("lt:"):
             moral = "a ticket that does no better needs no staged selection"
-            rivals.append(((row, "lt"), f"the tickets of method {row.removeprefix('lt:')}", moral))
+            baselines.append(((row, "lt"), f"the tickets of method {row.removeprefix('lt:')}", moral))
     if ("lt", "lt") not in group.matrix:
         return []
-    return [_null(group, cell, rival, moral) for cell, rival, moral in rivals if cell in group.matrix]
+    return [_null(group, cell, baseline, moral) for cell, baseline, moral in baselines if cell in group.matrix]
 
 
-def _null(group: Group, cell: Cell, rival: str, moral: str) -> NullHypothesis:
+def _null(group: Group, cell: Cell, baseline: str, moral: str) -> NullHypothesis:
     compared, dense = _contrast(group, ("lt", "lt"), cell), (group.baseline, "dense")
-    unlearnt = _untaught(group, dense, BARELY) if dense in group.matrix else None
-    label, sentence = null_hypothesis(compared, rival, moral, unlearnt or _untaught(group, cell))
+    weak_dense = _undertrained(group, dense, BARELY) if dense in group.matrix else None
+    label, sentence = null_hypothesis(compared, baseline, moral, weak_dense or _undertrained(group, cell))
     return NullHypothesis(cell[0], label, sentence, compared)
 
 
-def _untaught(group: Group, cell: Cell, share: float = 0.0) -> str | None:
+def _undertrained(group: Group, cell: Cell, share: float = 0.0) -> str | None:
     low = lower_bound(bootstrap_means({"": group.matrix[cell]})[""])
     chance = 100 * np.unique(group.labels, return_counts=True)[1].max() / group.images
     return learnt_too_little(cell_name(*cell), low, chance, share)

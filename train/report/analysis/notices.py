@@ -51,7 +51,7 @@ def _evaluate(run: RunResult, on: list[str], manifest: str) -> str:
 
 
 def _knows_manifest(run: RunResult) -> bool:
-    """Whether `evaluate` finds the manifest of the run's budget without being told."""
+    """Whether `evaluate` finds the manifest of the run's budget without `--tickets`."""
     return run.budget is not None and bool(run.config.tickets_dir)
 
 

@@ -50,18 +50,23 @@ class Verdict:
 
 
 def judge(
-    match: Contrast, gap: Contrast, lt_epochs: int | None, dense_epochs: int | None, untaught: str | None = None
+    match: Contrast, gap: Contrast, lt_epochs: int | None, dense_epochs: int | None, undertrained: str | None = None
 ) -> Verdict:
     """The verdict on one ticket.
 
     wins: `match` is above -0.5 by its lower bound, `gap` is above 0 by its lower bound and at least 0.5, and the ticket
     was trained for no more epochs than dense. loses: `match` is below -0.5 by its upper bound, or `gap` is not above 0
-    by its upper bound. Otherwise, and with fewer than 30 images, inconclusive. Epochs are None where unknown; that
-    condition then counts as not met. untaught: what `learnt_too_little` says of dense, where a match with it would mean
-    nothing; the verdict is then inconclusive.
+    by its upper bound. Otherwise, and with fewer than 30 images, inconclusive.
+
+    Args:
+        match: tickets minus dense.
+        gap: tickets minus random subsets.
+        lt_epochs: the longest training on tickets; None if unknown, which does not meet the condition.
+        dense_epochs: the shortest dense training; None if unknown, too.
+        undertrained: why dense has learnt too little, from `learnt_too_little`; the verdict is then inconclusive.
     """
-    if untaught is not None:
-        return Verdict("inconclusive", (untaught,), scope(match, gap), match, gap, Needed())
+    if undertrained is not None:
+        return Verdict("inconclusive", (undertrained,), scope(match, gap), match, gap, Needed())
     if match.images < MIN_IMAGES:
         return Verdict("inconclusive", (_few(match),), scope(match, gap), match, gap, Needed(images=MIN_IMAGES))
     matched, lost_match = match.lower > MATCH, match.upper < MATCH
@@ -89,7 +94,7 @@ def learnt_too_little(name: str, low: float, chance: float, share: float = 0.0) 
 
     low: its accuracy's one-sided 95% lower bound, chance: the share of the most frequent class, both in percent. It has
     to be above chance + share * (100 - chance). Of dense, `share` is 0.2 (BARELY): a comparison without a difference
-    tells something only where the training that is matched has worked ("assay sensitivity", ICH E10, section 1.5);
+    is informative only if the training that is matched has worked ("assay sensitivity", ICH E10, section 1.5);
     between runs that hardly do better than chance, both wins and losses are of the first steps of training. With ten
     equal classes that asks for 28%. (accuracy - chance) / (100 - chance) is Cohen's kappa for equal classes. Of what
     the ticket is to beat, `share` is 0: a control that has learnt nothing may be a broken one.
@@ -131,28 +136,28 @@ def needed(contrast: Contrast, threshold: float) -> Needed:
     return Needed(images=_more(contrast.images, factor), seeds=_more(seeds, factor))
 
 
-def null_hypothesis(contrast: Contrast, rival: str, moral: str, untaught: str | None = None) -> tuple[str, str]:
+def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained: str | None = None) -> tuple[str, str]:
     """(label, sentence) on ticket minus a baseline.
 
     Args:
         contrast: the difference.
-        rival: the baseline in words.
+        baseline: its name in words.
         moral: what follows if the ticket does no better.
-        untaught: why a run has learnt too little, as in `judge`.
+        undertrained: why a run has learnt too little, as in `judge`.
 
-    The label is beats, ties or trails; inconclusive with fewer than 30 images, or if runs are `untaught`. A ticket that
-    beats each of several baselines beats all of them with the same confidence: no correction for their number is due.
+    The label is beats, ties or trails; inconclusive with fewer than 30 images, or if runs are `undertrained`. A ticket
+    that beats each of several baselines beats all of them with the same confidence; no correction for their number.
     """
-    if untaught is not None:
-        return "inconclusive", untaught
+    if undertrained is not None:
+        return "inconclusive", undertrained
     if contrast.images < MIN_IMAGES:
         return "inconclusive", _few(contrast)
     beats, trails = contrast.lower > 0, contrast.upper <= 0
     sentence = _sentence(contrast, 0.0, beats, trails)
     if beats:
-        return "beats", f"{sentence}: the ticket beats {rival}"
+        return "beats", f"{sentence}: the ticket beats {baseline}"
     if trails:
-        return "trails", f"{sentence}: it does no better than {rival}, and {moral}"
+        return "trails", f"{sentence}: it does no better than {baseline}, and {moral}"
     return "ties", f"{sentence}; for now they tie, and {moral}"
 
 

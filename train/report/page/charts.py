@@ -66,7 +66,7 @@ class Interval:
         high: end of the interval.
         title: its tooltip.
         look: of mark and interval.
-        part: tells rows of one name apart.
+        part: distinguishes rows of the same name.
     """
 
     name: str

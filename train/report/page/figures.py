@@ -26,7 +26,7 @@ def figure(caption: Any, *parts: Any) -> Html:
     return element("figure", element("figcaption", caption), *parts)
 
 
-def rivals(rows: list[str]) -> list[str]:
+def other_methods(rows: list[str]) -> list[str]:
     """The rows of tickets of other methods, if there is a row of the group's own."""
     return [row for row in rows if row.startswith("lt:")] if "lt" in rows else []
 
@@ -40,7 +40,7 @@ def _sparsity_figure(groups: list[Group]) -> Html:
     rows = _rows(groups)
     look = looks(rows)
     lines = []
-    for row in (row for row in rows if row not in rivals(rows)):
+    for row in (row for row in rows if row not in other_methods(rows)):
         on_all = not path_of(row).drops_patches
         for on in ("dense",) if on_all else DASHES:
             lines += _sparsity_lines(groups, row, on, look[row], "solid" if on_all else DASHES[on])
@@ -59,7 +59,7 @@ def _method_figures(groups: list[Group]) -> list[Html]:
     look, name = looks(rows), _of_model(groups)
     dense = _sparsity_lines(groups, groups[0].baseline, "dense", look.get(groups[0].baseline, INK), "solid")
     own = _sparsity_lines(groups, "lt", "lt", look.get("lt", INK), "solid")
-    drawn = {row: _sparsity_lines(groups, row, "lt", look[row], "dashed") for row in rivals(rows)}
+    drawn = {row: _sparsity_lines(groups, row, "lt", look[row], "dashed") for row in other_methods(rows)}
     room = heights([*dense, *own, *(line for lines in drawn.values() for line in lines)])
     charts = []
     for row, lines in drawn.items():

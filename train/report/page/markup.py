@@ -48,7 +48,7 @@ def join(children: Sequence[Any], between: str = "") -> Html:
 def table(caption: Any, rows: list[list[Any]], **attributes: Any) -> Html:
     """A table that scrolls if it is too wide. The first row is its header, each first cell its row's.
 
-    A cell may be a `td` already, to have a class of its own.
+    A cell may be a `td` already, to have a separate class.
     """
     header, *body = rows
     head = element("tr", [element("th", cell, scope="col") for cell in header])

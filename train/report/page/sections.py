@@ -141,7 +141,7 @@ def _figures(group: str, name: str, heading: str, charts: list[Html], note: str,
 
 
 def _training(name: str, group: Group) -> Html | None:
-    others = page_figures.rivals(group.rows)
+    others = page_figures.other_methods(group.rows)
     charts = page_figures.training_figures(group, [row for row in group.rows if row not in others])
     more = page_figures.training_figures(group, ["lt", *others]) if others else []
     folded = [details("On the tickets of other methods", element("div", more, class_="figures"))] if more else []

@@ -15,7 +15,7 @@ from vit_tickets.train.report.analysis.verdict import MATCH
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, told apart by every kind of colour vision; the markers differ too.
+# Okabe and Ito's palette, distinguishable with every kind of colour vision; the markers differ too.
 STYLES = {"dense": ("#0072B2", "o"), "lt": ("#D55E00", "s"), "rc": ("#009E73", "^")}
 LINE = "dense less 0.5 points"
 INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)

@@ -288,7 +288,7 @@ def test_null_hypothesis():
 
 
 def test_runs_that_have_learnt_nothing_are_not_compared():
-    verdict = judge(GOOD_MATCH, GOOD_GAP, 15, 15, untaught="dense on dense is not above chance")
+    verdict = judge(GOOD_MATCH, GOOD_GAP, 15, 15, undertrained="dense on dense is not above chance")
     assert verdict.label == "inconclusive"
     assert verdict.reasons == ("dense on dense is not above chance",)
     assert null_hypothesis(GOOD_GAP, "it", "", verdict.reasons[0]) == ("inconclusive", verdict.reasons[0])
