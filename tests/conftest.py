@@ -1,10 +1,14 @@
 """What several tests need: a small packed dataset, a small true manifest, the shared real data where it is there."""
 
 import os
+import signal
 from pathlib import Path
 
 # Small models on few cores: threads that wait for each other cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what it runs in the background with SIGINT ignored, and every process of a test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
