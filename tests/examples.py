@@ -52,14 +52,14 @@ EXCEPTIONS = {
     "--out s3://bucket/runs/lt --resume": "the same",
     "vit-tickets evaluate s3://bucket/runs/lt": "the same",
     'recipe="--image-size 32 --patch-size 4 --batch-size 128 --lr 0.004 --schedule step --warmup-epochs 0.8 '
-    '--crop-scale 0.25 --repeats 1 --drop-path 0 --rand-augment none --color-jitter 0 --erasing 0 --mixup 0 '
+    "--crop-scale 0.25 --repeats 1 --drop-path 0 --rand-augment none --color-jitter 0 --erasing 0 --mixup 0 "
     '--cutmix 0"': "two hours; the sweep of digits takes the same steps",
     "vit-tickets pack cifar10-parquet data/cifar10": "the same",
     "vit-tickets train data/cifar10 --model deit_micro --path dense --seed 1000 --epochs 8 $recipe "
     "--out runs/selector": "the same",
     "vit-tickets sweep data/cifar10 --models deit_micro --selector runs/selector --sparsity 0.488 "
     "--paths dense,lt,rc,small --seeds 2 --epochs 6 --jobs 2 --out runs/block-a -- $recipe": "the same",
-}  # fmt: skip
+}
 
 # What the reader of later examples has, and no block makes.
 READER = """
@@ -79,19 +79,27 @@ vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets.parquet
 
 # What an example of a help text finds, beside the sources and data: a command that makes what is there does nothing.
 FINDS = {
-    "pack": (), "generate": ("data", "runs"), "labels": ("data", "runs"), "train": ("data", "manifests"),
+    "pack": (),
+    "generate": ("data", "runs"),
+    "labels": ("data", "runs"),
+    "train": ("data", "manifests"),
     "export": ("data", "manifests"),
-}  # fmt: skip
+}
 ALL = ("data", "manifests", "runs", "digits-tickets.parquet")
 SOURCES = ("imagenet", "cifar10", "my-tars", "weights")
 
 # What the capitals of commands within sentences stand for.
 STANDS_FOR = {
-    "--out MANIFEST": "--out manifests/joined", "MANIFEST": "manifests/digits-deit_micro-s0.75",
+    "--out MANIFEST": "--out manifests/joined",
+    "MANIFEST": "manifests/digits-deit_micro-s0.75",
     "OTHER...": "manifests/digits-deit_micro-s0.75-centre",
-    "MODEL": "deit_micro", "PATH": "dense", "RUNS...": "runs/digits-deit_micro-*",
-    "DATASET": "data/digits", "LABELS": "manifests/labels/digits-deit_micro", "FILE": "digits-tickets.parquet",
-}  # fmt: skip
+    "MODEL": "deit_micro",
+    "PATH": "dense",
+    "RUNS...": "runs/digits-deit_micro-*",
+    "DATASET": "data/digits",
+    "LABELS": "manifests/labels/digits-deit_micro",
+    "FILE": "digits-tickets.parquet",
+}
 
 
 def inline(text: str) -> list[str]:

@@ -47,11 +47,22 @@ def faults(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "text",
     [
-        "eval(x)", "exec(x)", "torch.load(x)", "torch.load(x, weights_only=flag)", "np.load(x)", "pd.read_pickle(x)",
-        "np.load(x, allow_pickle=True)", "subprocess.run(x, shell=True)", "TarWriter(x, encoder=True)", "os.system(x)",
-        "import pickle", "from yaml import load", "import webdataset as wds", "from webdataset import WebDataset",
+        "eval(x)",
+        "exec(x)",
+        "torch.load(x)",
+        "torch.load(x, weights_only=flag)",
+        "np.load(x)",
+        "pd.read_pickle(x)",
+        "np.load(x, allow_pickle=True)",
+        "subprocess.run(x, shell=True)",
+        "TarWriter(x, encoder=True)",
+        "os.system(x)",
+        "import pickle",
+        "from yaml import load",
+        "import webdataset as wds",
+        "from webdataset import WebDataset",
     ],
-)  # fmt: skip
+)
 def test_the_scan_finds_them(text):
     assert faults(text)
 

@@ -90,11 +90,13 @@ def stored(dataset: Dataset, manifests: dict[str, dict[float, Manifest]]) -> Ite
             ranks[s] = list_matrix(flat, manifest.num_patches, manifest.root)[0].reshape(len(table), views, -1)
         for row, sample in enumerate(read_shard(dataset.path_of(shard))):
             yield Ticket(
-                sample.key, images.decode(sample.data), {name: matrix[row] for name, matrix in whole.items()},
+                sample.key,
+                images.decode(sample.data),
+                {name: matrix[row] for name, matrix in whole.items()},
                 [rows[SPARSITIES[0]].crop(row, number) for number in range(views)],
                 {s: as_ranks(of.masks(row)) for s, of in rows.items()},
                 {s: of[row] for s, of in ranks.items()},
-            )  # fmt: skip
+            )
 
 
 def as_ranks(mask: np.ndarray) -> np.ndarray:
@@ -116,9 +118,13 @@ class Trainer:
         uncropped = replace(recipe, crop_scale=1.0, hflip=0.0)
         self.further = replace(self.augment, recipe=uncropped)  # all but the crop and the flip
         run = SimpleNamespace(
-            online=None, recipe=recipe, config=RunConfig(seed=SEED, num_classes=1000), image_size=self.side,
-            grid=self.grid, eval_view=view,
-        )  # fmt: skip
+            online=None,
+            recipe=recipe,
+            config=RunConfig(seed=SEED, num_classes=1000),
+            image_size=self.side,
+            grid=self.grid,
+            eval_view=view,
+        )
         self.prepare = Preparation(run, device)
 
     def view(self, ticket: Ticket, number: int) -> AugmentedView:

@@ -71,9 +71,15 @@ def loader(folder: Path, size: int) -> None:
     dataset = Dataset.open(str(folder / f"data-{size}"))
     data = SplitData(dataset, "train", Manifest.open(str(folder / f"tickets-{size}")))
     config = TrainStreamConfig(
-        data=data, path="lt", augment=augmenting(SIDE, 0.3), batch_size=100, epochs=1, seed=0, grid=SIDE // PATCH,
+        data=data,
+        path="lt",
+        augment=augmenting(SIDE, 0.3),
+        batch_size=100,
+        epochs=1,
+        seed=0,
+        grid=SIDE // PATCH,
         mask_seed=0,
-    )  # fmt: skip
+    )
     seen = sum(len(batch.label) for batch in train_batches(config, workers=0))
     if seen != size:
         raise RuntimeError(f"expected {size} images, found {seen}")

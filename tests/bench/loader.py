@@ -69,9 +69,15 @@ def compare(
     """source: the image folder that `dataset` was packed of, where there is one."""
     manifest = Manifest.open(write_manifest(dataset, f"{dataset.root}-tickets", grid, image_size=side))
     config = TrainStreamConfig(
-        data=SplitData(dataset, "train"), path="dense", augment=augmenting(side, MIN_SCALE), batch_size=BATCH, epochs=1,
-        seed=0, grid=grid, mask_seed=0,
-    )  # fmt: skip
+        data=SplitData(dataset, "train"),
+        path="dense",
+        augment=augmenting(side, MIN_SCALE),
+        batch_size=BATCH,
+        epochs=1,
+        seed=0,
+        grid=grid,
+        mask_seed=0,
+    )
     on_tickets = replace(config, data=replace(config.data, manifest=manifest), path="lt")
     contestants = {
         "plain": lambda: exhaust(plain(dataset, side)),
@@ -102,9 +108,14 @@ def exhaust(batches) -> int:
 def image_folder(source: str, side: int) -> DataLoader:
     """What the user of timm would write."""
     view = create_transform(
-        side, is_training=True, scale=(MIN_SCALE, 1.0), hflip=0.5, color_jitter=None, interpolation="bicubic",
+        side,
+        is_training=True,
+        scale=(MIN_SCALE, 1.0),
+        hflip=0.5,
+        color_jitter=None,
+        interpolation="bicubic",
         normalize=False,
-    )  # fmt: skip
+    )
     return DataLoader(create_dataset("", source, transform=view), BATCH, shuffle=True, drop_last=True)
 
 

@@ -62,15 +62,19 @@ def run(options: Options) -> list[Share]:
         step_clock = synchronised if on_gpu else time.thread_time
         return [
             *shares(
-                f"generate, {count} {kind}", lambda: [generating(engine, task)() for task in tasks],
-                of_generate(engine.processor.network), options,
+                f"generate, {count} {kind}",
+                lambda: [generating(engine, task)() for task in tasks],
+                of_generate(engine.processor.network),
+                options,
             ),
             *shares(f"lt step, {STEPS} of {batch}", steps(trainer), of_step(trainer), options, step_clock),
             *shares(
                 f"loader, {trainer.steps * batch} views of {kind}",
-                lambda: exhaust(stream.train_batches(trainer.stream, workers=0)), of_loader(), options,
+                lambda: exhaust(stream.train_batches(trainer.stream, workers=0)),
+                of_loader(),
+                options,
             ),
-        ]  # fmt: skip
+        ]
 
 
 def shares(

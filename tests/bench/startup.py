@@ -68,8 +68,8 @@ def call(*arguments: str) -> None:
 def generating(engine: str, data: str, weights: str, out: str):
     def generate() -> None:
         shutil.rmtree(out, ignore_errors=True)
-        call("generate", data, "--selector", MODEL, "--weights", weights, "--sparsity", str(SPARSITY),
-             "--engine", engine, "--out", out)  # fmt: skip
+        chosen = ("--selector", MODEL, "--weights", weights, "--sparsity", str(SPARSITY))
+        call("generate", data, *chosen, "--engine", engine, "--out", out)
 
     return generate
 

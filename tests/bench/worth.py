@@ -46,10 +46,9 @@ def manifest(way: str, chosen: argparse.Namespace) -> Path:
         crops = ("--crop-scale", chosen.crop_scale, "--crop-flip", chosen.crop_flip) if ":" in view else ()
         for split, of_split in (("train", view), ("val", "center")):
             options = crops if of_split == view else ()
-            command(
-                "generate", chosen.dataset, "--selector", chosen.selector, "--sparsity", chosen.sparsity, "--split",
-                split, "--view", of_split, *options, "--engine", "local", "--out", place,
-            )  # fmt: skip
+            selected = ("--selector", chosen.selector, "--sparsity", chosen.sparsity)
+            seen = ("--split", split, "--view", of_split, *options)
+            command("generate", chosen.dataset, *selected, *seen, "--engine", "local", "--out", place)
     return place
 
 
@@ -60,10 +59,8 @@ def accuracy(way: str, seed: int, chosen: argparse.Namespace) -> dict[str, float
     source = ("--tickets", "online", "--selector", chosen.selector, "--sparsity", chosen.sparsity)
     if way != "online":
         source = ("--tickets", tickets, *(("--no-align",) if way == "naive" else ()))
-    command(
-        "train", chosen.dataset, "--model", chosen.model, "--path", "lt", *source, "--seed", seed, "--epochs",
-        chosen.epochs, "--out", run, "--resume", *chosen.train,
-    )  # fmt: skip
+    defined = ("--model", chosen.model, "--path", "lt", *source, "--seed", seed, "--epochs", chosen.epochs)
+    command("train", chosen.dataset, *defined, "--out", run, "--resume", *chosen.train)
     command("evaluate", run, "--tickets", manifest("full", chosen), "--on", "lt,dense")
     found = {}
     for on in ("lt", "dense"):

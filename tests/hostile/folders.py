@@ -125,7 +125,7 @@ RUNS = [
     Folder("provenance of another version", about_with(format_version=9), "expected format version 1, found 9"),
     Folder("provenance with tickets of text", about_with(tickets="best"), "tickets: expected an object"),
     Folder("predictions of other weights", about_with(weights_sha256="ff"), "run `vit-tickets evaluate` again"),
-]  # fmt: skip
+]
 
 # Of a run that is taken as a network: `generate --selector`.
 SELECTORS = [

@@ -41,10 +41,9 @@ def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
         yield from places(below, (*path, key))
 
 
-ODD = st.sampled_from(
-    [None, True, 0, -1, 1, 2**31, 10**30, 0.5, -0.5, 1e308, 1e999, float("nan"), "", "x", "../x", "crops:9", "full@2",
-     [], [1], [[]], {}, {"x": 1}]
-)  # fmt: skip
+NUMBERS = (0, -1, 1, 2**31, 10**30, 0.5, -0.5, 1e308, 1e999, float("nan"))
+TEXTS = ("", "x", "../x", "crops:9", "full@2")
+ODD = st.sampled_from([None, True, *NUMBERS, *TEXTS, [], [1], [[]], {}, {"x": 1}])
 
 
 def with_odd(record: Any, number: int, value: Any) -> Any:

@@ -82,8 +82,11 @@ SOURCES = [
     Source("images as plain binary", written(GOOD | {"image": PLAIN}), None),
     Source("images as large binary", written(GOOD | {"image": PLAIN.cast(pa.large_binary())}), None),
     Source("null images", written(GOOD | {"image": pa.nulls(4, IMAGES.type)}), None),
-    Source("structs without bytes", written(GOOD | {"image": pa.array([{"bytes": None, "path": "x"}] * 4,
-                                                                      IMAGES.type)}), None),
+    Source(
+        "structs without bytes",
+        written(GOOD | {"image": pa.array([{"bytes": None, "path": "x"}] * 4, IMAGES.type)}),
+        None,
+    ),
     Source("empty bytes", written(GOOD | {"image": pa.array([b""] * 4, pa.binary())}), None),
     Source("other columns", written(GOOD, ["img", "label"]), "expected columns image and label, found img, label"),
     Source("a column twice", written(GOOD | {"more": IMAGES}, ["image", "label", "image"]), "expected columns image"),
@@ -104,7 +107,7 @@ SOURCES = [
     Source("empty", raw(b""), "cannot be read as Parquet"),
     Source("CSV", raw(b"image,label\nx,0\n"), "cannot be read as Parquet"),
     Source("a footer without a file", raw(b"PAR1\xff\xff\xff\x7fPAR1"), "cannot be read as Parquet"),
-]  # fmt: skip
+]
 
 
 # --- rows of manifests and label maps
@@ -202,8 +205,12 @@ def row_kinds(index_file: str) -> list[Spoilt]:
     return [
         *of_index,
         Spoilt(f"{index_file} missing", lambda root: (root / index_file).unlink(), "found none", "found no "),
-        Spoilt(f"{index_file} of another version", index(index_file, format_version=9), "version 1, found 9",
-               "version 1, found 9"),
+        Spoilt(
+            f"{index_file} of another version",
+            index(index_file, format_version=9),
+            "version 1, found 9",
+            "version 1, found 9",
+        ),
         Spoilt(f"{index_file} without splits", index(index_file, splits=None), "found no splits", "found no splits"),
         Spoilt("splits as a list", index(index_file, splits=["train"]), "splits: expected", "splits: expected"),
         Spoilt("counts of a split as text", of_split(index_file, samples="23"), "expected a count", "expected a count"),
@@ -214,15 +221,33 @@ def row_kinds(index_file: str) -> list[Spoilt]:
         Spoilt("no rows", every_row(lambda values: []), "expected 8 rows", "expected 8 rows, found 0"),
         Spoilt("rows in another order", every_row(lambda values: values[::-1]), "row 0: key: expected", "expected key"),
         Spoilt("no key", value("key", None), "key: expected a key, found null", "expected a key in every row"),
-        Spoilt("keys as numbers", rewrite(lambda columns: columns.update(key=list(range(8))), key=pa.int64()),
-               "key: expected type string", "key: expected type string"),
-        Spoilt("neither value nor error", rewrite(lambda columns: columns.update({
-            name: [None if row == ROW else old for row, old in enumerate(values)]
-            for name, values in columns.items() if name in ("rank", "lt", "rc", "score", "classes", "logits")})),
-               "expected a value where there is no error", "found neither"),
+        Spoilt(
+            "keys as numbers",
+            rewrite(lambda columns: columns.update(key=list(range(8))), key=pa.int64()),
+            "key: expected type string",
+            "key: expected type string",
+        ),
+        Spoilt(
+            "neither value nor error",
+            rewrite(
+                lambda columns: columns.update(
+                    {
+                        name: [None if row == ROW else old for row, old in enumerate(values)]
+                        for name, values in columns.items()
+                        if name in ("rank", "lt", "rc", "score", "classes", "logits")
+                    }
+                )
+            ),
+            "expected a value where there is no error",
+            "found neither",
+        ),
         Spoilt("both value and error", rewrite(with_both), "null where there is an error", "found both"),
-        Spoilt("a column missing", rewrite(lambda columns: columns.pop("error")), "expected columns key,",
-               "expected a column error"),
+        Spoilt(
+            "a column missing",
+            rewrite(lambda columns: columns.pop("error")),
+            "expected columns key,",
+            "expected a column error",
+        ),
         Spoilt("no provenance", metadata(lambda text: None), no_provenance, no_provenance),
         Spoilt("provenance of garbage", metadata(lambda text: b"\xff{"), no_provenance, no_provenance),
         Spoilt("provenance as a list", metadata(lambda text: b"[1]"), no_provenance, no_provenance),
@@ -236,10 +261,14 @@ def row_kinds(index_file: str) -> list[Spoilt]:
         Spoilt("file of text", content(b"key,rank\n"), unreadable, unreadable),
         Spoilt("a hole in its pages", content(lambda data: data[:4] + bytes(400) + data[404:]), FILE, ""),
         Spoilt("a stray file", content(b"", "train/notes.txt"), "expected Parquet files only", None),
-        Spoilt("a stray table", lambda root: (root / "train/000009.parquet").write_bytes((root / FILE).read_bytes()),
-               "expected a shard of that name", None),
+        Spoilt(
+            "a stray table",
+            lambda root: (root / "train/000009.parquet").write_bytes((root / FILE).read_bytes()),
+            "expected a shard of that name",
+            None,
+        ),
         Spoilt("what a killed writer left", content(b"PAR1", "train/.000000.parquet.1.part"), "", None),
-    ]  # fmt: skip
+    ]
 
 
 TICKET = "ticket.json"
@@ -259,30 +288,58 @@ ROWS = [
     Spoilt("method as a list", index(TICKET, method=["lotus"]), "method: ", "method: "),
     Spoilt("view unheard of", of_split(TICKET, view="upside down"), "expected a view among", "expected a view among"),
     Spoilt("view as a number", of_split(TICKET, view=7), "view, preprocessing: ", "view, preprocessing: "),
-    Spoilt("a view of 10^9 pixels a side", of_split(TICKET, preprocessing={"image_size": 10**9}), "image_size: ",
-           "image_size: expected"),
-    Spoilt("preprocessing unheard of", of_split(TICKET, preprocessing={"image_size": 24, "magic": 1}),
-           "view, preprocessing: expected", "view, preprocessing: expected"),
-    Spoilt("rank with a patch twice", value("rank", lambda v: [v[1], *v[1:]]), "rank: expected a permutation",
-           "rank: expected a permutation"),
-    Spoilt("rank out of range", value("rank", lambda v: [36 if p == 35 else p for p in v]), "expected a permutation",
-           "rank: expected a permutation"),
+    Spoilt(
+        "a view of 10^9 pixels a side",
+        of_split(TICKET, preprocessing={"image_size": 10**9}),
+        "image_size: ",
+        "image_size: expected",
+    ),
+    Spoilt(
+        "preprocessing unheard of",
+        of_split(TICKET, preprocessing={"image_size": 24, "magic": 1}),
+        "view, preprocessing: expected",
+        "view, preprocessing: expected",
+    ),
+    Spoilt(
+        "rank with a patch twice",
+        value("rank", lambda v: [v[1], *v[1:]]),
+        "rank: expected a permutation",
+        "rank: expected a permutation",
+    ),
+    Spoilt(
+        "rank out of range",
+        value("rank", lambda v: [36 if p == 35 else p for p in v]),
+        "expected a permutation",
+        "rank: expected a permutation",
+    ),
     Spoilt("rank too short", value("rank", lambda v: v[:-1]), "rank: expected a list of 36", "expected lists of 36"),
     Spoilt("rank with a null", value("rank", lambda v: [None, *v[1:]]), "no null inside", "no null inside a list"),
     Spoilt("rank of 64 bits", value("rank", lambda v: v, rank=WIDE), "rank: expected type", "rank: expected type"),
-    Spoilt("rank as text", rewrite(lambda columns: columns.update(rank=["a"] * 8), rank=pa.string()),
-           "rank: expected type", "rank: expected type"),
+    Spoilt(
+        "rank as text",
+        rewrite(lambda columns: columns.update(rank=["a"] * 8), rank=pa.string()),
+        "rank: expected type",
+        "rank: expected type",
+    ),
     Spoilt("ticket too short", value("lt", lambda v: v[:-1]), "lt: expected a list of 18", None),
     Spoilt("ticket with a patch twice", value("lt", lambda v: [v[1], *v[1:]]), "lt: expected the patches", None),
     Spoilt("random subset too long", value("rc", lambda v: [*v, 35]), "rc: expected a list", "expected lists of 18"),
-    Spoilt("random subset with a patch twice", value("rc", lambda v: [v[1], *v[1:]]), "rc: expected the subset",
-           "rc: expected 18 patches, ascending"),
-    Spoilt("random subset out of the grid", value("rc", lambda v: [*v[:-1], 200]), "rc: expected the subset",
-           "rc: expected 18 patches, ascending"),
+    Spoilt(
+        "random subset with a patch twice",
+        value("rc", lambda v: [v[1], *v[1:]]),
+        "rc: expected the subset",
+        "rc: expected 18 patches, ascending",
+    ),
+    Spoilt(
+        "random subset out of the grid",
+        value("rc", lambda v: [*v[:-1], 200]),
+        "rc: expected the subset",
+        "rc: expected 18 patches, ascending",
+    ),
     Spoilt("another random subset", value("rc", list(range(18))), "rc: expected the subset", None),
     Spoilt("scores of NaN", value("score", [float("nan")] * 36), "score: expected finite", None),
     Spoilt("negative label", value("label", -1), "label: expected 0 or more", None),
-]  # fmt: skip
+]
 
 LABELS_INDEX = "labels.json"
 
@@ -296,8 +353,12 @@ OWN_LABEL_ROWS = [
     Spoilt("classes too few", value("classes", lambda v: v[:-1]), "classes: expected a list of 18", "lists of 18"),
     Spoilt("logits of NaN", value("logits", [float("nan")] * 18), "expected finite numbers", "expected finite numbers"),
     Spoilt("logits that rise", value("logits", [0.0, 1.0] * 9), "no increase along the places", None),
-    Spoilt("logits of 64 bits", value("logits", [0.0] * 18, logits=pa.list_(pa.float64())), "expected type",
-           "expected type"),
-]  # fmt: skip
+    Spoilt(
+        "logits of 64 bits",
+        value("logits", [0.0] * 18, logits=pa.list_(pa.float64())),
+        "expected type",
+        "expected type",
+    ),
+]
 
 LABEL_ROWS = [*row_kinds(LABELS_INDEX), *OWN_LABEL_ROWS]

@@ -153,10 +153,17 @@ TARS = [
     refused("sparse member of 10 GB", sparse(BIG % (8 << 30)) + CLS + END, "found a sparse one"),
     refused("pax size of 10 GB", pax(size=str(BIG)) + PNG + CLS + END, UNREADABLE),
     refused("pax size negative", pax(size="-1024") + PNG + CLS + END, UNREADABLE),
-    refused("pax sparse of 10 GB", pax(GNU__sparse__major="1", GNU__sparse__minor="0", GNU__sparse__realsize=str(BIG))
-            + header("a.png", size=octal(512)) + padded(b"1\n0\n1\n") + CLS + END, UNREADABLE),
+    refused(
+        "pax sparse of 10 GB",
+        pax(GNU__sparse__major="1", GNU__sparse__minor="0", GNU__sparse__realsize=str(BIG))
+        + header("a.png", size=octal(512))
+        + padded(b"1\n0\n1\n")
+        + CLS
+        + END,
+        UNREADABLE,
+    ),
     refused("pax header of 10 GB", header("pax", b"x", base256(BIG)) + padded(b"20 path=a") + PNG + END, UNREADABLE),
     refused("pax record of length 0", header("pax", b"x", octal(9)) + padded(b"0 path=a\n") + PNG + END, UNREADABLE),
     refused("a thousand long names", (header("x", b"L", octal(1)) + bytes(512)) * 1000 + PNG + END, UNREADABLE),
     refused("a wrong checksum", PNG + CLS[:148] + b"0000000\0" + CLS[156:] + END, UNREADABLE),
-]  # fmt: skip
+]

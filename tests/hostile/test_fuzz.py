@@ -92,15 +92,26 @@ def tiff(**options) -> bytes:
 
 
 PICTURES = {
-    "JPEG": photo("JPEG"), "JPEG with EXIF": oriented(6), "progressive JPEG": photo("JPEG", progressive=True),
-    "CMYK JPEG": encode(Image.new("CMYK", (16, 16)), "JPEG"), "PNG": png(0), "interlaced palette": encode(
-        HALVES.convert("P"), "PNG", transparency=0), "animated PNG": animation("PNG"), "WebP": photo("WEBP"),
-    "animated WebP": animation("WEBP"), "GIF": animation("GIF"), "BMP": photo("BMP"), "TIFF": tiff(),
-    "TIFF of LZW": tiff(compression="tiff_lzw"), "TIFF of JPEG": tiff(compression="jpeg"),
+    "JPEG": photo("JPEG"),
+    "JPEG with EXIF": oriented(6),
+    "progressive JPEG": photo("JPEG", progressive=True),
+    "CMYK JPEG": encode(Image.new("CMYK", (16, 16)), "JPEG"),
+    "PNG": png(0),
+    "interlaced palette": encode(HALVES.convert("P"), "PNG", transparency=0),
+    "animated PNG": animation("PNG"),
+    "WebP": photo("WEBP"),
+    "animated WebP": animation("WEBP"),
+    "GIF": animation("GIF"),
+    "BMP": photo("BMP"),
+    "TIFF": tiff(),
+    "TIFF of LZW": tiff(compression="tiff_lzw"),
+    "TIFF of JPEG": tiff(compression="jpeg"),
     "16-bit": encode(Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16)), "PNG"),
-    "float TIFF": encode(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF"), "PPM": photo("PPM"),
-    "JPEG 2000": photo("JPEG2000"), "AVIF": photo("AVIF"),
-}  # fmt: skip
+    "float TIFF": encode(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF"),
+    "PPM": photo("PPM"),
+    "JPEG 2000": photo("JPEG2000"),
+    "AVIF": photo("AVIF"),
+}
 
 
 def read_source(root: Path) -> None:
@@ -166,8 +177,9 @@ READERS = {
     "label maps": Reader("both", f"labels/{SHARD}", read_label_maps),
     "verify of label maps": Reader("both", f"labels/{SHARD}", verified(verify_labels, "labels", "small")),
     "verify of a dataset": Reader("both", "small/train/000000.tar", verified(verify_dataset, "small")),
-    "predictions": Reader("run", "predictions-lt.parquet", lambda root: read_predictions(
-        str(root / "predictions-lt.parquet"))),
+    "predictions": Reader(
+        "run", "predictions-lt.parquet", lambda root: read_predictions(str(root / "predictions-lt.parquet"))
+    ),
     "log": Reader("run", "metrics.jsonl", lambda root: read_log(str(root))),
     "settings": Reader("run", "config.json", lambda root: read_run(str(root))),
     "dataset.json": Reader("both", "small/dataset.json", lambda root: Dataset.open(str(root / "small"))),
@@ -175,7 +187,7 @@ READERS = {
     "safetensors": Reader("files", "w.safetensors", load_weights("w.safetensors")),
     "pickled weights": Reader("files", "w.pth", load_weights("w.pth")),
     "checkpoint": Reader("files", "last.pt", lambda root: checkpoint.load(str(root / "last.pt"))),
-}  # fmt: skip
+}
 RECORDS = {
     "ticket.json": Reader("both", "tickets/ticket.json", read_manifest),
     "ticket.json in verify": Reader("both", "tickets/ticket.json", verified(verify_manifest, "tickets", "small")),
@@ -214,9 +226,13 @@ def true_files(packed, tickets, labels, selector_run, tmp_path_factory) -> Path:
 def examples(count: int):
     """So many examples, the same in every run of the fast tests."""
     return settings(
-        max_examples=count, deadline=None, database=None, derandomize=count != MANY,
-        phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=count != MANY,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def fuzz_pictures(count: int) -> None:

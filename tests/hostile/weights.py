@@ -91,12 +91,24 @@ WEIGHTS = [
     Weights("safetensors with a header of 2^60", "safetensors", lambda s: with_header(b"{}", 1 << 60), NOT_SAFETENSORS),
     Weights("safetensors with a header of garbage", "safetensors", lambda s: with_header(b"\xff"), NOT_SAFETENSORS),
     Weights("safetensors nested deep", "safetensors", lambda s: with_header(b"[" * 90_000), NOT_SAFETENSORS),
-    Weights("safetensors with data elsewhere", "safetensors", lambda s: with_header(
-        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4096,4100]}}'), NOT_SAFETENSORS),
-    Weights("safetensors of 2^40 numbers", "safetensors", lambda s: with_header(
-        b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4]}}', data=bytes(4)), NOT_SAFETENSORS),
-    Weights("safetensors of an unknown type", "safetensors", lambda s: with_header(
-        b'{"a":{"dtype":"X9","shape":[1],"data_offsets":[0,4]}}', data=bytes(4)), NOT_SAFETENSORS),
+    Weights(
+        "safetensors with data elsewhere",
+        "safetensors",
+        lambda s: with_header(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4096,4100]}}'),
+        NOT_SAFETENSORS,
+    ),
+    Weights(
+        "safetensors of 2^40 numbers",
+        "safetensors",
+        lambda s: with_header(b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4]}}', data=bytes(4)),
+        NOT_SAFETENSORS,
+    ),
+    Weights(
+        "safetensors of an unknown type",
+        "safetensors",
+        lambda s: with_header(b'{"a":{"dtype":"X9","shape":[1],"data_offsets":[0,4]}}', data=bytes(4)),
+        NOT_SAFETENSORS,
+    ),
     Weights("pickle, empty", "pth", lambda state: b"", REFUSED),
     Weights("pickle cut off", "pth", cut(0.5, saved), REFUSED),
     Weights("text", "pth", lambda state: b"weights\n", REFUSED),
@@ -112,7 +124,7 @@ WEIGHTS = [
     Weights("NaN", "safetensors", changed(lambda s: s[BIAS].fill_(float("nan"))), "expected finite real numbers"),
     Weights("infinity", "safetensors", changed(lambda s: s[BIAS].fill_(float("inf"))), "expected finite real numbers"),
     Weights("complex numbers", "safetensors", changed(lambda s: s.update({BIAS: s[BIAS] * 1j})), "finite real numbers"),
-]  # fmt: skip
+]
 
 RESUMED = "cannot be resumed from"
 

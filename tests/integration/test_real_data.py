@@ -74,9 +74,20 @@ def test_the_real_weights_score_as_they_should(photos, shared, tmp_path):
     """78.1% dense: the check value that came with the weights."""
     weights = shared / "weights" / "deit_tiny_patch16_224.safetensors"
     run(
-        "evaluate", "--dataset", photos / "data", "--split", "train", "--model", "deit_tiny", "--weights", weights,
-        "--tickets", photos / "s0.27", "--out", tmp_path,
-    )  # fmt: skip
+        "evaluate",
+        "--dataset",
+        photos / "data",
+        "--split",
+        "train",
+        "--model",
+        "deit_tiny",
+        "--weights",
+        weights,
+        "--tickets",
+        photos / "s0.27",
+        "--out",
+        tmp_path,
+    )
     top1 = {}
     for on in ("dense", "lt", "rc"):
         frame = pd.read_parquet(tmp_path / f"predictions-{on}.parquet")

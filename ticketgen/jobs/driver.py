@@ -212,9 +212,13 @@ class Job:
 
     def _bar(self, summary: Summary, progress: bool) -> ShardBar:
         return ShardBar(
-            total=summary.total, initial=summary.skipped, desc=self.noun, unit="img", disable=not progress,
+            total=summary.total,
+            initial=summary.skipped,
+            desc=self.noun,
+            unit="img",
+            disable=not progress,
             smoothing=0.1,
-        )  # fmt: skip
+        )
 
 
 @contextlib.contextmanager

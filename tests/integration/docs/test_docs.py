@@ -41,7 +41,7 @@ OTHERS = {
     "ray": {"--head", "--node-ip-address", "--port", "--address"},
     "sbatch": {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--signal", "--requeue"},
     "tests.bench": {"--quick", "--runs"},
-}  # fmt: skip
+}
 
 matplotlib.use("Agg")
 
@@ -141,8 +141,11 @@ def test_the_architecture_names_every_folder():
         depth = (len(line) - len(line.lstrip())) // 2
         above = [*above[:depth], line.split("/")[0].strip()]
         named.add("/".join(above))
-    found = {str(path.parent.relative_to(ROOT)) for top in ("pipeline", "ticketgen", "train")
-             for path in (ROOT / top).rglob("__init__.py")}  # fmt: skip
+    found = {
+        str(path.parent.relative_to(ROOT))
+        for top in ("pipeline", "ticketgen", "train")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
     assert named | {"pipeline"} == found
 
 
@@ -167,8 +170,11 @@ def test_the_site_builds_strictly(tmp_path):
     pytest.importorskip("mkdocs", reason="needs the extra docs")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )
     assert built.returncode == 0, built.stderr
     text = (tmp_path / "site" / "cli" / "index.html").read_text()
     for name in COMMANDS:

@@ -179,8 +179,10 @@ def test_killed_in_the_middle_and_started_again_ends_with_the_same_bytes(many, s
     for wanted in (4, total // 2):
         process = subprocess.Popen(
             [VIT_TICKETS, "generate", *map(str, options), "--engine", engine, "--out", str(out)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + 120
         while len(list(out.rglob("*.parquet"))) < wanted and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)

@@ -118,9 +118,20 @@ def test_the_folder_opens_with_pandas_and_passes_verify(local, packed):
     assert (record["places"], record["engine"], record["annotator_run"]) == (2, "local", None)
     metadata = read_metadata(str(local / "val/000000.parquet"))
     assert metadata.keys() == {
-        "format_version", "dataset", "annotator", "weights_sha256", "map_size", "places", "num_classes", "image_size",
-        "preprocessing", "precision", "max_pixels", "batch_size", "shard_sha256",
-    }  # fmt: skip
+        "format_version",
+        "dataset",
+        "annotator",
+        "weights_sha256",
+        "map_size",
+        "places",
+        "num_classes",
+        "image_size",
+        "preprocessing",
+        "precision",
+        "max_pixels",
+        "batch_size",
+        "shard_sha256",
+    }
     assert metadata["batch_size"] == 4
     run("verify", local, "--dataset", packed)
 

@@ -85,8 +85,11 @@ def test_every_token_has_the_label_of_the_colour_that_it_shows(quadrant_data, pa
                     compared, swapped = compared + 1, swapped + bool(own[cell])
         if not own.any():
             for b in range(8):
-                shown = [colour_of(batch.pixels[b, :, y : y + 8, x : x + 8].numpy())
-                         for y in range(0, SIDE, 8) for x in range(0, SIDE, 8)]  # fmt: skip
+                shown = [
+                    colour_of(batch.pixels[b, :, y : y + 8, x : x + 8].numpy())
+                    for y in range(0, SIDE, 8)
+                    for x in range(0, SIDE, 8)
+                ]
                 counts = np.bincount([c for c in shown if c is not None], minlength=4)
                 if counts.max() > np.sort(counts)[-2] + sum(c is None for c in shown):
                     assert inputs.target[b].argmax().item() == counts.argmax()

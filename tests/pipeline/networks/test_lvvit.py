@@ -15,14 +15,21 @@ NORM = ("weight", "bias")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 # github.com/zihangJiang/TokenLabeling, lvvit_s
 PUBLISHED = {
-    "cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias",
+    "cls_token",
+    "pos_embed",
+    "patch_embed.proj.weight",
+    "patch_embed.proj.bias",
     *(f"patch_embed.conv{i}.weight" for i in (1, 2, 3)),
     *(f"patch_embed.bn{i}.{part}" for i in (1, 2, 3) for part in BATCH_NORM),
-    *(f"blocks.{i}.{name}.{part}" for i in range(16) for part in NORM
-      for name in ("norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")),
+    *(
+        f"blocks.{i}.{name}.{part}"
+        for i in range(16)
+        for part in NORM
+        for name in ("norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+    ),
     *(f"blocks.{i}.attn.qkv.weight" for i in range(16)),
     *(f"{name}.{part}" for name in ("norm", "head", "aux_head") for part in NORM),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kept", [None, [0, 3, 4, 8], [7]])

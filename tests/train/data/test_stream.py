@@ -31,8 +31,15 @@ pytestmark = pytest.mark.process
 def config(numbered_data, numbered_tickets):
     data = SplitData(Dataset.open(numbered_data), "train", Manifest.open(numbered_tickets))
     return TrainStreamConfig(
-        data=data, path="dense", augment=augmenting(24, 0.3), batch_size=8, epochs=2, seed=0, grid=6, mask_seed=0,
-    )  # fmt: skip
+        data=data,
+        path="dense",
+        augment=augmenting(24, 0.3),
+        batch_size=8,
+        epochs=2,
+        seed=0,
+        grid=6,
+        mask_seed=0,
+    )
 
 
 def epochs(config, workers):
@@ -221,9 +228,16 @@ def broken_stream(packed, tickets, **changes):
     manifest = Manifest.open(tickets) if tickets else None
     data = SplitData(Dataset.open(packed), "train", manifest)
     return TrainStreamConfig(
-        data=data, path="dense", augment=augmenting(24, 1.0, hflip=0.0), batch_size=4, epochs=1, seed=0, grid=6,
-        mask_seed=0, **changes,
-    )  # fmt: skip
+        data=data,
+        path="dense",
+        augment=augmenting(24, 1.0, hflip=0.0),
+        batch_size=4,
+        epochs=1,
+        seed=0,
+        grid=6,
+        mask_seed=0,
+        **changes,
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -24,9 +24,14 @@ def by_pillow(image: Image.Image, crop: Crop, side: int, interpolation: str) -> 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 90), st.integers(1, 90), st.integers(0, 30), st.integers(0, 30), st.integers(1, 64), st.booleans(),
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.integers(1, 64),
+    st.booleans(),
     st.sampled_from(sorted(FILTERS)),
-)  # fmt: skip
+)
 def test_a_crop_is_what_pillow_cuts_and_resizes(height, width, top, left, side, flip, interpolation):
     crop = Crop((float(left), float(top), float(left + width), float(top + height)), flip)
     image = picture(top + height + 5, left + width + 7)

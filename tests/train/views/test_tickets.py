@@ -348,7 +348,7 @@ def test_samples_know_their_row(dataset, rows, small_source, workers):
 def test_timms_create_loader_serves_them_with_workers(dataset, rows):
     loader = create_loader(
         dataset, (3, 24, 24), 8, is_training=True, num_workers=2, use_prefetcher=False, persistent_workers=False
-    )  # fmt: skip
+    )
     dataset.transform = RecordedCrop(24, rand_augment="rand-m9-mstd0.5-inc1")  # create_loader puts timm's own there
     batches = list(loader)
     assert len(batches) == 2
@@ -376,11 +376,17 @@ def test_tickets_of_another_dataset_are_told_apart(small_source, tmp_path):
 def test_the_lines_of_the_page_run_as_printed(small_source, tickets):
     block = re.findall(r"```python\n(.*?)```", OWN_LOADER, flags=re.S)[0]
     small = {
-        "224": "24", "batch_size=256": "batch_size=8", "num_workers=8": "num_workers=2", "1000": "2",
-        "deit_small": "deit_micro", "patch_size=16": "patch_size=4", "14": "6",
+        "224": "24",
+        "batch_size=256": "batch_size=8",
+        "num_workers=8": "num_workers=2",
+        "1000": "2",
+        "deit_small": "deit_micro",
+        "patch_size=16": "patch_size=4",
+        "14": "6",
         # last, as such numbers may stand in their paths
-        '"manifests/imagenet/s0.27"': repr(tickets), '"imagenet"': repr(str(small_source)),
-    }  # fmt: skip
+        '"manifests/imagenet/s0.27"': repr(tickets),
+        '"imagenet"': repr(str(small_source)),
+    }
     for printed, ours in small.items():
         assert printed in block
         block = block.replace(printed, ours)
