@@ -34,7 +34,7 @@ from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop import options as running
 from vit_tickets.train.loop import trainer as loop
-from vit_tickets.train.loop.losses import loss_of
+from vit_tickets.train.loop.learner import loss_of
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.recipes.presets import DEIT
 from vit_tickets.train.runs.request import Request

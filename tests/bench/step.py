@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.loop.losses import loss_of
+from vit_tickets.train.loop.learner import loss_of
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.recipes.presets import LVVIT
 

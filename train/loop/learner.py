@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.loop.hooks import Hook, StepState
 from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.loop.losses import loss_of
 from vit_tickets.train.loop.optim import build_optimizer, load_state, set_learning_rate
 from vit_tickets.train.loop.parts import parts_of
 from vit_tickets.train.models.pruned import PrunedViT
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.compiled import compiled
 from vit_tickets.train.runtime.distributed import World
@@ -130,3 +131,26 @@ class Learner:
             raise ValueError(f"expected no state of hook {min(unknown)}, found some")
         for hook in self.hooks:
             hook.load_state_dict(state["hooks"].get(hook.name, {}))
+
+
+def loss_of(output: Tensor | tuple[Tensor, Tensor], inputs: Inputs, recipe: Recipe) -> Tensor:
+    """The mean cross-entropy over the batch, a float32 scalar.
+
+    Args:
+        output: logits (B, C); with a token head also those of the kept tokens (B, K, C). The loss is then the sum of
+            both cross-entropies with the recipe's weights, tokens averaged (Jiang et al. 2021, equation 4).
+        inputs: the batch; soft targets are smoothed already.
+        recipe: has smoothing and weights.
+
+    Raises:
+        ValueError: the model classifies tokens, and the batch has no targets for them.
+    """
+    if isinstance(output, Tensor):
+        soft = inputs.target.is_floating_point()
+        return F.cross_entropy(output.float(), inputs.target, label_smoothing=0.0 if soft else recipe.smoothing)
+    if inputs.token_target is None:
+        raise ValueError("expected targets for the logits of tokens, found none")
+    class_BC, token_BKC = output
+    of_class = F.cross_entropy(class_BC.float(), inputs.target)
+    of_tokens = F.cross_entropy(token_BKC.float().flatten(0, 1), inputs.token_target.flatten(0, 1))
+    return recipe.class_weight * of_class + recipe.token_weight * of_tokens

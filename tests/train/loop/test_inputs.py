@@ -11,7 +11,7 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.loop.inputs import Preparation
-from vit_tickets.train.loop.losses import loss_of
+from vit_tickets.train.loop.learner import loss_of
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.views.token_labels import TokenLabels, class_targets, token_targets
 
