@@ -1,4 +1,4 @@
-"""Help texts whose options stand under headings, for commands with many options."""
+"""Help texts with options under headings, for commands with many options."""
 
 from collections.abc import Mapping
 from typing import Any

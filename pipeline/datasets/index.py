@@ -1,4 +1,4 @@
-"""What dataset.json holds, typed and checked: the first thing that is wrong with it, in one line."""
+"""dataset.json as typed records; the first fault in it is reported in one line."""
 
 import os
 from collections import Counter
@@ -71,7 +71,7 @@ class DatasetRecord(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, record: Any) -> "DatasetRecord":
-        """What dataset.json says; raises UserError for the first thing that is wrong but in an entry of a shard."""
+        """The content of dataset.json; raises UserError for the first fault outside the entries of shards."""
         if not isinstance(record, dict) or "version" not in record:
             raise UserError(f"{FIELDS}, found no version")
         if record["version"] != VERSION:

@@ -85,7 +85,7 @@ class Dataset:
 
 
 def read_record(root: str) -> DatasetRecord:
-    """What dataset.json says, shards unread. Raises UserError if it is missing, malformed or of another version."""
+    """dataset.json, with shards unread. Raises UserError if it is missing, malformed or of another version."""
     path = files.join(root, INDEX)
     if not files.exists(path):
         raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")

@@ -1,4 +1,4 @@
-"""The rows of a file of view crops:V as arrays, for whoever trains on them: boxes, flips, masks.
+"""The rows of a file of view crops:V as arrays, for training on them: boxes, flips, masks.
 
 Legend: R rows of a file, V crops of an image, N patches of a crop, k of them kept.
 """
@@ -16,17 +16,13 @@ from vit_tickets.pipeline.system.errors import UserError
 
 @dataclass(frozen=True)
 class CropRows:
-    """Arrays over the rows of one file; zeros where a row has an error.
+    """Arrays over the rows of one file; zeros where a row has an error."""
 
-    box_RV4: int32, pixels after EXIF orientation, half-open. flip_RV: bool. mask_RVB: uint8, `lt` as it is packed.
-    valid_R: bool, rows without an error.
-    """
-
-    num_patches: int
-    box_RV4: np.ndarray
-    flip_RV: np.ndarray
-    mask_RVB: np.ndarray
-    valid_R: np.ndarray
+    num_patches: int  #: N
+    box_RV4: np.ndarray  #: int32, pixels after EXIF orientation, half-open
+    flip_RV: np.ndarray  #: bool
+    mask_RVB: np.ndarray  #: uint8, `lt` as it is packed
+    valid_R: np.ndarray  #: bool, rows without an error
 
     def crop(self, row: int, view: int) -> Crop:
         """What crop `view` of a row shows; `Crop.render` gives the pixels that its ticket was computed on."""

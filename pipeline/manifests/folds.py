@@ -1,6 +1,6 @@
-"""Folds of a dataset by hash of the key, for cross-fitting: what a selector is trained without, and what it marks.
+"""Folds of a dataset by hash of the key, for cross-fitting: the images that a selector is trained without, and ranks.
 
-Cross-fitting (Chernozhukov et al. 2018, doi:10.1111/ectj.12097, section 3): what is estimated for one part of the data
+Cross-fitting (Chernozhukov et al. 2018, doi:10.1111/ectj.12097, section 3): the estimate for one part of the data
 comes from a model that was fitted on the others.
 """
 
@@ -20,7 +20,7 @@ class Fold:
 
     @classmethod
     def parse(cls, text: str) -> "Fold":
-        """`1/2` as a fold; raises UserError where it is none."""
+        """Parse a fold such as `1/2`; raises UserError if it is none."""
         found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text, re.ASCII)
         number, count = map(int, found.groups()) if found else (0, 0)
         if count < 2 or not 1 <= number <= count:
@@ -32,7 +32,7 @@ class Fold:
 
     @property
     def variant(self) -> str:
-        """What runs that are trained without it have in their names."""
+        """Part of the names of runs that are trained without this fold."""
         return f"without-fold-{self.number}of{self.count}"
 
     def __contains__(self, key: str) -> bool:

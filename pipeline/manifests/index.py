@@ -1,6 +1,6 @@
-"""What ticket.json and labels.json hold, typed and checked: the first thing that is wrong with one, in one line.
+"""ticket.json and labels.json as typed records; the first fault in one is reported in one line.
 
-Whatever a JSON file holds, reading it raises nothing but UserError.
+Reading a JSON file raises only UserError, whatever it contains.
 """
 
 from typing import Annotated, Any, TypeVar
@@ -104,7 +104,7 @@ class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> "TicketRecord":
-        """What the fields of ticket.json say; raises UserError for the first that is wrong."""
+        """The content of ticket.json; raises UserError for the first field that is wrong."""
         ticket = typed(record | {"splits": _read_splits(record.get("splits"), SplitRecord)}, cls)
         ticket._check_counts()
         ticket._check_method()
@@ -133,11 +133,11 @@ class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def method_name(self) -> str:
-        """What sets the tickets apart: `staged`, `rollout`, `cross-fit`, `rollout-cross-fit`."""
+        """Name of method and kind of selection: `staged`, `rollout`, `cross-fit`, `rollout-cross-fit`."""
         return method_name({"method": self.method, CROSS_FIT: self.cross_fit})
 
     def on(self, view: View) -> "TicketRecord":
-        """The same with the sizes and counts that are true of a split of `view`; see `finer_sizes`."""
+        """The same with the sizes and counts of a split of `view`; see `finer_sizes`."""
         return replace(self, **finer_sizes(self.num_patches, len(self.counts), self.budget, view))
 
     def _check_counts(self) -> None:
@@ -190,7 +190,7 @@ class LabelRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> "LabelRecord":
-        """What the fields of labels.json say; raises UserError for the first that is wrong."""
+        """The content of labels.json; raises UserError for the first field that is wrong."""
         labels = typed(record | {"splits": _read_splits(record.get("splits"), SplitSums)}, cls)
         if labels.places != (expected := min(PLACES, labels.num_classes)) or isinstance(labels.places, bool):
             raise UserError(f"places: expected {expected} of {labels.num_classes} classes, found {labels.places!r}")
@@ -227,7 +227,7 @@ def _view_of(split: str, entry: SplitRecord) -> View:
 
 
 def finer_sizes(num_patches: int, num_stages: int, budget: Budget, view: View) -> dict[str, Any]:
-    """The entries of ticket.json that are others for a split of `view`: none unless its grid is finer.
+    """The entries of ticket.json that differ for a split of `view`: none unless its grid is finer.
 
     The counts are those of the same budget; the last is k. Of crops-mean:V they stand for the averaged map.
     """
@@ -243,7 +243,7 @@ def finer_sizes(num_patches: int, num_stages: int, budget: Budget, view: View) -
 
 
 def true_of(record: dict[str, Any], view: View) -> dict[str, Any]:
-    """The entries that all splits share, `record`, as they are true of a split of `view`; see `finer_sizes`."""
+    """The entries that all splits share, `record`, as they apply to a split of `view`; see `finer_sizes`."""
     budget = Budget(record.get("sparsity"), record.get("keep_rate"))
     own = finer_sizes(record["num_patches"], len(record["counts"]), budget, view)
     return record | own | {"counts": list(own.get("counts", record["counts"]))}

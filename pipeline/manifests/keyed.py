@@ -24,23 +24,27 @@ COLUMNS = ("key", "label", "height", "width", "rank", "error")
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows as they come: columns key, label, height, width, error of `plain`; `stored_RB` uint8, zeros where a row
-    has no ticket; valid_R bool, which rows have one."""
+    """Some rows of a split, in the order of their file."""
 
-    plain: pa.Table
-    stored_RB: np.ndarray
-    valid_R: np.ndarray
+    plain: pa.Table  #: columns key, label, height, width, error
+    stored_RB: np.ndarray  #: uint8, the tickets, zeros where a row has none
+    valid_R: np.ndarray  #: bool, rows with a ticket
 
 
 class KeyedRows:
     """The rows of a split, ascending by the UTF-8 bytes of their keys.
 
-    keys: string (R,). label_R, height_R, width_R: int32, -1 where there is none. valid_R: bool, rows with a ticket.
-    errors: row -> why it has none.
+    Attributes:
+        keys: string (R,).
+        label_R: int32, -1 for none.
+        height_R: int32, pixels, -1 for none.
+        width_R: int32, pixels, -1 for none.
+        valid_R: bool, rows with a ticket.
+        errors: by row, why it has no ticket.
     """
 
     def __init__(self, parts: Iterable[Part], num_bytes: int, origin: str):
-        """Raises UserError where a key is missing, or there a second time; `origin` names the source."""
+        """Raises UserError if a key is missing or repeated; `origin` names the source."""
         spool = tempfile.TemporaryFile()  # noqa: SIM115 (kept open for the array on it)
         tables, valid = [], []
         for part in parts:

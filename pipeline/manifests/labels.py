@@ -110,14 +110,11 @@ def write_label_rows(path: str, rows: list[LabelRow], metadata: dict[str, Any]) 
 
 @dataclass(frozen=True)
 class LabelArrays:
-    """The label maps of one file, zeros where a row has an error.
+    """The label maps of one file, zeros where a row has an error."""
 
-    classes: uint16 (n, M * M, P), cells row-major, place 0 the best. logits: float16, same shape. valid: bool (n,).
-    """
-
-    classes: np.ndarray
-    logits: np.ndarray
-    valid: np.ndarray
+    classes: np.ndarray  #: uint16 (n, M * M, P), cells row-major, place 0 the best
+    logits: np.ndarray  #: float16, same shape
+    valid: np.ndarray  #: bool (n,), rows without an error
 
 
 def label_arrays(table: pa.Table, map_size: int, places: int, path: str = "label maps") -> LabelArrays:
@@ -136,7 +133,7 @@ class LabelMaps:
 
     Attributes:
         root: the folder.
-        record: labels.json as it stands; `labels` is what it says.
+        record: the JSON value of labels.json; `labels` is the same, typed.
     """
 
     root: str
@@ -162,7 +159,7 @@ class LabelMaps:
 
     @cached_property
     def labels(self) -> LabelRecord:
-        """What labels.json says; raises UserError for the first field that is wrong."""
+        """The content of labels.json; raises UserError for the first field that is wrong."""
         return LabelRecord.read(self.record)
 
     @property

@@ -33,7 +33,7 @@ class Manifest:
 
     Attributes:
         root: the folder.
-        record: ticket.json as it stands; `ticket` is what it says.
+        record: the JSON value of ticket.json; `ticket` is the same, typed.
     """
 
     root: str
@@ -61,7 +61,7 @@ class Manifest:
 
     @cached_property
     def ticket(self) -> TicketRecord:
-        """What ticket.json says; raises UserError for the first field that is wrong."""
+        """The content of ticket.json; raises UserError for the first field that is wrong."""
         return TicketRecord.read(self.record)
 
     @property
@@ -103,7 +103,7 @@ class Manifest:
         return self.split_record(split).seen
 
     def ticket_of(self, split: str) -> TicketRecord:
-        """`ticket` with the sizes and counts that are true of the split's files: its own where its grid is finer."""
+        """`ticket` with the sizes and counts of the split's files, which differ if its grid is finer."""
         return self.ticket.on(self.view(split))
 
     def num_patches_of(self, split: str) -> int:
@@ -138,7 +138,7 @@ class Manifest:
         """The rows of a file of the split (all columns, or `columns`).
 
         Raises UserError where a column is missing or of another type, a row has neither tickets nor an error, ranks are
-        no permutation, or patches are not of the grid: `verify` says in full what is wrong.
+        no permutation, or patches are not of the grid: `verify` reports all faults.
         """
         return self._sound(split, lambda names: read_table(path, names)[0], columns, path)
 

@@ -1,4 +1,4 @@
-"""What a run is: config.json, written by `train` and read by whatever uses the run."""
+"""The identity of a run: config.json, written by `train` and read by all that use the run."""
 
 import json
 from collections.abc import Mapping

@@ -78,7 +78,7 @@ def timm_name(model: str) -> str:
 
 
 def short_name(model: str) -> str:
-    """How `model` is called in folder names: deit_small for deit_small_patch16_224.fb_in1k, other names untagged."""
+    """Name of `model` in folder names: deit_small for deit_small_patch16_224.fb_in1k, other names untagged."""
     architecture = timm_name(model).split(".")[0]
     return next((known.short for known in KNOWN.values() if known.timm == architecture), architecture)
 

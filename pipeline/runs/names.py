@@ -13,7 +13,7 @@ DEFAULT_SELECTOR = "deit_small_patch16_224.fb_in1k"
 
 
 def selector_name(selector: str) -> str:
-    """How a selector is called in folder names: the short name of the model, or of the model of a run."""
+    """Name of a selector in folder names: the short name of the model, or of the model of a run."""
     is_run = files.exists(files.join(selector, CONFIG))
     return short_name(RunConfig.read(selector, ("model",)).model if is_run else selector)
 

@@ -60,7 +60,7 @@ def ray_session(address: str | None, object_store_memory: int) -> Iterator[Modul
     if address is None:
         # the only switch that keeps Ray's listeners on loopback; read when ray is imported
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        # who speaks to it must know a token; Ray would keep its own in ~/.ray
+        # clients need a token; Ray would store its own in ~/.ray
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", _token())
     try:

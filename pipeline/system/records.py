@@ -1,4 +1,4 @@
-"""JSON records with types, and the first thing that is wrong with one, in one line."""
+"""Typed JSON records; the first fault in one is reported in one line."""
 
 import json
 import math

@@ -36,7 +36,7 @@ def verify_labels(root: str, dataset: str | None = None, progress: bool = False)
 
 @dataclass(frozen=True)
 class _Labels:
-    """Label maps, as `check_splits` wants to know them."""
+    """Label maps, as `check_splits` needs them."""
 
     maps: LabelMaps
     index: str = labels.INDEX

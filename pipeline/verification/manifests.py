@@ -1,7 +1,7 @@
 """Check a dataset or a manifest against the contract (manifests/README.md). Every finding is one line.
 
 A finding says which file (and row, with its key), what was expected and what was found; of many findings of one kind
-in a file the first is shown and the rest are counted. Whatever lies on disk, nothing but UserError is raised.
+in a file the first is shown and the rest are counted. Only UserError is raised, whatever the files contain.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def verify_manifest(root: str, dataset: str | None = None, progress: bool = Fals
 
 @dataclass(frozen=True)
 class _Tickets:
-    """A manifest, as `check_splits` wants to know it."""
+    """A manifest, as `check_splits` needs it."""
 
     manifest: Manifest
     index: str = manifests.INDEX

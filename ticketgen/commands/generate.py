@@ -19,7 +19,7 @@ DRAWS = ("crop_seed", "crop_scale", "crop_flip")
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOptions:
-    """What `generate` is asked for, apart from the engine."""
+    """The options of `generate`, apart from those of the engine."""
 
     sparsity: str | None = option(
         "Share of patches to drop, or a comma-separated list.  [default: 0.27]", section="Tickets", default=None

@@ -1,4 +1,4 @@
-"""The other command of stage 1: labels."""
+"""The command of stage 1 for label maps: labels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from vit_tickets.ticketgen.commands.options import ANNOTATOR_BATCH, EngineOption
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOptions:
-    """What `labels` is asked for, apart from the engine."""
+    """The options of `labels`, apart from those of the engine."""
 
     annotator: str | None = option(
         "A timm classifier with a feature map, or the folder of a run.  [default: dm_nfnet_f6, as in the paper; on "

@@ -21,23 +21,19 @@ VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
 
 @dataclass
 class Summary:
-    """What a call did, in images, of a `total` that is 0 until it is planned.
+    """The outcome of a call."""
 
-    failures: the shards that failed, and why. retries: shards done again because their worker was lost. batch_size: the
-    smallest that was used.
-    """
-
-    total: int = 0
-    images: int = 0
-    errors: int = 0
-    skipped: int = 0
+    total: int = 0  #: images of the request; 0 until it is planned
+    images: int = 0  #: images processed
+    errors: int = 0  #: images with an error among them
+    skipped: int = 0  #: images processed by earlier calls
     seconds: float = 0.0
-    retries: int = 0
-    batch_size: int | None = None
-    failures: list[str] = field(default_factory=list)
+    retries: int = 0  #: shards processed again because their worker was lost
+    batch_size: int | None = None  #: the smallest that was used
+    failures: list[str] = field(default_factory=list)  #: the shards that failed, and why
 
     def summary_line(self, verb: str, batch_size: int) -> str:
-        """In one line, for the user: images, errors, retries, and whether `batch_size` had to be lowered."""
+        """One line for the user: images, errors, retries, and whether `batch_size` had to be lowered."""
         parts = [f"{self.images:,} images {verb} in {self.seconds:.0f} s", f"{self.errors:,} with errors"]
         if self.skipped:
             parts.append(f"{self.skipped:,} were there already")
@@ -80,7 +76,7 @@ class Folder:
         return files.join(self.root, self.index)
 
     def check(self) -> None:
-        """Raise UserError where there is an index that speaks of something else."""
+        """Raise UserError if there is an index with another provenance."""
         if not files.exists(self.index_path):
             return
         compared = {*self.shared, *self.optional}
@@ -89,7 +85,7 @@ class Folder:
             raise UserError(f"{self.root} holds another {self.holds}: {different}; pass --overwrite or another --out")
 
     def _index(self) -> dict[str, Any]:
-        """What the index holds; raises UserError where it is none."""
+        """The content of the index; raises UserError if it is not valid."""
         return read_index(self.index_path, ("splits",), f"a finished {self.holds}")
 
     def remove_leftovers(self) -> None:
@@ -100,11 +96,11 @@ class Folder:
         files.remove_leftovers(self.root)
 
     def withdraw(self) -> None:
-        """Before files are replaced: what is being remade is not complete."""
+        """Delete the index, before its files are replaced."""
         files.remove(self.index_path)
 
     def complete(self, dataset: Dataset, engine_record: dict[str, Any] | None, seconds: float) -> None:
-        """Write the index, splits of earlier calls included; `engine_record` is None where nothing was to do."""
+        """Write the index, splits of earlier calls included; `engine_record` is None if nothing was left to do."""
         existing = self._index() if files.exists(self.index_path) else {}
         splits = dict(existing.get("splits", {}))
         if engine_record is None and self.entries.keys() <= splits.keys():
@@ -127,7 +123,7 @@ class Folder:
 
 
 def check_made(path: str, metadata: dict[str, Any]) -> None:
-    """Raise UserError where the file at `path` was made otherwise than `metadata` says."""
+    """Raise UserError unless the file at `path` has the provenance `metadata`."""
     found = read_metadata(path)
     if different := difference(metadata, found, ignore=PER_SHARD):
         raise UserError(f"{path} was made otherwise: {different}; pass --overwrite or another --out")
@@ -151,8 +147,13 @@ def count_errors(path: str) -> tuple[int, int]:
 class Job:
     """A job over the shards of `dataset`.
 
-    plan: the tasks that are left, and how many images are done already; raises UserError where what is there was made
-    otherwise. noun: what the progress bar counts.
+    Attributes:
+        dataset: has the shards.
+        folders: what the job fills.
+        plan: returns the tasks that are left, and the number of images that are done; raises UserError if existing
+            files have another provenance.
+        noun: what the progress bar counts.
+        overwrite: replace existing files.
     """
 
     dataset: Dataset
@@ -223,7 +224,7 @@ class Job:
 
 @contextlib.contextmanager
 def stoppable_job(overwrite: bool) -> Iterator[Summary]:
-    """A summary for a job to fill in, from which `stoppable` says how far it is."""
+    """A summary for a job to fill in, whose progress `stoppable` reports."""
     summary = Summary()
 
     def answer() -> str:

@@ -17,7 +17,7 @@ from vit_tickets.train.commands.options import (
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """What `evaluate` is asked for. Each field is documented by the help of its option."""
+    """The options of `evaluate`. Each field is documented by the help of its option."""
 
     on: str | None = option(
         "What to evaluate on: some of dense,lt,rc.  [default: all that the tickets allow]", default=None

@@ -35,7 +35,7 @@ workers_option = click.option(
 
 
 def yield_while_waiting() -> None:
-    """Arithmetic threads spin while they wait, at the cost of the loader's workers; read when torch is imported."""
+    """Let idle arithmetic threads yield their CPUs to loader workers; has an effect only before torch is imported."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

@@ -107,7 +107,7 @@ def accuracy(
 ) -> dict[str, tuple[int, int]]:
     """Numbers of images classified right and of images seen, on this rank's part, per entry of `on`.
 
-    `stop` is asked after each batch, and ends the count early.
+    `stop` is called after each batch; if it returns True, the count ends early.
     """
     counted: dict[str, tuple[int, int]] = dict.fromkeys(on, (0, 0))
     with contextlib.closing(predictions(model, config, on, device, workers, autocast)) as found:

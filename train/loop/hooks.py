@@ -1,9 +1,10 @@
-"""What can take part in training between two steps: the base class of hooks, and what they are given.
+"""The base class of hooks, which take part in training between two steps, and their arguments.
 
 All ranks call the hooks of a run in the same order and equally often: in every step `before_step`, `after_gradients`
 and `after_step`, and `after_epoch` once after the last step of an epoch. So a hook may communicate through
-`StepState.world`. A resumed run calls them as one that never stopped, from the state in `last.pt` on: a hook keeps what
-it needs in `state_dict`, and draws random numbers from its own generators, seeded by seed and step.
+`StepState.world`. A resumed run continues from the state in `last.pt` with the same calls as a run that never
+stopped: a hook keeps what it needs in `state_dict`, and draws random numbers from its own generators, seeded by seed
+and step.
 """
 
 from dataclasses import dataclass

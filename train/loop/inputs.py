@@ -56,7 +56,7 @@ def training_stream(run: Run, world: World, options: Options) -> TrainStreamConf
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model is given, and what it should answer."""
+    """The inputs of the model, and the targets of its outputs."""
 
     images: Tensor  #: float32 (B, 3, S, S)
     kept_BK: Tensor | None  #: int64 (B, K), ascending: patches to keep; None for all
@@ -66,7 +66,7 @@ class Inputs:
 
 
 class Preparation:
-    """Prepares a run's batches on `device`. What it draws is drawn from (seed, step, rank).
+    """Prepares a run's batches on `device`. Its random draws depend on (seed, step, rank).
 
     of_tokens: whether the model classifies every token, and so needs labels for them.
     """

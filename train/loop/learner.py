@@ -1,4 +1,4 @@
-"""The model of a run and what moves its weights: optimizer, gradient scaler, mixed precision and hooks."""
+"""The model of a run and what updates its weights: optimizer, gradient scaler, mixed precision and hooks."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner:
-    """One rank's copy of the model, and how it learns from a batch.
+    """One rank's copy of the model, and its update from a batch.
 
     Args:
         hooks: are called in this order.
@@ -96,9 +96,9 @@ class Learner:
         return loss_of(output, inputs, self.recipe)
 
     def update(self, loss: Tensor, step: StepState) -> None:
-        """Move the weights by the gradient of `loss`, averaged over the ranks.
+        """Update the weights by the gradient of `loss`, averaged over the ranks.
 
-        Raises FloatingPointError, before anything moves, if the norm of the gradient is not finite; a gradient scaler
+        Raises FloatingPointError, before any update, if the norm of the gradient is not finite; a gradient scaler
         skips such a step instead.
         """
         self.scaler.scale(loss).backward()

@@ -15,7 +15,7 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def how_it_ended(code: int) -> str:
-    """In words, for the exit status of a process that failed."""
+    """The exit status of a process that failed, in words."""
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit status {code}"
 
 

@@ -6,7 +6,7 @@ OUT/runs/<run>                  runs, by their usual names
 OUT/scores/<dense run>          predictions of a dense run on the tickets of each budget
 OUT/reports/<model>-<budget>    the report of each row of a table
 OUT/logs/<step>.log             output of each step
-OUT/request.json                what OUT is of
+OUT/request.json                the request
 """
 
 from dataclasses import dataclass, field

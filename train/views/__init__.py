@@ -1,4 +1,4 @@
-"""Training views: augmentation, and tickets and token labels carried along."""
+"""Training views: augmentation, and the tickets and token labels that follow it."""
 
 from typing import TYPE_CHECKING
 

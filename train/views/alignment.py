@@ -4,7 +4,7 @@
 torch. Both sample value maps bilinearly at cell centres, with 0 outside.
 
 Legend: B images, G side of the manifest's grid, T side of the training grid, K kept, L operations after the crop. Pure
-tensor functions, batched, on whatever device their inputs are on.
+tensor functions, batched, on the device of their inputs.
 """
 
 import torch
@@ -48,7 +48,7 @@ def resample(map_BGG: Tensor, affine_B23: Tensor, target_side: int, through_BL23
 
 
 def is_shown(points_N3: Tensor, through_BL23: Tensor) -> Tensor:
-    """Which points of the training view show the image, and not an operation's fill: bool (B, N)."""
+    """Which points of the training view show the image instead of an operation's fill: bool (B, N)."""
     passed_BLN2 = points_N3 @ through_BL23.transpose(2, 3)
     return ((passed_BLN2 >= 0) & (passed_BLN2 < 1)).all(dim=3).all(dim=1)
 
@@ -79,7 +79,7 @@ def kept_cells(
 ) -> Tensor:
     """From ranks to the cells that are kept of each view: int64 (B, K), ascending, on the device of the arguments.
 
-    Training, evaluation and `tickets.align` all take this way. Identity view, equal grids: the stored ticket.
+    Training, evaluation and `tickets.align` all use it. Identity view, equal grids: the stored ticket.
 
     Args:
         rank_BN: any integer dtype.

@@ -1,4 +1,4 @@
-"""A training view: what is drawn for it, its pixels, and where they come from.
+"""A training view: its draws, its pixels, and where these come from.
 
 The order is timm's: random resized crop, flip, RandAugment or colour jitter; then, normalised and on the device, random
 erasing (drawn here, see `erasing.py`) and mixing (`mixing.py`).
@@ -25,7 +25,7 @@ NOWHERE = np.zeros((0, 2, 3), dtype=np.float32)
 
 @dataclass(frozen=True)
 class AugmentedView:
-    """A view of side S, and how it came about."""
+    """A view of side S, with its geometry."""
 
     #: uint8 (3, S, S).
     pixels: np.ndarray

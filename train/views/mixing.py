@@ -1,5 +1,6 @@
-"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a batch with its own reverse, as timm's Mixup in `batch`
-mode does it, with what was drawn known: so that maps and labels are mixed like the images.
+"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a batch with its reverse, as timm's Mixup in `batch` mode.
+
+The draws are recorded, so that maps and labels are mixed like the images.
 
 Legend: B images, S side of the view in pixels, T side of its grid of cells, C classes.
 """
@@ -17,9 +18,8 @@ class Mix:
     """How a batch is mixed: image i with its partner, image B - 1 - i."""
 
     lam: float  #: share of each image that stays; the partner gives the rest
-    box: tuple[int, int, int, int] | None = (
-        None  #: top, bottom, left, right of the partner's part in pixels; else blended
-    )
+    #: top, bottom, left, right of the partner's part in pixels; None for blended images
+    box: tuple[int, int, int, int] | None = None
     of_tokens: bool = False  #: MixToken: the model gets unmixed images and mixes their tokens; `box` is of whole cells
 
     def images(self, images: Tensor) -> Tensor:
@@ -32,15 +32,16 @@ class Mix:
         return mixed
 
     def maps(self, values_BN: Tensor, side: int) -> Tensor:
-        """Maps (B, T * T) mixed like their images of `side` pixels: blended by `lam`, or the cells taken over whose
-        centre the box covers."""
+        """Maps (B, T * T) mixed like their images of `side` pixels; the box takes the cells whose centre it covers."""
         grid = round(values_BN.shape[1] ** 0.5)
         own_N = self.own_share(grid, side).to(values_BN.device)
         return values_BN * own_N + values_BN.flip(0) * (1 - own_N)
 
     def own_share(self, grid: int, side: int) -> Tensor:
-        """How much of each cell of a `grid` x `grid` view of `side` pixels is the image's own: float32 (T * T,); `lam`,
-        or 0 where the box covers the cell's centre and 1 elsewhere."""
+        """Share of the image itself in each cell of a `grid` x `grid` view of `side` pixels: float32 (T * T,).
+
+        It is `lam`, or with a box 0 for cells whose centre it covers and 1 for others.
+        """
         if self.box is None:
             return torch.full((grid * grid,), self.lam)
         top, bottom, left, right = self.box
@@ -56,7 +57,7 @@ class Mix:
 def draw(
     rng: np.random.Generator, mixup: float, cutmix: float, probability: float, switch: float, side: int
 ) -> Mix | None:
-    """What happens to a batch of views of `side` pixels; None for nothing. timm's draws.
+    """Draw how to mix a batch of views of `side` pixels, in timm's distribution; None for not at all.
 
     mixup, cutmix: the alphas of Beta(alpha, alpha), 0 where it is off. switch: the probability of CutMix where both are
     on. A CutMix box is cut off at the border, and `lam` is then the share that is left.

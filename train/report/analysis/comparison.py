@@ -83,7 +83,7 @@ class Group:
 
     @property
     def can_drop_patches(self) -> bool:
-        """False for models that see dropped patches as zeros (Swin, ResNets)."""
+        """False for models that see dropped patches masked (Swin, ResNets)."""
         return all(run.config.can_drop_patches for run in self.runs)
 
     @property

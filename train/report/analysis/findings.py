@@ -195,6 +195,6 @@ def _contrast(group: Group, minuend: Cell, subtrahend: Cell) -> Contrast:
 
 
 def cell_name(row: str, on: str) -> str:
-    """How sentences call a cell of the matrix: `LT on lt`, `lt:centre on dense`."""
+    """Name of a cell of the matrix in sentences: `LT on lt`, `lt:centre on dense`."""
     path, colon, variant = row.partition(":")
     return f"{PATHS[path].title or path}{colon}{variant} on {on}"

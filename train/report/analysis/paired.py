@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs of one seed on the same images. It describes this pair and says nothing about other seeds.
+    """Two runs of one seed on the same images. It describes this pair, and no other seeds.
 
     Attributes:
         first: name of the first run's cell.

@@ -1,4 +1,4 @@
-"""Table 4 of Shen et al. 2023 (arXiv 2211.01484): top-1 on ImageNet-1k, and what to bear in mind beside it."""
+"""Table 4 of Shen et al. 2023 (arXiv 2211.01484): top-1 on ImageNet-1k, and caveats on comparing with it."""
 
 from dataclasses import dataclass
 
@@ -78,6 +78,6 @@ def _is_at(row: PaperRow, budget: Budget) -> bool:
 
 
 def notes(models: list[str]) -> list[str]:
-    """What to say below a table of `models`."""
+    """Sentences below a table of `models`."""
     concerned = {name for model in models for name in (short_name(model), family_of(model).name)}
     return [ON_OTHER_DATA, *(caveat for name, caveat in CAVEATS.items() if name in concerned)]
