@@ -11,10 +11,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
+from hypothesis import settings
 
 from tests.helpers import write_folder, write_manifest
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
+
+# A busy machine is no fault of an example.
+settings.register_profile("untimed")
+settings.load_profile("untimed")
 
 pytest_plugins = ["tests.fixtures.numbered", "tests.fixtures.selector"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -17,6 +17,8 @@ from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 from .agreement import CROPS, KINDS, SPARSITIES, WHOLE, agreement, as_ranks, iou, measure, online
 from .fidelity import generate, table
 
+pytestmark = pytest.mark.process
+
 KEPT = {0.27: 27, 0.488: 19, 0.75: 9}  # of 36
 WHOLE_VIEW = replace(KINDS["crop"], crop_scale=1.0, hflip=0.0)
 

@@ -19,7 +19,7 @@ def small_vit(seed: int = 0, depth: int = 4, grid: int = 5, **kwargs):
     return network
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 1000),
     stages=st.sampled_from([(4,), (2, 4), (1, 2, 3), (2, 3, 4)]),

@@ -22,7 +22,7 @@ def by_pillow(image: Image.Image, crop: Crop, side: int, interpolation: str) -> 
     return np.asarray(shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flip else shown)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 90),
     st.integers(1, 90),

@@ -28,7 +28,7 @@ def slow(first_Sn, second_Sn, labels_n):
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_gains_are_those_of_the_definition_and_add_up_to_the_whole(data):
     n = data.draw(st.integers(1, 12))

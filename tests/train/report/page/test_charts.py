@@ -23,7 +23,7 @@ from vit_tickets.train.report.page.charts import (
 NUMBERS = st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.tuples(NUMBERS, NUMBERS).filter(lambda ends: ends[1] - ends[0] > 0.01), st.integers(3, 8))
 def test_ticks_are_few_round_and_between_the_ends(ends, most):
     found = ticks(*ends, most)
@@ -36,7 +36,7 @@ def test_ticks_are_few_round_and_between_the_ends(ends, most):
         assert f"{step:.6e}"[1:8] == ".000000"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(NUMBERS, min_size=1, max_size=5))
 def test_an_axis_shows_all_values_and_never_what_cannot_be(values):
     low, high = around(values)

@@ -95,7 +95,7 @@ def test_what_is_not_there_is_said(group, tmp_path):
         assert "deit_micro, sparsity 0.5: no gallery: expected" in note
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40), st.integers(1, 30))
 def test_half_are_spread_evenly_the_others_are_disagreements_of_both_kinds(right, count):
     lt_n, dense_n = np.array(right).T

@@ -251,7 +251,7 @@ def test_what_the_page_is_made_of_is_shipped():
     assert sorted(shipped) == sorted(path.name for path in folder.iterdir() if path.suffix not in (".py", ""))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(st.characters(blacklist_characters="\r\0", blacklist_categories=["Cs"]), min_size=1))
 def test_text_comes_back_from_markup_as_it_was(text):
     parsed = Parsed(element("p", text, title=text))
@@ -261,7 +261,7 @@ def test_text_comes_back_from_markup_as_it_was(text):
     assert [cell for _, cell in cells.all("td")] == [f"<td>{text}"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(), st.integers())
 def test_json_comes_back_and_ends_no_script(text, number):
     value = {text: [number, None, text], "</script>": "<!--<script>"}
