@@ -48,9 +48,9 @@ class Column:
     length: Callable[[Any], int] | None = None
     #: whether rows with an error may have a value
     with_error: bool = False
-    #: what whoever reads the file can rely on
+    #: checks whenever the file is read
     on_read: Sequence[Check] = ()
-    #: what `verify` checks
+    #: checks of `verify`
     in_full: Sequence[Check] = ()
     #: attribute of the row
     attribute: str = ""
@@ -97,7 +97,7 @@ def null_faults(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_table(table: pa.Table, row: type, layout: Any, path: str, needed: Iterable[str] | None = None) -> None:
-    """Raise UserError for the first thing that is wrong with a file's rows; `verify` reports all of it.
+    """Raise UserError for the first fault in a file's rows; `verify` reports all faults.
 
     Args:
         table: its columns `key`, `error` and others.

@@ -12,7 +12,7 @@ from vit_tickets.pipeline.system.fields import COUNT, option
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")
 OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
 # Options of `train` that may differ when a plan is resumed, as they may when a run is.
-CIRCUMSTANCES = (
+MAY_DIFFER = (
     "device",
     "workers",
     "checkpoint_minutes",

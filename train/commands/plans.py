@@ -8,7 +8,7 @@ import click
 
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.commands.plan_options import (
-    CIRCUMSTANCES,
+    MAY_DIFFER,
     OWN,
     PlanOptions,
     counted,
@@ -59,7 +59,7 @@ def request_of(
         "weights": asked.weights,
         "labels": asked.labels,
         **({"first_method": own["methods"][0]} if command == SWEEP else {}),
-        "train": {name: value for name, value in parsed.items() if name not in CIRCUMSTANCES},
+        "train": {name: value for name, value in parsed.items() if name not in MAY_DIFFER},
     }
     return Request(
         dataset=opened.root,

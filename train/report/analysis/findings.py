@@ -1,4 +1,4 @@
-"""The results of one group of runs: its verdicts, the null hypotheses, pairs of runs, the cost."""
+"""The results of one group of runs: verdicts, comparisons with baselines, pairs of runs, cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ def section(name: str, heading: str, *parts: Any, level: int = 2) -> Html:
 
 
 def summary(findings: list[Finding], names: list[str]) -> Html:
-    """One line per verdict and null hypothesis, with a link to its reasons. names: of the groups' sections."""
+    """One line per verdict and baseline, with a link to its reasons. names: of the groups' sections."""
     items = []
     for finding, name in zip(findings, names, strict=True):
         where = element("a", subject(finding.group), href=f"#{name}")
