@@ -25,7 +25,7 @@ SMALLER = (
     (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
     (r"(table data/cifar10 .*)-- ", r"\1--epochs 1 -- --batch-size 8 --workers 0 ", "few images"),
     (r"(train (?:data/)?digits .*)", r"\1 --epochs 1 --workers 0", "time"),
-    (r"(train data/(?:imagenet|cifar10) .*)", r"\1 --epochs 1 --batch-size 8 --workers 0", "few images"),
+    (r"(train data/(?:imagenet|cifar10|photos) .*)", r"\1 --epochs 1 --batch-size 8 --workers 0", "few images"),
 )
 
 # Lines that do not run here, and why.
@@ -86,7 +86,7 @@ FINDS = {
     "export": ("data", "manifests"),
 }
 ALL = ("data", "manifests", "runs", "digits-tickets.parquet")
-SOURCES = ("imagenet", "cifar10", "my-tars", "weights")
+SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights")
 
 # What the capitals of commands within sentences stand for.
 STANDS_FOR = {

@@ -59,6 +59,8 @@ def folder(tmp_path_factory) -> Path:
     classes = [f"n{label:08d}" for label in range(8)]
     for split, count in (("train", 2), ("val", 1)):
         write_folder(root / "imagenet" / split, dict.fromkeys(classes, count), height=260, width=280)
+        write_folder(root / "photos" / split, {"cat": 10, "dog": 10}, height=70, width=90)
+    write_folder(root / "valphotos", {"cat": 1, "dog": 1})
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
     images = [{"bytes": encode(Image.fromarray(pixels), "PNG"), "path": None} for pixels in noise]
     write_parquet(root / "cifar10" / "train-0.parquet", [*range(8)] * 4, classes, images)
