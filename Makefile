@@ -32,19 +32,20 @@ help:  ## this list
 	@echo
 	@sed -n 's/^#: //p' $(firstword $(MAKEFILE_LIST))
 
-#: DATA       a dataset, a source to be packed first, or digits (embedded; the default)
+#: DATA       a dataset, a source to be packed first, or digits (built-in; the default)
 #: SPARSITY   share of patches to drop (default: 0.27; make demo: 0.75; a list for table, sweep and figure3)
 #: SELECTOR   timm ViT or a run (default: on digits a run that is trained first, on other data deit_small)
 #: WEIGHTS    file with the selector's weights (default: the hub's)
 #: VIEW       what the selector sees: auto (the default), center, full, full@2, crops:V, crops-mean:V
 #: MODEL      deit_t/s/m/b, deit_micro, lvvit_s, lvvit_micro, swin_t, resnet50, resnet20 (32 px), any of timm's
 #: PATH       lt (the default), rc, dense or small
-#: RECIPE     of the run, as train --help lists them (default: by dataset and model)
-#: LABELS     folder of label maps for lvvit_s (on digits those of its own model are made);
-#:            of make table also an annotator
-#: EPOCHS     of the run (default: the recipe's)
-#: SEED       of the run (default: 0)
-#: GPUS       processes of torchrun; of make sweep and figure3 GPUs to share out (default: all)
+#: RECIPE     hyperparameters of the run: a name that train --help lists (default: by dataset and model)
+#: LABELS     folder of label maps, with which LV-ViT trains (on digits made if missing); make table also takes
+#:            the name of an annotator that makes them
+#: EPOCHS     how many epochs the run trains (default: the recipe's)
+#: SEED       seed of the run (default: 0)
+#: GPUS       number of GPUs that train a run, one torchrun process each (default: 1); in make sweep and figure3,
+#:            number of GPUs that runs are spread over (default: all)
 #: MODELS     of make table (default: the paper's), sweep and figure3
 #: KEEP_RATE  of make table, sweep and figure3, a list (default: the paper's; or give SPARSITY, a list)
 #: SEEDS, METHODS, JOBS, ENGINE  of make sweep and figure3, as vit-tickets sweep --help has them
@@ -80,7 +81,7 @@ docs: $(READY)  ## the manual as a site, in site/
 tickets: $(READY)  ## stage 1: select every image's ticket (resumes)
 	$(RUN)
 
-train: $(READY)  ## stage 2: train MODEL on PATH (resumes; makes what is missing)
+train: $(READY)  ## stage 2: train MODEL on PATH (resumes; also packs, trains the selector and selects if needed)
 	$(RUN)
 
 evaluate: $(READY)  ## score the finished runs on DATA at SPARSITY (and dense ones) on dense, lt and rc

@@ -43,8 +43,9 @@ def pack(
     """Pack the images of SOURCE into WebDataset shards in the folder DATASET.
 
     SOURCE is one of: an image folder (class/image), a Parquet file or folder in the Hugging Face layout (columns image
-    and label), a folder of WebDataset tars, or the word digits for the embedded dataset. Folders named train and val
-    (or files named train-*.parquet and so on) become splits. Any path can be a URL that fsspec supports.
+    and label), a folder of WebDataset tars, or the word digits for the built-in dataset. Folders named train, val,
+    validation and test (or files named train-*.parquet and so on) become splits; validation, or else test, is renamed
+    to val if there is none. Any path can be a URL that fsspec supports.
 
     With --shorter-side, large images are shrunk. All others are stored unchanged, byte for byte.
 

@@ -1,4 +1,4 @@
-"""The embedded dataset: scikit-learn's handwritten digits (real scans) on cluttered canvases of 48 x 48 pixels.
+"""The built-in dataset: scikit-learn's handwritten digits (real scans) on cluttered canvases of 48 x 48 pixels.
 
 With patches of 8 pixels, a canvas has 6 x 6 patches, and the digit covers exactly four of them. Scraps of other digits
 surround it, so a model must find the right patches. The scans used in val are not used in train. Nothing is downloaded.
@@ -25,7 +25,7 @@ NOISE = 12.0
 
 
 class DigitsSplit:
-    """One split of the embedded dataset, drawn as it is read. Sample i depends only on (seed, split, i)."""
+    """One split of the built-in dataset, drawn as it is read. Sample i depends only on (seed, split, i)."""
 
     kind = NAME
     random_access = True
@@ -52,7 +52,7 @@ def _scans(split: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UserError("the embedded dataset needs scikit-learn: pip install 'vit-tickets[digits]'") from None
+        raise UserError("the built-in dataset digits needs scikit-learn: pip install 'vit-tickets[digits]'") from None
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.default_rng(SEED).permutation(len(labels))
     chosen = order[:VAL_DIGITS] if split == "val" else order[VAL_DIGITS:]

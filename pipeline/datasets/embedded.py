@@ -1,4 +1,4 @@
-"""Name, folder and sizes (in pixels) of the embedded dataset, without the slow imports of `digits`, which draws it."""
+"""Name, folder and sizes (in pixels) of the built-in dataset, without the slow imports of `digits`, which draws it."""
 
 NAME = "digits"
 FOLDER = "data/digits"

@@ -41,7 +41,7 @@ class Split(Protocol):
 def open_source(source: str) -> dict[str | None, Split]:
     """The splits of `source` by name. A source without splits has the single key None.
 
-    `digits` is the embedded dataset, unless a file or folder of that name exists. The split `validation` is renamed to
+    `digits` is the built-in dataset, unless a file or folder of that name exists. The split `validation` is renamed to
     `val`, and so is `test` if there is neither. Raises UserError if the source is of none of the known kinds.
     """
     if source == embedded.NAME and not files.exists(source):

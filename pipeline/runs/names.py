@@ -32,7 +32,7 @@ def run_name(dataset: str, model: str, path: str, budget: Budget, seed: int, var
 
 
 def default_runs_of_folds(source: str, count: int) -> list[str]:
-    """The selectors of `generate --cross-fit` when none are named: for the embedded dataset its own dense runs."""
+    """The selectors of `generate --cross-fit` when none are named: for the built-in dataset its own dense runs."""
     if source != DIGITS:
         return []
     folds = (Fold(number, count) for number in range(1, count + 1))
@@ -40,7 +40,7 @@ def default_runs_of_folds(source: str, count: int) -> list[str]:
 
 
 def default_selector(source: str) -> str:
-    """The selector when none is named: a DeiT-S from the hub; for the embedded dataset its own dense run."""
+    """The selector when none is named: a DeiT-S from the hub; for the built-in dataset its own dense run."""
     if source == DIGITS:
         return run_name(DIGITS, "deit_micro", "dense", Budget(sparsity=0.0), seed=0)
     return DEFAULT_SELECTOR

@@ -43,7 +43,7 @@ class AnnotatorSpec(NetworkSpec):
 
 
 def default_annotator(source: str) -> str:
-    """The default annotator: the paper's NFNet-F6; for the embedded dataset its own dense run."""
+    """The default annotator: the paper's NFNet-F6; for the built-in dataset its own dense run."""
     return default_selector(source) if source == DIGITS else DEFAULT_ANNOTATOR
 
 

@@ -46,7 +46,9 @@ class PlanOptions:
         default=None,
     )
     out: str | None = option(
-        "The folder of everything that is made.  [default: runs/COMMAND-<dataset>]", default=None, section="Output"
+        "The folder of everything that is made.  [default: runs/sweep-<dataset>; of `table`: runs/table-<dataset>]",
+        default=None,
+        section="Output",
     )
     dry_run: bool = option("Only list the steps, and which of them are done.", default=False, is_flag=True)
 

@@ -22,7 +22,7 @@ from vit_tickets.train.sweep.request import FORMAT_VERSION, REQUEST, SWEEP, Requ
 def request_of(
     command: str, dataset: str, train_options: tuple[str, ...], asked: PlanOptions, budgets: dict, **own: Any
 ) -> Request:
-    """The request of `command`; packs the embedded dataset if needed.
+    """The request of `command`; packs the built-in dataset if needed.
 
     Args:
         command: SWEEP or TABLE.

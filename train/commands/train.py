@@ -61,10 +61,11 @@ def train(
 
     The ticket follows the pixels through random crops and flips. The same seed gives every path the same initial
     weights, order and crops. Options that are not given come from the recipe (--recipe); config.json holds what ran.
-    On several GPUs: torchrun --nproc-per-node 8 -m vit_tickets.train with the same options.
+    DATASET is a folder that `vit-tickets pack` wrote, or digits: data/digits, packed first if it is missing. On several
+    GPUs: torchrun --nproc-per-node 8 -m vit_tickets.train with the same options.
 
-    Killed at any moment, it resumes with --resume from the last checkpoint, at the very next batch; another number of
-    ranks or workers may resume it too. SIGTERM and SIGINT save and stop, SIGUSR1 saves and continues.
+    Killed at any moment, it resumes with --resume from the last checkpoint, at the very next batch; it may
+    resume with a different number of ranks or workers. SIGTERM and SIGINT save and stop, SIGUSR1 saves and continues.
 
     \b
     vit-tickets train digits --model deit_micro --path dense

@@ -190,7 +190,7 @@ def recipe_for(
 ) -> Recipe:
     """The recipe called `name`, or else the one that suits `model` on a dataset packed from `source`.
 
-    The embedded dataset has its own. Otherwise the family of the model names it, and may name another for images of 32
+    The built-in dataset has its own. Otherwise the family of the model names it, and may name another for images of 32
     pixels (`image_size`) and the models made for them. Raises UserError if no recipe is called `name`.
     """
     if name is None:

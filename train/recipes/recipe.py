@@ -32,7 +32,9 @@ class Recipe:
     nesterov: bool = option("Nesterov momentum in sgd: look ahead along the momentum.", default=True)
     lr: float = option("Peak learning rate at --lr-batch; scaled linearly with the batch size.", type=POSITIVE)
     lr_batch: int = option(
-        "Reference batch size of --lr; the batch size itself leaves --lr unscaled.", default=512, type=COUNT
+        "Batch size that --lr is for: the peak is --lr x --batch-size / --lr-batch.",
+        default=512,
+        type=COUNT,
     )
     min_lr: float = option(
         "Learning rate at which the cosine ends; the cool-down has it, too.", default=1e-5, type=NOT_NEGATIVE
@@ -132,12 +134,13 @@ class Recipe:
         type=COUNT,
     )
     crop_pct: float | None = option(
-        "Side of the centre crop over the resized image's, in the run's own evaluation.  [default: the model's]",
+        "In the run's own evaluation: centre crop side / resized side.  [default: the model's]",
         default=None,
         type=WHOLE,
     )
     keep_warmup: tuple[float, float] | None = option(
-        "Keep all patches until epoch START, then fewer by half a cosine, from END on the ticket; 0:0: at once.",
+        "Keep all patches until epoch START, then fewer along half a cosine, down to the ticket's size at epoch END; "
+        "0:0: the ticket's size from the start.",
         default=None,
         type=Span(),
         metavar="START:END",

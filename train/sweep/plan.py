@@ -32,7 +32,7 @@ def plan(request: Request) -> list[Step]:
 
 
 def _pretrain(request: Request) -> Step:
-    """Train the selector of the embedded dataset by its own recipe."""
+    """Train the selector of the built-in dataset by its own recipe."""
     on = ("--device", request.device) if request.device else ()
     command = ("train", request.dataset, "--model", "deit_micro", "--path", "dense", "--out", request.selector)
     made = [files.join(request.selector, FINAL)]

@@ -68,7 +68,7 @@ class Request:
             and small keep, and dense is tested on them.
         rc: kinds of random subset, as `train --rc` names them.
         seeds: number of runs of every trial.
-        pretrain: whether the selector is a run that has to be trained first, as for the embedded dataset.
+        pretrain: whether the selector is a run that has to be trained first, as for the built-in dataset.
         weights: of the selector, as `generate --weights` takes them.
         engine: of tickets and label maps.
         annotator: makes the label maps in `labels_dir`; None if they exist or are not asked for.

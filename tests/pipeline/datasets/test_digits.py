@@ -1,4 +1,4 @@
-"""The embedded dataset: real digits, four patches each, train and val disjoint, the same every time."""
+"""The built-in dataset: real digits, four patches each, train and val disjoint, the same every time."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,7 @@ CIFAR_RESNET_VALUES = {
     "epochs": 164, "batch_size": 128, "opt": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4,
     "peak_lr": 0.1, "warmup_epochs": 0, "image_size": 32, "smoothing": 0.0, "mixup": 0.0, "rand_augment": None,
 }  # fmt: skip
-# What the embedded dataset's recipe was before there were others
+# What the built-in dataset's recipe was before there were others
 DIGITS_VALUES = {
     "epochs": 8, "batch_size": 64, "opt": "adamw", "weight_decay": 0.05, "warmup_epochs": 1, "schedule": "step",
     "drop_path": 0.0, "smoothing": 0.05, "crop_scale": 0.6, "hflip": 0.0, "image_size": 48, "patch_size": 8,
