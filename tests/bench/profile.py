@@ -202,5 +202,5 @@ def of_loader() -> list[Place]:
         Place("convert, transpose", augment.Augment, "view"),
         Place("follow the pixels", augment, "trace_back"),
         Place("follow the pixels", augment, "padded"),
-        Place("collate", stream.TrainBatch, "join"),
+        Place("collate", stream.TrainBatch, "of"),
     ]

@@ -15,13 +15,21 @@ from torch import Tensor
 
 from vit_tickets.pipeline.system.errors import UserError
 
+#: One view: values of a batch's fields by their names, without the leading dimension.
+ViewFields = dict[str, npt.ArrayLike]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What all batches have. A single view is a batch of one."""
+    """What all batches have."""
 
     pixels: Tensor  #: uint8 (B, 3, S, S)
     label: Tensor  #: int64 (B,)
+
+    @classmethod
+    def of(cls, views: Sequence[ViewFields]) -> Self:
+        """The batch of `views`, which give values for the same fields; copies them."""
+        return cls(**{name: _stacked([view[name] for view in views]) for name in views[0]})
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
@@ -41,6 +49,11 @@ class Batch:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+def _stacked(values: list[Any]) -> Any:
+    """The values of one field of several views: texts as a list, all others with a leading dimension."""
+    return values if isinstance(values[0], str) else torch.from_numpy(np.stack(values))
 
 
 def _joined(values: list[Any]) -> Any:
@@ -103,8 +116,3 @@ class Share(Generic[BatchT]):
     batch: BatchT | None = None
     skipped: int = 0
     failure: UserError | None = None
-
-
-def single(value: npt.ArrayLike) -> Tensor:
-    """A field of a single view with a leading dimension of 1; a copy."""
-    return torch.from_numpy(np.array(value)[np.newaxis])

@@ -23,7 +23,7 @@ from vit_tickets.pipeline.manifests.crop_rows import CropRows
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.data.batches import Share, TrainBatch, single
+from vit_tickets.train.data.batches import Share, TrainBatch, ViewFields
 from vit_tickets.train.data.loader import shares_of
 from vit_tickets.train.data.plan import Lane, Plan, Position
 from vit_tickets.train.data.split import ShardRows, SplitData
@@ -137,7 +137,7 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
                 if opened is not None:
                     views.append(self._view(epoch, int(lane.repeat_I[number]), sample, stored, opened))
             given += share
-            yield Share(TrainBatch.join(views) if views else None, skipped=share - len(views))
+            yield Share(TrainBatch.of(views) if views else None, skipped=share - len(views))
 
     def _raw(self, lane: Lane) -> Iterator[tuple[Sample, Stored]]:
         """The samples of the lane's visits, with what is stored about them and used by the path."""
@@ -155,36 +155,32 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
                 return None
             raise UserError(f"image {sample.key} cannot be decoded: {error}; pass --skip-errors to continue") from None
 
-    def _view(self, epoch: int, repeat: int, sample: Sample, stored: Stored, image: Image.Image) -> TrainBatch:
-        """View `repeat` of an image in an epoch, as a batch of one."""
+    def _view(self, epoch: int, repeat: int, sample: Sample, stored: Stored, image: Image.Image) -> ViewFields:
+        """View `repeat` of an image in an epoch: values of the fields of `TrainBatch`."""
         config, crop, number = self.config, None, 0
         if stored.crops is not None:
             number = stored_view(epoch, repeat, config.repeats, stored.crops.flip_RV.shape[1])
             crop = stored.crops.crop(0, number)
         drawn = config.augment.view(image, keyed_rng(config.seed, epoch, repeat, sample.key), crop)
         label = cast(int, sample.label)  # SplitData.read has checked it
-        view = TrainBatch(pixels=single(drawn.pixels), label=single(label))
+        fields: ViewFields = {"pixels": drawn.pixels, "label": label}
         if config.augment.recipe.erasing:
-            view = replace(view, erased=single(drawn.erased))
+            fields["erased"] = drawn.erased
         if stored.classes is not None and stored.logits is not None:
-            whole = box_affine((0.0, 0.0, image.width, image.height))
-            view = replace(
-                view,
-                classes=single(stored.classes.astype(np.int32)),
-                logits=single(stored.logits),
-                label_affine=single(_affine(drawn, whole)),
-                label_through=single(drawn.through),
-            )
-        manifest, name = config.data.manifest, f"{sample.key}:{epoch}:{repeat}"
-        if not PATHS[config.path].drops_patches or manifest is None:
-            return view
-        view = replace(view, rank=single(self._rank(manifest, name, sample.key, stored, number)))
-        if config.path == "rc" and config.rc != "aligned":
-            return view
-        if not config.align:
-            return replace(view, affine=single(IDENTITY))
-        stored_on = crop.affine() if crop else box_affine(config.data.stored_view.box(image.height, image.width))
-        return replace(view, affine=single(_affine(drawn, stored_on)), through=single(drawn.through))
+            fields |= {"classes": stored.classes.astype(np.int32), "logits": stored.logits}
+            fields["label_affine"] = _affine(drawn, box_affine((0.0, 0.0, image.width, image.height)))
+            fields["label_through"] = drawn.through
+        manifest = config.data.manifest
+        if manifest is not None and PATHS[config.path].drops_patches:
+            fields["rank"] = self._rank(manifest, f"{sample.key}:{epoch}:{repeat}", sample.key, stored, number)
+            follows = config.path == "lt" or config.rc == "aligned"
+            if follows and config.align:
+                box = config.data.stored_view.box(image.height, image.width)
+                fields["affine"] = _affine(drawn, crop.affine() if crop else box_affine(box))
+                fields["through"] = drawn.through
+            elif follows:
+                fields["affine"] = IDENTITY
+        return fields
 
     def _rank(self, manifest: Manifest, name: str, key: str, stored: Stored, number: int) -> np.ndarray:
         """Ranks of a view: the ticket's, or random ones drawn by the name of the view or by the key of the image.

@@ -1,7 +1,7 @@
 """Batches of evaluation views: every sample of a split exactly once, for any number of ranks and workers."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.data.batches import EvalBatch, Share, single
+from vit_tickets.train.data.batches import EvalBatch, Share, ViewFields
 from vit_tickets.train.data.loader import shares_of
 from vit_tickets.train.data.plan import even_parts
 from vit_tickets.train.data.split import ShardRows, SplitData
@@ -50,21 +50,22 @@ class EvalStream(IterableDataset[Share[EvalBatch]]):
         config, worker = self.config, get_worker_info()
         of_rank, number = (1, 0) if worker is None else (worker.num_workers, worker.id)
         lanes = even_parts(config.data.counts, config.num_ranks * of_rank)
-        views: list[EvalBatch] = []
+        views: list[ViewFields] = []
         try:
             for shard, members in lanes[config.rank * of_rank + number]:
                 for row, sample, stored in config.data.read(shard, members):
                     if (view := self._view(shard, row, sample, stored)) is not None:
                         views.append(view)
                     if len(views) == config.batch_size:
-                        yield Share(EvalBatch.join(views))
+                        yield Share(EvalBatch.of(views))
                         views = []
             if views:
-                yield Share(EvalBatch.join(views))
+                yield Share(EvalBatch.of(views))
         except UserError as error:
             yield Share(failure=error)
 
-    def _view(self, shard: int, row: int, sample: Sample, stored: ShardRows | None) -> EvalBatch | None:
+    def _view(self, shard: int, row: int, sample: Sample, stored: ShardRows | None) -> ViewFields | None:
+        """The fields of one image's view; None if it cannot be decoded and is to be left out."""
         config = self.config
         try:
             image = images.decode(sample.data, config.max_pixels)
@@ -74,21 +75,14 @@ class EvalStream(IterableDataset[Share[EvalBatch]]):
             raise UserError(f"image {sample.key} cannot be decoded: {error}; {config.hint}") from None
         width, height = image.size
         box = config.view.box(height, width)
-        view = EvalBatch(
-            pixels=single(images.to_array(images.render(image, config.view))),
-            label=single(cast(int, sample.label)),  # SplitData.read has checked it
-            key=[sample.key],
-            place=single([shard, row]),
-        )
+        pixels = images.to_array(images.render(image, config.view))
+        label = cast(int, sample.label)  # SplitData.read has checked it
+        view: ViewFields = {"pixels": pixels, "label": label, "key": sample.key, "place": [shard, row]}
         if stored is None or stored.rank is None or stored.rc is None:
             return view
         affine = view_to_view(box_affine(box), box_affine(config.data.stored_view.box(height, width)))
-        return replace(
-            view,
-            rank=single(stored.rank[row]),
-            affine=single(affine.astype(np.float32)),
-            random=single(self._random(sample.key, stored.rc[row])),
-        )
+        tickets: ViewFields = {"rank": stored.rank[row], "random": self._random(sample.key, stored.rc[row])}
+        return view | tickets | {"affine": affine.astype(np.float32)}
 
     def _random(self, key: str, stored_k: np.ndarray) -> np.ndarray:
         """The stored random subset; on another grid than the manifest's, the subset of the same hash on that grid."""

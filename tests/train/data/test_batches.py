@@ -8,13 +8,12 @@ import torch
 from torch.utils.data import IterableDataset
 
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.data.batches import EvalBatch, Share, TrainBatch, single
+from vit_tickets.train.data.batches import EvalBatch, Share, TrainBatch
 from vit_tickets.train.data.loader import shares_of
 
 
 def view(number: int, **fields) -> TrainBatch:
-    pixels = single(np.full((3, 2, 2), number, np.uint8))
-    return TrainBatch(pixels=pixels, label=single(number), **{name: single(value) for name, value in fields.items()})
+    return TrainBatch.of([{"pixels": np.full((3, 2, 2), number, np.uint8), "label": number, **fields}])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -35,11 +34,19 @@ def test_keys_and_counts_are_joined_too():
 
 
 def test_a_part_alone_is_not_copied_and_a_view_is():
-    part = view(1)
-    assert TrainBatch.join([part]) is part
     array = np.zeros(3, np.float32)
-    single(array).add_(1)
+    part = view(1, affine=array)
+    assert TrainBatch.join([part]) is part
+    part.affine.add_(1)
     assert not array.any()
+
+
+def test_a_batch_of_views_is_what_joins_them():
+    views = [{"pixels": np.full((3, 2, 2), i, np.uint8), "label": i, "key": f"k{i}", "place": [0, i]} for i in range(3)]
+    batch, joined = EvalBatch.of(views), EvalBatch.join([EvalBatch.of([one]) for one in views])
+    assert batch.key == joined.key == ["k0", "k1", "k2"]
+    assert all(torch.equal(getattr(batch, name), getattr(joined, name)) for name in ("pixels", "label", "place"))
+    assert (batch.label.dtype, batch.place.dtype, batch.place.shape) == (torch.int64, torch.int64, (3, 2))
 
 
 def test_every_tensor_is_moved():

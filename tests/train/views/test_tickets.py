@@ -157,7 +157,7 @@ def test_the_patches_are_the_trainers(packed, tickets, kind, operations):
     for seed in range(5):
         stream = TrainStream(replace(config, seed=seed))
         drawn = zip(samples[:8], rank, images, strict=False)
-        batch = TrainBatch.join([stream._view(0, 0, sample, Stored(ranks), image) for sample, ranks, image in drawn])
+        batch = TrainBatch.of([stream._view(0, 0, sample, Stored(ranks), image) for sample, ranks, image in drawn])
         crops, through = [], []
         for sample, image in zip(samples[:8], images, strict=False):
             rng = keyed_rng(seed, 0, 0, sample.key)
