@@ -77,6 +77,8 @@ def pack(
         written, unshrunk = result.dataset, result.unshrunk
     for name, shards in written.splits.items():
         click.echo(f"{written.root}: {name} has {written.samples(name):,} images in {len(shards)} shards")
+        for left_out in written.left_out.get(name, []):
+            click.echo(f"{written.root}: {name}: {left_out}")
     click.echo(f"{written.root}: {len(written.classes)} classes")
     if unshrunk:
         shown = ", ".join(unshrunk[:5]) + (" ..." if len(unshrunk) > 5 else "")

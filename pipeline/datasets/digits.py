@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vit_tickets.pipeline.datasets.embedded import IMAGE_SIZE, NAME, PATCH_SIZE
+from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -32,6 +33,7 @@ class DigitsSplit:
 
     def __init__(self, split: str):
         self.split = split
+        self.left_out = Omissions()
         self.classes = [str(digit) for digit in range(10)]
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from vit_tickets.pipeline.datasets.left_out import LeftOut
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import Count, typed
 
@@ -57,6 +58,8 @@ class SplitEntry(msgspec.Struct, frozen=True):
 
     shards: list[Any]
     samples: Any = None
+    #: what the source held of this split that was not packed
+    left_out: Annotated[list[LeftOut], Meta(description="a list of what was left out")] = []
 
 
 class DatasetRecord(msgspec.Struct, frozen=True):

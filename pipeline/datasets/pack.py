@@ -13,9 +13,10 @@ import numpy as np
 
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
-from vit_tickets.pipeline.datasets.sources import Split, open_source
+from vit_tickets.pipeline.datasets.sources.opening import open_source
+from vit_tickets.pipeline.datasets.sources.split import Split
+from vit_tickets.pipeline.datasets.sources.tars import TarSplit
 from vit_tickets.pipeline.datasets.spill import spilled
-from vit_tickets.pipeline.datasets.tars import TarSplit
 from vit_tickets.pipeline.geometry.images import UndecodableImage, shrink
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
@@ -71,6 +72,7 @@ def pack(
     kind = next(iter(chosen.values())).kind
     classes = merge_classes({split_name: part.classes for split_name, part in chosen.items()}, existing)
     dataset = Dataset(root, name, classes, kind, dict(existing.splits) if existing else {})
+    dataset.left_out.update(existing.left_out if existing else {})
 
     unshrunk: list[str] = []
     for split_name, part in chosen.items():
@@ -82,7 +84,7 @@ def pack(
                 samples = _shrunk(samples, shorter_side, quality, unshrunk)
             shards = _write_shards(root, split_name, samples, shard_size, bar.update)
         _remove_surplus(root, split_name, shards)
-        dataset.splits[split_name] = shards
+        dataset.splits[split_name], dataset.left_out[split_name] = shards, list(part.left_out)
     dataset.save()
     return PackResult(dataset, unshrunk)
 
@@ -90,7 +92,7 @@ def pack(
 def pack_in_place(source: str, split: str | None = None) -> Dataset:
     """Write dataset.json for the tars in `source`, and nothing else. Raises UserError if there are none."""
     chosen = choose_splits(open_source(source), source, split)
-    splits = {}
+    splits, left_out = {}, {}
     for name, part in chosen.items():
         if not isinstance(part, TarSplit) or not files.is_dir(source):
             raise UserError(f"--in-place: expected a folder of WebDataset tars, found {part.kind} in {source}")
@@ -99,8 +101,9 @@ def pack_in_place(source: str, split: str | None = None) -> Dataset:
             path = files.join(part.root, file)
             relative = file if part.root == source else files.join(files.name_of(part.root), file)
             splits[name].append(Shard(relative, samples, files.size(path), sha256_of(path)))
+        left_out[name] = list(part.left_out)
     classes = merge_classes({name: part.classes for name, part in chosen.items()}, None)
-    dataset = Dataset(source, files.name_of(source), classes, "webdataset", splits)
+    dataset = Dataset(source, files.name_of(source), classes, "webdataset", splits, left_out)
     dataset.save()
     return dataset
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import IO
 
 from vit_tickets.pipeline.datasets.index import VERSION, DatasetRecord, Shard, read_shards
+from vit_tickets.pipeline.datasets.left_out import LeftOut
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -46,6 +47,8 @@ class Dataset:
     classes: list[str]
     source: str
     splits: dict[str, list[Shard]] = field(default_factory=dict)
+    #: what the source held of each split that was not packed
+    left_out: dict[str, list[LeftOut]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: str) -> "Dataset":
@@ -56,7 +59,8 @@ class Dataset:
                 splits[split] = read_shards(entry.shards)
             except UserError as error:
                 raise UserError(f"{path}: {split}: {error}") from None
-        return cls(root, record.name, record.classes, record.source, splits)
+        left_out = {split: entry.left_out for split, entry in record.splits.items() if entry.left_out}
+        return cls(root, record.name, record.classes, record.source, splits, left_out)
 
     def save(self) -> None:
         """Write dataset.json."""
@@ -65,6 +69,7 @@ class Dataset:
                 "samples": sum(shard.samples for shard in shards),
                 "shards": [asdict(shard) for shard in shards],
             }
+            | ({"left_out": [asdict(entry) for entry in left_out]} if (left_out := self.left_out.get(split)) else {})
             for split, shards in self.splits.items()
         }
         record = {"name": self.name, "classes": self.classes, "source": self.source, "version": VERSION}

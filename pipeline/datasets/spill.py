@@ -19,7 +19,7 @@ from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.system import files
 
 if TYPE_CHECKING:
-    from vit_tickets.pipeline.datasets.sources import Split
+    from vit_tickets.pipeline.datasets.sources.split import Split
 
 SPILL = ".spill-"
 SPILL_BYTES = 256 << 20

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vit_tickets.pipeline.datasets.folder import FolderSplit
+from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.geometry.patches import random_subset, scaled_count, ticket_of
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import list_matrix, one_array

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_tickets.pipeline.datasets import digits
-from vit_tickets.pipeline.datasets.sources import open_source
+from vit_tickets.pipeline.datasets.sources.opening import open_source
 from vit_tickets.pipeline.geometry.images import decode
 
 

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import png, write_folder
-from vit_tickets.pipeline.datasets.folder import FolderSplit, folder_keys
 from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.datasets.sources.folder import FolderSplit, folder_keys
 
 
 def test_bytes_are_the_files_own(tmp_path):

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import MAX_CLASSES, Sample
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -26,6 +27,7 @@ class ParquetSplit:
 
     root: str
     names: list[str]
+    left_out: Omissions = field(default_factory=Omissions)
     kind = "parquet"
     random_access = False
 

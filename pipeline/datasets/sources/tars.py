@@ -2,9 +2,10 @@
 
 import posixpath
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import (
     INDEX,
     MAX_CLASSES,
@@ -24,6 +25,7 @@ class TarSplit:
 
     root: str
     names: list[str]
+    left_out: Omissions = field(default_factory=Omissions)
     kind = "webdataset"
     random_access = False
 

@@ -2,7 +2,7 @@ import pytest
 
 from tests.helpers import png, write_tars
 from vit_tickets.pipeline.datasets.shards import Sample, write_shard
-from vit_tickets.pipeline.datasets.tars import TarSplit
+from vit_tickets.pipeline.datasets.sources.tars import TarSplit
 from vit_tickets.pipeline.system.errors import UserError
 
 

@@ -5,37 +5,16 @@ or only from first to last. Images are not decoded here.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 from vit_tickets.pipeline.datasets import digits, embedded
-from vit_tickets.pipeline.datasets.folder import FolderSplit
-from vit_tickets.pipeline.datasets.parquet import ParquetSplit
-from vit_tickets.pipeline.datasets.shards import Sample
-from vit_tickets.pipeline.datasets.tars import TarSplit
+from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
+from vit_tickets.pipeline.datasets.sources.parquet import ParquetSplit
+from vit_tickets.pipeline.datasets.sources.split import Split
+from vit_tickets.pipeline.datasets.sources.tars import TarSplit
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
 SPLITS = ("train", "val", "validation", "test")
-
-
-class Split(Protocol):
-    """One split of a source."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def classes(self) -> list[str]: ...
-
-    @property
-    def random_access(self) -> bool: ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, order: Iterable[int]) -> Iterator[Sample]:
-        """The samples with the numbers `order`, which must be 0, 1, 2 ... if `random_access` is false."""
-        ...
 
 
 def open_source(source: str) -> dict[str | None, Split]:

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.helpers import write_folder, write_parquet, write_tars
-from vit_tickets.pipeline.datasets.sources import open_source
+from vit_tickets.pipeline.datasets.sources.opening import open_source
 from vit_tickets.pipeline.geometry.images import decode
 from vit_tickets.pipeline.system.errors import UserError
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers import encode, png, write_parquet
-from vit_tickets.pipeline.datasets.parquet import ParquetSplit, sniff_suffix
+from vit_tickets.pipeline.datasets.sources.parquet import ParquetSplit, sniff_suffix
 from vit_tickets.pipeline.system.errors import UserError
 
 

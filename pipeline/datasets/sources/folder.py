@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import Sample, is_text
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
@@ -26,6 +27,7 @@ class FolderSplit:
 
     def __init__(self, root: str):
         self.root = root
+        self.left_out = Omissions()
         everything = files.walk_files(root)
         self.paths = [path for path in everything if _suffix(path) in SUFFIXES and "/" in path]
         others = set(everything) - set(self.paths) if files.is_local(root) else ()

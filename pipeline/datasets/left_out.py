@@ -1,0 +1,48 @@
+"""What a source holds that is not packed: counted, named and given a reason."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from vit_tickets.pipeline.system.records import Name, Positive
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Things of one kind that were left out for one reason, as `dataset.json` lists them."""
+
+    #: one of them: image, row, sample, file, folder, split
+    what: Name
+    reason: Annotated[str, Meta(description="a text")]
+    count: Positive
+    #: the first of their names
+    examples: list[str]
+
+    def __str__(self) -> str:
+        plural = "" if self.count == 1 else "es" if self.what.endswith("s") else "s"
+        names = ", ".join(self.examples) + (", ..." if self.count > len(self.examples) else "")
+        return f"{self.count:,} {self.what}{plural} left out, {self.reason}: {names}"
+
+
+class Omissions:
+    """Collects what is left out while a source is found and read, by kind and reason, in the order of the first."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], LeftOut] = {}
+
+    def add(self, what: str, reason: str, name: str, count: int = 1) -> None:
+        """Leave out one `what` (or `count`) called `name`, because of `reason`."""
+        known = self._found.get((what, reason), LeftOut(what, reason, 0, []))
+        names = [*known.examples, name] if len(known.examples) < EXAMPLES else known.examples
+        self._found[what, reason] = LeftOut(what, reason, known.count + count, names)
+
+    def __iter__(self) -> Iterator[LeftOut]:
+        return iter(self._found.values())
+
+    def __len__(self) -> int:
+        """The number of things left out, of all kinds."""
+        return sum(entry.count for entry in self._found.values())
