@@ -131,7 +131,7 @@ def test_the_same_command_goes_on_with_the_same_bytes(disk, commands, tmp_path, 
 def test_the_spill_of_pack(disk, tmp_path, monkeypatch):
     """Tars can only be read from first to last: their samples wait in a spill."""
     write_tars(tmp_path / "tars", {"a": [0, 1, 0, 1], "b": [1, 0]})
-    monkeypatch.setattr("vit_tickets.pipeline.datasets.spill.SPILL_BYTES", 0)
+    monkeypatch.setattr("vit_tickets.pipeline.datasets.pack.spill.SPILL_BYTES", 0)
     disk.fill(leave=4_096)
     options = ("pack", tmp_path / "tars", disk.root / "out")
     assert told(disk, *options).endswith("No space left on device")

@@ -66,7 +66,7 @@ def test_spilling_changes_nothing(kind, tmp_path, monkeypatch):
         write_tars(tmp_path / "in" / "train", {"a": [0, 1, 2] * 5, "b": [0, 1] * 6})
     roots = [str(tmp_path / name / "same") for name in ("memory", "spilled")]
     pack(str(tmp_path / "in"), roots[0], shard_size=4, progress=False)
-    monkeypatch.setattr("vit_tickets.pipeline.datasets.spill.SPILL_BYTES", 1500)
+    monkeypatch.setattr("vit_tickets.pipeline.datasets.pack.spill.SPILL_BYTES", 1500)
     pack(str(tmp_path / "in"), roots[1], shard_size=4, progress=False)
     assert contents(roots[0]) == contents(roots[1])
     assert len(all_samples(Dataset.open(roots[1]), "train")) == 27

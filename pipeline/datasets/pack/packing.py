@@ -1,6 +1,6 @@
 """`pack`: write a source as a dataset of shards, in a fixed random order that mixes the classes.
 
-`datasets.spill` shuffles sources that can only be read from first to last.
+`spill` shuffles sources that can only be read from first to last.
 """
 
 import os
@@ -12,11 +12,11 @@ from itertools import islice
 import numpy as np
 
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
+from vit_tickets.pipeline.datasets.pack.spill import spilled
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
 from vit_tickets.pipeline.datasets.sources.opening import open_source
 from vit_tickets.pipeline.datasets.sources.split import Split
 from vit_tickets.pipeline.datasets.sources.tars import TarSplit
-from vit_tickets.pipeline.datasets.spill import spilled
 from vit_tickets.pipeline.geometry.images import UndecodableImage, shrink
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar

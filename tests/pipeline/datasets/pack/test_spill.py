@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from vit_tickets.pipeline.datasets import spill
+from vit_tickets.pipeline.datasets.pack import spill
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.system.errors import UserError
 

@@ -1,0 +1,5 @@
+"""Packing: a source written as a dataset of shards."""
+
+from vit_tickets.pipeline.datasets.pack.packing import PackResult, open_or_build, pack, pack_in_place
+
+__all__ = ["PackResult", "open_or_build", "pack", "pack_in_place"]
