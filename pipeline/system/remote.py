@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
 from vit_tickets.pipeline.system.errors import StorageError, UserError
 from vit_tickets.pipeline.system.redaction import HIDDEN, has_password
@@ -22,7 +22,12 @@ _kept_alive: dict[int, fsspec.AbstractFileSystem] = {}
 
 
 def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of `path`, and the path on it. Raises UserError for unknown schemes and URLs with passwords."""
+    """The file system of `path`, and the path on it. Without `://`, a path is local, whatever colons it has.
+
+    Raises UserError for unknown schemes and URLs with passwords.
+    """
+    if "://" not in (local := path.removeprefix("file://").removeprefix("local://")):
+        return LocalFileSystem(), _absolute(local)
     if has_password(path):
         raise UserError(f"expected credentials in the environment, such as AWS_ACCESS_KEY_ID, found them in {path}")
     if "://" in path and HIDDEN in path:
@@ -38,6 +43,13 @@ def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if not isinstance(fs, LocalFileSystem):
         _kept_alive[id(fs)] = fs
     return fs, inner
+
+
+def _absolute(path: str) -> str:
+    """A local path as fsspec writes it. A leading ~ stands for a home unless something of that name lies here."""
+    if path.startswith("~") and os.path.lexists(path):
+        path = f"./{path}"
+    return LocalFileSystem._strip_protocol(make_path_posix(path))
 
 
 def s3_options() -> dict[str, Any]:

@@ -31,6 +31,20 @@ def test_credentials_in_a_url_are_refused_and_not_shown():
         files.read_bytes("https://h/w?sig=***")
 
 
+@pytest.mark.parametrize("name", ["a::b", "data:x", "file:y", "zip::z", "a::b::c.d", "~odd", "a?b*[c]"])
+def test_a_local_path_may_hold_any_colon(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (f"in/{name}", name, str(tmp_path / name), f"file://{tmp_path / name}"):
+        assert files.is_local(path)
+        files.write_json(f"{path}/{name}", [path])
+        assert files.read_json(f"{path}/{name}") == [path]
+        assert files.list_names(path) == files.walk_files(path) == [name]
+        assert files.is_dir(path)
+        assert files.size(f"{path}/{name}") > 0
+        files.remove(f"{path}/{name}")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([name, "in"])
+
+
 def test_retries_are_capped_and_the_environment_decides(monkeypatch):
     for name in ("AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"):
         monkeypatch.delenv(name, raising=False)
