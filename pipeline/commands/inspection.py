@@ -17,8 +17,9 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     """Summarise the tickets or label maps in the folder MANIFEST, split by split.
 
     For tickets, this prints how many images have one, which selector chose how many patches, how often each patch of
-    the image is kept, and how far tickets overlap random subsets of the same size. For label maps, it prints the
-    annotator, how many classes come first in some cell, and how probable the first class is.
+    the image is kept, and how far tickets overlap random subsets of the same size. It says so where corners or a ring
+    of patches are kept far more often than those beside them: these are probably attention sinks. For label maps, it
+    prints the annotator, how many classes come first in some cell, and how probable the first class is.
 
     The option --gallery draws a contact sheet. Each row shows an image, its ticket, its random subset, the stage that
     dropped each patch (if there are several stages) and the score of each patch.
@@ -50,7 +51,9 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     for line in ticket_summary.describe_manifest(opened, shown):
         click.echo(line)
     for name in shown:
-        for line in ticket_summary.describe_split(name, ticket_summary.summarise_split(opened, name)):
+        for line in ticket_summary.describe_split(
+            name, ticket_summary.summarise_split(opened, name), opened.ticket.scored_by
+        ):
             click.echo(line)
     if gallery and dataset:
         count = write_gallery(gallery, opened, Dataset.open(dataset), shown[0], images)

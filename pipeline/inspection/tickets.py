@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from vit_tickets.pipeline.geometry.patches import grid_side, random_subset
 from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.inspection.sinks import Tally
 from vit_tickets.pipeline.manifests.columns import list_matrix
 from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
 from vit_tickets.pipeline.manifests.manifest import Manifest
@@ -37,6 +38,8 @@ class SplitSummary:
     reasons: Counter[str] = field(default_factory=Counter)
     #: number of tickets that hold patch p, int64 (N,)
     kept_N: np.ndarray = field(init=False)
+    #: the same image by image, to find attention sinks
+    tally: Tally = field(init=False)
     #: number of rows by the number of patches in both lt and rc (of the first view)
     overlaps: Counter[int] = field(default_factory=Counter)
     #: rows with a prediction
@@ -49,6 +52,7 @@ class SplitSummary:
 
     def __post_init__(self) -> None:
         self.kept_N = np.zeros(self.num_patches, dtype=np.int64)
+        self.tally = Tally(self.num_patches)
 
     def add(self, table: pa.Table, path: str) -> None:
         """Add the rows of one file. Raises UserError if `path` does not hold tickets of this N and k."""
@@ -62,8 +66,10 @@ class SplitSummary:
             self._add_crops(table.filter(table["error"].is_null()), self.views, path)
             return
         lt_Rk, rc_Rk = (self._patches(table, name, path) for name in ("lt", "rc"))
-        self.kept_N += np.bincount(lt_Rk.ravel(), minlength=self.num_patches)
-        self.overlaps.update((_mask(lt_Rk, self.num_patches) & _mask(rc_Rk, self.num_patches)).sum(axis=1).tolist())
+        lt_RN, rc_RN = (_mask(patches_Rk, self.num_patches) for patches_Rk in (lt_Rk, rc_Rk))
+        self.kept_N += lt_RN.sum(axis=0)
+        self.tally.add(lt_RN)
+        self.overlaps.update((lt_RN & rc_RN).sum(axis=1).tolist())
         if "prediction" in table.column_names:
             predictions = table["prediction"].drop_null()
             self.predicted += len(predictions)
@@ -76,6 +82,7 @@ class SplitSummary:
         for row, key in enumerate(table["key"].to_pylist()):
             mask_VN = rows.masks(row)
             self.kept_N += mask_VN.sum(axis=0)
+            self.tally.add(mask_VN.mean(axis=0, keepdims=True))
             random_k = random_subset(self.mask_seed, key, self.num_patches, self.kept)
             self.overlaps[int(mask_VN[0, random_k].sum())] += 1
         x0, y0, x1, y1 = np.moveaxis(rows.box_RV4.astype(np.float64), -1, 0)
@@ -192,8 +199,8 @@ def _how(view: View) -> str:
     return "whole image"
 
 
-def describe_split(split: str, summary: SplitSummary) -> Iterator[str]:
-    """Lines about one split."""
+def describe_split(split: str, summary: SplitSummary, method: str = STAGED) -> Iterator[str]:
+    """Lines about one split. method: that chose its tickets."""
     yield f"{split}: {summary.samples:,} images, {summary.errors:,} without a ticket"
     for reason, count in summary.reasons.most_common(3):
         yield f"  {count:,} x {reason}"
@@ -208,6 +215,8 @@ def describe_split(split: str, summary: SplitSummary) -> Iterator[str]:
     centre, border = centre_and_border(summary.keep_map)
     shown = "" if math.isnan(centre) else f"middle quarter {centre:.1%}, "
     yield f"  kept       {shown}border {border:.1%}, all {summary.kept / summary.num_patches:.1%}"
+    for sink in summary.tally.sinks():
+        yield f"  sinks      {sink.said(method, 'crops' if summary.views else 'images')}"
     if summary.predicted:
         top1, confidence = summary.agreeing / summary.predicted, summary.confidence_sum / summary.predicted
         yield f"  selector   right on {top1:.1%}, mean confidence {confidence:.1%}"

@@ -19,6 +19,8 @@ class Declaration:
     criterion: str
     #: What the scores are computed from: the selector, the view's pixels alone, or not even these.
     looks_at: Literal["selector", "pixels", "nothing"] = "selector"
+    #: Scores are attention, which may collect where nothing is.
+    reads_attention: bool = False
     #: Reads the attention of the CLS token.
     reads_cls: bool = False
     #: Reads one block, which `--block` chooses.
@@ -28,20 +30,27 @@ class Declaration:
 METHODS = {
     STAGED: Declaration(
         criterion="the CLS token attends to it in three blocks, each among the patches that the previous one kept",
+        reads_attention=True,
         reads_cls=True,
     ),
     "cls-attention": Declaration(
         criterion="the CLS token attends to it in one block (--block, the last by default), among all patches",
+        reads_attention=True,
         reads_cls=True,
         one_block=True,
     ),
     "lotus": Declaration(
         criterion="the same, with the first patch set to the mean of the others to counter an attention sink",
+        reads_attention=True,
         reads_cls=True,
         one_block=True,
     ),
-    "column-sum": Declaration(criterion="all tokens attend to it in one block, summed", one_block=True),
-    "rollout": Declaration(criterion="attention and residuals, multiplied through all blocks, lead to it"),
+    "column-sum": Declaration(
+        criterion="all tokens attend to it in one block, summed", reads_attention=True, one_block=True
+    ),
+    "rollout": Declaration(
+        criterion="attention and residuals, multiplied through all blocks, lead to it", reads_attention=True
+    ),
     "gradient-input": Declaration(criterion="its pixels move the predicted class: sum of abs(gradient x input)"),
     "entropy": Declaration(criterion="its grey levels are many and even, in bits", looks_at="pixels"),
     "centre": Declaration(criterion="it is near the centre of the view", looks_at="nothing"),

@@ -102,6 +102,10 @@ def test_manifests_of_photographs_pass_verify(photos):
         run("verify", photos / name, "--dataset", photos / "data")
 
 
+def test_inspect_tells_of_the_corners_that_deit_tiny_attends_to(photos):
+    assert "sinks      the corners are kept in " in run("inspect", photos / "s0.27")
+
+
 def test_published_tickets_join_a_copy_that_lacks_images(photos, shared, tmp_path):
     """10 photographs deleted, 5 renamed; with one photograph per class, the deleted ones renumber all classes."""
     copy = shutil.copytree(shared / "data" / "imagenet-samples", tmp_path / "copy")

@@ -13,7 +13,7 @@ from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, accuracy
 from vit_tickets.train.report.analysis.matching import check_same_images, wanted_tickets
-from vit_tickets.train.report.analysis.notices import Untested, missing, warnings
+from vit_tickets.train.report.analysis.notices import Untested, missing, sinks, warnings
 from vit_tickets.train.report.analysis.results import RunResult
 
 BASELINES = ("dense", "weights")  # plain weights stand in where there is no dense run
@@ -192,7 +192,7 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
         method=wanted.method,
         tickets=records,
         missing=missing(runs, wanted.method, untested),
-        warnings=warnings(runs, records),
+        warnings=[*warnings(runs, records), *sinks(runs, reference)],
     )
 
 

@@ -3,8 +3,13 @@
 from collections import Counter
 from typing import NamedTuple
 
+from vit_tickets.pipeline.inspection.sinks import Sink, sinks_of
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
+from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.results import RunResult
 
 
@@ -60,6 +65,31 @@ def warnings(runs: list[RunResult], tickets: dict[str, TicketProvenance]) -> lis
     trained = [run for run in runs if PATHS[run.path].is_trained]
     of_runs = [sentence for run in trained for sentence in _of_run(run, tickets.get(run.method))]
     return [*_settings(trained), *of_runs, *_seeds(trained)]
+
+
+def sinks(runs: list[RunResult], reference: Predictions | None) -> list[str]:
+    """Where tickets of the split tested on are held far more often than beside; nothing where a manifest is gone.
+
+    reference: predictions on that split.
+    """
+    split = reference and reference.provenance.split
+    sentences = []
+    for run in runs if split else ():
+        if run.path == "lt" and run.config.tickets_dir and split:
+            of = f"the tickets of {split}" if run.method == STAGED else f"the tickets of {split} by method {run.method}"
+            sentences += [f"in {of}, {sink.said(run.method)}" for sink in _sinks(run, run.config.tickets_dir, split)]
+    return list(dict.fromkeys(sentences))
+
+
+def _sinks(run: RunResult, folder: str, split: str) -> list[Sink]:
+    try:
+        manifest = Manifest.open(folder)
+        made_of = TicketProvenance.of_training(manifest, split)
+        if run.tickets is None or made_of.weights_sha256 != run.tickets.weights_sha256:
+            return []  # made anew since
+        return sinks_of(manifest, split, run.config.kept, run.config.num_patches)
+    except UserError:
+        return []
 
 
 def _settings(trained: list[RunResult]) -> list[str]:
