@@ -1,5 +1,7 @@
 """The pack command."""
 
+from typing import Literal
+
 import click
 
 from vit_tickets.pipeline.commands.options import overwrite_option
@@ -11,7 +13,19 @@ from vit_tickets.pipeline.system.errors import UserError
 @click.argument("dataset", required=False)
 @click.option(
     "--split",
-    help="Pack only this split. If SOURCE has no splits: the name of the new one.  [default: all, or train]",
+    multiple=True,
+    help="Pack only this split, by its name in SOURCE or ours; may be repeated. If SOURCE has no splits: the "
+    "name of the new one.  [default: all with labels, or train]",
+)
+@click.option(
+    "--no-splits",
+    is_flag=True,
+    help="Names such as train or test say nothing: all folders of SOURCE are classes, or all its files one split.",
+)
+@click.option(
+    "--class-folder",
+    type=click.Choice(["first", "last"]),
+    help="Where class folders hold only folders: the class is the first folder, or the path of the last.",
 )
 @click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, help="Images per tar file.")
 @click.option(
@@ -29,40 +43,58 @@ from vit_tickets.pipeline.system.errors import UserError
 @click.option(
     "--in-place", is_flag=True, help="SOURCE is a folder of WebDataset tars: keep them, and only add dataset.json."
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the splits, classes and numbers of images, and what would be left out, or why SOURCE is refused. Write "
+    "nothing, read no pixels.",
+)
 @overwrite_option
 def pack(
     source: str,
     dataset: str | None,
-    split: str | None,
+    split: tuple[str, ...],
+    no_splits: bool,
+    class_folder: Literal["first", "last"] | None,
     shard_size: int,
     shorter_side: int | None,
     quality: int,
     in_place: bool,
+    dry_run: bool,
     overwrite: bool,
 ) -> None:
     """Pack the images of SOURCE into WebDataset shards in the folder DATASET.
 
     SOURCE is one of: an image folder (class/image), a Parquet file or folder in the Hugging Face layout (columns image
-    and label), a folder of WebDataset tars, or the word digits for the built-in dataset. Folders named train, val,
-    validation and test (or files named train-*.parquet and so on) become splits; validation, or else test, is renamed
-    to val if there is none. Any path can be a URL that fsspec supports.
+    and label), a folder of WebDataset tars, or the word digits for the built-in dataset. Any path can be a URL that
+    fsspec supports.
+
+    Splits are found by the words train, training; val, valid, validation, eval; test, testing in names of folders,
+    tars and Parquet files (dataset_train/, Test-0.parquet, x-validation-00.tar), at SOURCE or below it. Without a val,
+    test is packed as val, which is said. What cannot be read in one way only is refused; what is left out is counted.
 
     With --shorter-side, large images are shrunk. All others are stored unchanged, byte for byte.
 
     \b
+    vit-tickets pack imagenet/ --dry-run
     vit-tickets pack imagenet/ data/imagenet --shorter-side 256
     vit-tickets pack cifar10/ data/cifar10
     vit-tickets pack my-tars/ --in-place
     """
     from vit_tickets.pipeline.datasets import pack as packing
+    from vit_tickets.pipeline.datasets.sources.split import Reading
     from vit_tickets.pipeline.system.locks import alone_in
 
-    if in_place:
-        if dataset not in (None, source):
-            raise UserError(f"--in-place: expected no DATASET other than SOURCE, found {dataset}")
-        written, unshrunk = packing.pack_in_place(source, split), []
-    elif dataset is None:
+    if in_place and dataset not in (None, source):
+        raise UserError(f"--in-place: expected no DATASET other than SOURCE, found {dataset}")
+    if dataset is None and not in_place and not dry_run:
         raise UserError("expected a folder DATASET to write to, found none")
+    reading = Reading(no_splits=no_splits, class_folder=class_folder)
+    if in_place:
+        planned = packing.plan_in_place(source, split, reading)
+        result = None if dry_run else packing.write_index(source, planned)
+    elif dry_run or dataset is None:
+        planned, result = packing.plan(source, dataset, split, reading, overwrite), None
     else:
         with alone_in(dataset):
             result = packing.pack(
@@ -73,13 +105,19 @@ def pack(
                 shorter_side=shorter_side,
                 quality=quality,
                 overwrite=overwrite,
+                reading=reading,
             )
-        written, unshrunk = result.dataset, result.unshrunk
-    for name, shards in written.splits.items():
-        click.echo(f"{written.root}: {name} has {written.samples(name):,} images in {len(shards)} shards")
-        for left_out in written.left_out.get(name, []):
-            click.echo(f"{written.root}: {name}: {left_out}")
-    click.echo(f"{written.root}: {len(written.classes)} classes")
-    if unshrunk:
-        shown = ", ".join(unshrunk[:5]) + (" ..." if len(unshrunk) > 5 else "")
-        click.echo(f"{len(unshrunk)} images could not be decoded and were packed unchanged: {shown}", err=True)
+        planned = result.plan
+    shown = source if dry_run else dataset or source
+    for line in result.lines if result else planned.lines(shard_size):
+        click.echo(f"{shown}: {line}")
+    for entry in planned.left_out:
+        click.echo(f"{shown}: {entry}")
+    click.echo(f"{shown}: {len(planned.classes)} classes")
+    for note in planned.notes:
+        click.echo(f"{shown}: {note}", err=True)
+    if dry_run:
+        click.echo("dry run: nothing was written", err=True)
+    elif result and (unshrunk := result.unshrunk):
+        names = ", ".join(unshrunk[:5]) + (" ..." if len(unshrunk) > 5 else "")
+        click.echo(f"{len(unshrunk)} images could not be decoded and were packed unchanged: {names}", err=True)

@@ -71,6 +71,8 @@ class DatasetRecord(msgspec.Struct, frozen=True):
     #: what was packed
     source: str
     splits: dict[str, SplitEntry]
+    #: what the source held that belongs to no split
+    left_out: Annotated[list[LeftOut], Meta(description="a list of what was left out")] = []
 
     @classmethod
     def read(cls, record: Any) -> "DatasetRecord":

@@ -20,7 +20,7 @@ class LeftOut:
     reason: Annotated[str, Meta(description="a text")]
     count: Positive
     #: the first of their names
-    examples: list[str]
+    examples: tuple[str, ...]
 
     def __str__(self) -> str:
         plural = "" if self.count == 1 else "es" if self.what.endswith("s") else "s"
@@ -36,8 +36,8 @@ class Omissions:
 
     def add(self, what: str, reason: str, name: str, count: int = 1) -> None:
         """Leave out one `what` (or `count`) called `name`, because of `reason`."""
-        known = self._found.get((what, reason), LeftOut(what, reason, 0, []))
-        names = [*known.examples, name] if len(known.examples) < EXAMPLES else known.examples
+        known = self._found.get((what, reason), LeftOut(what, reason, 0, ()))
+        names = (*known.examples, name) if len(known.examples) < EXAMPLES else known.examples
         self._found[what, reason] = LeftOut(what, reason, known.count + count, names)
 
     def __iter__(self) -> Iterator[LeftOut]:

@@ -49,6 +49,8 @@ class Dataset:
     splits: dict[str, list[Shard]] = field(default_factory=dict)
     #: what the source held of each split that was not packed
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)
+    #: what the source held that belongs to no split
+    passed_over: list[LeftOut] = field(default_factory=list)
 
     @classmethod
     def open(cls, root: str) -> "Dataset":
@@ -60,7 +62,7 @@ class Dataset:
             except UserError as error:
                 raise UserError(f"{path}: {split}: {error}") from None
         left_out = {split: entry.left_out for split, entry in record.splits.items() if entry.left_out}
-        return cls(root, record.name, record.classes, record.source, splits, left_out)
+        return cls(root, record.name, record.classes, record.source, splits, left_out, record.left_out)
 
     def save(self) -> None:
         """Write dataset.json."""
@@ -73,7 +75,8 @@ class Dataset:
             for split, shards in self.splits.items()
         }
         record = {"name": self.name, "classes": self.classes, "source": self.source, "version": VERSION}
-        files.write_json(files.join(self.root, INDEX), record | {"splits": splits})
+        beside = {"left_out": [asdict(entry) for entry in self.passed_over]} if self.passed_over else {}
+        files.write_json(files.join(self.root, INDEX), record | {"splits": splits} | beside)
 
     def shards(self, split: str) -> list[Shard]:
         """The shards of `split`, in order. Raises UserError if there is no such split."""

@@ -86,17 +86,78 @@ def list_names(folder: str) -> list[str]:
     return sorted(posixpath.basename(entry.rstrip("/")) for entry in found if entry.rstrip("/") != inner)
 
 
-def walk_files(folder: str) -> list[str]:
+def list_kinds(folder: str) -> dict[str, bool]:
+    """Sorted names of what lies directly in `folder`, and whether each is a folder; links are followed.
+
+    Raises UserError if a local folder cannot be read.
+    """
+    with _storage(folder) as (fs, inner):
+        if isinstance(fs, LocalFileSystem):
+            return dict(sorted((entry.name, entry.is_dir()) for entry in _entries(inner)))
+        fs.invalidate_cache(inner)
+        found = {entry["name"].rstrip("/"): entry["type"] == "directory" for entry in fs.ls(inner, detail=True)}
+    return {posixpath.basename(name): found[name] for name in sorted(found) if name != inner.rstrip("/")}
+
+
+def walk_files(folder: str, unfollowed: dict[str, str] | None = None) -> list[str]:
     """Sorted paths, relative to `folder`, of all files below it, without hidden files, pipes and devices.
 
-    Links to folders are listed but not followed.
+    Links are followed. Those that cannot be, since they lead back to a folder around them or nowhere, are added to
+    `unfollowed`, each with the reason. Raises UserError if a local folder cannot be read.
     """
     with _storage(folder) as (fs, root):
+        if isinstance(fs, LocalFileSystem):
+            return sorted(_walk(root, {} if unfollowed is None else unfollowed))
         root = root.rstrip("/")
-        entries = fs.find(root, detail=True).items()
-    found = [path[len(root) + 1 :] for path, entry in entries if entry["type"] != "other" or entry.get("islink")]
+        found = [
+            path[len(root) + 1 :] for path, entry in fs.find(root, detail=True).items() if entry["type"] != "other"
+        ]
     visible = (path for path in found if not any(part.startswith(".") for part in path.split("/")))
     return sorted(path for path in visible if posixpath.basename(path))  # a key `folder/` is no file
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    """What lies directly in `folder`. Raises UserError if it cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
+
+
+def _walk(root: str, unfollowed: dict[str, str]) -> Iterator[str]:
+    """Paths, relative to `root`, of all visible files below it, in any order.
+
+    A link to a folder is followed once from each first-level folder, and never to a folder around it. Links that are
+    not followed, and those that lead nowhere, are added to `unfollowed` with the reason.
+    """
+    seen: set[tuple[str, str]] = set()
+    waiting = [("", (os.path.realpath(root),))]
+    while waiting:
+        below, around = waiting.pop()
+        for entry in _entries(os.path.join(root, below)):
+            path = f"{below}/{entry.name}" if below else entry.name
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_symlink():
+                if entry.is_dir():
+                    waiting.append((path, (*around[:-1], os.path.join(around[-1], entry.name))))
+                elif entry.is_file():
+                    yield path
+                continue
+            target, first = os.path.realpath(entry.path), path.split("/")[0]
+            if os.path.isfile(target):
+                yield path
+            elif not os.path.exists(target):
+                unfollowed[path] = "a link to nothing"
+            elif os.path.isdir(target):
+                if any(real == target or real.startswith(target.rstrip("/") + "/") for real in around):
+                    unfollowed[path] = "a link to a folder around it"
+                elif (first, target) in seen:
+                    unfollowed[path] = "a second link to one folder"
+                else:
+                    seen.add((first, target))
+                    waiting.append((path, (*around, target)))
 
 
 def open_read(path: str) -> IO[bytes]:

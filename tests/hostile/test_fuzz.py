@@ -29,8 +29,8 @@ from tests.hostile.tables import IMAGES, LABELS, written
 from tests.hostile.tars import WHOLE, pax
 from tests.hostile.weights import saved
 from tests.runs import write_run
+from vit_tickets.pipeline.datasets.layouts.opening import open_source
 from vit_tickets.pipeline.datasets.shards import Dataset, read_keys, read_shard
-from vit_tickets.pipeline.datasets.sources.opening import open_source
 from vit_tickets.pipeline.geometry.images import UndecodableImage, decode
 from vit_tickets.pipeline.inspection.tickets import describe_manifest
 from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
@@ -115,7 +115,7 @@ PICTURES = {
 
 
 def read_source(root: Path) -> None:
-    for split in open_source(str(root)).values():
+    for split in open_source(str(root)).splits.values():
         _ = split.classes
         list(split.read(range(len(split))))
 

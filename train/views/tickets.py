@@ -156,12 +156,12 @@ def key_of(path: str, root: str) -> str:
 
 def keys_of(names: Sequence[str], root: str) -> list[str]:
     """The keys of many files, by their paths relative to `root`."""
-    return _keys_among(FolderSplit(root), names)
+    return _keys_among(FolderSplit(root, "first"), names)
 
 
 @lru_cache(maxsize=1)
 def _folder(root: str) -> FolderSplit:
-    return FolderSplit(root)
+    return FolderSplit(root, "first")
 
 
 def _keys_among(folder: FolderSplit, names: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,11 +12,10 @@ from itertools import islice
 import numpy as np
 
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
+from vit_tickets.pipeline.datasets.pack.planning import Plan, SplitLine, plan, plan_in_place
 from vit_tickets.pipeline.datasets.pack.spill import spilled
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
-from vit_tickets.pipeline.datasets.sources.opening import open_source
-from vit_tickets.pipeline.datasets.sources.split import Split
-from vit_tickets.pipeline.datasets.sources.tars import TarSplit
+from vit_tickets.pipeline.datasets.sources.split import Reading, Split
 from vit_tickets.pipeline.geometry.images import UndecodableImage, shrink
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
@@ -33,49 +32,48 @@ class PackResult:
     dataset: Dataset
     #: keys of the images that should have been shrunk but could not be decoded
     unshrunk: list[str]
+    #: the summary of each split that was packed
+    lines: list[SplitLine]
+    #: what was planned
+    plan: Plan
 
 
 def pack(
     source: str,
     root: str,
     *,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     shard_size: int = 1000,
     shorter_side: int | None = None,
     quality: int = 90,
     overwrite: bool = False,
     progress: bool = True,
+    reading: Reading | None = None,
 ) -> PackResult:
     """Write `source` as a dataset at `root`. New splits are added to a dataset that exists there.
 
     Args:
         source: Path or URL of an image folder, Parquet or WebDataset tars, or `digits`.
         root: Folder of the dataset.
-        split: The split to pack (default: all). If the source has no splits, the name of the new one.
+        split: The split or splits to pack (default: all with labels). If the source has no splits, the name of the new
+            one.
         shard_size: Samples per tar.
         shorter_side: Shrink larger images to this shorter side. By default, bytes are unchanged.
         quality: JPEG quality of images that are shrunk.
         overwrite: Replace splits that exist.
         progress: Show a progress bar.
+        reading: How the source is read, where it leaves a choice.
 
     Raises:
-        UserError: The source is of none of the known kinds, or the split exists.
+        UserError: The source is of none of the known kinds, can be read in two ways, or the split exists.
     """
-    if (files.filesystem(root)[1].rstrip("/") + "/").startswith(files.filesystem(source)[1].rstrip("/") + "/"):
-        raise UserError(f"expected a DATASET outside SOURCE, found {root}; --in-place is for WebDataset tars")
-    chosen = choose_splits(open_source(source), source, split)
-    name = files.name_of(root)
-    existing = Dataset.open(root) if files.exists(files.join(root, INDEX)) else None
-    taken = sorted(set(chosen) & set(existing.splits)) if existing and not overwrite else []
-    if taken:
-        raise UserError(f"{root} has split {taken[0]} already; pass --overwrite to pack it again")
-    kind = next(iter(chosen.values())).kind
-    classes = merge_classes({split_name: part.classes for split_name, part in chosen.items()}, existing)
-    dataset = Dataset(root, name, classes, kind, dict(existing.splits) if existing else {})
+    planned = plan(source, root, split, reading, overwrite)
+    existing, classes = planned.existing, planned.classes
+    dataset = Dataset(root, files.name_of(root), classes, planned.kind, dict(existing.splits) if existing else {})
     dataset.left_out.update(existing.left_out if existing else {})
 
     unshrunk: list[str] = []
-    for split_name, part in chosen.items():
+    for split_name, part in planned.splits.items():
         files.remove_leftovers(files.join(root, split_name))
         with Bar(total=len(part), desc=f"pack {split_name}", unit="img", disable=not progress) as bar:
             samples = _in_order(part, shard_size, root)
@@ -85,50 +83,44 @@ def pack(
             shards = _write_shards(root, split_name, samples, shard_size, bar.update)
         _remove_surplus(root, split_name, shards)
         dataset.splits[split_name], dataset.left_out[split_name] = shards, list(part.left_out)
+    _record_left_out(dataset, planned)
     dataset.save()
-    return PackResult(dataset, unshrunk)
+    return PackResult(dataset, unshrunk, _lines(dataset, planned), planned)
 
 
-def pack_in_place(source: str, split: str | None = None) -> Dataset:
+def pack_in_place(source: str, split: str | Sequence[str] | None = None, reading: Reading | None = None) -> Dataset:
     """Write dataset.json for the tars in `source`, and nothing else. Raises UserError if there are none."""
-    chosen = choose_splits(open_source(source), source, split)
-    splits, left_out = {}, {}
-    for name, part in chosen.items():
-        if not isinstance(part, TarSplit) or not files.is_dir(source):
-            raise UserError(f"--in-place: expected a folder of WebDataset tars, found {part.kind} in {source}")
-        splits[name] = []
-        for file, samples in part.shard_counts.items():
-            path = files.join(part.root, file)
-            relative = file if part.root == source else files.join(files.name_of(part.root), file)
-            splits[name].append(Shard(relative, samples, files.size(path), sha256_of(path)))
-        left_out[name] = list(part.left_out)
-    classes = merge_classes({name: part.classes for name, part in chosen.items()}, None)
-    dataset = Dataset(source, files.name_of(source), classes, "webdataset", splits, left_out)
+    return write_index(source, plan_in_place(source, split, reading)).dataset
+
+
+def write_index(source: str, planned: Plan) -> PackResult:
+    """Write dataset.json for the tars in `source` that `plan_in_place` found."""
+    dataset = Dataset(source, files.name_of(source), planned.classes, "webdataset")
+    for name, part in planned.splits.items():
+        shards = []
+        for file, samples in zip(planned.shards[name], part.shard_counts.values(), strict=True):
+            path = files.join(source, file)
+            shards.append(Shard(file, samples, files.size(path), sha256_of(path)))
+        dataset.splits[name], dataset.left_out[name] = shards, list(part.left_out)
+    _record_left_out(dataset, planned)
     dataset.save()
-    return dataset
+    return PackResult(dataset, [], _lines(dataset, planned), planned)
 
 
-def choose_splits(found: dict[str | None, Split], source: str, split: str | None) -> dict[str, Split]:
-    """The splits to pack, by name: all, or `split`. The only split of a source without splits is named `split`."""
-    if None in found:
-        return {split or "train": found[None]}
-    named = {name: part for name, part in found.items() if name is not None}
-    if split is None:
-        return named
-    if split not in named:
-        raise UserError(f"{source}: expected a split {split!r}, found {', '.join(named)}")
-    return {split: named[split]}
+def _record_left_out(dataset: Dataset, planned: Plan) -> None:
+    """Add what belongs to no split to what the dataset says of earlier sources; splits that came since are packed."""
+    earlier = planned.existing.passed_over if planned.existing else []
+    still = [entry for entry in earlier if not (entry.what == "split" and set(entry.examples) & set(dataset.splits))]
+    dataset.passed_over.extend(dict.fromkeys([*still, *planned.left_out]))
 
 
-def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> list[str]:
-    """The classes of the dataset, which are those of the first split. Raises UserError if another split has more."""
-    known = list(existing.classes) if existing else []
-    for split, classes in by_split.items():
-        if not known:
-            known = list(classes)
-        elif new := [name for name in classes if name not in set(known)]:
-            raise UserError(f"split {split}: expected only classes of the first split, found {new[0]!r}")
-    return known
+def _lines(dataset: Dataset, planned: Plan) -> list[SplitLine]:
+    return [
+        SplitLine(
+            name, dataset.samples(name), len(dataset.splits[name]), len(part.classes), dataset.left_out.get(name, [])
+        )
+        for name, part in planned.splits.items()
+    ]
 
 
 def _labelled(samples: Iterable[Sample], of_split: list[str], classes: list[str], source: str) -> Iterator[Sample]:

@@ -5,9 +5,11 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import Sample, is_text
+from vit_tickets.pipeline.datasets.sources.names import ABOUT, FOREIGN, PICTURES, listed
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -18,27 +20,68 @@ REMOTE_READERS = 32
 class FolderSplit:
     """Images in the layout class/image. The first folder is the class; the key is the relative path without suffix.
 
-    Raises UserError if there are no images, a name is not valid UTF-8, or there is a link to a folder: links are not
-    followed, so its images would be missing silently.
+    With `class_folder="last"`, the class is the path of the folder that holds the image. Classes are sorted, as numbers
+    if all of them are whole numbers. Links are followed.
+
+    Raises UserError if there are no images, a name is not valid UTF-8, or a class folder holds nothing but folders and
+    `class_folder` is None.
     """
 
     kind = "image folder"
     random_access = True
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, class_folder: Literal["first", "last"] | None = None):
         self.root = root
         self.left_out = Omissions()
-        everything = files.walk_files(root)
-        self.paths = [path for path in everything if _suffix(path) in SUFFIXES and "/" in path]
-        others = set(everything) - set(self.paths) if files.is_local(root) else ()
-        if link := next((path for path in sorted(others) if files.is_dir(files.join(root, path))), None):
-            raise UserError(f"{root}: expected folders, found a link to one, {link}, which is not followed")
+        self._class_folder = class_folder
+        links: dict[str, str] = {}
+        self.paths = [path for path in files.walk_files(root, links) if self._is_image(path)]
+        for path, reason in sorted(links.items()):
+            self.left_out.add("link", reason, path)
         if odd := next((path for path in self.paths if not is_text(path)), None):
             raise UserError(f"{root}: expected names in UTF-8, found {odd}")
         if not self.paths:
             raise UserError(f"expected images as class/image, Parquet or WebDataset tars, found none in {root}")
-        self.classes = sorted({path.split("/")[0] for path in self.paths})
+        if class_folder is None:
+            self._check_depth()
+        first = {path.split("/")[0] for path in self.paths}
+        for name, is_folder in files.list_kinds(root).items():
+            if is_folder and name not in first and name not in links and not name.startswith("."):
+                self.left_out.add("folder", "no images in it", name)
+        self.classes = ordered({self._class_of(path) for path in self.paths})
         self.keys = folder_keys(self.paths)
+
+    def _is_image(self, path: str) -> bool:
+        """Whether the file is one of the split's images; images that are not are left out."""
+        folders = path.split("/")[:-1]
+        if _suffix(path) not in SUFFIXES:
+            return False
+        if not folders:
+            self.left_out.add("image", "in no class folder", path)
+        elif not FOREIGN.isdisjoint(folders):
+            self.left_out.add("image", "made by another program", path)
+        elif self._class_folder is None and any(name.lower() in ABOUT for name in folders[1:]):
+            self.left_out.add("image", "of masks or labels", path)
+        else:
+            return True
+        return False
+
+    def _check_depth(self) -> None:
+        """Raise UserError if a class folder holds no image, only folders that do: these may be the classes."""
+        below: dict[str, set[str]] = {}
+        for path in self.paths:
+            name, *folders, _ = path.split("/")
+            below.setdefault(name, set()).add(folders[0] if folders else "")
+        nested = [name for name, inner in below.items() if "" not in inner and {i.lower() for i in inner} - PICTURES]
+        if nested:
+            example = next(posixpath.dirname(path) for path in self.paths if path.split("/")[0] == nested[0])
+            raise UserError(
+                f"{self.root}: expected class folders that hold images, found only folders in {listed(nested)}; "
+                f"--class-folder last makes classes like {example}, --class-folder first classes like {nested[0]}"
+            )
+
+    def _class_of(self, path: str) -> str:
+        return posixpath.dirname(path) if self._class_folder == "last" else path.split("/")[0]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,7 +92,7 @@ class FolderSplit:
         def sample(index: int) -> Sample:
             path = self.paths[index]
             data = files.read_bytes(files.join(self.root, path))
-            return Sample(self.keys[index], labels[path.split("/")[0]], data, _suffix(path).replace("jpeg", "jpg"))
+            return Sample(self.keys[index], labels[self._class_of(path)], data, _suffix(path).replace("jpeg", "jpg"))
 
         if files.is_local(self.root):
             yield from map(sample, order)
@@ -58,6 +101,12 @@ class FolderSplit:
         with ThreadPoolExecutor(REMOTE_READERS) as pool:  # remote storage is slow per image, so many are read at once
             while chunk := list(itertools.islice(order, 4 * REMOTE_READERS)):
                 yield from pool.map(sample, chunk)
+
+
+def ordered(classes: Iterable[str]) -> list[str]:
+    """Classes in their order: as numbers if all are whole numbers, else as text."""
+    classes = sorted(classes)
+    return sorted(classes, key=int) if all(name.isdecimal() for name in classes) else classes
 
 
 def _suffix(path: str) -> str:

@@ -109,3 +109,9 @@ def sniff_suffix(data: bytes) -> str:
         if data.startswith(magic):
             return suffix
     return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "jpg"
+
+
+def has_images(path: str) -> bool:
+    """Whether the Parquet file at `path` has a column that may hold images."""
+    with open_parquet(path) as file:
+        return any(_holds_bytes(field.type) for field in file.schema_arrow)

@@ -1,10 +1,33 @@
 """A split of a source, whatever it is stored as."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.system.errors import UserError
+
+
+class Unlabelled(UserError):
+    """A split without a single label. `reason` says what lies there instead."""
+
+    def __init__(self, path: str, reason: str):
+        super().__init__(f"{path}: expected labels, found {reason}")
+        self.reason = reason
+
+    def __reduce__(self) -> tuple:
+        return UserError, (self.message,)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is read, where it leaves a choice."""
+
+    #: names of folders and files say nothing about splits
+    no_splits: bool = False
+    #: the folder that names the class where folders are nested: the first, or the last with its path; None: refuse
+    class_folder: Literal["first", "last"] | None = None
 
 
 class Split(Protocol):
@@ -14,7 +37,9 @@ class Split(Protocol):
     def kind(self) -> str: ...
 
     @property
-    def classes(self) -> list[str]: ...
+    def classes(self) -> list[str]:
+        """Raises Unlabelled if no sample has a label."""
+        ...
 
     @property
     def random_access(self) -> bool: ...

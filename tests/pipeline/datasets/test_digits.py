@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_tickets.pipeline.datasets import digits
-from vit_tickets.pipeline.datasets.sources.opening import open_source
+from vit_tickets.pipeline.datasets.layouts.opening import open_source
 from vit_tickets.pipeline.geometry.images import decode
 
 
@@ -42,7 +42,7 @@ def test_it_is_the_same_every_time_in_any_order():
 
 
 def test_its_classes_are_the_digits_about_evenly():
-    found = open_source("digits")
+    found = open_source("digits").splits
     assert list(found) == ["train", "val"]
     assert found["train"].classes == [str(digit) for digit in range(10)]
     for split in ("train", "val"):

@@ -18,7 +18,7 @@ def test_omissions_are_counted_by_kind_and_reason_and_three_are_named():
 
 def test_dataset_json_records_what_was_left_out_and_is_unchanged_where_nothing_was(tmp_path):
     shard = Shard("val/000000.tar", 1, 2048, "0" * 64)
-    entry = LeftOut("row", "no image bytes", 2, ["00000003", "00000007"])
+    entry = LeftOut("row", "no image bytes", 2, ("00000003", "00000007"))
     Dataset(str(tmp_path), "d", ["a"], "parquet", {"train": [shard], "val": [shard]}, {"val": [entry]}).save()
     splits = json.loads((tmp_path / "dataset.json").read_text())["splits"]
     assert set(splits["train"]) == {"samples", "shards"}

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from tests.helpers import png, write_folder
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit, folder_keys
+from vit_tickets.pipeline.system.errors import UserError
 
 
 def test_bytes_are_the_files_own(tmp_path):
@@ -23,9 +24,12 @@ def test_other_and_hidden_files_are_left_out(tmp_path):
     assert [sample.key for sample in split.read(range(len(split)))] == ["cat/cat_00"]
 
 
-def test_nested_folders_are_of_the_first_ones_class(tmp_path):
+def test_nested_folders_are_classes_only_as_one_says(tmp_path):
     write_folder(tmp_path / "animal", {"cat": 1})
-    split = FolderSplit(str(tmp_path))
+    with pytest.raises(UserError, match="expected class folders that hold images, found only folders in animal"):
+        FolderSplit(str(tmp_path))
+    assert FolderSplit(str(tmp_path), "last").classes == ["animal/cat"]
+    split = FolderSplit(str(tmp_path), "first")
     assert split.classes == ["animal"]
     assert split.keys == ["animal/cat/cat_00"]
 

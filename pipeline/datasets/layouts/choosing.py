@@ -1,0 +1,68 @@
+"""Which parts of a source are packed, and under which names."""
+
+from collections import Counter
+
+from vit_tickets.pipeline.datasets.layouts.part import Part
+from vit_tickets.pipeline.datasets.sources.names import SPLITS, listed, split_at_end, split_named, splits_in, stem
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+STANDS_IN = "the source has no val: its split test is packed as val"
+
+
+def choose(source: str, parts: list[Part], wanted: tuple[str, ...], notes: list[str]) -> list[tuple[str, Part]]:
+    """The parts to open, by their names in the dataset: those that are `wanted`, or all of them.
+
+    Says in `notes` what a name was taken from. Raises UserError if a split is not there, or there twice.
+    """
+    if parts[0].split is None:
+        return [(_only_name(source, parts[0], wanted, notes), parts[0])]
+    chosen = _asked_for(source, parts, wanted, notes) if wanted else _all(parts, notes)
+    twice = next((split for split, count in Counter(split for split, _ in chosen).items() if count > 1), None)
+    if twice is not None:
+        names = [part.name for split, part in chosen if split == twice]
+        raise UserError(
+            f"{source}: expected one split {twice}, found {listed(names)}; --split {names[0]} packs that one alone"
+        )
+    return chosen
+
+
+def _all(parts: list[Part], notes: list[str]) -> list[tuple[str, Part]]:
+    splits = [part.split or "" for part in parts]
+    if "val" not in splits and "test" in splits:
+        keep = " ".join(f"--split {split}" for split in dict.fromkeys(splits))
+        notes.append(f"{STANDS_IN} ({keep} keeps its name)")
+        splits = ["val" if split == "test" else split for split in splits]
+    return list(zip(splits, parts, strict=True))
+
+
+def _asked_for(source: str, parts: list[Part], wanted: tuple[str, ...], notes: list[str]) -> list[tuple[str, Part]]:
+    chosen = []
+    for word in dict.fromkeys(wanted):
+        ours = split_named(word)
+        found = [part for part in parts if part.name == word] or [part for part in parts if part.split == ours]
+        if not found and ours == "val":
+            found = [part for part in parts if part.split == "test"]
+            notes += [STANDS_IN] if found else []
+        if not found:
+            raise UserError(f"{source}: expected a split {word!r}, found {', '.join(map(_both_names, parts))}")
+        chosen += [(ours if ours in SPLITS else part.split or "", part) for part in found]
+    return chosen
+
+
+def _both_names(part: Part) -> str:
+    """Our name of a split, and in parentheses the source's."""
+    return f"{part.split} ({part.name})" if part.name not in ("", part.split) else part.name
+
+
+def _only_name(source: str, part: Part, wanted: tuple[str, ...], notes: list[str]) -> str:
+    """The name of the split of a source without splits."""
+    if len(wanted) > 1:
+        raise UserError(f"{source}: expected --split once for a source without splits, found {', '.join(wanted)}")
+    if wanted:
+        return split_named(wanted[0])
+    spoken = splits_in(stem(files.name_of(source)))
+    name = split_at_end(source) if part.files != ("",) else spoken.pop() if len(spoken) == 1 else None
+    if name not in (None, "train"):
+        notes.append(f"packed as {name}, the word in the name of the source (--split NAME gives another)")
+    return name or "train"

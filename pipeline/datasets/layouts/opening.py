@@ -1,0 +1,102 @@
+"""Open the splits of a source: image folders, Parquet in the Hugging Face layout, and WebDataset tars."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vit_tickets.pipeline.datasets import digits, embedded
+from vit_tickets.pipeline.datasets.layouts.choosing import choose
+from vit_tickets.pipeline.datasets.layouts.listing import Listing
+from vit_tickets.pipeline.datasets.layouts.part import Aside, Part
+from vit_tickets.pipeline.datasets.layouts.search import Search
+from vit_tickets.pipeline.datasets.left_out import Omissions
+from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
+from vit_tickets.pipeline.datasets.sources.names import SPLITS, TABLES, TARS
+from vit_tickets.pipeline.datasets.sources.parquet import ParquetSplit
+from vit_tickets.pipeline.datasets.sources.split import Reading, Split, Unlabelled
+from vit_tickets.pipeline.datasets.sources.tars import TarSplit
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+NO_SOURCE = "expected images as class/image, Parquet or WebDataset tars, found"
+TO_UNPACK = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
+
+
+@dataclass
+class Source:
+    """The splits of a source that are packed, by their names in the dataset."""
+
+    splits: dict[str, Split]
+    #: what belongs to none of them
+    left_out: Omissions = field(default_factory=Omissions)
+    #: what the user should know
+    notes: list[str] = field(default_factory=list)
+
+
+def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None = None) -> Source:
+    """Open the splits `wanted` of `source`, by our names or those in the source; by default, all that have labels.
+
+    `digits` is the built-in dataset, unless a file or folder of that name exists. A source without splits becomes the
+    split that is wanted, or that its own name ends with, or else train. Without a val, the split test is called val,
+    unless it is asked for. Only what is wanted is opened.
+
+    Raises:
+        UserError: The source is of none of the known kinds, has no such split, or can be read in two ways.
+    """
+    reading = reading or Reading()
+    wanted = tuple(wanted)
+    if source == embedded.NAME and not files.exists(source):
+        parts = [Part(name, name, source) for name in digits.SAMPLES]
+        return Source({name: digits.DigitsSplit(name) for name, _ in choose(source, parts, wanted, [])})
+    if not files.exists(source):
+        raise UserError(f"no such source: {source}")
+    aside = Aside()
+    chosen = choose(source, find_parts(source, wanted, reading, aside), wanted, aside.notes)
+    opened: dict[str, Split] = {}
+    unlabelled = []
+    for name, part in chosen:
+        try:
+            opened[name] = open_part(part, reading)
+        except Unlabelled as error:
+            unlabelled.append(error)
+            aside.left_out.add("split", error.reason, part.name or name)
+    if unlabelled and (wanted or not opened):
+        raise unlabelled[0]
+    return Source(opened, aside.left_out, aside.notes)
+
+
+def find_parts(source: str, wanted: tuple[str, ...], reading: Reading, aside: Aside) -> list[Part]:
+    """The parts of `source`, in the order of splits. Raises UserError if there are none."""
+    if not files.is_dir(source):
+        if not source.lower().endswith((*TARS, *TABLES)):
+            raise UserError(f"expected an image folder, Parquet or WebDataset tars, found {source}")
+        return [Part(None, "", source, ("",))]
+    folder = Listing(source)
+    parts = Search(source, wanted, reading, aside).find(folder)
+    if not parts:
+        raise UserError(f"{NO_SOURCE} none in {source}{_instead(folder)}")
+    return sorted(parts, key=lambda part: SPLITS.index(part.split) if part.split in SPLITS else len(SPLITS))
+
+
+def open_part(part: Part, reading: Reading) -> Split:
+    """The split that lies at `part`, with its classes known. Raises Unlabelled if it has none."""
+    if part.files is None:
+        if part.flat:
+            raise Unlabelled(part.root, part.flat)
+        return FolderSplit(part.root, reading.class_folder)
+    first = files.join(part.root, part.files[0]) if part.files[0] else part.root
+    kind = TarSplit if first.lower().endswith(TARS) else ParquetSplit
+    split = kind(part.root, list(part.files))
+    _ = split.classes  # reads labels, and fails where there are none
+    return split
+
+
+def _instead(folder: Listing) -> str:
+    """What lies in a folder that is no source, by suffix."""
+    suffixes = Counter(posixpath.splitext(name)[1].lower() or "no suffix" for name in folder.files)
+    if not suffixes:
+        return ""
+    found = ", ".join(f"{count} of {suffix}" for suffix, count in suffixes.most_common(3))
+    unpack = " (unpack archives first)" if any(suffix in TO_UNPACK for suffix in suffixes) else ""
+    return f", but files: {found}{unpack}"

@@ -1,0 +1,115 @@
+"""What `pack` would write: the splits, their classes and what is left out, with every reason to refuse."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vit_tickets.pipeline.datasets.layouts.opening import Source, open_source
+from vit_tickets.pipeline.datasets.left_out import LeftOut
+from vit_tickets.pipeline.datasets.shards import INDEX, Dataset
+from vit_tickets.pipeline.datasets.sources.split import Reading, Split
+from vit_tickets.pipeline.datasets.sources.tars import TarSplit
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+
+
+@dataclass(frozen=True)
+class SplitLine:
+    """A split in the summary of `pack`: its images and classes, and what was left out of it."""
+
+    name: str
+    images: int
+    shards: int
+    classes: int
+    left_out: list[LeftOut]
+
+    def __str__(self) -> str:
+        left_out = "; ".join(map(str, self.left_out)) or "nothing left out"
+        shards, classes = f"{self.shards:,} shards", f"{self.classes:,} class{'' if self.classes == 1 else 'es'}"
+        return f"{self.name} has {self.images:,} images in {shards}, {classes}, {left_out}"
+
+
+@dataclass
+class Plan:
+    """The splits to pack and their classes. Nothing is written, no pixel is read."""
+
+    splits: dict[str, Split]
+    classes: list[str]
+    #: what belongs to no split
+    left_out: list[LeftOut]
+    notes: list[str]
+    #: the dataset that they are added to
+    existing: Dataset | None = None
+    #: for `--in-place`: the tars of each split, relative to the source
+    shards: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return next(iter(self.splits.values())).kind
+
+    def lines(self, shard_size: int) -> list[SplitLine]:
+        """The summary of what would be packed, with `shard_size` images per tar, or in place."""
+        lines = []
+        for name, split in self.splits.items():
+            shards = len(self.shards[name]) if name in self.shards else -(-len(split) // shard_size)
+            lines.append(SplitLine(name, len(split), shards, len(split.classes), list(split.left_out)))
+        return lines
+
+
+def plan(
+    source: str,
+    root: str | None,
+    split: str | Sequence[str] | None = None,
+    reading: Reading | None = None,
+    overwrite: bool = False,
+) -> Plan:
+    """What `pack` would write to `root` (None: not decided). Raises UserError as `pack` would."""
+    if root is not None and _inside(root, source):
+        raise UserError(f"expected a DATASET outside SOURCE, found {root}; --in-place is for WebDataset tars")
+    found = open_source(source, wanted(split), reading)
+    existing = Dataset.open(root) if root is not None and files.exists(files.join(root, INDEX)) else None
+    taken = sorted(set(found.splits) & set(existing.splits)) if existing and not overwrite else []
+    if taken:
+        raise UserError(f"{root} has split {taken[0]} already; pass --overwrite to pack it again")
+    return _plan(found, existing)
+
+
+def plan_in_place(source: str, split: str | Sequence[str] | None = None, reading: Reading | None = None) -> Plan:
+    """What `pack --in-place` would write. Raises UserError if `source` is not a folder of WebDataset tars."""
+    planned = _plan(open_source(source, wanted(split), reading), None)
+    for name, part in planned.splits.items():
+        if not isinstance(part, TarSplit) or not files.is_dir(source):
+            raise UserError(f"--in-place: expected a folder of WebDataset tars, found {part.kind} in {source}")
+        below = part.root.removeprefix(source).strip("/")
+        planned.shards[name] = [files.join(below, file) for file in part.shard_counts]
+    return planned
+
+
+def _inside(root: str, source: str) -> bool:
+    inner, outer = (files.filesystem(path)[1].rstrip("/") + "/" for path in (root, source))
+    return inner.startswith(outer)
+
+
+def _plan(found: Source, existing: Dataset | None) -> Plan:
+    classes = merge_classes({name: part.classes for name, part in found.splits.items()}, existing)
+    notes = list(found.notes)
+    if len(classes) == 1:
+        notes.append(
+            f"warning: a single class, {classes[0]}: expected class folders or labels of two or more to train on"
+        )
+    return Plan(found.splits, classes, list(found.left_out), notes, existing)
+
+
+def wanted(split: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The splits that are asked for; none stands for all."""
+    return () if split is None else (split,) if isinstance(split, str) else tuple(split)
+
+
+def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> list[str]:
+    """The classes of the dataset, which are those of the first split. Raises UserError if another split has more."""
+    known = list(existing.classes) if existing else []
+    for split, classes in by_split.items():
+        if not known:
+            known = list(classes)
+        elif new := [name for name in classes if name not in set(known)]:
+            raise UserError(f"split {split}: expected only classes of the first split, found {new[0]!r}")
+    return known
