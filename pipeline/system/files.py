@@ -109,9 +109,8 @@ def walk_files(folder: str, unfollowed: dict[str, str] | None = None) -> list[st
         if isinstance(fs, LocalFileSystem):
             return sorted(_walk(root, {} if unfollowed is None else unfollowed))
         root = root.rstrip("/")
-        found = [
-            path[len(root) + 1 :] for path, entry in fs.find(root, detail=True).items() if entry["type"] != "other"
-        ]
+        below = dict(fs.find(root, detail=True))
+        found = [path[len(root) + 1 :] for path, entry in below.items() if entry["type"] != "other"]
     visible = (path for path in found if not any(part.startswith(".") for part in path.split("/")))
     return sorted(path for path in visible if posixpath.basename(path))  # a key `folder/` is no file
 
@@ -132,7 +131,7 @@ def _walk(root: str, unfollowed: dict[str, str]) -> Iterator[str]:
     not followed, and those that lead nowhere, are added to `unfollowed` with the reason.
     """
     seen: set[tuple[str, str]] = set()
-    waiting = [("", (os.path.realpath(root),))]
+    waiting: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     while waiting:
         below, around = waiting.pop()
         for entry in _entries(os.path.join(root, below)):

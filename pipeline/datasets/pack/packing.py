@@ -98,7 +98,7 @@ def write_index(source: str, planned: Plan) -> PackResult:
     dataset = Dataset(source, files.name_of(source), planned.classes, "webdataset")
     for name, part in planned.splits.items():
         shards = []
-        for file, samples in zip(planned.shards[name], part.shard_counts.values(), strict=True):
+        for file, samples in planned.shards[name].items():
             path = files.join(source, file)
             shards.append(Shard(file, samples, files.size(path), sha256_of(path)))
         dataset.splits[name], dataset.left_out[name] = shards, list(part.left_out)

@@ -39,8 +39,8 @@ class Plan:
     notes: list[str]
     #: the dataset that they are added to
     existing: Dataset | None = None
-    #: for `--in-place`: the tars of each split, relative to the source
-    shards: dict[str, list[str]] = field(default_factory=dict)
+    #: for `--in-place`: the tars of each split, relative to the source, and their numbers of samples
+    shards: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -80,7 +80,7 @@ def plan_in_place(source: str, split: str | Sequence[str] | None = None, reading
         if not isinstance(part, TarSplit) or not files.is_dir(source):
             raise UserError(f"--in-place: expected a folder of WebDataset tars, found {part.kind} in {source}")
         below = part.root.removeprefix(source).strip("/")
-        planned.shards[name] = [files.join(below, file) for file in part.shard_counts]
+        planned.shards[name] = {files.join(below, file): count for file, count in part.shard_counts.items()}
     return planned
 
 
