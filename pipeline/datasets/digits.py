@@ -54,7 +54,7 @@ def _scans(split: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UserError("the built-in dataset digits needs scikit-learn: pip install 'vit-tickets[digits]'") from None
+        raise UserError("the built-in dataset digits needs scikit-learn: pip install scikit-learn") from None
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.default_rng(SEED).permutation(len(labels))
     chosen = order[:VAL_DIGITS] if split == "val" else order[VAL_DIGITS:]

@@ -15,9 +15,6 @@ class TrainingPath:
         meaning: one line for help texts.
         title: its name in sentences; empty if it is `name`.
         label: its name below the axis of report.png; empty if it is `name`.
-        colour: of its lines in report.png.
-        css: the class of page.css with its colour.
-        mark: its mark on the page.
         tested_on: what `report` expects its runs to be tested on.
         is_trained: whether `train` makes its runs.
         is_judged: whether a verdict compares it.
@@ -32,9 +29,6 @@ class TrainingPath:
     meaning: str
     title: str = ""
     label: str = ""
-    colour: str = "#666666"
-    css: str = "c-dense"
-    mark: str = "round"
     tested_on: tuple[str, ...] = ("dense",)
     is_trained: bool = True
     is_judged: bool = False
@@ -53,9 +47,6 @@ _TABLE = (
         meaning="each image's ticket",
         title="LT",
         label="lt\n(ticket)",
-        colour="#D55E00",
-        css="c-lt",
-        mark="square",
         tested_on=ON,
         is_judged=True,
         uses_tickets=True,
@@ -66,9 +57,6 @@ _TABLE = (
         meaning="a random subset of the same size",
         title="RC",
         label="rc\n(random)",
-        colour="#009E73",
-        css="c-rc",
-        mark="triangle",
         tested_on=ON,
         is_judged=True,
         uses_tickets=True,
@@ -78,9 +66,6 @@ _TABLE = (
         name="small",
         meaning="all of the image at a lower resolution with as many patches",
         label="small\n(low res.)",
-        colour="#CC79A7",
-        css="c-small",
-        mark="diamond",
         uses_tickets=True,
         low_resolution=True,
     ),
@@ -90,7 +75,6 @@ _TABLE = (
         meaning="plain weights, scored by `evaluate` without a run",
         title="the published weights",
         label="published\nweights",
-        mark="down",
         is_trained=False,
         has_budget=False,
     ),

@@ -36,7 +36,7 @@ def connect(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         fs, inner = fsspec.core.url_to_fs(path, **options)
     except ImportError as error:
-        need = "s3fs: pip install 'vit-tickets[s3]'" if options else str(error)
+        need = "s3fs: pip install s3fs" if options else str(error)
         raise UserError(f"cannot open {path!r}, which needs {need}") from None
     except ValueError as error:
         raise UserError(f"cannot open {path!r}: {error}") from None

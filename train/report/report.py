@@ -19,8 +19,6 @@ from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
 
 FORMAT_VERSION = 1
-TITLE = "Tickets: the runs compared"
-
 
 # Entries of report.json that are attributes of each run.
 OF_RUN = (
@@ -90,7 +88,9 @@ def report(
     files.write_json(files.join(out, "report.json"), data)
     written = f"report: {out}"
     if html:
-        page.write(files.join(out, page.NAME), TITLE, findings, data, page.IMAGES if gallery is None else gallery)
+        page.write(
+            files.join(out, page.NAME), rendering.TITLE, findings, data, page.IMAGES if gallery is None else gallery
+        )
         written += f"; page: {files.join(out, page.NAME)}"
     else:
         files.remove(files.join(out, page.NAME))  # of an earlier call: its numbers would be others

@@ -45,9 +45,9 @@ def test_the_cells_run_as_they_stand(tickets, packed):
 
 @pytest.mark.slow
 def test_jupyter_runs_it(tickets, packed):
-    nbformat = pytest.importorskip("nbformat", reason="pip install vit-tickets[notebook]")
-    client = pytest.importorskip("nbclient", reason="pip install vit-tickets[notebook]")
-    pytest.importorskip("ipykernel", reason="pip install vit-tickets[notebook]")
+    nbformat = pytest.importorskip("nbformat", reason="pip install -e '.[notebook]'")
+    client = pytest.importorskip("nbclient", reason="pip install -e '.[notebook]'")
+    pytest.importorskip("ipykernel", reason="pip install -e '.[notebook]'")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:

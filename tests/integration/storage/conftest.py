@@ -17,8 +17,8 @@ SERVER = [sys.executable, "-m", "tests.integration.storage.server"]
 def server() -> Iterator[Callable[..., dict[str, int]]]:
     """An S3 server that the environment names; called with `share`, `seed`, `hold`, it fails as server.py
     says, and returns its count of answers."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'vit-tickets[s3]'")
-    pytest.importorskip("moto", reason="moto is not installed: pip install 'vit-tickets[test]'")
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install -e '.[s3]'")
+    pytest.importorskip("moto", reason="moto is not installed: pip install -e '.[test]'")
     with (
         subprocess.Popen(SERVER, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
         pytest.MonkeyPatch.context() as environment,

@@ -152,7 +152,7 @@ def kill_one_at_work(process: subprocess.Popen) -> None:
 
 
 HAS_JOB_SERVER = importlib.util.find_spec("aiohttp_cors") is not None
-NO_JOB_SERVER = "no Ray job server: pip install 'vit-tickets[cluster]'"
+NO_JOB_SERVER = "no Ray job server: pip install -e '.[cluster]'"
 
 
 @pytest.mark.parametrize(

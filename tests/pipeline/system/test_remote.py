@@ -19,7 +19,7 @@ def no_s3fs(monkeypatch):
 def test_without_s3fs_one_line_says_what_to_install(no_s3fs):
     with pytest.raises(UserError) as refused:
         files.exists("s3://bucket/data")
-    assert str(refused.value) == "cannot open 's3://bucket/data', which needs s3fs: pip install 'vit-tickets[s3]'"
+    assert str(refused.value) == "cannot open 's3://bucket/data', which needs s3fs: pip install s3fs"
 
 
 def test_credentials_in_a_url_are_refused_and_not_shown():

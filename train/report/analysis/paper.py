@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.families import family_of, short_name
 
@@ -43,6 +45,8 @@ TABLE_4 = (
     PaperRow("resnet50", 0.9, 27.1, 77.34, None, 76.47, 76.86, None),
 )
 
+CLASSES = range(900, 1001)  # of ImageNet-1k; a subset of val may lack the last ones
+
 ON_OTHER_DATA = (
     f"behind the stroke, where there is one, the figures of {SOURCE}; on other data, or after fewer epochs, only their "
     "pattern can be compared"
@@ -62,6 +66,11 @@ def keep_rates(model: str) -> tuple[float, ...]:
     """Those that the paper has of `model`, or the default one."""
     name = short_name(model)
     return tuple(row.keep_rate for row in TABLE_4 if row.model == name) or (DEFAULT_KEEP_RATE,)
+
+
+def could_be(model: str, labels: np.ndarray) -> bool:
+    """Whether runs could be those of the paper: of one of its models, on about as many classes. labels: int (n,)."""
+    return short_name(model) in {row.model for row in TABLE_4} and int(labels.max(initial=0)) + 1 in CLASSES
 
 
 def row_of(model: str, budget: Budget) -> PaperRow | None:

@@ -1,13 +1,13 @@
-"""Charts as inline SVG: lines with bands, and values with intervals. Colours and dashes are classes of page.css."""
+"""Charts as inline SVG: lines with bands, and values with intervals. Colours and dashes are classes of the style."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.page.markup import Html, element
+from vit_tickets.train.report.rendering.encoding import STROKES, colours
 
 WIDTH = 400  # units of every chart; a phone shows about one per pixel
 LEFT = 58  # of the y axis
@@ -17,21 +17,18 @@ LETTERS, LETTER = 20, 7.6  # how many fit beside a row of intervals, and the wid
 
 
 class Look(NamedTuple):
-    """How a path is drawn in every chart: a colour (a class of page.css), and a mark for prints without colour."""
+    """How a result is drawn: a colour and a line (classes of the style), and a mark."""
 
     colour: str
     mark: str
+    line: str
 
 
-OWN = {name: Look(path.css, path.mark) for name, path in PATHS.items()}
-INK = Look("c-ink", "round")
+INK = Look("c-ink", "round", "solid")
 CORNERS = {  # around the middle, in pixels
     "square": ((-4, -4), (4, -4), (4, 4), (-4, 4)),
     "triangle": ((0, -5), (5, 4), (-5, 4)),
-    "down": ((0, 5), (5, -4), (-5, -4)),
-    "diamond": ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)),
 }
-COLOURS, MARKS = 6, ("diamond", "down", "round", "square", "triangle")  # of what is named after more than its path
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,6 @@ class Line:
         points: (x, y), x ascending.
         band: (low, high) at each point.
         titles: tooltip of each point.
-        dash: `solid`, `dashed` or `dotted`.
     """
 
     name: str
@@ -52,7 +48,6 @@ class Line:
     points: Sequence[tuple[float, float]]
     band: Sequence[tuple[float, float]] = ()
     titles: Sequence[str] = ()
-    dash: str = "solid"
 
 
 @dataclass(frozen=True)
@@ -104,12 +99,10 @@ class Axis:
         return ticks(self.low, self.high)
 
 
-def looks(rows: Iterable[str]) -> dict[str, Look]:
-    """The look of each of `rows`, by name; up to thirty rows with more in their names than a path differ."""
-    names = list(dict.fromkeys(rows))
-    others = [name for name in names if name not in OWN]
-    further = {name: Look(f"c-{n % COLOURS + 1}", MARKS[n % len(MARKS)]) for n, name in enumerate(others)}
-    return {name: OWN.get(name) or further[name] for name in names}
+def looks(rows: Iterable[str]) -> Callable[[str, str], Look]:
+    """The look of a result by its row, one of `rows`, and by what it was tested on."""
+    colour = {row: f"c-{of.name}" for row, of in colours(rows).items()}
+    return lambda row, on: Look(colour[row], STROKES[on].mark, STROKES[on].line)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -273,7 +266,7 @@ def _line(line: Line, x: Axis, y: Axis) -> Html:
         said = element("title", line.titles[place]) if line.titles else None
         seen = _mark(line.look.mark, *point) if place % math.ceil(len(at) / MARKED) == 0 else None
         marks.append(element("g", said, seen, element("circle", cx=point[0], cy=point[1], r=8, class_="hit")))
-    path = element("path", d=_path(at), class_=f"line {line.dash}")
+    path = element("path", d=_path(at), class_=f"line {line.look.line}")
     return element("g", path, marks, class_=line.look.colour)
 
 
@@ -288,10 +281,11 @@ def _mark(kind: str, x: float, y: float) -> Html:
 
 
 def _legend(lines: Sequence[Line]) -> Html:
-    items = []
-    for line in {line.name: line for line in lines}.values():
-        colour, mark = line.look
-        stroke = element("path", d="M1 8H33", class_=f"line {line.dash}"), _mark(mark, 17, 8)
-        sample = element("svg", stroke, viewBox="0 0 34 16", class_=f"sample {colour}", aria_hidden="true")
-        items.append(element("li", sample, line.name))
-    return element("ul", items, class_="legend")
+    named = {line.name: line.look for line in lines}
+    return element("ul", [element("li", sample(look), name) for name, look in named.items()], class_="legend")
+
+
+def sample(look: Look) -> Html:
+    """A stretch of a line with its mark, for legends."""
+    stroke = element("path", d="M1 8H43", class_=f"line {look.line}"), _mark(look.mark, 22, 8)
+    return element("svg", stroke, viewBox="0 0 44 16", class_=f"sample {look.colour}", aria_hidden="true")

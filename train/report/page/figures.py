@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from vit_tickets.pipeline.runs.paths import ON, TESTED_ON, path_of
+from vit_tickets.pipeline.runs.paths import ON, PATHS, path_of
 from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
 from vit_tickets.train.report.analysis.comparison import Group
@@ -13,11 +13,11 @@ from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.page.charts import INK, Interval, Line, Look, heights, interval_chart, line_chart, looks
 from vit_tickets.train.report.page.markup import Html, details, element, table
+from vit_tickets.train.report.rendering.encoding import name_of
+from vit_tickets.train.report.rendering.figure import CURVES_ON
 
 PERCENT = (0.0, 100.0)
-DASHES = {"dense": "dashed", "lt": "solid"}
 CLASSES_SHOWN = 8  # at each end
-GAIN, LOSS = Look("c-lt", "triangle"), Look("c-1", "down")
 CLASS_UNITS = "top-1 %, and the difference in points ± half of its 95% interval"
 SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
 
@@ -41,9 +41,8 @@ def _sparsity_figure(groups: list[Group]) -> Html:
     look = looks(rows)
     lines = []
     for row in (row for row in rows if row not in other_methods(rows)):
-        on_all = not path_of(row).drops_patches
-        for on in ("dense",) if on_all else DASHES:
-            lines += _sparsity_lines(groups, row, on, look[row], "solid" if on_all else DASHES[on])
+        for on in CURVES_ON if path_of(row).drops_patches else ("dense",):
+            lines += _sparsity_lines(groups, row, on, look(row, on))
     name = _of_model(groups)
     described = f"Lines of accuracy against the share of patches dropped, {name}; the tables below hold the numbers."
     return figure(f"{name}: accuracy against sparsity", line_chart(lines, *SPARSITY_AXES, described, PERCENT))
@@ -57,9 +56,11 @@ def method_figures(groups: list[Group]) -> list[Html]:
 def _method_figures(groups: list[Group]) -> list[Html]:
     rows = _rows(groups)
     look, name = looks(rows), _of_model(groups)
-    dense = _sparsity_lines(groups, groups[0].baseline, "dense", look.get(groups[0].baseline, INK), "solid")
-    own = _sparsity_lines(groups, "lt", "lt", look.get("lt", INK), "solid")
-    drawn = {row: _sparsity_lines(groups, row, "lt", look[row], "dashed") for row in other_methods(rows)}
+    dense, own = (
+        _sparsity_lines(groups, row, on, look(row, on) if row in rows else INK)
+        for row, on in ((groups[0].baseline, "dense"), ("lt", "lt"))
+    )
+    drawn = {row: _sparsity_lines(groups, row, "lt", look(row, "lt")) for row in other_methods(rows)}
     room = heights([*dense, *own, *(line for lines in drawn.values() for line in lines)])
     charts = []
     for row, lines in drawn.items():
@@ -71,29 +72,31 @@ def _method_figures(groups: list[Group]) -> list[Html]:
 
 
 def _rows(groups: list[Group]) -> list[str]:
-    return list(dict.fromkeys(row for group in groups for row, _ in group.accuracies))
+    return list(dict.fromkeys(row for group in groups for row in group.rows))
 
 
 def _of_model(groups: list[Group]) -> str:
     return f"{groups[0].dataset}, {groups[0].model}"
 
 
-def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look, dash: str) -> list[Line]:
+def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look) -> list[Line]:
     """The line of one cell of the matrix, if any of the groups has it."""
     found = [(group.dropped, group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
     if not found:
         return []
-    name = f"{row} on {TESTED_ON[on]}"
+    name = name_of(row, on)
     titles = [f"{name}, {x:.3g}% dropped: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]" for x, a in found]
     points, band = [(x, a.mean) for x, a in found], [(a.low, a.high) for _, a in found]
-    return [Line(name, look, points, band, titles, dash)]
+    return [Line(name, look, points, band, titles)]
 
 
 def accuracy_figure(group: Group) -> Html | None:
     """Accuracy with its 95% interval for every cell of the matrix."""
     look = looks(group.rows)
     rows = [
-        Interval(row, a.mean, a.low, a.high, f"{row} on {on}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]", look[row], on)
+        Interval(
+            row, a.mean, a.low, a.high, f"{row} on {on}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]", look(row, on), on
+        )
         for row in group.rows
         for on in ON
         for a in [group.accuracies.get((row, on))]
@@ -135,23 +138,39 @@ def _contrast_figure(minuend: str, threshold: float, contrasts: list[Contrast]) 
 
 def training_figures(group: Group, rows: list[str]) -> list[Html]:
     """Training loss and accuracy on val after each epoch: for each of `rows` the mean of its runs, and their range."""
-    wanted = (("loss", "training loss", (0.0, math.inf)), ("val_top1", "top-1 on val (%)", PERCENT))
-    drawn = [_training_figure(group, rows, *each) for each in wanted]
-    return [chart for chart in drawn if chart is not None]
+    charts = [
+        _training_figure(group, rows, "loss", "training loss", "on what each path is trained on", (0.0, math.inf)),
+        _training_figure(group, rows, "val_top1", "top-1 on val (%)", "tested as the legend says", PERCENT),
+    ]
+    return [chart for chart in charts if chart is not None]
 
 
-def _training_figure(group: Group, rows: list[str], name: str, label: str, within: tuple[float, float]) -> Html | None:
+def _training_figure(
+    group: Group, rows: list[str], name: str, label: str, tested: str, within: tuple[float, float]
+) -> Html | None:
     look = looks(group.rows)
-    lines = [line for row in rows for line in _training_lines(row, group.of(row), name, look[row])]
+    lines = []
+    for row in rows:
+        by_test: dict[str, list[RunResult]] = {}
+        for run in group.of(row):
+            by_test.setdefault(_tested_while_training(run), []).append(run)
+        for on, runs in by_test.items():
+            said = name_of(row, on) if name == "val_top1" else row
+            lines += _training_lines(said, runs, name, look(row, on))
     if not lines:
         return None
     described = f"{label} after each epoch, a line for each of {', '.join(rows)}."
     chart = line_chart(lines, "epoch", label, described, within, whole_x=True)
-    return figure(f"{label[0].upper()}{label[1:]} after each epoch", chart)
+    return figure(f"{label[0].upper()}{label[1:]} after each epoch, {tested}", chart)
 
 
-def _training_lines(row: str, runs: list[RunResult], name: str, look: Look) -> list[Line]:
-    """The line of one row, if its runs have logged a finite `name` in any epoch."""
+def _tested_while_training(run: RunResult) -> str:
+    """What `train` shows a run of val after each epoch: what it is trained on, if a manifest has that of val."""
+    return run.path if PATHS[run.path].drops_patches and run.config.tickets_dir else "dense"
+
+
+def _training_lines(said: str, runs: list[RunResult], name: str, look: Look) -> list[Line]:
+    """The line named `said`, if the runs have logged a finite `name` in any epoch."""
     at: dict[float, list[float]] = {}
     for run in runs:
         for epoch, value in _curve(run, name):
@@ -164,8 +183,8 @@ def _training_lines(row: str, runs: list[RunResult], name: str, look: Look) -> l
         spread = f", {len(values)} runs from {low:.4g} to {high:.4g}" if len(values) > 1 else ""
         points.append((epoch, mean))
         band.append((low, high))
-        titles.append(f"{row}, epoch {epoch:g}: {mean:.4g}{spread}")
-    return [Line(row, look, points, band if len(runs) > 1 else (), titles)]
+        titles.append(f"{said}, epoch {epoch:g}: {mean:.4g}{spread}")
+    return [Line(said, look, points, band if len(runs) > 1 else (), titles)]
 
 
 def _curve(run: RunResult, name: str) -> list[tuple[float, float]]:
@@ -185,8 +204,8 @@ def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
     for gain in ends(gains, CLASSES_SHOWN):
         name, margin = class_name(gain.label, names), gain.margin or 0
         values = f"{first} {gain.first:.2f}%, {second} {gain.second:.2f}%, difference {gain.gain:+.2f} points"
-        title, look = f"{name}, {gain.images:,} images: {values}", GAIN if gain.gain > 0 else LOSS
-        rows.append(Interval(name, gain.gain, gain.gain - margin, gain.gain + margin, title, look))
+        title = f"{name}, {gain.images:,} images: {values}"
+        rows.append(Interval(name, gain.gain, gain.gain - margin, gain.gain + margin, title))
     more = f", of {len(gains):,} classes the ends" if len(rows) < len(gains) else ""
     header = ["class", "images", first, second, "difference"]
     lines = [header, *(_class_row(gain, names) for gain in gains)]

@@ -6,7 +6,7 @@
   const { classes, images, sets } = JSON.parse(block.textContent);
   const SLATE = "rgba(88, 96, 112, 0.78)"; // over what is dropped, so that black patches show too
   const HEAT = [[10, 10, 40], [80, 20, 110], [180, 50, 90], [240, 120, 40], [250, 240, 150]];
-  const FELL = ["rgba(12, 16, 60, 0.86)", "rgba(36, 92, 170, 0.78)", "rgba(120, 180, 225, 0.7)", "rgba(200, 225, 240, 0.66)"];
+  const STAGES = ["rgba(12, 16, 60, 0.86)", "rgba(36, 92, 170, 0.78)", "rgba(120, 180, 225, 0.7)", "rgba(200, 225, 240, 0.66)"];
   const at = (id) => document.getElementById(id);
 
   // --- data
@@ -14,7 +14,7 @@
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const whole = (text) => new Uint16Array(bytes(text).buffer);
   const className = (index) => classes[index] ?? `class ${index}`;
-  const stageOf = (set, rank) => Math.min(set.counts.findIndex((count) => rank >= count), FELL.length - 1); // -1: never
+  const stageOf = (set, rank) => Math.min(set.counts.findIndex((count) => rank >= count), STAGES.length - 1); // -1: never
   const said = (set, by, i) => set.said[by]?.[i] ?? null;
   const isRight = (set, by, i) => said(set, by, i) !== null && said(set, by, i)[0] === images[i].label;
   const confidence = (set, by, i) => said(set, by, i)?.[1] ?? 0;
@@ -108,7 +108,7 @@
       title: "stage",
       draw: (pen, side, set, i) => {
         const rank = whole(set.ranks[i]);
-        cells(pen, side, set.grid, (patch) => FELL[stageOf(set, rank[patch])]);
+        cells(pen, side, set.grid, (patch) => STAGES[stageOf(set, rank[patch])]);
       },
     },
     score: {
@@ -170,7 +170,7 @@
   function key(set) {
     const colours = [[SLATE, `dropped; ${set.kept} of ${set.grid ** 2} patches are kept`]];
     if (set.counts.length > 1) {
-      set.counts.forEach((_, stage) => colours.push([FELL[stage], `dropped in stage ${stage + 1}`]));
+      set.counts.forEach((_, stage) => colours.push([STAGES[stage], `dropped in stage ${stage + 1}`]));
     }
     if (set.scores.some((score) => score)) {
       colours.push([`rgb(${HEAT[0]})`, "least score"], [`rgb(${HEAT[4]})`, "greatest score"]);

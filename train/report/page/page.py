@@ -19,6 +19,8 @@ from vit_tickets.train.report.page import gallery as page_gallery
 from vit_tickets.train.report.page.figures import method_figures, sparsity_figures
 from vit_tickets.train.report.page.markup import Html, bullets, element, join, json_block
 from vit_tickets.train.report.page.sections import group_section, paper_table, section, subject, summary
+from vit_tickets.train.report.rendering.encoding import ALL_COLOURS
+from vit_tickets.train.report.rendering.text import INTRODUCTION
 
 NAME = "report.html"
 IMAGES = 60  # of the gallery, where nothing is said
@@ -46,6 +48,7 @@ def render(
 ) -> str:
     """The page. gallery: the result of `page_gallery.collect`; notes: why it lacks some groups, or all."""
     style, script = (resources.files(__spec__.parent).joinpath(f"page.{kind}").read_text() for kind in ("css", "js"))
+    style = _palette() + style
     names = [f"group-{number}" for number in range(1, len(findings) + 1)]
     curves = sparsity_figures([finding.group for finding in findings])
     body = [
@@ -66,7 +69,12 @@ def render(
         element("head", _head(heading, style, script)),
         element(
             "body",
-            element("header", element("h1", heading), element("nav", links, aria_label="Sections")),
+            element(
+                "header",
+                element("h1", heading),
+                element("p", INTRODUCTION, class_="introduction"),
+                element("nav", links, aria_label="Sections"),
+            ),
             element("main", present),
             json_block(RECORD, data),
             json_block(GALLERY, gallery) if gallery else None,
@@ -91,6 +99,15 @@ def _head(heading: str, style: str, script: str) -> list[Html]:
         element("title", heading),
         element("style", Html(style)),
     ]
+
+
+def _palette() -> str:
+    """The colours of `encoding` as style: a variable and a class for each."""
+    light, dark = (
+        " ".join(f"--trained-{of.name}: {getattr(of, kind)};" for of in ALL_COLOURS) for kind in ("light", "dark")
+    )
+    classes = " ".join(f".c-{of.name} {{ color: var(--trained-{of.name}); }}" for of in ALL_COLOURS)
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n{classes}\n"
 
 
 def _hash(text: str) -> str:

@@ -3,25 +3,23 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from vit_tickets.pipeline.runs.paths import COMPARED, ON, PATHS
+from vit_tickets.pipeline.runs.paths import ON, TESTED_ON
 from vit_tickets.train.report.analysis import paper
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict
 from vit_tickets.train.report.analysis.verdict import Needed
 from vit_tickets.train.report.page import figures as page_figures
+from vit_tickets.train.report.page.charts import Look, sample
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, table
 from vit_tickets.train.report.rendering import paper_table as table_rendering
 from vit_tickets.train.report.rendering import text as rendering
+from vit_tickets.train.report.rendering.encoding import STROKES, colours, meaning_of
 
 LEVELS = 10  # shades of the matrix
 RUNS_SHOWN, NOTICES_SHOWN = 12, 6  # more are folded away
 SETTLED = {"wins": "good", "beats": "good", "loses": "bad", "trails": "bad"}
-_TRAINED_ON = "; ".join(f"{name}, {PATHS[name].meaning}" for name in COMPARED)
-ROWS_AND_COLUMNS = (
-    f"Trained on: {_TRAINED_ON}. Tested on: dense, all patches; lt, tickets; rc, random subsets. “LT on lt” was "
-    "trained on tickets and tested on them."
-)
+NAMES = "In sentences, “LT on dense” is the network that was trained on tickets (LT), tested on whole images (dense)."
 INTERVALS = (
     "The bar of an accuracy is its two-sided 95% interval. That of a difference reaches from one one-sided 95% bound "
     "to the other: the difference is settled when all of it lies on one side of the dashed line. Both resample images "
@@ -52,8 +50,27 @@ def summary(findings: list[Finding], names: list[str]) -> Html:
         if not verdicts and not nulls:
             verdicts = [element("li", "no ticket to judge")]
         items.append(element("div", element("h3", where), element("ul", verdicts, nulls), class_="card"))
-    notes = [element("p", said, class_="note") for said in (ROWS_AND_COLUMNS, INTERVALS)]
-    return section("verdicts", "Verdicts", element("div", items, class_="cards"), notes)
+    notes = [element("p", said, class_="note") for said in (NAMES, INTERVALS)]
+    return section("verdicts", "Verdicts", element("div", items, class_="cards"), _key(findings), notes)
+
+
+def _key(findings: list[Finding]) -> Html:
+    """What colours, marks and lines mean in all charts."""
+    rows = dict.fromkeys(row for finding in findings for row in finding.group.rows)
+    tested = {on for finding in findings for _, on in finding.group.accuracies}
+    trained = [(element("i", class_=f"swatch c-{of.name}"), meaning_of(row)) for row, of in colours(rows).items()]
+    strokes = [
+        (sample(Look("c-ink", stroke.mark, stroke.line)), f"{on}: {TESTED_ON[on]}")
+        for on, stroke in STROKES.items()
+        if on in tested
+    ]
+    named = ("Colour: trained on", trained), ("Mark and line: tested on", strokes)
+    lists = [
+        (element("strong", name), element("ul", [element("li", *item) for item in items], class_="legend"))
+        for name, items in named
+        if items
+    ]
+    return element("div", lists, class_="encoding")
 
 
 def _grouped(pairs: Iterable[tuple[Hashable, str]]) -> dict[Any, list[str]]:
@@ -91,12 +108,12 @@ def _label(named: NamedVerdict) -> str:
 
 
 def paper_table(findings: list[Finding]) -> Html | None:
-    """The paper's table 4 for these runs; None if no group has a budget and a ticket."""
+    """The paper's table 4 for these runs; None if no group has a ticket, and a model and classes as in the paper."""
     rows = [
         table_rendering.Row(group.model, group.budget, finding, paper.row_of(group.model, group.budget), "")
         for finding in findings
         for group in [finding.group]
-        if group.budget and group.kept
+        if group.budget and group.kept and paper.could_be(group.model, group.labels)
     ]
     if not rows:
         return None

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vit_tickets.pipeline.runs.paths import ON, PATHS, TESTED_ON
+from vit_tickets.pipeline.runs.paths import ON, PATHS, TESTED_ON, path_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
-from vit_tickets.train.report.analysis.curves import by_model, draw_curves, tidy
+from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.verdict import MATCH
+from vit_tickets.train.report.rendering.encoding import KEY, STROKES, colours, name_of
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, distinguishable with every kind of colour vision; the markers differ too.
-STYLES = {"dense": ("#0072B2", "o"), "lt": ("#D55E00", "s"), "rc": ("#009E73", "^")}
-LINE = "dense less 0.5 points"
+INK = "#1b1f27"
+LINE = f"{{}}\nless {-MATCH:g}\npoints"
 INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)
 SPACING = 0.22  # between the markers of one row; rows are 1 apart
+CURVES_ON = ("dense", "lt")  # as in the paper
 
 
 def drawn(findings: list[Finding], path: str) -> list[str]:
@@ -41,58 +43,101 @@ def draw(groups: list[Group], path: str) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("report.png needs matplotlib: pip install 'vit-tickets[report]'") from None
+        raise UserError("report.png needs matplotlib: pip install matplotlib") from None
     series = by_model(groups)
     count = len(series) + len(groups)
     columns = min(2, count)
     rows = -(-count // columns)
     width = max(5.5, INCHES_PER_ROW * max(len(group.rows) for group in groups))
-    figure = Figure(figsize=(1 + width * columns, 0.7 + 4.2 * rows), layout="constrained", dpi=150)
+    figure = Figure(figsize=(1 + width * columns, 0.9 + 4.2 * rows), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    handles = {}
     for panel, of_model in zip(panels, series, strict=False):
         draw_curves(panel, of_model)
     for panel, group in zip(panels[len(series) :], groups, strict=False):
-        handles |= _panel(panel, group)
+        draw_matrix(panel, group)
     for panel in panels[count:]:
         panel.remove()
-    shown = [what for what in (*TESTED_ON, LINE) if what in handles]
-    if shown:
-        labels = [f"tested on {TESTED_ON[on]} ({on})" if on in TESTED_ON else on for on in shown]
-        marks = [handles[what] for what in shown]
-        figure.legend(marks, labels, loc="outside lower center", ncols=2, frameon=False)
+    handles = _tested_on(groups)
+    if handles:
+        layout = {"loc": "outside lower center", "ncols": len(handles), "frameon": False, "handlelength": 4}
+        figure.legend(handles=handles, title=KEY, **layout)
     with files.atomic_write(path) as stream:
         figure.savefig(stream, format="png", metadata={"Software": None})
 
 
-def _panel(panel: Axes, group: Group) -> dict[str, Any]:
-    """Draw one group into a matplotlib Axes; returns what the legend explains."""
-    handles = {}
+def _tested_on(groups: list[Group]) -> list[Artist]:
+    """What the marks and lines mean that are in any panel."""
+    from matplotlib.lines import Line2D
+
+    found = {on for group in groups for _, on in group.accuracies}
+    return [
+        Line2D([], [], color=INK, label=f"tested on {TESTED_ON[on]} ({on})", **_stroke(on)) for on in ON if on in found
+    ]
+
+
+def _stroke(on: str) -> dict[str, Any]:
+    stroke = STROKES[on]
+    return {"marker": stroke.marker, "linestyle": stroke.dashes, "markersize": 5, "linewidth": 1.4}
+
+
+def draw_curves(panel: Axes, groups: list[Group]) -> None:
+    """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing.
+
+    The line of a path without a budget, such as dense, is level.
+    """
+    for row, colour in colours(row for group in groups for row in group.rows).items():
+        for on in CURVES_ON if path_of(row).drops_patches else ("dense",):
+            points = [(group.dropped, group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
+            if not points:
+                continue
+            x, found = zip(*points, strict=True)
+            low, high = [a.low for a in found], [a.high for a in found]
+            panel.fill_between(x, low, high, color=colour.light, alpha=0.15, linewidth=0)
+            panel.plot(x, [a.mean for a in found], color=colour.light, label=name_of(row, on), **_stroke(on))
+    panel.set_xlabel("patches dropped (%)")
+    panel.set_ylabel("top-1 (%), 95% band")
+    panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)
+    panel.legend(fontsize=7, frameon=False, handlelength=4)
+    _tidy(panel)
+
+
+def draw_matrix(panel: Axes, group: Group) -> None:
+    """Draw one group into a matplotlib Axes: what each path reaches on each kind of input, with its interval."""
     rows = [row for row in group.rows if any(trained == row for trained, _ in group.accuracies)]
+    colour = colours(group.rows)
     for (row, on), accuracy in group.accuracies.items():
         beside = [other for other in ON if (row, other) in group.accuracies]
         place = rows.index(row) + (beside.index(on) - (len(beside) - 1) / 2) * SPACING
-        colour, marker = STYLES[on]
         # A skewed resampled distribution may leave the mean outside its quantiles by a hair.
         reach = [[max(0.0, accuracy.mean - accuracy.low)], [max(0.0, accuracy.high - accuracy.mean)]]
-        handles[on] = panel.errorbar(
-            place, accuracy.mean, reach, color=colour, marker=marker, markersize=6, capsize=3, linestyle="none"
-        )
+        style = {"color": colour[row].light, "marker": STROKES[on].marker, "markersize": 6, "linestyle": "none"}
+        panel.errorbar(place, accuracy.mean, reach, capsize=3, label=name_of(row, on), **style)
         above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        panel.annotate(f"{accuracy.mean:.1f}", (place, accuracy.high), fontsize=8, color=colour, **above)
+        panel.annotate(f"{accuracy.mean:.1f}", (place, accuracy.high), fontsize=8, color=style["color"], **above)
     baseline = group.accuracies.get((group.baseline, "dense"))
     if baseline:
-        handles[LINE] = panel.axhline(baseline.mean + MATCH, color="#666666", linewidth=0.8, linestyle="--", zorder=0)
+        at = baseline.mean + MATCH
+        panel.axhline(at, color=INK, linewidth=0.8, linestyle=(0, (6, 4)), zorder=0)
+        beyond = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
+        panel.annotate(LINE.format(group.baseline), (1, at), color=INK, fontsize=7, va="center", **beyond)
     panel.set_xticks(range(len(rows)), [_label(row) for row in rows])
+    for tick, row in zip(panel.get_xticklabels(), rows, strict=True):
+        tick.set_color(colour[row].light)
     panel.set_xlim(-0.6, max(len(rows), 1) - 0.4)
     panel.margins(y=0.12)
     panel.set_xlabel("trained on")
     panel.set_ylabel("top-1 (%), 95% interval")
     budget = f", {group.budget.label}" if group.budget else ""
     panel.set_title(f"{group.dataset}, {group.model}{budget}: {group.images:,} images", fontsize=10)
-    tidy(panel)
-    return handles
+    _tidy(panel)
+
+
+def _tidy(panel: Axes) -> None:
+    """Give a panel the look that all panels share."""
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="y", color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)
 
 
 def _label(row: str) -> str:

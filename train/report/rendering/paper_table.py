@@ -21,7 +21,7 @@ from vit_tickets.train.report.rendering.text import (
 )
 
 FORMAT_VERSION = 1
-TWO_VERDICTS = "two verdicts on models that see dropped patches as zeros: on whole images, as in the paper / on tickets"
+TWO_VERDICTS = "two verdicts on models that see dropped patches masked: on whole images, as in the paper / on tickets"
 
 
 class Figure(NamedTuple):

@@ -13,7 +13,16 @@ SUBSETS = {
     "fresh": "its random subsets were drawn anew in every step",
     "aligned": "its random subsets went through every crop like a ticket",
 }
+# What dropped patches show to models that cannot leave them out, as `train --occlude` has it.
+MASKS = {"mean": "the mean colour", "black": "black"}
 Rows = list[list[str]]
+
+TITLE = "Training on a few patches of each image: the runs compared"
+INTRODUCTION = (
+    "These networks were trained on whole images, or on a few patches of each image alone: on its ticket, which is the "
+    "patches that a pretrained network attends to, or on as many patches at random. If tickets are enough, a network "
+    "trained on them does as well as one trained on whole images, and better than one trained on random patches."
+)
 
 LEGEND = "top-1 %, mean ± standard deviation (seeds)"
 PAIRED = "the same seed of both, McNemar's exact test; it describes two runs and says nothing about other seeds"
@@ -50,7 +59,7 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
 
 def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -> str:
     """report.md; `figure` is the picture beside it, None without one."""
-    lines = ["# Tickets: the runs compared", ""]
+    lines = [f"# {TITLE}", "", INTRODUCTION, ""]
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
     for finding in findings:
@@ -104,12 +113,17 @@ def title(group: Group) -> str:
     if group.read_off:
         parts.append("read off the ranks of a manifest for another budget")
     if not group.can_drop_patches:
-        parts.append("dropped patches set to zero")
+        parts.append(f"dropped patches masked with {_masked(group)}")
     if group.reference is None:
         return f"{', '.join(parts)}; no predictions"
     shared = group.reference.provenance
     images = f"{group.images:,} images of {shared.split}, view {shared.view}"
     return f"{', '.join(parts)}; {images}, {group.errors:,} left out for errors"
+
+
+def _masked(group: Group) -> str:
+    found = dict.fromkeys(MASKS.get(run.config.occlude, "one colour") for run in group.runs if run.path in DROPPING)
+    return " and ".join(found) or MASKS["mean"]
 
 
 def matrix_rows(group: Group, intervals: bool) -> Rows:

@@ -30,7 +30,7 @@ def test_models_that_cannot_drop_patches_get_two_verdicts(tmp_path):
     assert sparse.verdict.label == "wins"
     shown = text([finding], [])
     for sentence in (
-        "dropped patches set to zero",
+        "dropped patches masked with the mean colour",
         "(tested on whole images): LT loses",
         "(tested on tickets): LT wins",
     ):

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_tickets.train.report.page.charts import (
-    OWN,
     Axis,
     Interval,
     Line,
@@ -20,6 +19,7 @@ from vit_tickets.train.report.page.charts import (
     ticks,
 )
 
+LOOK = looks(["dense", "lt"])
 NUMBERS = st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
 
 
@@ -51,12 +51,16 @@ def test_an_axis_shows_all_values_and_never_what_cannot_be(values):
     assert axis(high) == 426
 
 
-def test_a_path_looks_the_same_everywhere_and_like_no_other():
-    methods = [f"lt:{number}" for number in range(25)]
-    found = looks(["dense", "lt", *methods, "rc", "rc:fresh", "small", "lt"])
-    assert found.items() >= {(name, OWN[name]) for name in ("dense", "lt", "rc", "small")}
-    assert len(set(found.values())) == 4 + 25 + 1
-    assert len({look.mark for name, look in found.items() if name in OWN}) == 4, "grey paper tells them apart"
+def test_the_colour_says_what_was_trained_on_and_mark_and_line_what_it_was_tested_on():
+    rows, ways = ["dense", "lt", "lt:centre", "rc", "rc:fresh", "small"], ["dense", "lt", "rc"]
+    look = looks(rows)
+    for way in ways:
+        assert len({look(row, way).colour for row in rows}) == len(rows)
+        assert len({look(row, way)[1:] for row in rows}) == 1
+    for row in rows:
+        assert len({look(row, way).colour for way in ways}) == 1
+        assert len({look(row, way).mark for way in ways}) == len({look(row, way).line for way in ways}) == 3
+    assert looks(["rc", "lt"])("lt", "rc") == look("lt", "rc"), "a path has one colour in every chart"
 
 
 def points(path: str) -> list[tuple[float, float]]:
@@ -65,8 +69,8 @@ def points(path: str) -> list[tuple[float, float]]:
 
 def test_a_line_goes_through_its_points_within_its_band():
     at, band = [(27, 60.0), (50, 50.0), (75, 40.0)], [(58, 61), (49, 52), (37, 41)]
-    line = Line("lt & co", OWN["lt"], at, band, ["a", "b", "<c>"])
-    flat = Line("dense", OWN["dense"], [(27, 45.0)], [(44, 46)], dash="dashed")
+    line = Line("lt & co", LOOK("lt", "dense"), at, band, ["a", "b", "<c>"])
+    flat = Line("dense", LOOK("dense", "lt"), [(27, 45.0)], [(44, 46)])
     chart = line_chart([line, flat], "x", "y", 'a "picture"')
     assert 'aria-label="a &quot;picture&quot;"' in chart
     assert "lt &amp; co" in chart
@@ -85,7 +89,9 @@ def test_a_line_goes_through_its_points_within_its_band():
 
 def test_a_long_line_has_a_dozen_marks_at_most_and_says_every_point():
     for count in (11, 12, 13, 40, 300):
-        line = Line("lt", OWN["lt"], [(x, x % 7) for x in range(count)], titles=[f"at {x}" for x in range(count)])
+        line = Line(
+            "lt", LOOK("lt", "dense"), [(x, x % 7) for x in range(count)], titles=[f"at {x}" for x in range(count)]
+        )
         chart = line_chart([line], "x", "y", "said")
         assert 6 <= chart.count('class="mark"') - 1 <= 12
         assert chart.count("<title>at ") == count
@@ -112,7 +118,7 @@ def test_rows_of_one_name_are_named_once_each_with_its_part():
 
 def test_few_values_of_x_have_a_tick_each():
     def labels(at):
-        chart = line_chart([Line("a", OWN["lt"], [(x, 50.0) for x in at])], "x", "y", "said")
+        chart = line_chart([Line("a", LOOK("lt", "dense"), [(x, 50.0) for x in at])], "x", "y", "said")
         return re.findall(r'y="261" text-anchor="middle">([^<]+)<', chart)
 
     assert labels([25, 48.4375, 75]) == ["25", "48.44", "75"]
@@ -120,7 +126,7 @@ def test_few_values_of_x_have_a_tick_each():
 
 
 def test_charts_side_by_side_have_one_axis():
-    low, high = (Line("a", OWN["lt"], [(0, y), (1, y + 1)], [(y, y), (y, y + 2)]) for y in (10.0, 80.0))
+    low, high = (Line("a", LOOK("lt", "dense"), [(0, y), (1, y + 1)], [(y, y), (y, y + 2)]) for y in (10.0, 80.0))
     assert sorted(heights([low])) == [10, 10, 10, 10, 11, 12]
     ends = [
         re.findall(r'text-anchor="end">(\d+)<', line_chart([line], "x", "y", "said", y_also=heights([low, high])))

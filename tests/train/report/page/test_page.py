@@ -168,7 +168,7 @@ def test_tickets_of_another_method_alone_are_no_rivals_of_theirs(tmp_path, monke
         groups += group_runs([read_run(run)])
     page = Parsed(render("one method", [find(group) for group in groups], {}))
     assert "Tickets of other methods" not in page.texts[0]
-    assert any(text.startswith("lt:centre on the ticket, 75% dropped") for _, text in page.all("title"))
+    assert any(text.startswith("lt:centre, tested on the ticket, 75% dropped") for _, text in page.all("title"))
 
 
 def test_many_runs_and_warnings_are_folded_away(tmp_path, monkeypatch):

@@ -45,23 +45,23 @@ def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
 
     panel = Figure().subplots()
     groups = [group(0.27), group(0.5), group(0.75, paths=("dense", "lt"))]
-    curves.draw_curves(panel, groups)
+    figure.draw_curves(panel, groups)
     drawn = {line.get_label(): line for line in panel.lines}
     assert list(drawn) == [
-        "dense on all patches",
-        "lt on all patches",
-        "lt on the ticket",
-        "rc on all patches",
-        "rc on the ticket",
-        "small on all patches",
-        "lt:centre on all patches",
-        "lt:centre on the ticket",
+        "dense, tested on all patches",
+        "lt, tested on all patches",
+        "lt, tested on the ticket",
+        "rc, tested on all patches",
+        "rc, tested on the ticket",
+        "small, tested on all patches",
+        "lt:centre, tested on all patches",
+        "lt:centre, tested on the ticket",
     ]
     assert len(panel.collections) == len(drawn)
-    lt = drawn["lt on the ticket"]
+    lt = drawn["lt, tested on the ticket"]
     assert lt.get_xdata() == pytest.approx([27, 50, 75])
     assert lt.get_ydata() == pytest.approx([g.accuracies["lt", "lt"].mean for g in groups])
-    assert list(drawn["rc on the ticket"].get_xdata()) == pytest.approx([27, 50]), "rc was not trained at 0.75"
+    assert list(drawn["rc, tested on the ticket"].get_xdata()) == pytest.approx([27, 50]), "rc was not trained at 0.75"
     colours = [line.get_color() for line in panel.lines]
     assert len(set(colours)) == 5, "a colour for every path"
     band = panel.collections[2].get_paths()[0].vertices

@@ -1,0 +1,134 @@
+"""Picture and page draw alike: colour says what was trained on, mark and line what it was tested on."""
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+
+from tests.runs import COSTS, TICKETS, write_run
+from vit_tickets.train.report.analysis import bootstrap
+from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.report import report
+
+# Machado, Oliveira and Fernandes 2009: what a dichromat sees of linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "deuteranopia": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+    "tritanopia": np.array([[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]]),
+}
+PAPER = {"light": "#ffffff", "dark": "#14171c"}
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def oklab(rgb: np.ndarray) -> np.ndarray:
+    """Björn Ottosson 2020; distances of 2 are just noticeable."""
+    lms = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]) @ np.clip(rgb, 0, 1)
+    return (
+        100 * np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]) @ np.cbrt(lms)
+    )
+
+
+def luminance(colour: str) -> float:
+    return float(linear(colour) @ [0.2126, 0.7152, 0.0722])
+
+
+def difference(one: str, other: str) -> float:
+    """The least over the kinds of colour vision."""
+    return min(float(np.linalg.norm(oklab(see @ linear(one)) - oklab(see @ linear(other)))) for see in VISION.values())
+
+
+@pytest.mark.parametrize("paper", PAPER)
+def test_colours_differ_with_every_kind_of_colour_vision_and_from_the_paper(paper):
+    from vit_tickets.train.report.rendering.encoding import ALL_COLOURS, TRAINED_ON
+
+    for colours, least in ((TRAINED_ON.values(), 10), (ALL_COLOURS, 6)):
+        for one, other in itertools.combinations([getattr(colour, paper) for colour in colours], 2):
+            assert difference(one, other) > least, (one, other)
+    for colour in ALL_COLOURS:
+        bright, dark = sorted((luminance(getattr(colour, paper)), luminance(PAPER[paper])), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 3, colour
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """report.html, report.md, and by result (row, on) the colour and the marker of report.png."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.axes import Axes
+
+    root = tmp_path_factory.mktemp("drawn")
+    runs = []
+    for path in ("dense", "lt", "rc", "small"):
+        runs.append(write_run(root, path))
+        lines = [{"epoch": e, "step": e, "loss": 1.0 / e, "val_top1": 20.0 * e, "seconds": 1.0} for e in (1, 2, 3)]
+        (root / f"{path}-seed0" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = {}
+    plain = Axes.errorbar
+
+    def errorbar(panel, place, mean, reach, **style):
+        found[round(float(place), 2)] = style["color"], style["marker"]
+        return plain(panel, place, mean, reach, **style)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap.bootstrap_means, "__defaults__", (200, 0))
+        patch.setattr(Axes, "errorbar", errorbar)
+        report(runs, str(root / "out"), html=True)
+    cells = [(row, on) for row in ("dense", "lt", "rc") for on in ("dense", "lt", "rc")] + [("small", "dense")]
+    by_result = {cell: found[place] for cell, place in zip(cells, sorted(found), strict=True)}
+    return (root / "out/report.html").read_text(), (root / "out/report.md").read_text(), by_result
+
+
+def test_picture_and_page_have_the_same_encoding(drawn):
+    html, _, picture = drawn
+    page = {}
+    for colour, row, on, mark in re.findall(
+        r'<g class="c-([\w-]+)"><title>(\w+) on (\w+): [^<]*</title><path[^>]*></path><(\w+) ', html
+    ):
+        page[row, on] = colour, mark
+    assert page.keys() == picture.keys()
+    for one, other in itertools.combinations(picture, 2):
+        same_row, same_on = one[0] == other[0], one[1] == other[1]
+        assert (picture[one][0] == picture[other][0]) == (page[one][0] == page[other][0]) == same_row, (one, other)
+        assert (picture[one][1] == picture[other][1]) == same_on, (one, other)
+    for (row, _), (colour, _) in picture.items():
+        assert f"--trained-{row}: {colour};" in html
+
+
+def test_curves_of_training_say_what_they_are_tested_on(drawn):
+    html, *_ = drawn
+    caption = html.index("Top-1 on val (%) after each epoch")
+    legend = html[html.index('<ul class="legend">', caption) :].partition("</ul>")[0]
+    assert re.findall(r"</svg>([^<]+)<", legend) == [
+        "dense, tested on all patches",
+        "lt, tested on the ticket",
+        "rc, tested on a random subset",
+        "small, tested on all patches",
+    ]
+
+
+def test_the_first_sentence_needs_no_glossary(drawn):
+    html, markdown, _ = drawn
+    said = "These networks were trained on whole images, or on a few patches of each image alone: on its ticket, "
+    assert f'</h1><p class="introduction">{said}' in html
+    assert markdown.split("\n")[2].startswith(said)
+
+
+def test_the_papers_table_stands_only_where_model_and_classes_could_be_the_papers(drawn, tmp_path, monkeypatch):
+    assert 'id="table4"' not in drawn[0]
+    monkeypatch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
+    tickets = TICKETS | {"dataset": "in1k", "sparsity": 0.27, "counts": [144], "num_patches": 196, "view": "center"}
+    budget = {"tickets": tickets | COSTS, "sparsity": 0.27, "kept": 144}
+    about = {"dataset": "in1k", "num_patches": 196, "metadata": {"dataset": "in1k", "tickets": tickets}}
+    for model, first, is_there in (("deit_medium", 600, True), ("deit_medium", 0, False), ("deit_tiny", 600, False)):
+        root = tmp_path / f"{model}-{first}"
+        paths = {"dense": {}, "lt": budget, "rc": budget}
+        runs = [write_run(root, path, model=model, **about, **of_path) for path, of_path in paths.items()]
+        monkeypatch.setattr(Group, "labels", np.arange(400) + first)
+        report(runs, str(root / "out"), html=True)
+        assert ('id="table4"' in (root / "out/report.html").read_text()) == is_there, (model, first)
