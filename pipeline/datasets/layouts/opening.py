@@ -83,7 +83,7 @@ def open_part(part: Part, reading: Reading) -> Split:
     """The split that lies at `part`, with its classes known. Raises Unlabelled if it has none."""
     if part.files is None:
         if part.flat:
-            raise Unlabelled(part.root, part.flat)
+            raise Unlabelled(f"{part.root}: expected class folders, found {part.flat}", part.flat)
         return FolderSplit(part.root, reading.class_folder)
     first = files.join(part.root, part.files[0]) if part.files[0] else part.root
     kind = TarSplit if first.lower().endswith(TARS) else ParquetSplit

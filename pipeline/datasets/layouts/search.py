@@ -39,12 +39,11 @@ class Search:
         """Parts of folders whose names speak of a split, beside others."""
         by_split: dict[str, list[Listing]] = {}
         for sub in named:
-            by_split.setdefault(*splits_in(sub.name), []).append(sub)
+            by_split.setdefault(splits_in(sub.name).pop(), []).append(sub)
         if len(named) == 1 and not rest:
-            below = self.find(named[0], None)
-            if below and all(part.split is not None for part in below):  # a folder around them, such as test_project/
-                self._pass_over(folder, folder.full)
-                return below
+            below = set().union(*(splits_in(sub.name) for sub in named[0].full))
+            if len(below) > 1:  # a folder around the splits, such as test_project/
+                return self._inside(folder, named[0], None)
         words = set(map(split_named, self.wanted))
         if "val" in words and "val" not in by_split:
             words.add("test")  # which stands in for it

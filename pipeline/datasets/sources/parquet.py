@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import MAX_CLASSES, Sample
+from vit_tickets.pipeline.datasets.sources.split import Unlabelled
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.parquet_files import open_parquet
 
 PARQUET_BATCH = 256
+UNKNOWN = -1  # the label of Hugging Face's test splits
 MAGIC = {b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
 
 
@@ -34,22 +36,37 @@ class ParquetSplit:
     @cached_property
     def _tables(self) -> list[tuple[pa.Schema, pa.Array]]:
         """Schema and labels of each file."""
-        found = []
+        found, without = [], []
         for path in self._paths:
             with open_parquet(path) as file:
                 schema = file.schema_arrow
+                names = ", ".join(schema.names)
+                if "image" in schema.names and "label" not in schema.names:
+                    fault = f"{path}: expected columns image and label, found {names}"
+                    without.append(Unlabelled(fault, f"no column label among {names}"))
+                    continue
                 for column in ("image", "label"):
                     if schema.names.count(column) != 1:
-                        raise UserError(f"{path}: expected columns image and label, found {', '.join(schema.names)}")
+                        raise UserError(f"{path}: expected columns image and label, found {names}")
                 if not pa.types.is_integer(kind := schema.field("label").type):
                     raise UserError(f"{path}: expected integers in label, found {kind}")
                 if not _holds_bytes(kind := schema.field("image").type):
                     raise UserError(f"{path}: expected bytes, or a struct with a field bytes, in image, found {kind}")
                 labels = file.read(["label"], use_threads=False)["label"].combine_chunks()
+                found.append((schema, labels))
+                distinct = labels.unique()
+                if 0 < len(distinct) <= 2 and set(distinct.to_pylist()) <= {None, UNKNOWN}:
+                    fault = f"{path}: expected class indices in 0..{MAX_CLASSES - 1}, found {distinct[0]} in every row"
+                    without.append(Unlabelled(fault, "no class index in any row"))
+                    continue
                 for label in pc.min_max(labels).as_py().values():
                     if label is not None and not 0 <= label < MAX_CLASSES:
                         raise UserError(f"{path}: expected class indices in 0..{MAX_CLASSES - 1}, found {label}")
-                found.append((schema, labels))
+        if without and len(without) < len(self._paths):
+            raise UserError(str(without[0]))
+        if without:
+            rows = sum(len(labels) for _, labels in found)
+            raise Unlabelled(str(without[0]), f"no class index in its {rows:,} rows" if rows else without[0].reason)
         return found
 
     @property

@@ -10,10 +10,10 @@ from vit_tickets.pipeline.system.errors import UserError
 
 
 class Unlabelled(UserError):
-    """A split without a single label. `reason` says what lies there instead."""
+    """A split without a single label. `reason` is why it is left out where others have labels."""
 
-    def __init__(self, path: str, reason: str):
-        super().__init__(f"{path}: expected labels, found {reason}")
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
         self.reason = reason
 
     def __reduce__(self) -> tuple:

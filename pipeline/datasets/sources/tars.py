@@ -15,6 +15,7 @@ from vit_tickets.pipeline.datasets.shards import (
     parse_label,
     read_members,
 )
+from vit_tickets.pipeline.datasets.sources.split import Unlabelled
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -35,6 +36,7 @@ class TarSplit:
         counts: dict[str, int] = {}
         keys: set[str] = set()
         highest = -1
+        without: list[UserError] = []
         for name, path in zip(self.names, self._paths, strict=True):
             known = len(keys)
             for fields in read_members(path):
@@ -42,15 +44,22 @@ class TarSplit:
                 if label is None or not 0 <= label < MAX_CLASSES:
                     found = fields.get("cls", b"no such member")[:40].decode(errors="replace")
                     expected = f"a class index in 0..{MAX_CLASSES - 1} in {key}.cls"
-                    raise UserError(f"{path}: expected {expected}, found {found}")
+                    fault = UserError(f"{path}: expected {expected}, found {found}")
+                    if "cls" in fields:
+                        raise fault
+                    without.append(fault)
                 if key in keys:
                     raise UserError(f"{path}: expected unique keys, found {key} a second time")
                 image_suffix(fields, path)
                 keys.add(key)
-                highest = max(highest, label)
+                highest = highest if label is None else max(highest, label)
             counts[name] = len(keys) - known
         if not keys:
             raise UserError(f"expected samples in {self.root}, found none")
+        if without and len(without) == len(keys):
+            raise Unlabelled(str(without[0]), f"no .cls in its {len(keys):,} samples")
+        if without:
+            raise without[0]
         return counts, highest
 
     @property
