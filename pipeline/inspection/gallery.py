@@ -48,6 +48,7 @@ class Picked:
     score_N: np.ndarray | None = None
     #: the stage that dropped each patch, from 0, or -1, int (N,); None if there is only one stage
     dropped_at_N: np.ndarray | None = None
+    is_crop: bool = False
 
 
 def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[Picked]:
@@ -81,7 +82,8 @@ def _whole_view(manifest: Manifest, split: str, record: dict[str, Any], image: I
     counts = manifest.ticket_of(split).counts
     dropped_at_N = dropped_at(np.array(record["rank"]), counts) if len(counts) > 1 else None
     pixels = np.asarray(images.render(image, manifest.view(split)))
-    ticket_k, random_k, score_N = (np.array(record[name]) for name in ("lt", "rc", "score"))
+    ticket_k, random_k = (np.array(record[name]) for name in ("lt", "rc"))
+    score_N = np.array(record["score"]) if manifest.layout(split).scores else None
     return Picked(record["key"], caption, pixels, ticket_k, random_k, score_N, dropped_at_N)
 
 
@@ -93,7 +95,7 @@ def _first_crop(manifest: Manifest, split: str, record: dict[str, Any], image: I
     mask_N = unpack_masks(record["lt"], N)[0]
     random_k = random_subset(manifest.mask_seed, key, N, manifest.kept)
     pixels = np.asarray(crop.render(image, view.image_size, view.interpolation))
-    return Picked(key, caption, pixels, np.flatnonzero(mask_N), random_k)
+    return Picked(key, caption, pixels, np.flatnonzero(mask_N), random_k, is_crop=True)
 
 
 def _spread(dataset: Dataset, split: str, count: int) -> list[tuple[Shard, list[int]]]:
@@ -120,7 +122,7 @@ def _caption(record: dict, classes: list[str]) -> str:
 def draw(picked: list[Picked], num_patches: int) -> Image.Image:
     """Draw the sheet: a line of headings, and a caption and panels for each image. RGB.
 
-    The panels are image, ticket, random subset, stages (if there are several) and score (except for crops).
+    The panels are image, ticket, random subset, stages (if there are several) and score (if it is stored).
     """
     side = grid_side(num_patches)
     scale = max(1, math.ceil(MIN_SIDE / len(picked[0].pixels)))
@@ -130,7 +132,7 @@ def draw(picked: list[Picked], num_patches: int) -> Image.Image:
         headings.append(f"stage, 1 (dark) to {picked[0].dropped_at_N.max() + 1}")
     if picked[0].score_N is not None:
         headings.append("score")
-    else:
+    if picked[0].is_crop:
         headings[0] = "first crop"
     width = len(headings) * panel + (len(headings) + 1) * GAP
     row_height = CAPTION + panel + GAP

@@ -103,10 +103,10 @@ def check_table(table: pa.Table, row: type, layout: Any, path: str, needed: Iter
         table: its columns `key`, `error` and others.
         row: dataclass that declares the columns.
         path: of the file, for messages.
-        needed: columns that must be there; by default all that are in every file.
+        needed: columns that must be there; by default all that a file of `layout` has.
     """
     declared = columns_of(row)
-    for name in [column.name for column in declared if column.only is None] if needed is None else needed:
+    for name in schema(row, layout).names if needed is None else needed:
         if name not in table.column_names:
             raise UserError(f"{path}: expected a column {name}, found {', '.join(table.column_names)}")
     types = pa.schema([(column.name, column.type_in(layout)) for column in declared])

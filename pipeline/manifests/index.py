@@ -93,6 +93,8 @@ class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
     precision: str = "fp32"
     #: whether rows hold predictions; None where it is not recorded
     predictions: bool | None = None
+    #: whether rows of views that show each image once hold scores
+    scores: bool = True
     #: images with more pixels became an error
     max_pixels: Positive = MAX_PIXELS
     #: the run, or with `cross_fit` the runs, that trained the selector

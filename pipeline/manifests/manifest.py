@@ -25,6 +25,8 @@ from vit_tickets.pipeline.system.records import required
 INDEX = "ticket.json"
 # And what only a split of view crops:V has: whether its rows hold ranks.
 CROP_RANKS = "crop_ranks"
+# Only there where scores were left out, and then false.
+SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Manifest:
     def layout(self, split: str) -> Layout:
         """What the columns of the split's files depend on."""
         ticket, record = self.ticket_of(split), self.split_record(split)
-        return Layout.of(ticket.num_patches, ticket.kept, record.seen, bool(ticket.predictions), record.crop_ranks)
+        stored = bool(ticket.predictions), record.crop_ranks, ticket.scores
+        return Layout.of(ticket.num_patches, ticket.kept, record.seen, *stored)
 
     def path_of(self, split: str, shard: Shard) -> str:
         return files.join(self.root, split, f"{shard.stem}.parquet")

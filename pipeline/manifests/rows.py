@@ -29,13 +29,21 @@ class Layout:
     num_views: int | None = None
     #: view crops:V: whether a rank of each crop is stored
     crop_ranks: bool = False
+    #: whether scores are stored
+    scores: bool = True
 
     @classmethod
     def of(
-        cls, num_patches: int, kept: int, view: View, predictions: bool = False, crop_ranks: bool = False
+        cls,
+        num_patches: int,
+        kept: int,
+        view: View,
+        predictions: bool = False,
+        crop_ranks: bool = False,
+        scores: bool = True,
     ) -> "Layout":
         """The layout of a split of `view`."""
-        return cls(num_patches, kept, predictions and not view.num_views, view.num_views, crop_ranks)
+        return cls(num_patches, kept, predictions and not view.num_views, view.num_views, crop_ranks, scores)
 
     @property
     def row(self) -> "type[Row] | type[CropRow]":
@@ -127,8 +135,10 @@ RANDOM = Column(
 )
 SCORE = Column(
     HALVES,
-    "length N: attention of the CLS token in the last stage where the patch was alive, averaged over heads",
+    "length N: attention of the CLS token in the last stage where the patch was alive, averaged over heads (not with "
+    "`--no-scores`)",
     "score",
+    only=lambda layout: layout.scores,
     length=_all,
     in_full=[FINITE],
 )

@@ -20,7 +20,7 @@ METADATA_KEY = b"vit_tickets"
 # In a shard's metadata, but no reason to call a rerun different: which shard it is, and what memory allowed.
 PER_SHARD = ("shard_sha256", "batch_size")
 # What an entry that is missing stands for.
-DEFAULTS = {"method": STAGED}
+DEFAULTS = {"method": STAGED, "scores": True}
 
 
 def write_table(path: str, columns: dict[str, list], fields: pa.Schema, metadata: dict[str, Any]) -> None:

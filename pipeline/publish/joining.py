@@ -8,9 +8,10 @@ import numpy as np
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, parse_label, read_members
 from vit_tickets.pipeline.geometry.patches import random_subset, ticket_of
+from vit_tickets.pipeline.manifests.card import write_card
 from vit_tickets.pipeline.manifests.index import PER_SPLIT, true_of
 from vit_tickets.pipeline.manifests.keyed import OTHER_LABELS, KeyedRows, check_fixed_view
-from vit_tickets.pipeline.manifests.manifest import INDEX
+from vit_tickets.pipeline.manifests.manifest import INDEX, Manifest
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.manifests.rows import Layout, Row, write_rows
 from vit_tickets.pipeline.publish.archive import RANKS, Archive
@@ -153,6 +154,7 @@ def _write(archive: Archive, dataset: Dataset, out: str, joins: dict[str, SplitJ
         found = joined.found
         entries[split] = {"samples": found.images, "errors": found.images - found.tickets, **own}
     files.write_json(files.join(out, INDEX), shared | made | {"splits": entries} | about)
+    write_card(Manifest.open(out))
 
 
 def match(archive: Archive, dataset: Dataset, split: str, any_label: bool, progress: bool) -> SplitJoin:

@@ -17,7 +17,7 @@ from vit_tickets.pipeline.manifests.rows import Layout
 from vit_tickets.pipeline.verification.crops import check_crops
 from vit_tickets.pipeline.verification.findings import Rows, Tally, check_columns, check_keys
 
-LISTS = ("rank", "lt", "rc", "score")
+LISTS = ("rank", "lt", "rc")
 
 
 def layout_of(manifest: Manifest, split: str, found: pa.Schema) -> Layout:
@@ -38,10 +38,13 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
     if view.num_views:
         check_crops(rows, table, view, N, k)
         return
-    (rank_RN, ranked_R), (lt_Rk, ticket_R), (rc_Rk, random_R), (score_RN, scored_R) = (checked[name] for name in LISTS)
+    (rank_RN, ranked_R), (lt_Rk, ticket_R), (rc_Rk, random_R) = (checked[name] for name in LISTS)
     rank_RN = rank_RN.astype(np.int64)
     _check_ticket(rows, lt_Rk, rank_RN, ticket_R & ranked_R, k)
     _check_random(rows, rc_Rk, random_R, manifest.mask_seed, N, k)
+    if not layout.scores:
+        return
+    score_RN, scored_R = checked["score"]
     one_scale = view.num_crops or manifest.ticket.scored_by != STAGED  # the scores of stages are not on one scale
     counts = [k] if one_scale else manifest.ticket_of(split).counts
     _check_score(rows, score_RN, rank_RN, scored_R & ranked_R, counts)

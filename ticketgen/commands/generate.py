@@ -74,9 +74,17 @@ class GenerateOptions:
     splits: tuple[str, ...] = option(
         "Only this split; may be given again.  [default: all]", default=(), flag="--split", type=str, multiple=True
     )
-    formats: str = option("parquet, or parquet,webdataset.", default="parquet", flag="--format", show_default=True)
+    formats: str = option(
+        "parquet, or parquet,webdataset: also tars with images and tickets.",
+        default="parquet",
+        flag="--format",
+        show_default=True,
+    )
     predictions: bool = option(
         "Also store the selector's own class and confidence (a full pass).", default=False, is_flag=True
+    )
+    no_scores: bool = option(
+        "Leave out the column score, most of a manifest's bytes; tickets and ranks stay.", default=False, is_flag=True
     )
 
     @property
@@ -189,6 +197,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
         webdataset="webdataset" in options.formats.split(","),
         overwrite=overwrite,
         crop_ranks=options.crop_ranks,
+        scores=not options.no_scores,
         **options.draws,
     )
     with alone_in(*outs), stoppable_job(overwrite) as summary:

@@ -1,5 +1,6 @@
 """The unit of work of `generate`: one shard in, its manifests out. Every engine runs this and nothing else."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,14 +8,19 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from vit_tickets.pipeline.datasets import shards
 from vit_tickets.pipeline.manifests.rows import AnyRow, Layout, Row, write_rows
+from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.ticketgen.engines.work import Progress, Settings
 from vit_tickets.ticketgen.jobs.crops import rank_crops
-from vit_tickets.ticketgen.jobs.driver import check_samples
+from vit_tickets.ticketgen.jobs.driver import check_samples, count_errors
 from vit_tickets.ticketgen.jobs.ranking import Plan, Selection, rank_samples
 from vit_tickets.ticketgen.selection.selector import Selector
+
+# Provenance that a ticket shard repeats for every image: what its patches are patches of.
+VIEW_ENTRIES = ("view", "preprocessing", "grid", "image_size")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Output:
     metadata: dict[str, Any]
     #: path of the self-contained ticket shard; None if it is not asked for
     webdataset: str | None = None
+    #: whether the file at `path` is there already, and only the ticket shard is missing
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,35 +62,67 @@ class ShardTask:
         Raises:
             UserError: the shard cannot be read to its end, or does not hold what the dataset's index says.
         """
-        plans = [output.plan for output in self.outputs]
+        for output in self.outputs:
+            if output.made:
+                table, _ = read_table(output.path)
+                check_samples(output.path, self.samples, table.num_rows)
+                write_ticket_shard(output, self.path, stored_rows(table))
+        outputs = [output for output in self.outputs if not output.made]
+        if not outputs:
+            progress(self.samples, count_errors(self.outputs[0].path)[1])
+            return
+        plans = [output.plan for output in outputs]
         samples = shards.read_shard(self.path)
         if self.selection.view.num_crops:
-            layouts = [output.layout for output in self.outputs]
+            layouts = [output.layout for output in outputs]
             files = rank_crops(selector, samples, self.selection, plans, layouts, settings, progress)
         else:
             files = rank_samples(selector, samples, self.selection, plans, settings, progress)
         check_samples(self.path, self.samples, len(files[0]))
-        for output, rows in zip(self.outputs, files, strict=True):
-            if output.webdataset:
-                write_ticket_shard(output.webdataset, self.path, rows)
+        for output, rows in zip(outputs, files, strict=True):
+            write_ticket_shard(output, self.path, rows)
             write_rows(output.path, rows, output.layout, output.metadata | {"batch_size": settings.batch_size})
 
 
-def write_ticket_shard(path: str, source: str, rows: Sequence[AnyRow]) -> None:
-    """The self-contained WebDataset shard: each image with `.lt.npy` and `.rc.npy`; images with an error left out."""
+def stored_rows(table: pa.Table) -> list[Row]:
+    """The rows of a file of a view that shows each image once, with what a ticket shard holds of them."""
+    patches = table.schema.field("lt").type.value_type.to_pandas_dtype()
+    names = ("key", "label", "height", "width", "error")
+    return [
+        Row(
+            **{name: row[name] for name in names},
+            ticket_k=None if row["lt"] is None else np.array(row["lt"], patches),
+            random_k=None if row["rc"] is None else np.array(row["rc"], patches),
+        )
+        for row in table.select([*names, "lt", "rc"]).to_pylist()
+    ]
+
+
+def write_ticket_shard(output: Output, source: str, rows: Sequence[AnyRow]) -> None:
+    """Write the self-contained WebDataset shard of `output`, if it is asked for, from the images of the tar `source`.
+
+    Each image with a ticket has `.lt.npy` and `.rc.npy`, and a `.json` that says which pixels they are patches of.
+    Images with an error are left out.
+    """
+    if output.webdataset is None:
+        return
+    of_view = {name: output.metadata[name] for name in VIEW_ENTRIES if name in output.metadata}
+    of_view |= {"num_patches": output.layout.num_patches, "kept": output.layout.kept}
 
     def members() -> Iterator[dict]:
         for sample, row in zip(shards.read_shard(source), rows, strict=True):
             if isinstance(row, Row) and row.ticket_k is not None and row.random_k is not None:
+                about = of_view | {"height": row.height, "width": row.width}
                 yield {
                     "__key__": sample.key,
                     sample.suffix: sample.data,
                     "cls": str(sample.label).encode(),
+                    "json": json.dumps(about, sort_keys=True, separators=(",", ":")).encode(),
                     "lt.npy": _npy(row.ticket_k),
                     "rc.npy": _npy(row.random_k),
                 }
 
-    shards.write_tar(path, members())
+    shards.write_tar(output.webdataset, members())
 
 
 def _npy(values: np.ndarray) -> bytes:

@@ -8,8 +8,9 @@ from vit_tickets.pipeline.datasets.shards import Dataset, Shard
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.manifests.card import write_card
 from vit_tickets.pipeline.manifests.index import true_of
-from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, INDEX
+from vit_tickets.pipeline.manifests.manifest import CROP_RANKS, INDEX, SCORES, Manifest
 from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
 from vit_tickets.pipeline.manifests.methods import method_name
 from vit_tickets.pipeline.manifests.rows import Layout
@@ -18,6 +19,7 @@ from vit_tickets.pipeline.runs.log import seconds_of
 from vit_tickets.pipeline.runs.names import manifest_name
 from vit_tickets.pipeline.system import files
 from vit_tickets.ticketgen.jobs.driver import Folder, Job, Summary, check_made
+from vit_tickets.ticketgen.jobs.info import WEBDATASET, write_info
 from vit_tickets.ticketgen.jobs.ranking import Plan, Selection
 from vit_tickets.ticketgen.jobs.shard import Output, ShardTask
 from vit_tickets.ticketgen.selection.selector import SelectorSpec
@@ -44,6 +46,8 @@ class Request:
     precision: str = "fp32"
     #: whether self-contained ticket shards are written, too
     webdataset: bool = False
+    #: whether scores are stored
+    scores: bool = True
     overwrite: bool = False
     crop_seed: int = 0
     #: least share of the image's area in a crop
@@ -65,7 +69,7 @@ class Request:
         view, selector = self.view_of(split), self.selector
         num_patches = selector.num_patches * view.grid_scale**2
         kept = budget.stage_counts(num_patches, len(selector.stages))[-1]
-        return Layout.of(num_patches, kept, view, self.predictions, self.crop_ranks)
+        return Layout.of(num_patches, kept, view, self.predictions, self.crop_ranks, self.scores)
 
     def plan(self, budget: Budget, split: str) -> Plan:
         """Patches that each stage keeps in one pass of the selector."""
@@ -99,6 +103,7 @@ class Request:
             "precision": self.precision,
             "max_pixels": self.max_pixels,
             "predictions": self.predictions,
+            **({} if self.scores else {SCORES: False}),
         }
 
     def metadata(self, budget: Budget, split: str) -> dict[str, Any]:
@@ -173,20 +178,22 @@ class _Target:
             request.plan(budget, split),
             request.layout(budget, split),
             request.metadata(budget, split),
-            files.join(out, "webdataset", split) if request.webdataset else None,
+            files.join(out, WEBDATASET, split) if request.webdataset else None,
             frozenset() if request.overwrite else frozenset(files.list_names(folder)),
         )
 
     def output(self, shard: Shard) -> Output:
-        path = files.join(self.folder, f"{shard.stem}.parquet")
+        name = f"{shard.stem}.parquet"
         webdataset = self.webdataset and files.join(self.webdataset, f"{shard.stem}.tar")
-        return Output(path, self.plan, self.layout, self.metadata | {"shard_sha256": shard.sha256}, webdataset)
+        metadata = self.metadata | {"shard_sha256": shard.sha256}
+        path, made = files.join(self.folder, name), name in self.made
+        return Output(path, self.plan, self.layout, metadata, webdataset, made)
 
     def lacks(self, shard: Shard) -> bool:
         """Whether the files of `shard` are still to be made; raises UserError if they were made otherwise."""
-        if f"{shard.stem}.parquet" not in self.made:
-            return True
         output = self.output(shard)
+        if not output.made:
+            return True
         check_made(output.path, output.metadata)
         return output.webdataset is not None and not files.exists(output.webdataset)
 
@@ -203,10 +210,16 @@ def run(request: Request, engine_of: Any, progress: bool = True, summary: Summar
             shared=request.shared(budget),
             entries={split: request.split_entries(split) for split in request.splits},
             origin=origin,
-            optional=METHOD_ENTRIES,
-            subfolders=("", "webdataset"),
+            optional=(*METHOD_ENTRIES, SCORES),
+            subfolders=("", WEBDATASET),
         )
         for budget, out in _budgets(request)
     ]
     job = Job(request.dataset, folders, lambda: plan_tasks(request), "tickets", request.overwrite)
-    return job.run(engine_of, progress, summary)
+    summary = job.run(engine_of, progress, summary)
+    for out in request.outs:
+        manifest = Manifest.open(out)
+        write_card(manifest)
+        if request.webdataset:
+            write_info(manifest, request.dataset, request.splits)
+    return summary
