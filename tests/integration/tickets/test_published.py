@@ -15,6 +15,8 @@ from tests.command import run
 from tests.helpers import contents
 from vit_tickets.ticketgen.selection.selector import Selector
 
+pytestmark = pytest.mark.process
+
 TARS = ("--format", "parquet,webdataset")
 
 
