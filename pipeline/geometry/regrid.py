@@ -1,6 +1,7 @@
 """Resample ranks from one view and grid to another, as training does, but with numpy only.
 
-A rank is a map of values 1 - rank / N, which is sampled bilinearly at the centre of every target cell and is 0 outside.
+A rank is a map of values 1 - rank / N, which is sampled bilinearly at the centre of every target cell. Inside the
+source view, but beyond its outermost cell centres, it has the value of the nearest place between them; outside it is 0.
 Ties go to the lower cell index. Views are boxes, so each axis is sampled separately. `train/views/alignment.py` has the
 same resampling in torch, for any affine map and on any device.
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
 
+ON_BORDER = 1e-5  # share of a view's side: places as near to its border as this are inside, however they were rounded
+
 
 def axis_weights(scale_R: np.ndarray, shift_R: np.ndarray, side: int, target_side: int) -> np.ndarray:
     """Weights of the source cells in each target cell along one axis, float64 (R, T, G).
@@ -18,8 +21,10 @@ def axis_weights(scale_R: np.ndarray, shift_R: np.ndarray, side: int, target_sid
     A point x of the target's unit interval is the point `scale` x + `shift` of the source's.
     """
     centre_T = (np.arange(target_side) + 0.5) / target_side
-    place_RT = (np.multiply.outer(scale_R, centre_T) + np.asarray(shift_R)[:, None]) * side - 0.5
-    return np.maximum(0, 1 - np.abs(place_RT[:, :, None] - np.arange(side)))
+    point_RT = np.multiply.outer(scale_R, centre_T) + np.asarray(shift_R)[:, None]
+    place_RT = np.clip(point_RT * side - 0.5, 0, side - 1)
+    inside_RT = (point_RT >= -ON_BORDER) & (point_RT <= 1 + ON_BORDER)
+    return np.maximum(0, 1 - np.abs(place_RT[:, :, None] - np.arange(side))) * inside_RT[:, :, None]
 
 
 def resample(map_RGG: np.ndarray, y_RTG: np.ndarray, x_RTG: np.ndarray) -> np.ndarray:

@@ -177,9 +177,10 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
             if follows and config.align:
                 box = config.data.stored_view.box(image.height, image.width)
                 fields["affine"] = _affine(drawn, crop.affine() if crop else box_affine(box))
-                fields["through"] = drawn.through
             elif follows:
                 fields["affine"] = IDENTITY
+            if config.align:  # fill comes last in a random subset, too
+                fields["through"] = drawn.through
         return fields
 
     def _rank(self, manifest: Manifest, name: str, key: str, stored: Stored, number: int) -> np.ndarray:

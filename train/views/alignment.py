@@ -1,7 +1,8 @@
 """Tickets that follow the pixels: rank maps resampled from the manifest's view to the training view.
 
 `pipeline/geometry/regrid.py` has the same resampling in numpy, for boxes alone: stage 1 and `compare` use it without
-torch. Both sample value maps bilinearly at cell centres, with 0 outside.
+torch. Both sample value maps bilinearly at cell centres; inside the view, but beyond its outermost cell centres, a place
+has the value of the nearest one between them, and outside the view it has 0.
 
 Legend: B images, G side of the manifest's grid, T side of the training grid, K kept, L operations after the crop. Pure
 tensor functions, batched, on the device of their inputs.
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vit_tickets.pipeline.geometry.regrid import ON_BORDER
 from vit_tickets.train.views.erasing import LAST, erased_cells
 from vit_tickets.train.views.mixing import Mix
 
@@ -30,7 +32,8 @@ def resample(map_BGG: Tensor, affine_B23: Tensor, target_side: int, through_BL23
         through_BL23: float32, maps from the training view's unit square to those that its geometric operations started
             from; a cell that one of them takes out of the unit square shows fill, and its value is 0.
 
-    A cell's value is taken at its centre; cell centres lie at +0.5 (`align_corners=False`).
+    A cell's value is taken at its centre; cell centres lie at +0.5 (`align_corners=False`). Inside the map, but beyond
+    its outermost cell centres, it is that of the nearest place between them.
     """
     B, T = len(map_BGG), target_side
     points_N3 = cell_centres(T, map_BGG.device)
@@ -39,12 +42,18 @@ def resample(map_BGG: Tensor, affine_B23: Tensor, target_side: int, through_BL23
         map_BGG.unsqueeze(1),
         (2 * there_BN2 - 1).view(B, T, T, 2),
         mode="bilinear",
-        padding_mode="zeros",
+        padding_mode="border",
         align_corners=False,
     ).view(B, T * T)
+    sampled_BN = sampled_BN * is_inside(there_BN2)
     if through_BL23 is None or through_BL23.shape[1] == 0:
         return sampled_BN
     return sampled_BN * is_shown(points_N3, through_BL23)
+
+
+def is_inside(points_BN2: Tensor) -> Tensor:
+    """Which points lie in the unit square, its border included: bool (B, N)."""
+    return ((points_BN2 >= -ON_BORDER) & (points_BN2 <= 1 + ON_BORDER)).all(dim=2)
 
 
 def is_shown(points_N3: Tensor, through_BL23: Tensor) -> Tensor:
@@ -75,7 +84,7 @@ def kept_cells(
     through_BL23: Tensor | None = None,
     erased_B4: Tensor | None = None,
     mix: Mix | None = None,
-    image_size: int | None = None,
+    image_size: int = 0,
 ) -> Tensor:
     """From ranks to the cells that are kept of each view: int64 (B, K), ascending, on the device of the arguments.
 
@@ -83,8 +92,8 @@ def kept_cells(
 
     Args:
         rank_BN: any integer dtype.
-        affine_B23: see `resample`. None if the ranks are those of the view's own cells: then neither its operations nor
-            erasing nor mixing change them.
+        affine_B23: see `resample`. None if the ranks are those of the view's own cells, as those of a random subset:
+            then no geometry changes their order, and they are not mixed; only cells that show nothing go to its end.
         target_side: T.
         kept: K.
         through_BL23: see `resample`.
@@ -93,15 +102,35 @@ def kept_cells(
         mix: how the batch was mixed; the values of cells are mixed alike.
         image_size: side of the view in pixels; needed if boxes were erased or mixed.
     """
-    values_BGG = value_map(rank_BN)
+    erased_BN = None if erased_B4 is None else erased_cells(erased_B4, image_size, target_side)
     if affine_B23 is None:
-        return keep_best(values_BGG.flatten(1), kept)
-    values_BN = resample(values_BGG, affine_B23, target_side, through_BL23)
-    if erased_B4 is not None:
-        values_BN = values_BN.masked_fill(erased_cells(erased_B4, image_size, target_side), LAST)
+        return keep_best(_own_values(rank_BN, through_BL23, erased_BN, mix, image_size), kept)
+    values_BN = resample(value_map(rank_BN), affine_B23, target_side, through_BL23)
+    if erased_BN is not None:
+        values_BN = values_BN.masked_fill(erased_BN, LAST)
     if mix is not None:
         values_BN = mix.maps(values_BN, image_size)
     return keep_best(values_BN, kept)
+
+
+def _own_values(
+    rank_BN: Tensor, through_BL23: Tensor | None, erased_BN: Tensor | None, mix: Mix | None, image_size: int
+) -> Tensor:
+    """Values (B, N) of a view's own cells: 1 - rank / N, 1 less for fill and 2 less if erased.
+
+    So fill follows all cells of the image, and what was erased follows fill, as in a ticket, each in the order of its
+    ranks. What is taken off is mixed as the images are: a pasted box shows what its partner shows there.
+    """
+    values_BN = value_map(rank_BN).flatten(1)
+    hidden_BN = torch.zeros_like(values_BN)
+    if through_BL23 is not None and through_BL23.shape[1]:
+        side = round(rank_BN.shape[1] ** 0.5)
+        hidden_BN = hidden_BN + ~is_shown(cell_centres(side, rank_BN.device), through_BL23)
+    if erased_BN is not None:
+        hidden_BN = hidden_BN.masked_fill(erased_BN, 1 - LAST)
+    if mix is not None:
+        hidden_BN = mix.maps(hidden_BN, image_size)
+    return values_BN - hidden_BN
 
 
 def clumping(kept_BK: Tensor, side: int) -> Tensor:

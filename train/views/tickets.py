@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
-from vit_tickets.pipeline.geometry.patches import random_subset, scaled_count, ticket_of
+from vit_tickets.pipeline.geometry.patches import random_rank, random_subset, scaled_count, ticket_of
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import list_matrix, one_array
 from vit_tickets.pipeline.manifests.manifest import Manifest
@@ -116,12 +116,35 @@ class Tickets:
         """Ranks (B, N) of the rows `row_B`, uint8 or uint16, for `align`."""
         return torch.from_numpy(self.rank[np.asarray(row_B)])
 
-    def random(self, row_B: Tensor | np.ndarray, grid: int) -> Tensor:
-        """The random subsets that the trainer's path rc keeps in any crop: int64 (B, K), on the view's grid."""
-        seed, kept = self.manifest.mask_seed, self.kept_on(grid)
-        keys = self._keys.take(pa.array(np.asarray(row_B))).to_pylist()
-        return torch.from_numpy(
-            np.stack([random_subset(seed, key, grid * grid, kept) for key in keys]).astype(np.int64)
+    def random(
+        self,
+        row_B: Tensor | np.ndarray,
+        grid: int,
+        *,
+        through: Tensor | None = None,
+        mix: Mix | None = None,
+        erased: Tensor | None = None,
+        image_size: int | None = None,
+    ) -> Tensor:
+        """The random subsets that the trainer's path rc keeps: int64 (B, K), ascending, on the view's grid.
+
+        No crop changes them, but fill comes last, and erased cells after it: the arguments are those of `align`, and
+        the result is on the CPU.
+        """
+        check_sized(image_size, erased, mix)
+        seed, keys = self.manifest.mask_seed, self._keys.take(pa.array(np.asarray(row_B))).to_pylist()
+        rank_BN = torch.from_numpy(np.stack([random_rank(seed, key, grid * grid) for key in keys]))
+        through = None if through is None else through.to("cpu", torch.float32)
+        erased = None if erased is None else erased.cpu()
+        return kept_cells(
+            rank_BN,
+            None,
+            grid,
+            self.kept_on(grid),
+            through_BL23=through,
+            erased_B4=erased,
+            mix=mix,
+            image_size=image_size or 0,
         )
 
     @cached_property
@@ -144,6 +167,12 @@ def check_view(view: View, origin: str) -> None:
             f"{origin}: expected one ticket per image, found view {view.kind}; training draws its crops from the "
             "stored ones, see pipeline/manifests/crop_rows.py"
         )
+
+
+def check_sized(image_size: int | None, erased: Tensor | None, mix: Mix | None) -> None:
+    """Raise UserError if the side of the views that boxes are in is not given."""
+    if image_size is None and (erased is not None or (mix is not None and mix.box is not None)):
+        raise UserError("expected the image_size that boxes were mixed or erased in, found None")
 
 
 def key_of(path: str, root: str) -> str:
@@ -212,8 +241,7 @@ def align(
     check_view(view, "align")
     if not 0 < kept <= grid * grid:
         raise UserError(f"expected 1 .. {grid * grid} patches to keep, found {kept}")
-    if image_size is None and (erased is not None or (mix is not None and mix.box is not None)):
-        raise UserError("expected the image_size that boxes were mixed or erased in, found None")
+    check_sized(image_size, erased, mix)
     device = rank_BN.device
     affine_B23 = crop_affine(box_B4, flip_B.to(box_B4.device), size_B2.to(box_B4.device), view)
     if through is not None and through.shape[1]:
@@ -225,7 +253,7 @@ def align(
     if erased is not None:
         erased = erased.to(device, non_blocking=True)
     return kept_cells(
-        rank_BN, affine_B23, grid, kept, through_BL23=through, erased_B4=erased, mix=mix, image_size=image_size
+        rank_BN, affine_B23, grid, kept, through_BL23=through, erased_B4=erased, mix=mix, image_size=image_size or 0
     )
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vit_tickets.train.views.alignment import cell_centres, is_shown
+from vit_tickets.train.views.alignment import cell_centres, is_inside, is_shown
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,26 @@ def one_hot(label_B: Tensor, num_classes: int, smoothing: float) -> Tensor:
 
 def _corners(maps: TokenLabels, grid: int) -> tuple[Tensor, Tensor]:
     """The four cells of the map around each cell's centre and their bilinear weights, both (B, T * T, 4); weight 0
-    outside the map and where the view shows fill."""
+    outside the map and where the view shows fill.
+
+    As RoIAlign does, places in the map but beyond its outermost cell centres take the nearest place between them.
+    """
     M = round(maps.classes.shape[1] ** 0.5)
     points_N3 = cell_centres(grid, maps.affine.device)
-    there_BN2 = (points_N3 @ maps.affine.transpose(1, 2)) * M - 0.5
-    low_BN2 = there_BN2.floor()
+    there_BN2 = points_N3 @ maps.affine.transpose(1, 2)
+    counted_BN = is_inside(there_BN2)
+    if maps.through is not None:
+        counted_BN = counted_BN & is_shown(points_N3, maps.through)
+    place_BN2 = (there_BN2 * M - 0.5).clamp(0, M - 1)
+    low_BN2 = place_BN2.floor()
     cells, weights = [], []
     for dy in (0, 1):
         for dx in (0, 1):
             corner_BN2 = low_BN2 + torch.tensor([dx, dy], device=low_BN2.device)
-            weight_BN = (1 - (there_BN2 - corner_BN2).abs()).prod(dim=2)
-            inside_BN = ((corner_BN2 >= 0) & (corner_BN2 < M)).all(dim=2)
-            x, y = corner_BN2.clamp(0, M - 1).long().unbind(dim=2)
+            weights.append((1 - (place_BN2 - corner_BN2).abs()).prod(dim=2) * counted_BN)
+            x, y = corner_BN2.clamp(max=M - 1).long().unbind(dim=2)  # beyond the last cell the weight is 0
             cells.append(y * M + x)
-            weights.append(weight_BN * inside_BN)
-    weights_BN4 = torch.stack(weights, dim=2)
-    if maps.through is not None:
-        weights_BN4 = weights_BN4 * is_shown(points_N3, maps.through).unsqueeze(2)
-    return torch.stack(cells, dim=2), weights_BN4
+    return torch.stack(cells, dim=2), torch.stack(weights, dim=2)
 
 
 def _scatter(maps: TokenLabels, cells_BKn: Tensor, weights_BKn: Tensor, num_classes: int) -> Tensor:

@@ -22,7 +22,8 @@ from vit_tickets.train.data import stream
 from vit_tickets.train.data.split import Holdout, SplitData, check_belongs
 from vit_tickets.train.data.stream import TrainStreamConfig, train_batches
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
-from vit_tickets.train.views.alignment import keep_best, kept_cells, resample, value_map
+from vit_tickets.train.views.alignment import cell_centres, is_shown, keep_best, kept_cells, resample, value_map
+from vit_tickets.train.views.erasing import erased_cells
 
 pytestmark = pytest.mark.process
 
@@ -113,6 +114,29 @@ def test_an_aligned_random_subset_is_the_images_own_and_follows_the_pixels(confi
         assert torch.equal(a.affine, b.affine)
         for number, rank in zip(numbers_of(b.pixels), b.rank.tolist(), strict=True):
             assert rank == random_rank(0, key_of(number), 36).tolist()
+
+
+@pytest.mark.parametrize("rc", ["fixed", "fresh", "aligned"])
+def test_random_subsets_see_fill_and_erased_cells_as_tickets_do(config, rc):
+    """Both paths keep the same number of cells that show nothing, as both take them last."""
+    augment = augmenting(24, 0.3, rand_augment="rand-m9-n2-p1.0", erasing=1.0)
+    config = replace(config, augment=augment, epochs=4)
+    hidden = {"lt": [], "rc": []}
+    for path, found in hidden.items():
+        for batch in train_batches(replace(config, path=path, rc=rc if path == "rc" else "fixed"), 0):
+            shown = {"through_BL23": batch.through, "erased_B4": batch.erased, "image_size": 24}
+            kept_BK = kept_cells(batch.rank, batch.affine, 6, 18, **shown)
+            nothing_BN = erased_cells(batch.erased, 24, 6)
+            if batch.through is not None:
+                nothing_BN |= ~is_shown(cell_centres(6, torch.device("cpu")), batch.through)
+            found += nothing_BN.gather(1, kept_BK).sum(1).tolist()
+    assert hidden["rc"] == hidden["lt"]
+
+
+def test_without_alignment_no_path_follows_fill(config):
+    augment = augmenting(24, 0.3, rand_augment="rand-m9-n2-p1.0")
+    for path in ("lt", "rc"):
+        assert next(train_batches(replace(config, path=path, align=False, augment=augment), 0)).through is None
 
 
 def test_without_alignment_the_stored_mask_is_applied_to_whatever_is_shown(config, numbered_tickets):

@@ -75,6 +75,15 @@ def test_many_rows_at_once_are_those_of_lookup(rows):
     assert torch.equal(rows.random(rows.rows(keys[1:2]), 12), finer)
 
 
+def test_random_subsets_leave_erased_cells_out(rows):
+    row, box = rows.rows(["dog/dog_03", "cat/cat_11"]), torch.tensor([[0, 0, 24, 12], [0, 0, 0, 0]])
+    first, second = rows.random(row, 6, erased=box, image_size=24)
+    assert first.tolist() == [cell for cell in range(36) if cell % 6 >= 3]
+    assert torch.equal(second, rows.random(row, 6)[1])
+    with pytest.raises(UserError, match="expected the image_size"):
+        rows.random(row, 6, erased=box)
+
+
 @pytest.mark.parametrize("key", ["", "cat", "cat/cat_12", "zebra/1"])
 def test_a_key_without_row_is_refused(rows, key):
     with pytest.raises(KeyError, match="no train image of key") as unknown:

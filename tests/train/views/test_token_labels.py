@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torchvision.ops import roi_align
 
+from tests.train.views.test_alignment import on_border
 from vit_tickets.train.views.alignment import keep_best
 from vit_tickets.train.views.mixing import Mix, draw_tokens
 from vit_tickets.train.views.token_labels import TokenLabels, class_targets, one_hot, token_targets
@@ -40,19 +42,21 @@ def dense_maps(maps: TokenLabels) -> np.ndarray:
 
 
 def reference_logits(maps: TokenLabels, grid: int) -> np.ndarray:
-    """Bilinear at each cell's centre, one cell at a time; 0 outside the image and where the view shows fill."""
+    """At each cell's centre, one cell at a time: bilinear at the nearest place between cell centres; 0 outside the
+    image and where the view shows fill."""
     dense, (B, side) = dense_maps(maps), dense_maps(maps).shape[:2]
     out = np.zeros((B, grid * grid, C))
     for b in range(B):
         for cell in range(grid * grid):
             point = np.array([(cell % grid + 0.5) / grid, (cell // grid + 0.5) / grid, 1.0])
-            x, y = maps.affine[b].double().numpy() @ point * side - 0.5
+            there = maps.affine[b].double().numpy() @ point
             passed = [] if maps.through is None else [m.double().numpy() @ point for m in maps.through[b]]
-            if any(not (0 <= u < 1 and 0 <= v < 1) for u, v in passed):
+            if not ((there >= 0) & (there <= 1)).all() or any(not (0 <= u < 1 and 0 <= v < 1) for u, v in passed):
                 continue
+            x, y = np.clip(there * side - 0.5, 0, side - 1)
             for j in (math.floor(y), math.floor(y) + 1):
                 for i in (math.floor(x), math.floor(x) + 1):
-                    if 0 <= i < side and 0 <= j < side:
+                    if i < side and j < side:
                         out[b, cell] += dense[b, j, i] * (1 - abs(x - i)) * (1 - abs(y - j))
     return out
 
@@ -73,6 +77,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 )
 def test_labels_are_sampled_like_the_reference(seed, side, grid, smoothing, entries, turned):
     affine = torch.tensor(entries).view(1, 2, 3).expand(2, 2, 3)
+    assume(not on_border(affine[0].double().numpy(), grid))
     through = torch.tensor([[1.0, 0.31, -0.11], [-0.27, 1.0, 0.17]]).expand(2, 1, 2, 3) if turned else None
     maps = random_maps(seed, side, 2, affine, through)
     expected = reference_logits(maps, grid)
@@ -80,6 +85,18 @@ def test_labels_are_sampled_like_the_reference(seed, side, grid, smoothing, entr
     assert np.allclose(token_targets(maps, grid, C, smoothing, None), of_tokens, atol=2e-3)
     of_class = softmax(expected.mean(1)) * (1 - smoothing) + smoothing / C
     assert np.allclose(class_targets(maps, grid, C, smoothing), of_class, atol=2e-3)
+
+
+@pytest.mark.parametrize("side", [7, 18])
+def test_labels_up_to_the_rim_are_those_of_roi_align(side):
+    """The authors align label maps with RoIAlign; a crop in a corner of the image has cells beyond the last centres."""
+    corner = torch.tensor([[[0.3, 0.0, 0.7], [0.0, 0.4, 0.0]]])
+    maps, grid = random_maps(8, side, 1, corner), 14
+    dense_BCMM = torch.from_numpy(dense_maps(maps)).permute(0, 3, 1, 2)
+    box = torch.tensor([[0.0, 0.7 * side, 0.0, side, 0.4 * side]], dtype=torch.float64)
+    aligned = roi_align(dense_BCMM, box, grid, sampling_ratio=1, aligned=True)[0].flatten(1).T
+    assert np.allclose(token_targets(maps, grid, C, 0.0, None)[0], aligned.softmax(-1), atol=1e-4)
+    assert np.allclose(class_targets(maps, grid, C, 0.0)[0], aligned.mean(0).softmax(-1), atol=1e-4)
 
 
 def test_labels_of_kept_cells_are_those_of_their_cells():
