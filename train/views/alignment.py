@@ -1,8 +1,8 @@
 """Tickets that follow the pixels: rank maps resampled from the manifest's view to the training view.
 
 `pipeline/geometry/regrid.py` has the same resampling in numpy, for boxes alone: stage 1 and `compare` use it without
-torch. Both sample value maps bilinearly at cell centres; inside the view, but beyond its outermost cell centres, a place
-has the value of the nearest one between them, and outside the view it has 0.
+torch. Both sample value maps bilinearly at cell centres; inside the view, but beyond its outermost cell centres, a
+place has the value of the nearest one between them, and outside the view it has 0.
 
 Legend: B images, G side of the manifest's grid, T side of the training grid, K kept, L operations after the crop. Pure
 tensor functions, batched, on the device of their inputs.
