@@ -192,7 +192,7 @@ def _sizes(
         raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
     kept = kept_patches(budget, grid**2, manifest)
     if manifest is not None and manifest.view(request.split).num_views:
-        _check_stored_crops(request, manifest, budget)
+        _check_stored_crops(request, recipe, manifest, budget)
     if not request.trained_on.prunes_tokens:
         return Sizes(image_size, patch_size, grid, kept)
     stages = vit.default_stages(request.model, len(getattr(probe.network, "blocks", ())))
@@ -211,14 +211,22 @@ def _cells(probe: Model, image_size: int, recipe: Recipe, manifest: Manifest | N
     return grid, image_size // grid
 
 
-def _check_stored_crops(request: Request, manifest: Manifest, budget: Budget) -> None:
+def _check_stored_crops(request: Request, recipe: Recipe, manifest: Manifest, budget: Budget) -> None:
     """Raise UserError for what masks of random crops cannot give."""
     kind = manifest.view(request.split).kind
     if request.holdout:
         raise UserError(f"expected tickets of a fixed view to score a holdout on, found {kind} in {manifest.root}")
-    if request.path == "lt" and budget != manifest.budget:
+    if request.path != "lt":
+        return
+    if budget != manifest.budget:
         raise UserError(
             f"expected the manifest's own {manifest.budget.label}, found {budget.label}: {kind} holds masks"
+        )
+    if recipe.keep_warmup is not None and recipe.keep_warmup[1] > 0:
+        start, end = recipe.keep_warmup
+        raise UserError(
+            f"--keep-warmup {start:g}:{end:g}: expected ranks, which say what to keep beside a ticket, found masks "
+            f"({kind} in {manifest.root}); pass --keep-warmup 0:0, or tickets of --view full"
         )
 
 

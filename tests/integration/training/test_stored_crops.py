@@ -94,6 +94,14 @@ def test_what_masks_cannot_give_is_refused(numbered_data, crops_manifest, tmp_pa
         resolve(Dataset.open(numbered_data), RECIPE, Request(model="deit_micro", path="lt", sparsity=0.25, **common))
     with pytest.raises(UserError, match="expected tickets of a fixed view to score a holdout on, found crops:3"):
         resolve(Dataset.open(numbered_data), RECIPE, Request(model="deit_micro", path="lt", holdout=0.2, **common))
+    growing = RECIPE.override(keep_warmup=(0.0, 1.0))
+    with pytest.raises(
+        UserError, match=r"--keep-warmup 0:1: expected ranks, .*, found masks \(crops:3 in .*\); pass --"
+    ):
+        resolve(Dataset.open(numbered_data), growing, Request(model="deit_micro", path="lt", **common))
+    at_once = RECIPE.override(keep_warmup=(0.0, 0.0))
+    for recipe, path in ((growing, "rc"), (growing, "dense"), (at_once, "lt")):  # a hash orders all patches
+        resolve(Dataset.open(numbered_data), recipe, Request(model="deit_micro", path=path, **common))
 
 
 def test_a_run_on_another_view_than_trains_own_is_named_after_it(numbered_data, numbered_tickets, crops_manifest):
