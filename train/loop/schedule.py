@@ -14,7 +14,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """
     now, warmup, length = step, recipe.warmup_epochs, recipe.epochs - recipe.cooldown_epochs
     if recipe.schedule == "epoch":
-        now = max(0, step // steps_per_epoch - 1)
+        now = max(0, step // steps_per_epoch - recipe.epoch_lag)
     else:
         warmup, length = round(warmup * steps_per_epoch), round(length * steps_per_epoch)
     start, peak, end = recipe.start_lr, recipe.peak_lr, recipe.end_lr

@@ -73,8 +73,9 @@ SWIN = replace(
     views_per_decode=1,
 )
 
-# 300 epochs of warm-up and cosine, and 10 more at the final rate; the rate is for this batch. Tokens are mixed instead
-# of images, and the moving average of the weights is what the authors evaluate.
+# 300 epochs of warm-up and cosine, and 10 more at the final rate; the rate is for this batch, and moves once per epoch
+# as in timm's program. RandAugment comes before the crop. Tokens are mixed instead of images, and the moving average of
+# the weights is what the authors evaluate.
 LVVIT = replace(
     DEIT,
     name="lvvit",
@@ -82,9 +83,10 @@ LVVIT = replace(
     cooldown_epochs=10,
     lr=1.6e-3,
     lr_batch=1024,
-    schedule="step",
+    epoch_lag=0,
     ema=0.99992,
     interpolation="random",
+    rand_augment_first=True,
     mixup=0.0,
     cutmix=0.0,
     mix_token=1.0,
@@ -93,7 +95,7 @@ LVVIT = replace(
     crop_pct=0.9,
 )
 
-# 90 epochs of warm-up and cosine, and 10 more at the final rate.
+# 90 epochs of warm-up and cosine, and 10 more at the final rate; once per epoch, as in timm's program.
 RESNET50 = Recipe(
     name="resnet50",
     epochs=100,
@@ -107,6 +109,8 @@ RESNET50 = Recipe(
     min_lr=1e-6,
     warmup_epochs=3,
     warmup_lr=1e-4,
+    schedule="epoch",
+    epoch_lag=0,
     weight_decay=2e-5,
     smoothing=0.1,
     drop_path=0.0,

@@ -4,6 +4,8 @@ import re
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
+import click
+
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, NOT_NEGATIVE, PART, POSITIVE, SHARE, WHOLE, Span, option
 
@@ -50,11 +52,17 @@ class Recipe:
     )
     scale_ends: bool = option("Scale --warmup-lr and --min-lr with the batch size, as --lr is.", default=False)
     schedule: str = option(
-        "Change the learning rate with every step, or once per epoch as DeiT does: epoch e, from 0, has the rate of "
-        "index max(0, e - 1), so that the first two run at --warmup-lr. A warm-up of less than an epoch is per step "
+        "Change the learning rate with every step, or once per epoch. A warm-up of less than an epoch is per step, "
         "unless --schedule is given.",
         default="step",
         choices=SCHEDULES,
+    )
+    epoch_lag: int = option(
+        "With --schedule epoch: epoch e, from 0, has the rate of index max(0, e - LAG): 1 in DeiT's program, whose "
+        "first two epochs run at --warmup-lr, 0 in timm's.",
+        default=1,
+        type=click.IntRange(0),
+        metavar="LAG",
     )
 
     weight_decay: float = option(
@@ -88,6 +96,10 @@ class Recipe:
     hflip: float = option("Probability of a horizontal flip.", default=0.5, type=PART)
     rand_augment: str | None = option(
         f"RandAugment in timm's notation, as rand-m9-mstd0.5-inc1; or {NONE}.", default=None, metavar="SPEC"
+    )
+    rand_augment_first: bool = option(
+        "RandAugment changes the whole image, before the random crop, as in LV-ViT's program; or the view after it.",
+        default=False,
     )
     color_jitter: float = option(
         "Strength of random brightness, contrast and saturation; ignored beside RandAugment, as in timm. 0: none.",

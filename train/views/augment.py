@@ -1,7 +1,9 @@
 """A training view: its draws, its pixels, and where these come from.
 
 The order is timm's: random resized crop, flip, RandAugment or colour jitter; then, normalised and on the device, random
-erasing (drawn here, see `erasing.py`) and mixing (`mixing.py`).
+erasing (drawn here, see `erasing.py`) and mixing (`mixing.py`). Where the recipe has RandAugment first, it changes the
+whole image, which is then cropped and flipped. (LV-ViT's program flips before RandAugment. Each operation is as likely
+as its mirror image, so the views have the same distribution.)
 """
 
 from dataclasses import dataclass
@@ -66,16 +68,27 @@ class Augment:
         interpolation = recipe.interpolation
         if interpolation == "random":
             interpolation = ("bilinear", "bicubic")[rng.integers(2)]
+        operations, through = self._operations, NOWHERE
+        drawn = [] if operations is None else operations.draw(rng)
+        first = operations is not None and recipe.rand_augment_first
+        if first:
+            image = apply(drawn, image, rng)
         if crop is None:
             crop, pixels = drawn_crop, resized(image, drawn_crop, self.image_size, interpolation)
         else:
             pixels = images.to_array(crop.render(image, self.image_size, interpolation))
-        affine, through = crop.affine(), NOWHERE
-        if self._operations is not None:
-            drawn = self._operations.draw(rng)
-            pixels = images.to_array(apply(drawn, as_image(pixels), rng))
-            before, passed = trace_back(drawn, self.image_size)
-            affine, through = affine @ before, padded(passed, self.num_layers).astype(np.float32)
+        affine = crop.affine()
+        if operations is not None:
+            if first:
+                to_pixels = np.diag([width, height, 1.0])
+                of_crop = np.linalg.inv(to_pixels) @ affine  # from the view's unit square to the image's
+                before, passed = trace_back(drawn, width, width / height)
+                affine, passed = to_pixels @ before @ of_crop, passed @ of_crop
+            else:
+                pixels = images.to_array(apply(drawn, as_image(pixels), rng))
+                before, passed = trace_back(drawn, self.image_size)
+                affine = affine @ before
+            through = padded(passed, self.num_layers).astype(np.float32)
         elif recipe.color_jitter:
             pixels = images.to_array(jitter(as_image(pixels), recipe.color_jitter, rng))
         erased = draw_box(rng, recipe.erasing, self.image_size)

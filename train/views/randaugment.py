@@ -1,7 +1,8 @@
 """timm's RandAugment with drawing separated from applying, so that affine maps can follow the pixels.
 
 Operations, magnitudes, order and fill are those of `timm.data.auto_augment`. Affine maps are 3 x 3, in the unit square
-of the view: from a place after an operation to the place that its pixel comes from.
+of the picture that they change, the view or the whole image: from a place after an operation to the place that its
+pixel comes from.
 """
 
 import contextlib
@@ -34,9 +35,9 @@ class Drawn:
             return Image.new(image.mode, image.size)  # no bits left: timm asks for it, Pillow 12 refuses
         return self.op.aug_fn(image, *self.arguments, **self.op.kwargs)
 
-    def affine(self, side: int) -> np.ndarray | None:
-        """Map to where pixels come from, (3, 3), in a view of `side` pixels; None if no pixel moves."""
-        return affine_of(self.name, self.arguments, side)
+    def affine(self, side: int, aspect: float = 1.0) -> np.ndarray | None:
+        """Map to where pixels come from, (3, 3), in a picture as in `affine_of`; None if no pixel moves."""
+        return affine_of(self.name, self.arguments, side, aspect)
 
 
 class RandAugment:
@@ -108,37 +109,38 @@ def python_random(rng: np.random.Generator) -> Iterator[None]:
         random.setstate(before)
 
 
-def affine_of(name: str, arguments: tuple, side: int) -> np.ndarray | None:
-    """The affine map (3, 3) of timm's operation `name` on a view of `side` pixels; None if it moves no pixel."""
+def affine_of(name: str, arguments: tuple, side: int, aspect: float = 1.0) -> np.ndarray | None:
+    """The affine map (3, 3) of timm's operation `name` on a picture `side` pixels wide, whose width is `aspect` times
+    its height; None if it moves no pixel."""
     amount = arguments[0] if arguments else 0.0
     affine = np.eye(3)
     if name == "ShearX":
-        affine[0, 1] = amount
+        affine[0, 1] = amount / aspect
     elif name == "ShearY":
-        affine[1, 0] = amount
+        affine[1, 0] = amount * aspect
     elif name in ("TranslateX", "TranslateXRel"):
         affine[0, 2] = amount if name.endswith("Rel") else amount / side
     elif name in ("TranslateY", "TranslateYRel"):
-        affine[1, 2] = amount if name.endswith("Rel") else amount / side
+        affine[1, 2] = amount if name.endswith("Rel") else amount * aspect / side
     elif name == "Rotate":  # counter-clockwise about the centre, as Pillow's rotate
         cos, sin = math.cos(math.radians(amount)), math.sin(math.radians(amount))
-        affine[:2, :2] = [[cos, -sin], [sin, cos]]
+        affine[:2, :2] = [[cos, -sin / aspect], [sin * aspect, cos]]
         affine[:2, 2] = 0.5 - affine[:2, :2] @ [0.5, 0.5]
     else:
         return None
     return affine
 
 
-def trace_back(drawn: list[Drawn], side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The maps from the final view to earlier ones, through the D operations `drawn`.
+def trace_back(drawn: list[Drawn], side: int, aspect: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """The maps from the final picture to earlier ones, through the D operations `drawn`; side, aspect: see `affine_of`.
 
     Returns:
-        The map to the view before all operations, (3, 3), and the maps to the view before each of them, last operation
+        The map to the picture before all operations, (3, 3), and the maps to that before each of them, last operation
         first, (D, 3, 3). A place that one of these takes out of the unit square shows fill.
     """
     before, through = np.eye(3), []
     for operation in reversed(drawn):
-        affine = operation.affine(side)
+        affine = operation.affine(side, aspect)
         before = before if affine is None else affine @ before
         through.append(before)
     return before, np.array(through).reshape(-1, 3, 3)

@@ -8,7 +8,7 @@ import torch
 from timm.scheduler import CosineLRScheduler
 
 from vit_tickets.train.loop.schedule import kept_at, learning_rate
-from vit_tickets.train.recipes.presets import CIFAR_DEIT, CIFAR_RESNET, DEIT, DIGITS, RESNET50, SWIN
+from vit_tickets.train.recipes.presets import CIFAR_DEIT, CIFAR_RESNET, DEIT, DIGITS, LVVIT, RESNET50, SWIN
 
 STEPS = 7
 SHORT = [
@@ -18,6 +18,8 @@ SHORT = [
     SWIN.override(epochs=25, batch_size=256),
     RESNET50.override(epochs=40),
     RESNET50.override(epochs=9, schedule="epoch", warmup_epochs=2.5),
+    RESNET50.override(epochs=30, schedule="step"),
+    LVVIT.override(epochs=50),
     CIFAR_DEIT.override(epochs=20),
     CIFAR_RESNET.override(epochs=11),
     DIGITS,
@@ -44,7 +46,8 @@ def test_every_rate_is_timms(recipe):
         for step in range(STEPS):
             scheduler.step_update(epoch * STEPS + step)
             theirs.append(optimizer.param_groups[0]["lr"])
-        scheduler.step(epoch)  # after the epoch, with that epoch's index: DeiT's main.py
+        # after the epoch, with that epoch's index: DeiT's main.py; with the next one's: timm's train.py
+        scheduler.step(epoch if recipe.name in ("deit", "cifar-deit") else epoch + 1)
     assert [learning_rate(recipe, step, STEPS) for step in range(recipe.epochs * STEPS)] == theirs
 
 
@@ -86,6 +89,16 @@ def test_resnet_cools_down_for_ten_epochs_after_ninety():
     assert at[45] == pytest.approx((0.2048 + 1e-6) / 2)
     assert at[89] > 1e-5
     assert set(at[90:]) == {1e-6}
+
+
+@pytest.mark.parametrize("recipe", [LVVIT, RESNET50], ids=lambda recipe: recipe.name)
+def test_lvvit_and_resnet_move_once_per_epoch_and_leave_the_warm_ups_start_after_one(recipe):
+    """timm's program steps the scheduler after each epoch, to the index of the next."""
+    at = rates(recipe)
+    assert all(len({learning_rate(recipe, e * 1251 + step, 1251) for step in range(1251)}) == 1 for e in (0, 1, 50))
+    assert at[0] == recipe.start_lr
+    assert at[1] == pytest.approx(recipe.start_lr + (recipe.peak_lr - recipe.start_lr) / recipe.warmup_epochs)
+    assert set(at[-10:]) == {recipe.end_lr} != {at[-11]}
 
 
 def test_a_run_of_two_epochs_leaves_its_warm_up():

@@ -26,7 +26,8 @@ from vit_tickets.train.recipes.recipe import Recipe
 # "DeiT-T/S/M/B"
 DEIT_VALUES = {
     "epochs": 300, "batch_size": 1024, "opt": "adamw", "weight_decay": 0.05, "warmup_epochs": 5, "cooldown_epochs": 0,
-    "scale_ends": False, "schedule": "epoch", "crop_scale": 0.08, "interpolation": "bicubic", "hflip": 0.5,
+    "scale_ends": False, "schedule": "epoch", "epoch_lag": 1, "rand_augment_first": False,
+    "crop_scale": 0.08, "interpolation": "bicubic", "hflip": 0.5,
     "rand_augment": "rand-m9-mstd0.5-inc1", "color_jitter": 0.4, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0,
     "mix_prob": 1.0, "mix_switch": 0.5, "smoothing": 0.1, "drop_path": 0.1, "clip_grad": None, "repeats": 3,
     "views_per_decode": 3, "ema": None, "crop_pct": 224 / 256, "keep_warmup": None,
@@ -35,8 +36,9 @@ DEIT_VALUES = {
 # "LV-ViT-S": "300 epochs + 10 cooldown", the rate "not auto-scaled", "no mixup/cutmix/RA", an EMA "which is evaluated"
 LVVIT_VALUES = DEIT_VALUES | {
     "epochs": 310, "cooldown_epochs": 10, "batch_size": 1024, "weight_decay": 0.05, "warmup_epochs": 5,
-    "schedule": "step", "drop_path": 0.1, "smoothing": 0.1, "erasing": 0.25, "rand_augment": "rand-m9-mstd0.5-inc1",
-    "interpolation": "random", "mixup": 0.0, "cutmix": 0.0, "mix_token": 1.0, "repeats": 1, "views_per_decode": 1,
+    "schedule": "epoch", "epoch_lag": 0, "drop_path": 0.1, "smoothing": 0.1, "erasing": 0.25,
+    "rand_augment": "rand-m9-mstd0.5-inc1", "rand_augment_first": True, "interpolation": "random",
+    "mixup": 0.0, "cutmix": 0.0, "mix_token": 1.0, "repeats": 1, "views_per_decode": 1,
     "ema": 0.99992, "crop_pct": 0.9, "class_weight": 1.0, "token_weight": 1.0,
     "peak_lr": 1.6e-3, "start_lr": 1e-6, "end_lr": 1e-5,
 }  # fmt: skip
@@ -48,7 +50,8 @@ SWIN_VALUES = DEIT_VALUES | {
 # "ResNet-50 (timm)": 90 + 10 epochs; evaluation resizes to 235
 RESNET50_VALUES = {
     "epochs": 100, "cooldown_epochs": 10, "batch_size": 1024, "opt": "sgd", "momentum": 0.9, "nesterov": True,
-    "weight_decay": 2e-5, "warmup_epochs": 3, "schedule": "step", "smoothing": 0.1, "drop_path": 0.0, "hflip": 0.5,
+    "weight_decay": 2e-5, "warmup_epochs": 3, "schedule": "epoch", "epoch_lag": 0, "smoothing": 0.1,
+    "drop_path": 0.0, "hflip": 0.5,
     "crop_scale": 0.08, "interpolation": "random", "color_jitter": 0.4, "rand_augment": None, "erasing": 0.0,
     "mixup": 0.0, "cutmix": 0.0, "repeats": 1, "clip_grad": None, "ema": None, "crop_pct": 0.95,
     "peak_lr": 0.2048, "start_lr": 1e-4, "end_lr": 1e-6,
@@ -181,6 +184,7 @@ TYPED = {
     "cooldown_epochs": ("0.5", 0.5),
     "scale_ends": (None, True),
     "schedule": ("epoch", "epoch"),
+    "epoch_lag": ("2", 2),
     "weight_decay": ("0.01", 0.01),
     "smoothing": ("0.2", 0.2),
     "drop_path": ("0.05", 0.05),
@@ -190,6 +194,7 @@ TYPED = {
     "interpolation": ("random", "random"),
     "hflip": ("0.1", 0.1),
     "rand_augment": ("none", None),
+    "rand_augment_first": (None, True),
     "color_jitter": ("0", 0.0),
     "erasing": ("0", 0.0),
     "mixup": ("0", 0.0),
