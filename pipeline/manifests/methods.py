@@ -23,6 +23,8 @@ class Declaration:
     reads_attention: bool = False
     #: Reads the attention of the CLS token.
     reads_cls: bool = False
+    #: Reads the logit of the predicted class.
+    reads_classes: bool = False
     #: Reads one block, which `--block` chooses.
     one_block: bool = False
 
@@ -51,7 +53,9 @@ METHODS = {
     "rollout": Declaration(
         criterion="attention and residuals, multiplied through all blocks, lead to it", reads_attention=True
     ),
-    "gradient-input": Declaration(criterion="its pixels move the predicted class: sum of abs(gradient x input)"),
+    "gradient-input": Declaration(
+        criterion="its pixels move the predicted class: sum of abs(gradient x input)", reads_classes=True
+    ),
     "entropy": Declaration(criterion="its grey levels are many and even, in bits", looks_at="pixels"),
     "centre": Declaration(criterion="it is near the centre of the view", looks_at="nothing"),
     "random": Declaration(criterion="a hash of mask seed and key selects it (not the hash of rc)", looks_at="nothing"),

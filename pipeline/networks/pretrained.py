@@ -9,12 +9,14 @@ from typing import Any
 import timm
 from torch import nn
 
-from vit_tickets.pipeline.networks.registry import create_model, size_kwargs
-from vit_tickets.pipeline.networks.state import load_strictly, read_weights
+from vit_tickets.pipeline.networks.checkpoints import Checkpoint
+from vit_tickets.pipeline.networks.fitting import Names, classifiers_of, find_weights
+from vit_tickets.pipeline.networks.registry import create_model, size_kwargs, sketch
+from vit_tickets.pipeline.networks.state import load_file, load_strictly, name_of
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, say
 
 HUB_TIMEOUT_S = 5.0
 
@@ -35,13 +37,23 @@ class Pretrained:
 
 
 def open_pretrained(
-    source: str, weights: str | None = None, check: Callable[[nn.Module], Any] | None = None
+    source: str,
+    weights: str | None = None,
+    check: Callable[[nn.Module], Any] | None = None,
+    weights_key: str | None = None,
 ) -> Pretrained:
     """A network by timm name (weights from the hub, or from the file `weights`), or by the folder of a finished run.
 
-    `check` may refuse the network before its weights are compared. Raises UserError if there is no such model or run,
-    or its weights do not fit.
+    Args:
+        source: the name or the folder.
+        weights: a file instead of the hub's or the run's weights.
+        check: may refuse the network before its weights are compared.
+        weights_key: names one of the sets of weights in that file.
+
+    Raises:
+        UserError: there is no such model or run, or its weights do not fit.
     """
+    check_key(weights, weights_key)
     if files.exists(files.join(source, CONFIG)):
         config = RunConfig.read(source, ("model", "num_classes", "image_size", "eval_view"))
         kwargs = {"num_classes": config.num_classes}
@@ -54,34 +66,37 @@ def open_pretrained(
         network = create_model(config.model, **kwargs)
         if check is not None:
             check(network)
-        load_strictly(network, read_weights(weights), weights)
+        load_file(network, weights, weights_key, "the run")
         record = {key: value for key, value in config.eval_view.preprocessing().items() if key != "resize"}
         return Pretrained(network.eval(), config.model.split(".")[0], kwargs, record, run)
     if "/" in source or files.is_dir(source):
         raise UserError(f"expected a model or the folder of a finished run, found no config.json in {source}")
-    network = load_pretrained(source, weights, check).eval()
+    network = load_pretrained(source, weights, check, weights_key).eval()
     cfg = network.pretrained_cfg
     record = {"image_size": cfg["input_size"][-1]}
     record |= {name: cfg[name] for name in ("crop_pct", "interpolation", "mean", "std")}
     return Pretrained(network, timm_name(source).split(".")[0], {"num_classes": network.num_classes}, record)
 
 
+def check_key(weights: str | None, weights_key: str | None, option: str = "--weights") -> None:
+    """Raise UserError for a `--weights-key` without a file."""
+    if weights_key is not None and weights is None:
+        raise UserError(f"--weights-key: expected a file that holds sets of weights ({option}), found none")
+
+
 def load_pretrained(
-    model: str, weights: str | None = None, check: Callable[[nn.Module], Any] | None = None
+    model: str,
+    weights: str | None = None,
+    check: Callable[[nn.Module], Any] | None = None,
+    weights_key: str | None = None,
 ) -> nn.Module:
     """A pretrained classifier by timm name: weights from the hub (or its cache), or from `weights`, loaded strictly.
 
-    The number of classes follows the file's head. `check` may refuse the network before its weights are compared.
-    Raises UserError offline with nothing cached, within seconds.
+    The number of classes follows the file's head; a file without one gives a network without classes. `check` may
+    refuse the network before its weights are compared. Raises UserError offline with nothing cached, within seconds.
     """
     if weights is not None:
-        state = read_weights(weights)
-        head = state.get(f"{classifier_of(model)}.weight")
-        network = create_model(model, num_classes=None if head is None else head.shape[0])
-        if check is not None:
-            check(network)
-        load_strictly(network, state, weights)
-        return network
+        return _from_file(model, weights, check, weights_key)
     name = timm_name(model)
     if not timm.is_model(name):
         raise UserError(f"expected a model of timm {timm.__version__} or the folder of a run, found {model!r}")
@@ -96,12 +111,20 @@ def load_pretrained(
         raise UserError(f"the weights of {name} could not be loaded ({error}); pass --weights FILE") from None
 
 
-def classifier_of(model: str) -> str:
-    """timm's name of the last layer of `model`: head, fc, head.fc ..."""
-    name = timm_name(model)
-    cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    found = None if cfg is None else cfg.classifier
-    return found if isinstance(found, str) else "head"
+def _from_file(
+    model: str, weights: str, check: Callable[[nn.Module], Any] | None, weights_key: str | None
+) -> nn.Module:
+    known = sketch(model)
+    if check is not None:
+        check(known)
+    opened = Checkpoint.open(weights)
+    found, note = find_weights(opened, Names.of(known), name_of(known), weights_key)
+    head = found.state.get(f"{classifiers_of(known)[0]}.weight")
+    network = create_model(model, num_classes=0 if head is None or not head.ndim else len(head))
+    load_strictly(network, found.state, weights, opened.model)
+    if note:
+        say(note)
+    return network
 
 
 def _is_cached(cfg) -> bool:

@@ -1,80 +1,86 @@
 """State dicts: read from files, loaded strictly, and the hash that identifies them."""
 
 import hashlib
-import warnings
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.networks.checkpoints import Checkpoint
+from vit_tickets.pipeline.networks.fitting import (
+    Names,
+    classifiers_of,
+    described,
+    find_weights,
+    misnamed,
+    sizes_of,
+)
+from vit_tickets.pipeline.system.errors import UserError, say
 
-WRAPPERS = ("model", "state_dict")
-PARALLEL = "module."  # how DistributedDataParallel begins all names
+
+def load_file(network: nn.Module, path: str, key: str | None = None, classes: str = "the model") -> None:
+    """Load the weights that the file at `path` has for `network`, strictly; a line says which, where there is a choice.
+
+    Args:
+        network: of timm, or ours.
+        path: of a file that `checkpoints` and `fitting` describe.
+        key: `--weights-key`.
+        classes: what the number of classes is from, for messages.
+
+    Raises:
+        UserError: there are no such weights, or they are not finite.
+    """
+    opened = Checkpoint.open(path)
+    found, note = find_weights(opened, Names.of(network), name_of(network), key)
+    check_classes(network, found.state, path, classes)
+    load_strictly(network, found.state, path, opened.model)
+    if note:
+        say(note)
+
+
+def check_classes(network: nn.Module, state: dict[str, Tensor], origin: str, classes: str) -> None:
+    """Raise UserError where the classifier in `state` is of another number of classes than `classes`, or missing."""
+    own, name = network.state_dict(), f"{classifiers_of(network)[0]}.weight"
+    expected, weight = own.get(name), state.get(name)
+    if expected is None or expected.ndim != 2:
+        return
+    what = f"{origin}: expected weights of {name_of(network)} for {len(expected):,} classes, as {classes} has"
+    if not Names.of(network).classifier & state.keys():
+        raise UserError(f"{what}, found such without a classifier (no {name})")
+    if weight is not None and weight.ndim == 2 and len(weight) != len(expected):
+        fits = weight.shape[1] == expected.shape[1]
+        raise UserError(f"{what}, found {'such' if fits else described(state)} for {len(weight):,}")
+
+
+def name_of(network: nn.Module) -> str:
+    """The name of `network` in timm, or that of its class."""
+    return (getattr(network, "pretrained_cfg", None) or {}).get("architecture") or type(network).__name__
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a .pth loaded `weights_only`, bare or under `model` / `state_dict`.
+    """The tensors of a file that holds one set of them, under the names that they have there."""
+    sets = Checkpoint.open(path).sets
+    if len(sets) > 1:
+        found = ", ".join(one.name or "bare tensors" for one in sets)
+        raise UserError(f"{path}: expected one set of tensors, found {len(sets)}: {found}")
+    return sets[0].state
 
-    Raises UserError for files that are neither, and for checkpoints that hold pickled code.
+
+def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str, recorded: str | None = None) -> None:
+    """Load `state` into `model`; raises UserError naming what is missing, unexpected, misshapen or not finite.
+
+    recorded: the name of the model, where the file of `state` records it.
     """
-    return _read_safetensors(path) if path.endswith(".safetensors") else _unwrapped(_read_checkpoint(path), path)
-
-
-def _read_safetensors(path: str) -> dict[str, Tensor]:
-    try:
-        return load_safetensors(files.read_bytes(path))
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the last three: types that torch lacks
-        raise UserError(f"{path} cannot be read as safetensors: {error}") from None
-
-
-def _read_checkpoint(path: str) -> Any:
-    with files.open_read(path) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks about what it then refuses
-        try:
-            return torch.load(stream, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, ... for bad files
-            code = "weights_only" in str(error).lower()
-            why = "more than tensors and plain values" if code else f"neither ({type(error).__name__})"
-            raise UserError(f"{path}: expected safetensors or a PyTorch checkpoint, found {why}") from None
-
-
-def _unwrapped(state: Any, path: str) -> dict[str, Tensor]:
-    for key in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(_is_tensor(name, value) for name, value in state.items()):
-        raise UserError(f"{path}: expected tensors by name, bare or under 'model' or 'state_dict', found others")
-    if state and all(name.startswith(PARALLEL) for name in state):
-        state = {name.removeprefix(PARALLEL): value for name, value in state.items()}
-    return state
-
-
-def _is_tensor(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided
-
-
-def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Load `state` into `model`; raises UserError naming what is missing, unexpected, misshapen or not finite."""
-    if faults := _misfits(model.state_dict(), state):
-        raise UserError(f"{origin}: expected weights that fit the model, found {'; '.join(faults)}")
+    own = model.state_dict()
+    misshapen = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    faults = misnamed(own, state)
+    faults += [f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in misshapen[:3]]
+    if faults:
+        what, sizes = (f"{described(state, recorded)}: ", sizes_of(own)) if misshapen else ("", "")
+        fitting = f"{name_of(model)} ({sizes})" if sizes else name_of(model)
+        raise UserError(f"{origin}: expected weights that fit {fitting}, found {what}{'; '.join(faults)}")
     odd = [name for name, value in state.items() if value.is_complex() or not value.isfinite().all()]
     if odd:
         raise UserError(f"{origin}: expected finite real numbers, found others in {len(odd)} tensors ({odd[0]} ...)")
     model.load_state_dict(state, strict=True)
-
-
-def _misfits(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
-    faults = []
-    for what, names in (("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())):
-        if names:
-            faults.append(f"{len(names)} {what} ({', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''})")
-    misshapen = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    faults += [f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in misshapen[:3]]
-    return faults
 
 
 def weights_sha256(model: nn.Module) -> str:

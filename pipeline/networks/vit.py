@@ -66,9 +66,12 @@ def check_is_vit(network: nn.Module, needs_cls: bool = True) -> VisionTransforme
 
     needs_cls: a ViT without a CLS token is refused, too.
     """
-    if not isinstance(network, VisionTransformer) or (needs_cls and not network.has_class_token):
-        name, such = type(network).__name__, " with a CLS token" if needs_cls else ""
-        raise UserError(f"expected a timm vision transformer{such} as selector, found {name}")
+    such = " with a CLS token" if needs_cls else ""
+    if not isinstance(network, VisionTransformer):
+        raise UserError(f"expected a timm vision transformer{such} as selector, found {type(network).__name__}")
+    if needs_cls and not network.has_class_token:
+        name = type(network).__name__
+        raise UserError(f"expected a timm vision transformer{such} as selector, found a {name} without one")
     return network
 
 

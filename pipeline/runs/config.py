@@ -29,6 +29,7 @@ ORDER = (
     *("num_classes", "holdout", "without_fold", "limit", "init", "tickets_dir", "tickets", "labels_dir", "labels"),
     *("recipe", "eval_view"),
 )
+OPTIONAL = ("run", "weights_key")  # entries that are left out where they say nothing
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
@@ -138,6 +139,8 @@ class RunConfig(Choices):
     environment: Environment = Environment()
     #: Folder of the run that `evaluate --out` scored; None in a run's own.
     run: str | None = None
+    #: Name of the set of weights in the file `init`; None where it was not named.
+    weights_key: str | None = None
     #: Entries that this version does not know.
     others: dict[str, Any] = field(default_factory=dict)
 
@@ -177,14 +180,16 @@ class RunConfig(Choices):
 
     def record(self) -> dict[str, Any]:
         """What config.json holds, in its order."""
-        own = {name: getattr(self, name) for name in (*ORDER, *(name for name in OWN if name not in (*ORDER, "run")))}
+        own = {
+            name: getattr(self, name) for name in (*ORDER, *(name for name in OWN if name not in (*ORDER, *OPTIONAL)))
+        }
         own["tickets"] = self.tickets and self.tickets.entries
         own["labels"] = self.labels and asdict(self.labels)
         own["eval_view"] = self.eval_view and {
             "view": self.eval_view.kind,
             "preprocessing": self.eval_view.preprocessing(),
         }
-        optional = asdict(self.environment) | {"run": self.run}
+        optional = asdict(self.environment) | {name: getattr(self, name) for name in OPTIONAL}
         return own | {name: value for name, value in optional.items() if value is not None} | self.others
 
     def without_secrets(self) -> "RunConfig":

@@ -1,7 +1,9 @@
-"""The exceptions that end a command: the user's mistakes, and failures on the way.
+"""The exceptions that end a command, the user's mistakes and failures on the way, and notes that do not end it.
 
 Each message is one printable line without the secrets of a URL (`redaction.redacted`).
 """
+
+import os
 
 import click
 
@@ -16,6 +18,12 @@ def one_line(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of the message of `error`, or the name of its type if the message is empty."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def say(note: str) -> None:
+    """Print `note`, about what was found and decided, to stderr: in one line, and by the first rank of a run alone."""
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(one_line(redacted(note)), err=True)
 
 
 class CommandError(click.ClickException):

@@ -139,7 +139,7 @@ SELECTORS = [
     Folder("images of 10^9 pixels a side", index(CONFIG, image_size=10**9), "image_size: expected a count in 1.."),
     Folder("patches of 0 pixels", index(CONFIG, patch_size=0), "patch_size: expected a count in 1.."),
     Folder("patches of text", index(CONFIG, patch_size="4"), "patch_size: expected a whole number"),
-    Folder("patches of another size", index(CONFIG, patch_size=8), "expected weights that fit the model"),
+    Folder("patches of another size", index(CONFIG, patch_size=8), "expected weights that fit deit_micro"),
     Folder("no view", index(CONFIG, eval_view=None), "eval_view: expected an object"),
     Folder("a view of text", index(CONFIG, eval_view={"view": "center", "preprocessing": "x"}), "what can be drawn"),
     Folder("no weights", lambda root: (root / "final.safetensors").unlink(), "expected a finished run"),

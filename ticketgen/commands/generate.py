@@ -33,6 +33,12 @@ class GenerateOptions:
         default=None,
     )
     weights: str | None = option("Weights of the selector: .safetensors or .pth.  [default: the hub's]", default=None)
+    weights_key: str | None = option(
+        "Of a file with several sets of weights the one to take, such as model_ema.  [default: averaged (EMA) weights, "
+        "where there are any]",
+        default=None,
+        metavar="NAME",
+    )
     stages: str | None = option("Blocks that identify tokens, counted from 1.  [default: 4,7,10 of 12]", default=None)
     mask_seed: int = option("Seed of the random subset.", default=0, show_default=True)
 
@@ -116,6 +122,11 @@ class GenerateOptions:
         if "webdataset" in formats and view.startswith("crops:"):
             raise UserError(f"--format webdataset holds one ticket per image: expected another view, found {view}")
 
+    def check_predictions(self, selector: str, num_classes: int) -> None:
+        """Raise UserError for `--predictions` of a selector without classes."""
+        if self.predictions and not num_classes:
+            raise UserError(f"--predictions: expected a selector with classes, found {selector} without a classifier")
+
     def open_selector(self, dataset, method):
         """(name, SelectorSpec) of the selector of `dataset`, or of those of its folds, for `method`."""
         from vit_tickets.pipeline.runs.names import default_runs_of_folds, default_selector
@@ -124,9 +135,10 @@ class GenerateOptions:
 
         if not self.cross_fit:
             name = self.selector or default_selector(dataset.source)
-            return name, open_selector(name, self.weights, parse_stages(self.stages), method)
-        if self.weights is not None:
-            raise UserError(f"--cross-fit: expected the weights of its runs alone, found --weights {self.weights}")
+            return name, open_selector(name, self.weights, parse_stages(self.stages), method, self.weights_key)
+        for flag, given in (("--weights", self.weights), ("--weights-key", self.weights_key)):
+            if given is not None:
+                raise UserError(f"--cross-fit: expected the weights of its runs alone, found {flag} {given}")
         if not uses_selector(self.method):
             raise UserError(f"--cross-fit: expected a method that asks the selector, found {self.method}")
         runs = self.selector.split(",") if self.selector else default_runs_of_folds(dataset.source, self.cross_fit)
@@ -173,6 +185,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     method.check_view(options.view)
     opened = open_or_build(dataset)
     name, spec = options.open_selector(opened, method)
+    options.check_predictions(name, spec.num_classes)
     by = f", method {spec.method}" if options.method != STAGED else ""
     by += f", each of {options.cross_fit} for the images that it was trained without" if options.cross_fit else ""
     click.echo(

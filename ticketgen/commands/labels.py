@@ -20,6 +20,12 @@ class LabelOptions:
         default=None,
     )
     weights: str | None = option("Weights of the annotator: .safetensors or .pth.  [default: the hub's]", default=None)
+    weights_key: str | None = option(
+        "Of a file with several sets of weights the one to take, such as model_ema.  [default: averaged (EMA) weights, "
+        "where there are any]",
+        default=None,
+        metavar="NAME",
+    )
     out: str | None = option(
         "The folder of label maps.  [default: manifests/labels/<dataset>-<annotator>]", default=None
     )
@@ -65,7 +71,7 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     for split in splits:
         opened.shards(split)
     name = options.annotator or default_annotator(opened.source)
-    spec = open_annotator(name, options.weights, options.image_size, len(opened.classes))
+    spec = open_annotator(name, options.weights, options.image_size, len(opened.classes), options.weights_key)
     click.echo(
         f"annotator: {name} ({spec.map_size} x {spec.map_size} cells of {spec.num_classes} classes at "
         f"{spec.image_size} px, weights {spec.weights_sha256[:12]})"

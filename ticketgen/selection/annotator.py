@@ -48,7 +48,11 @@ def default_annotator(source: str) -> str:
 
 
 def open_annotator(
-    annotator: str, weights: str | None = None, image_size: int | None = None, num_classes: int | None = None
+    annotator: str,
+    weights: str | None = None,
+    image_size: int | None = None,
+    num_classes: int | None = None,
+    weights_key: str | None = None,
 ) -> AnnotatorSpec:
     """An annotator by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
 
@@ -58,11 +62,13 @@ def open_annotator(
     Args:
         image_size: side of the square that it sees; by default what timm tests it at, or what the run trained at.
         num_classes: of the dataset.
+        weights_key: names one of the sets of weights in the file `weights`.
     """
-    opened = open_pretrained(annotator, weights)
+    opened = open_pretrained(annotator, weights, weights_key=weights_key)
     network = opened.network
     if num_classes is not None and network.num_classes != num_classes:
-        raise UserError(f"expected an annotator of {num_classes} classes like the dataset, found {network.num_classes}")
+        found = network.num_classes or f"{annotator} without a classifier"
+        raise UserError(f"expected an annotator of {num_classes} classes like the dataset, found {found}")
     if network.num_classes > MAX_LABEL_CLASSES:
         raise UserError(f"expected at most {MAX_LABEL_CLASSES} classes, found {network.num_classes}")
     plain: dict[str, Any] = plain_values(opened)  # before the image size changes the weights

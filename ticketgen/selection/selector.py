@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_tickets.pipeline.geometry.patches import view_name
 from vit_tickets.pipeline.geometry.views import FULL_2, View
-from vit_tickets.pipeline.manifests.methods import DEFAULT_METHOD, STAGED, Method
+from vit_tickets.pipeline.manifests.methods import DEFAULT_METHOD, METHODS, STAGED, Method
 from vit_tickets.pipeline.networks import vit
 from vit_tickets.pipeline.networks.pretrained import open_pretrained
+from vit_tickets.pipeline.networks.state import name_of
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.selection import methods
 from vit_tickets.ticketgen.selection.network import Network, NetworkSpec, plain_values
@@ -33,6 +34,11 @@ class SelectorSpec(NetworkSpec):
 
     def build(self, device: str, precision: str) -> "Selector":
         return Selector(self, device, precision)
+
+    @property
+    def num_classes(self) -> int:
+        """Of its classifier; 0 without one."""
+        return self.kwargs["num_classes"]
 
     @property
     def entries(self) -> dict[str, Any]:
@@ -55,14 +61,19 @@ def open_selector(
     weights: str | None = None,
     stages: tuple[int, ...] | None = None,
     method: Method = DEFAULT_METHOD,
+    weights_key: str | None = None,
 ) -> SelectorSpec:
     """A selector by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
 
     Raises UserError if there is no such model or run, its weights do not fit, its attention cannot be read, or it lacks
-    the CLS token that `method` reads.
+    the CLS token or the classes that `method` reads.
     """
     needs_cls = method.declared.reads_cls
-    opened = open_pretrained(selector, weights, partial(vit.check_is_vit, needs_cls=needs_cls))
+    opened = open_pretrained(selector, weights, partial(check_is_selector, method=method), weights_key)
+    if method.declared.reads_classes and not opened.network.num_classes:
+        raise UserError(
+            f"--method {method.name}: expected a selector with classes, found {selector} without a classifier"
+        )
     chosen = stages or vit.default_stages(opened.model, len(getattr(opened.network, "blocks", ())))
     network = vit.check_selector(opened.network, chosen, needs_cls)
     height, width = network.patch_embed.grid_size
@@ -75,6 +86,17 @@ def open_selector(
         stages=tuple(chosen),
         method=method.at_depth(len(network.blocks)),
     )
+
+
+def check_is_selector(network: nn.Module, method: Method) -> None:
+    """Raise UserError unless `network` is a timm ViT, with a CLS token where `method` reads it."""
+    found = vit.check_is_vit(network, needs_cls=False)
+    if method.declared.reads_cls and not found.has_class_token:
+        others = ", ".join(name for name, declared in METHODS.items() if not declared.reads_cls)
+        raise UserError(
+            f"--method {method.name}: expected a selector with a CLS token, found {name_of(network)} without one; "
+            f"methods that need none: {others}"
+        )
 
 
 class Selector(Network[SelectorSpec]):

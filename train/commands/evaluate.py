@@ -27,6 +27,12 @@ class EvaluateOptions:
     split: str = option("Split of the dataset.", default="val", show_default=True)
     model: str | None = option("With --dataset: the model.", default=None)
     weights: str | None = option("With --dataset: .safetensors or .pth.  [default: the hub's]", default=None)
+    weights_key: str | None = option(
+        "Of a file with several sets of weights the one to take, such as model_ema.  [default: averaged (EMA) weights, "
+        "where there are any]",
+        default=None,
+        metavar="NAME",
+    )
     out: str | None = option("Folder for predictions-*.parquet.  [default: the run]", default=None)
     view: str = option(
         "Evaluate on the manifest's view, or on the recipe's own with the rank carried over.",
@@ -34,6 +40,14 @@ class EvaluateOptions:
         choices=("manifest", "recipe"),
         show_default=True,
     )
+
+
+def check_alone(given: EvaluateOptions) -> None:
+    """Raise UserError for options that only plain weights take, beside a run."""
+    for name in ("model", "weights", "weights_key"):
+        if (found := getattr(given, name)) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag}: expected --dataset instead of a RUN, whose own weights are scored, found {found}")
 
 
 @click.command()
@@ -64,10 +78,17 @@ def evaluate(run: str | None, workers: int | None, device: str, **values: str | 
 
         with world(device) as here:
             if run is not None:
+                check_alone(given)
                 subject = scoring.open_run(run, given.tickets, given.split, given.out)
             elif given.dataset and given.model and given.out:
                 subject = scoring.open_weights(
-                    given.dataset, given.split, given.model, given.weights, given.tickets, given.out
+                    given.dataset,
+                    given.split,
+                    given.model,
+                    given.weights,
+                    given.tickets,
+                    given.out,
+                    given.weights_key,
                 )
             else:
                 lacking = "--out" if given.model else "--model"

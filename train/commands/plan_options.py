@@ -40,6 +40,9 @@ class PlanOptions:
         "Of the tickets: a timm ViT or a finished run.  [default: as `generate`]", default=None
     )
     weights: str | None = option("Of the selector: a file instead of the hub's weights.", default=None)
+    weights_key: str | None = option(
+        "Of a file with several sets of weights the one to take, such as model_ema.", default=None, metavar="NAME"
+    )
     labels: str | None = option(
         "Label maps for models that classify every token (LV-ViT): the annotator, as `labels --annotator` names it, or "
         "a folder of finished maps.  [default: none; the class label stands for every token]",

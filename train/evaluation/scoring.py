@@ -6,7 +6,7 @@ from vit_tickets.pipeline.datasets.pack import open_or_build
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks import pretrained
-from vit_tickets.pipeline.networks.state import load_strictly, read_weights, weights_sha256
+from vit_tickets.pipeline.networks.state import check_classes, load_file, load_strictly, weights_sha256
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.runs.provenance import Provenance
@@ -67,22 +67,34 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
         raise UserError(f"{path}: recipe: {error}") from None
     run = runs.Run(root, dataset, manifest, recipe, config, grid, kept)
     model = run.build_model()
-    load_strictly(model.network, read_weights(weights), weights)
+    load_file(model.network, weights, classes="the run")
     return Subject(run, model, SplitData(dataset, split, manifest), out or root)
 
 
-def open_weights(dataset: str, split: str, model: str, weights: str | None, tickets: str | None, out: str) -> Subject:
+def open_weights(
+    dataset: str,
+    split: str,
+    model: str,
+    weights: str | None,
+    tickets: str | None,
+    out: str,
+    weights_key: str | None = None,
+) -> Subject:
     """The weights of a timm model, from a file or the hub, as if they were a run (path `weights`)."""
+    pretrained.check_key(weights, weights_key)
     opened = open_or_build(dataset)
     opened.shards(split)
     manifest = _manifest(tickets, opened, split)
     recipe = replace(recipe_for(opened.source, model), crop_pct=None)
-    run = resolve(
-        opened, recipe, Request(model=model, path="dense", tickets=tickets, out=out, split=split, init=weights)
+    request = Request(
+        model=model, path="dense", tickets=tickets, out=out, split=split, init=weights, weights_key=weights_key
     )
+    run = resolve(opened, recipe, request)
     if weights is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config.patch_size, run.grid)
-        load_strictly(built.network, pretrained.load_pretrained(model).state_dict(), model)
+        state = pretrained.load_pretrained(model).state_dict()
+        check_classes(built.network, state, model, "the dataset")
+        load_strictly(built.network, state, model)
     else:
         built = run.build_model()
     grid, kept = _grid_and_kept(run.config, manifest)

@@ -28,15 +28,24 @@ class OnlineSelector:
             identification.
         budget: share of patches that is dropped or kept.
         image_size: side of the run's images in pixels.
+        weights_key: names one of the sets of weights in the file `weights`.
 
     Raises:
         UserError: the mode is unknown, or the selector's images have another size than the run's.
     """
 
-    def __init__(self, selector: str, weights: str | None, mode: str, budget: Budget, image_size: int):
+    def __init__(
+        self,
+        selector: str,
+        weights: str | None,
+        mode: str,
+        budget: Budget,
+        image_size: int,
+        weights_key: str | None = None,
+    ):
         if mode not in MODES:
             raise UserError(f"expected an online selector that runs {' or '.join(MODES)}, found {mode!r}")
-        opened = open_pretrained(selector, weights, vit.check_is_vit)
+        opened = open_pretrained(selector, weights, vit.check_is_vit, weights_key)
         self.network, self.name, self.run = opened.network, opened.model, opened.run
         self.mode, self.stages = mode, vit.default_stages(self.name, len(getattr(self.network, "blocks", ())))
         vit.check_selector(self.network, self.stages)

@@ -23,6 +23,12 @@ class Sources:
     )
     selector: str | None = option("With --tickets online: a timm ViT or a finished run.", default=None)
     weights: str | None = option("With --selector: a file instead of the hub's weights.", default=None)
+    weights_key: str | None = option(
+        "With --init FILE or --weights FILE: of a file with several sets of weights the one to take, such as "
+        "model_ema.  [default: averaged (EMA) weights, where there are any]",
+        default=None,
+        metavar="NAME",
+    )
     online: str = option(
         "With --tickets online: run the selector to its end, as the authors do, or only to the last identification "
         "(the same tickets).",
@@ -99,6 +105,8 @@ class Request(Choices, Sources):
             )
         if self.is_online and self.selector is None:
             raise UserError("--tickets online: expected --selector, a timm ViT or a finished run, found none")
+        if self.weights_key is not None and self.init is None and self.weights is None:
+            raise UserError("--weights-key: expected a file of weights (--init or --weights), found none")
         if self.selector is not None and not self.is_online:
             found = self.tickets or "none"
             raise UserError(f"--selector: expected --tickets online, as a manifest has its own, found {found}")

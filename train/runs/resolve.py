@@ -107,6 +107,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         tickets=tickets,
         labels_dir=maps and absolute(maps.root),
         labels=maps and Labels(**{each.name: getattr(maps.labels, each.name) for each in fields(Labels)}),
+        weights_key=request.weights_key if request.init else None,
         recipe=recipe.as_dict(),
         eval_view=_eval_view(probe, recipe, shown.image_size),
     )
@@ -233,7 +234,7 @@ def _check_stored_crops(request: Request, recipe: Recipe, manifest: Manifest, bu
 def _online_selector(request: Request, budget: Budget, image_size: int) -> OnlineSelector | None:
     if not request.is_online or request.selector is None:
         return None
-    return OnlineSelector(request.selector, request.weights, request.online, budget, image_size)
+    return OnlineSelector(request.selector, request.weights, request.online, budget, image_size, request.weights_key)
 
 
 def _eval_view(probe: Model, recipe: Recipe, image_size: int) -> View:

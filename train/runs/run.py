@@ -11,7 +11,7 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.networks.state import load_strictly, read_weights
+from vit_tickets.pipeline.networks.state import load_file
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.data.split import Holdout
@@ -83,7 +83,7 @@ class Run:
         )
         if init := self.init:
             init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
-            load_strictly(model.network, read_weights(init), init)
+            load_file(model.network, init, self.config.weights_key, "the dataset")
         return model
 
 

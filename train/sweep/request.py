@@ -70,6 +70,7 @@ class Request:
         seeds: number of runs of every trial.
         pretrain: whether the selector is a run that has to be trained first, as for the built-in dataset.
         weights: of the selector, as `generate --weights` takes them.
+        weights_key: the same of `generate --weights-key`.
         engine: of tickets and label maps.
         annotator: makes the label maps in `labels_dir`; None if they exist or are not asked for.
         labels_dir: folder of the label maps.
@@ -91,6 +92,7 @@ class Request:
     seeds: int = 1
     pretrain: bool = False
     weights: str | None = None
+    weights_key: str | None = None
     engine: str | None = None
     annotator: str | None = None
     labels_dir: str | None = None

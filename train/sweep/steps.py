@@ -76,6 +76,7 @@ def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
         method=named,
         selector=request.selector,
         weights=request.weights,
+        weights_key=request.weights_key,
         engine=request.engine,
         device=request.device,
         out=out,
