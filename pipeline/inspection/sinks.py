@@ -45,7 +45,7 @@ class Place:
     @property
     def cells(self) -> np.ndarray:
         """bool (N,)"""
-        return self.parts.any(axis=0)
+        return np.logical_or.reduce(self.parts)
 
 
 @dataclass(frozen=True)
