@@ -17,6 +17,7 @@ LIGHT = {  # files of tests/integration that start no process and no training
     "reports/test_baseline.py",
     "reports/test_crossfit_report.py",
     "reports/test_page_numbers.py",
+    "sources/test_layouts.py",
     "training/test_method_provenance.py",
     "training/test_quadrants.py",
 }

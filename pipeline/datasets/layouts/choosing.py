@@ -1,6 +1,7 @@
 """Which parts of a source are packed, and under which names."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from vit_tickets.pipeline.datasets.layouts.part import Part
 from vit_tickets.pipeline.datasets.sources.names import SPLITS, listed, split_at_end, split_named, splits_in, stem
@@ -17,7 +18,7 @@ def choose(source: str, parts: list[Part], wanted: tuple[str, ...], notes: list[
     """
     if parts[0].split is None:
         return [(_only_name(source, parts[0], wanted, notes), parts[0])]
-    chosen = _asked_for(source, parts, wanted, notes) if wanted else _all(parts, notes)
+    chosen = _asked_for(source, parts, wanted, notes) if wanted else [(part.split or "", part) for part in parts]
     twice = next((split for split, count in Counter(split for split, _ in chosen).items() if count > 1), None)
     if twice is not None:
         names = [part.name for split, part in chosen if split == twice]
@@ -27,13 +28,14 @@ def choose(source: str, parts: list[Part], wanted: tuple[str, ...], notes: list[
     return chosen
 
 
-def _all(parts: list[Part], notes: list[str]) -> list[tuple[str, Part]]:
+def name_of_test(parts: list[Part], labelled: Iterable[str], wanted: tuple[str, ...], notes: list[str]) -> str:
+    """What the split test is called: val if the source has no val and test was not asked for, which `notes` says."""
     splits = [part.split or "" for part in parts]
-    if "val" not in splits and "test" in splits:
-        keep = " ".join(f"--split {split}" for split in dict.fromkeys(splits))
-        notes.append(f"{STANDS_IN} ({keep} keeps its name)")
-        splits = ["val" if split == "test" else split for split in splits]
-    return list(zip(splits, parts, strict=True))
+    if wanted or "val" in splits or "test" not in labelled:
+        return "test"
+    keep = " ".join(f"--split {split}" for split in dict.fromkeys(splits))
+    notes.append(f"{STANDS_IN} ({keep} keeps its name)")
+    return "val"
 
 
 def _asked_for(source: str, parts: list[Part], wanted: tuple[str, ...], notes: list[str]) -> list[tuple[str, Part]]:

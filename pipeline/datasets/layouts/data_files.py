@@ -29,7 +29,7 @@ def kept(folder: Listing, beside_classes: bool, aside: Aside) -> list[str]:
     tars = [name for name in folder.tars if not (beside_classes and name.lower().endswith(ARCHIVES))]
     stems = {stem(name) for name in tars}
     tables = [name for name in folder.tables if stem(name) not in stems]
-    if tables and (tars or beside_classes) and not has_images(files.join(folder.path, tables[0])):
+    if tables and (tars or folder.full) and not any(has_images(files.join(folder.path, name)) for name in tables):
         tables = []
     found = [names[0] for names in (tars, tables, [f"{folder.full[0].name}/"] if beside_classes else []) if names]
     if len(found) > 1:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vit_tickets.pipeline.datasets import digits, embedded
-from vit_tickets.pipeline.datasets.layouts.choosing import choose
+from vit_tickets.pipeline.datasets.layouts.choosing import STANDS_IN, choose, name_of_test
 from vit_tickets.pipeline.datasets.layouts.listing import Listing
 from vit_tickets.pipeline.datasets.layouts.part import Aside, Part
 from vit_tickets.pipeline.datasets.layouts.search import Search
@@ -32,6 +32,8 @@ class Source:
     left_out: Omissions = field(default_factory=Omissions)
     #: what the user should know
     notes: list[str] = field(default_factory=list)
+    #: whether val is called test there
+    val_is_test: bool = False
 
 
 def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None = None) -> Source:
@@ -52,7 +54,8 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
     if not files.exists(source):
         raise UserError(f"no such source: {source}")
     aside = Aside()
-    chosen = choose(source, find_parts(source, wanted, reading, aside), wanted, aside.notes)
+    parts = find_parts(source, wanted, reading, aside)
+    chosen = choose(source, parts, wanted, aside.notes)
     opened: dict[str, Split] = {}
     unlabelled = []
     for name, part in chosen:
@@ -63,14 +66,17 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
             aside.left_out.add("split", error.reason, part.name or name)
     if unlabelled and (wanted or not opened):
         raise unlabelled[0]
-    return Source(opened, aside.left_out, aside.notes)
+    test = name_of_test(parts, opened, wanted, aside.notes)
+    opened = {test if name == "test" else name: split for name, split in opened.items()}
+    return Source(opened, aside.left_out, aside.notes, any(STANDS_IN in note for note in aside.notes))
 
 
 def find_parts(source: str, wanted: tuple[str, ...], reading: Reading, aside: Aside) -> list[Part]:
     """The parts of `source`, in the order of splits. Raises UserError if there are none."""
     if not files.is_dir(source):
         if not source.lower().endswith((*TARS, *TABLES)):
-            raise UserError(f"expected an image folder, Parquet or WebDataset tars, found {source}")
+            unpack = ": unpack it first" if source.lower().endswith(TO_UNPACK) else ""
+            raise UserError(f"expected an image folder, Parquet or WebDataset tars, found {source}{unpack}")
         return [Part(None, "", source, ("",))]
     folder = Listing(source)
     parts = Search(source, wanted, reading, aside).find(folder)
@@ -83,7 +89,7 @@ def open_part(part: Part, reading: Reading) -> Split:
     """The split that lies at `part`, with its classes known. Raises Unlabelled if it has none."""
     if part.files is None:
         if part.flat:
-            raise Unlabelled(f"{part.root}: expected class folders, found {part.flat}", part.flat)
+            raise Unlabelled(f"{part.root}: expected images as class/image, found {part.flat}", part.flat)
         return FolderSplit(part.root, reading.class_folder)
     first = files.join(part.root, part.files[0]) if part.files[0] else part.root
     kind = TarSplit if first.lower().endswith(TARS) else ParquetSplit

@@ -76,9 +76,10 @@ class Search:
         clear = "train" in by_split and len(by_split) > 1 and not all(sub.is_flat for sub in named)
         if rest and not clear:
             words, others = listed([sub.name for sub in named]), listed([sub.name for sub in rest])
+            alone = "" if named[0].is_flat else f", --split {named[0].name} packs that folder alone"
             raise UserError(
                 f"{folder.path}: expected folders of splits or of classes, found {words} beside {others}; --no-splits "
-                f"takes all of them for classes, --split {named[0].name} packs that folder alone"
+                f"takes all of them for classes{alone}"
             )
 
     def _pass_over(self, folder: Listing, taken: list[Listing]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from vit_tickets.pipeline.datasets.layouts.opening import Source, open_source
 from vit_tickets.pipeline.datasets.left_out import LeftOut
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset
+from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.datasets.sources.split import Reading, Split
 from vit_tickets.pipeline.datasets.sources.tars import TarSplit
 from vit_tickets.pipeline.system import files
@@ -69,7 +70,8 @@ def plan(
     existing = Dataset.open(root) if root is not None and files.exists(files.join(root, INDEX)) else None
     taken = sorted(set(found.splits) & set(existing.splits)) if existing and not overwrite else []
     if taken:
-        raise UserError(f"{root} has split {taken[0]} already; pass --overwrite to pack it again")
+        keep = ", or --split test to keep the source's name for it" if taken[0] == "val" and found.val_is_test else ""
+        raise UserError(f"{root} has split {taken[0]} already; pass --overwrite to pack it again{keep}")
     return _plan(found, existing)
 
 
@@ -96,6 +98,10 @@ def _plan(found: Source, existing: Dataset | None) -> Plan:
         notes.append(
             f"warning: a single class, {classes[0]}: expected class folders or labels of two or more to train on"
         )
+    first = next(iter(found.splits.values()))
+    if first.kind == FolderSplit.kind and classes[0].isdecimal() and classes[-1] != str(len(classes) - 1):
+        numbers = f"folder {classes[0]} is class 0, folder {classes[-1]} is class {len(classes) - 1}"
+        notes.append(f"class folders are numbers but not 0 to {len(classes) - 1}: {numbers}")
     return Plan(found.splits, classes, list(found.left_out), notes, existing)
 
 
