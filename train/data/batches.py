@@ -42,6 +42,10 @@ class Batch:
         """The batch with its tensors on `device`."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def reordered(self, order_B: Tensor) -> Self:
+        """The batch with its images in another order: `order_B`, int64 (B,), names the present places."""
+        return self._each(lambda tensor: tensor[order_B])
+
     def pin_memory(self) -> Self:
         """The batch with its tensors in pinned memory."""
         return self._each(Tensor.pin_memory)
@@ -85,6 +89,8 @@ class TrainBatch(Batch):
     label_affine: Tensor | None = None
     #: float32 (B, L, 2, 3): as `through`.
     label_through: Tensor | None = None
+    #: int64 (B,): a number for the image that each view is of, where several views of one may be mixed.
+    image: Tensor | None = None
     #: images that could not be decoded and were left out of the batch.
     skipped: int = 0
 

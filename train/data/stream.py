@@ -28,6 +28,7 @@ from vit_tickets.train.data.loader import shares_of
 from vit_tickets.train.data.plan import Lane, Plan, Position
 from vit_tickets.train.data.split import ShardRows, SplitData
 from vit_tickets.train.views.augment import IDENTITY, Augment, AugmentedView
+from vit_tickets.train.views.mixing import apart
 
 START = Position()
 
@@ -80,6 +81,12 @@ class TrainStreamConfig:
         return Plan(self.data.counts, self.batch_size, self.seed, self.repeats, self.views_per_decode)
 
     @property
+    def mixes_repeats(self) -> bool:
+        """Whether batches are mixed that may have several views of an image."""
+        recipe = self.augment.recipe
+        return self.repeats > 1 and bool(recipe.mixup or recipe.cutmix or recipe.mix_token)
+
+    @property
     def batch_of_rank(self) -> int:
         return self.batch_size // self.num_ranks
 
@@ -124,6 +131,8 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
     def _shares(self, epoch: int, lane: Lane) -> Iterator[Share[TrainBatch]]:
         arriving, waiting = enumerate(self._raw(lane)), {}
         given, opened, visit = 0, None, -1
+        counts = self.config.data.counts
+        first_of_shard = np.cumsum(counts) - counts
         for share in lane.shares:
             views = []
             for number in range(given, given + share):
@@ -135,7 +144,10 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
                     sample, stored = waiting.pop(visit)
                     opened = self._decode(sample)
                 if opened is not None:
-                    views.append(self._view(epoch, int(lane.repeat_I[number]), sample, stored, opened))
+                    view = self._view(epoch, int(lane.repeat_I[number]), sample, stored, opened)
+                    if self.config.mixes_repeats:
+                        view["image"] = first_of_shard[lane.shard_V[visit]] + lane.member_V[visit]
+                    views.append(view)
             given += share
             yield Share(TrainBatch.of(views) if views else None, skipped=share - len(views))
 
@@ -232,4 +244,6 @@ def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = Fa
         if not parts:
             raise UserError("expected images that can be decoded, found none in a whole batch")
         batch = replace(TrainBatch.join(parts), skipped=sum(share.skipped for share in of_step))
+        if batch.image is not None:
+            batch = batch.reordered(apart(batch.image))
         yield batch.pin_memory() if pin_memory else batch

@@ -54,6 +54,32 @@ class Mix:
         return mixup_target(label_B, num_classes, self.lam, smoothing)
 
 
+def apart(image_B: Tensor) -> Tensor:
+    """An order of B views, int64 (B,), in which view i and its partner B - 1 - i are of two images, and pairs of images
+    are as different as can be.
+
+    With repeated augmentation a batch has several views of an image, one after the other: as they come, three views of
+    an image would meet three of another, and the middle ones each other. No image meets itself if each has at most half
+    of the views; the middle view of an odd batch is its own partner.
+
+    Args:
+        image_B: number of the image that each view is of.
+    """
+    B, half = len(image_B), len(image_B) // 2
+    _, first, image_B = np.unique(image_B.numpy(), return_index=True, return_inverse=True)
+    order = np.argsort(first[image_B], kind="stable")  # the views of an image together
+    front, back = order[:half], order[B - half :]
+    starts = np.flatnonzero(np.diff(image_B[back], prepend=-1))
+    copy = np.arange(half) - np.repeat(starts, np.diff(starts, append=half))
+    back = back[np.argsort(copy, kind="stable")]  # one view of each image, then another of each
+    for place in np.flatnonzero(image_B[front] == image_B[back]):
+        free = (image_B[back] != image_B[front[place]]) & (image_B[front] != image_B[back[place]])
+        if free.any():
+            other = int(free.argmax())
+            back[[place, other]] = back[[other, place]]
+    return torch.from_numpy(np.concatenate([front, order[half : B - half], back[::-1]]))
+
+
 def draw(
     rng: np.random.Generator, mixup: float, cutmix: float, probability: float, switch: float, side: int
 ) -> Mix | None:

@@ -147,6 +147,18 @@ def test_without_alignment_the_stored_mask_is_applied_to_whatever_is_shown(confi
             assert patches == stored[number]
 
 
+@pytest.mark.parametrize(("views_per_decode", "workers"), [(3, 0), (3, 2), (1, 2)])
+@pytest.mark.parametrize("mixing", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mix_token": 1.0}])
+def test_no_image_is_mixed_with_itself(config, views_per_decode, workers, mixing):
+    """Mixing pairs view i of a rank's batch with view B - 1 - i; of 24 views, 8 images have 3 each."""
+    repeated = replace(config, batch_size=24, repeats=3, views_per_decode=views_per_decode, epochs=6)
+    for batch in train_batches(replace(repeated, augment=augmenting(24, 0.3, **mixing)), workers):
+        numbers = numbers_of(batch.pixels)
+        pairs = [frozenset(pair) for pair in zip(numbers[:12], numbers[:11:-1], strict=True)]
+        assert all(len(pair) == 2 for pair in pairs)
+        assert len(set(pairs)) == 12
+
+
 def test_the_views_of_a_decode_are_different_views_of_one_image(config, monkeypatch):
     decoded = []
     decode = stream.images.decode
