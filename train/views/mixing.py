@@ -66,14 +66,14 @@ def apart(image_B: Tensor) -> Tensor:
         image_B: number of the image that each view is of.
     """
     B, half = len(image_B), len(image_B) // 2
-    _, first, image_B = np.unique(image_B.numpy(), return_index=True, return_inverse=True)
-    order = np.argsort(first[image_B], kind="stable")  # the views of an image together
+    _, first, number_B = np.unique(image_B.numpy(), return_index=True, return_inverse=True)
+    order = np.argsort(first[number_B], kind="stable")  # the views of an image together
     front, back = order[:half], order[B - half :]
-    starts = np.flatnonzero(np.diff(image_B[back], prepend=-1))
+    starts = np.flatnonzero(np.diff(number_B[back], prepend=-1))
     copy = np.arange(half) - np.repeat(starts, np.diff(starts, append=half))
     back = back[np.argsort(copy, kind="stable")]  # one view of each image, then another of each
-    for place in np.flatnonzero(image_B[front] == image_B[back]):
-        free = (image_B[back] != image_B[front[place]]) & (image_B[front] != image_B[back[place]])
+    for place in np.flatnonzero(number_B[front] == number_B[back]):
+        free = (number_B[back] != number_B[front[place]]) & (number_B[front] != number_B[back[place]])
         if free.any():
             other = int(free.argmax())
             back[[place, other]] = back[[other, place]]
