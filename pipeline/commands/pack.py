@@ -1,11 +1,13 @@
 """The pack command."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from vit_tickets.pipeline.commands.options import overwrite_option
+from vit_tickets.pipeline.datasets.sources.options import SampleOptions
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import click_options, parsed
 
 
 @click.command()
@@ -27,6 +29,7 @@ from vit_tickets.pipeline.system.errors import UserError
     type=click.Choice(["first", "last"]),
     help="Where class folders hold only folders: the class is the first folder, or the path of the last.",
 )
+@click_options(SampleOptions)
 @click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, help="Images per tar file.")
 @click.option(
     "--shorter-side",
@@ -62,6 +65,7 @@ def pack(
     in_place: bool,
     dry_run: bool,
     overwrite: bool,
+    **values: Any,
 ) -> None:
     """Pack the images of SOURCE into WebDataset shards in the folder DATASET.
 
@@ -89,7 +93,7 @@ def pack(
         raise UserError(f"--in-place: expected no DATASET other than SOURCE, found {dataset}")
     if dataset is None and not in_place and not dry_run:
         raise UserError("expected a folder DATASET to write to, found none")
-    reading = Reading(no_splits=no_splits, class_folder=class_folder)
+    reading = Reading(no_splits=no_splits, class_folder=class_folder, samples=parsed(SampleOptions, values))
     if in_place:
         planned = packing.plan_in_place(source, split, reading)
         result = None if dry_run else packing.write_index(source, planned)

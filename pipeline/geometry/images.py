@@ -5,18 +5,27 @@ converted, and of an animation the first frame is used. Errors are: truncated da
 than `max_pixels` pixels, which is checked before decoding. EXIF data that cannot be read is ignored.
 """
 
+import contextlib
 import io
 import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 from PIL.ExifTags import Base
 
 from vit_tickets.pipeline.geometry.views import Box, View, center_corner, resized_shape
 from vit_tickets.pipeline.system.errors import UserError
 
 MAX_PIXELS = 100_000_000
-SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2", "avif"})
+JPEG_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif"})
+# Suffixes of formats that Pillow may lack, each with its format and the package that adds it.
+PLUGINS = {
+    "avif": ("AVIF", "a Pillow built with AVIF"),
+    "heic": ("HEIF", "pillow-heif"),
+    "heif": ("HEIF", "pillow-heif"),
+    "jxl": ("JXL", "pillow-jxl-plugin"),
+}
+SUFFIXES = JPEG_SUFFIXES | {"png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2", *PLUGINS}
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -38,11 +47,35 @@ UPRIGHT = {
 # Formats that may be parsed. EPS and similar ones are not among them: Pillow starts other programs for these.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 
+
+def _with_plugins(formats: tuple[str, ...]) -> tuple[str, ...]:
+    """`formats`, and those of the installed plug-ins."""
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+
+        register_heif_opener()
+        formats = (*formats, "HEIF")
+    with contextlib.suppress(ImportError):
+        import pillow_jxl  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+        formats = (*formats, "JXL")
+    return formats
+
+
+FORMATS = _with_plugins(FORMATS)
+
 # Pillow warns about damage that it either raises as an error or can do without.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # `decode` has its own limit (`max_pixels`), which it checks before decoding.
 Image.MAX_IMAGE_PIXELS = None
+
+
+def lacking(suffix: str) -> str | None:
+    """What must be installed to decode files with `suffix`; None if nothing is lacking."""
+    name, package = PLUGINS.get(suffix, ("", ""))
+    there = name in FORMATS and (name != "AVIF" or features.check("avif"))
+    return package if name and not there else None
 
 
 class UndecodableImage(Exception):
@@ -53,6 +86,8 @@ def decode(data: bytes | None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode `data` to upright 8-bit RGB. Raises UndecodableImage and no other exception."""
     if data is None:
         raise UndecodableImage("no image member")
+    if not data:
+        raise UndecodableImage("no image bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size

@@ -8,7 +8,7 @@ import click
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, uses_selector
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.fields import COUNT, PART, click_options, option, parsed, sections_of
 from vit_tickets.ticketgen.commands.options import SELECTOR_BATCH, EngineOptions
 
@@ -220,6 +220,8 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
         what = "crop" if layout.num_views else "image"
         click.echo(f"{folder}: {layout.kept} of {layout.num_patches} patches per {what}")
     click.echo(summary.summary_line("selected", settings.batch_size))
+    if summary.images and summary.errors == summary.images:
+        raise WorkFailed(f"expected images, found {summary.errors:,} that all have an error; see {outs[0]}")
 
 
 def parse_stages(text: str | None) -> tuple[int, ...] | None:

@@ -93,7 +93,7 @@ def open_part(part: Part, reading: Reading) -> Split:
         return FolderSplit(part.root, reading.class_folder)
     first = files.join(part.root, part.files[0]) if part.files[0] else part.root
     kind = TarSplit if first.lower().endswith(TARS) else ParquetSplit
-    split = kind(part.root, list(part.files))
+    split = kind(part.root, list(part.files), reading.samples)
     _ = split.classes  # reads labels, and fails where there are none
     return split
 

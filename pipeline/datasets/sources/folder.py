@@ -10,7 +10,7 @@ from typing import Literal
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import Sample, is_text
 from vit_tickets.pipeline.datasets.sources.names import ABOUT, FOREIGN, PICTURES, listed
-from vit_tickets.pipeline.geometry.images import SUFFIXES
+from vit_tickets.pipeline.geometry.images import JPEG_SUFFIXES, SUFFIXES, lacking
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -41,7 +41,8 @@ class FolderSplit:
         if odd := next((path for path in self.paths if not is_text(path)), None):
             raise UserError(f"{root}: expected names in UTF-8, found {odd}")
         if not self.paths:
-            raise UserError(f"expected images as class/image, Parquet or WebDataset tars, found none in {root}")
+            found = f", but {'; '.join(map(str, self.left_out))}" if len(self.left_out) else ""
+            raise UserError(f"expected images as class/image, Parquet or WebDataset tars, found none in {root}{found}")
         if class_folder is None:
             self._check_depth()
         first = {path.split("/")[0] for path in self.paths}
@@ -54,9 +55,12 @@ class FolderSplit:
     def _is_image(self, path: str) -> bool:
         """Whether the file is one of the split's images; images that are not are left out."""
         folders = path.split("/")[:-1]
-        if _suffix(path) not in SUFFIXES:
-            return False
-        if not folders:
+        suffix = _suffix(path)
+        if suffix not in SUFFIXES:
+            self.left_out.add("file", f"suffix .{suffix}" if suffix else "no suffix", path)
+        elif package := lacking(suffix):
+            self.left_out.add("image", f"suffix .{suffix}, which needs {package}", path)
+        elif not folders:
             self.left_out.add("image", "in no class folder", path)
         elif not FOREIGN.isdisjoint(folders):
             self.left_out.add("image", "made by another program", path)
@@ -92,7 +96,9 @@ class FolderSplit:
         def sample(index: int) -> Sample:
             path = self.paths[index]
             data = files.read_bytes(files.join(self.root, path))
-            return Sample(self.keys[index], labels[self._class_of(path)], data, _suffix(path).replace("jpeg", "jpg"))
+            suffix = _suffix(path)
+            stored = "jpg" if suffix in JPEG_SUFFIXES else suffix
+            return Sample(self.keys[index], labels[self._class_of(path)], data, stored)
 
         if files.is_local(self.root):
             yield from map(sample, order)

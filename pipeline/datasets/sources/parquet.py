@@ -1,15 +1,18 @@
 """Parquet files in the Hugging Face layout as a source of samples."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import MAX_CLASSES, Sample
+from vit_tickets.pipeline.datasets.sources.columns import class_names, columns_of, holds_bytes
+from vit_tickets.pipeline.datasets.sources.options import SampleOptions
 from vit_tickets.pipeline.datasets.sources.split import Unlabelled
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -17,57 +20,94 @@ from vit_tickets.pipeline.system.parquet_files import open_parquet
 
 PARQUET_BATCH = 256
 UNKNOWN = -1  # the label of Hugging Face's test splits
-MAGIC = {b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
+CLASS_INDICES = f"class indices in 0..{MAX_CLASSES - 1}"
+MAGIC = {b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif", b"\xff\x0a": "jxl"}
+BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heif"}
+ONLY_PATH = "its image is a path without bytes"
+EMPTY = "no image bytes"
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What is known of one file before its images are read."""
+
+    schema: pa.Schema
+    image: str
+    label: str
+    #: class indices, one per row
+    labels: pa.Array
+    #: bool (rows): which rows have an image; None if all do
+    present: np.ndarray | None
+
+    @property
+    def images(self) -> int:
+        return len(self.labels) if self.present is None else int(self.present.sum())
 
 
 @dataclass
 class ParquetSplit:
-    """Parquet files with the columns `image` (struct<bytes, path> or bytes) and `label` (integer).
+    """Parquet files with a column of images (struct<bytes, path> or bytes) and one of labels (integer).
 
-    The key of an image is the number of its row, with 8 digits.
+    The key of an image is the number of its row, with 8 digits. Rows without the bytes of an image are left out.
     """
 
     root: str
     names: list[str]
+    options: SampleOptions = field(default_factory=SampleOptions)
     left_out: Omissions = field(default_factory=Omissions)
     kind = "parquet"
     random_access = False
 
     @cached_property
-    def _tables(self) -> list[tuple[pa.Schema, pa.Array]]:
-        """Schema and labels of each file."""
-        found, without = [], []
+    def _tables(self) -> list[_Table]:
+        """Columns, labels and missing images of each file. Raises Unlabelled if no row has a class index."""
+        found, without, row = [], [], 0
         for path in self._paths:
             with open_parquet(path) as file:
                 schema = file.schema_arrow
-                names = ", ".join(schema.names)
-                if "image" in schema.names and "label" not in schema.names:
-                    fault = f"{path}: expected columns image and label, found {names}"
-                    without.append(Unlabelled(fault, f"no column label among {names}"))
+                try:
+                    image, label = columns_of(schema, self.options, path)
+                except Unlabelled as error:
+                    without.append(error)
                     continue
-                for column in ("image", "label"):
-                    if schema.names.count(column) != 1:
-                        raise UserError(f"{path}: expected columns image and label, found {names}")
-                if not pa.types.is_integer(kind := schema.field("label").type):
-                    raise UserError(f"{path}: expected integers in label, found {kind}")
-                if not _holds_bytes(kind := schema.field("image").type):
-                    raise UserError(f"{path}: expected bytes, or a struct with a field bytes, in image, found {kind}")
-                labels = file.read(["label"], use_threads=False)["label"].combine_chunks()
-                found.append((schema, labels))
+                labels = file.read([label], use_threads=False)[label].combine_chunks()
                 distinct = labels.unique()
                 if 0 < len(distinct) <= 2 and set(distinct.to_pylist()) <= {None, UNKNOWN}:
-                    fault = f"{path}: expected class indices in 0..{MAX_CLASSES - 1}, found {distinct[0]} in every row"
+                    fault = f"{path}: expected {CLASS_INDICES}, found {distinct[0]} in every row"
                     without.append(Unlabelled(fault, "no class index in any row"))
-                    continue
-                for label in pc.min_max(labels).as_py().values():
-                    if label is not None and not 0 <= label < MAX_CLASSES:
-                        raise UserError(f"{path}: expected class indices in 0..{MAX_CLASSES - 1}, found {label}")
+                else:
+                    for value in pc.min_max(labels).as_py().values():
+                        if value is not None and not 0 <= value < MAX_CLASSES:
+                            raise UserError(f"{path}: expected {CLASS_INDICES}, found {value}")
+                present = None if without or _all_there(file, image) else self._present(file, image, row)
+                found.append(_Table(schema, image, label, labels, present))
+                row += len(labels)
         if without and len(without) < len(self._paths):
             raise UserError(str(without[0]))
         if without:
-            rows = sum(len(labels) for _, labels in found)
-            raise Unlabelled(str(without[0]), f"no class index in its {rows:,} rows" if rows else without[0].reason)
+            raise Unlabelled(str(without[0]), f"no class index in its {row:,} rows" if row else without[0].reason)
+        if row and not any(table.images for table in found):
+            why = "; ".join(map(str, self.left_out))
+            raise UserError(f"{self.root}: expected images in {found[0].image}, found none in {row:,} rows: {why}")
         return found
+
+    def _present(self, file: pq.ParquetFile, image: str, first: int) -> np.ndarray:
+        """Bool (rows): which rows of `file` have an image. The others are left out, by reason."""
+        present = np.ones(file.metadata.num_rows, bool)
+        row = 0
+        for batch in file.iter_batches(PARQUET_BATCH, columns=[image], use_threads=False):
+            column = batch[image]
+            for within, data in enumerate(_bytes_of(column)):
+                if not data.as_py():
+                    present[row] = False
+                    self._leave_out(first + row, column[within])
+                row += 1
+        return present
+
+    def _leave_out(self, row: int, image: pa.Scalar) -> None:
+        value = image.as_py()
+        path = value.get("path") if isinstance(value, dict) else None
+        self.left_out.add("row", ONLY_PATH if path else EMPTY, f"{row:08d} ({path})" if path else f"{row:08d}")
 
     @property
     def _paths(self) -> list[str]:
@@ -76,48 +116,51 @@ class ParquetSplit:
     @property
     def classes(self) -> list[str]:
         """The classes in the metadata; without these, the numbers from 0 to the highest label."""
-        if names := _class_names(self._tables[0][0]):
+        tables = self._tables
+        if names := class_names(tables[0].schema, tables[0].label):
             return names
-        highest = max((pc.max(labels).as_py() or 0 for _, labels in self._tables if len(labels)), default=-1)
+        highest = max((pc.max(table.labels).as_py() or 0 for table in tables if len(table.labels)), default=-1)
         return [str(label) for label in range(highest + 1)]
 
     def __len__(self) -> int:
-        return sum(len(labels) for _, labels in self._tables)
+        return sum(table.images for table in self._tables)
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
         row = 0
-        for path, (_, labels) in zip(self._paths, self._tables, strict=True):
-            first = row
+        for path, table in zip(self._paths, self._tables, strict=True):
+            first, labels = row, table.labels
             with open_parquet(path) as file:
-                for batch in file.iter_batches(PARQUET_BATCH, columns=["image"], use_threads=False):
-                    images = batch["image"]
-                    images = pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
-                    for image in images:
+                for batch in file.iter_batches(PARQUET_BATCH, columns=[table.image], use_threads=False):
+                    column = batch[table.image]
+                    for within, image in enumerate(_bytes_of(column)):
                         if row - first == len(labels) or not labels[row - first].is_valid:
                             raise UserError(f"{path}: expected a label in every row, found none in row {row}")
-                        data = image.as_py() or b""
-                        yield Sample(f"{row:08d}", labels[row - first].as_py(), data, sniff_suffix(data))
+                        data = image.as_py()
+                        if data:
+                            yield Sample(f"{row:08d}", labels[row - first].as_py(), data, sniff_suffix(data))
+                        elif table.present is None:  # the statistics knew of none
+                            self._leave_out(row, column[within])
                         row += 1
             if row - first != len(labels):
                 raise UserError(f"{path}: expected as many images as labels ({len(labels)}), found {row - first}")
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+def _bytes_of(column: pa.Array) -> pa.Array:
+    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
-def _class_names(schema: pa.Schema) -> list[str] | None:
-    """Class names in the `huggingface` metadata of a Parquet schema; None if there are none."""
-    try:
-        info = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]["label"]
-        names = info.get("names")
-        if isinstance(names, dict):  # older writers store a number for each
-            names = [names[str(index)] for index in range(len(names))]
-        return [str(name) for name in names] if names else None
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None
+def _all_there(file: pq.ParquetFile, image: str) -> bool:
+    """Whether the statistics of `file` say that no image is null."""
+    metadata = file.metadata
+    leaves = (image, f"{image}.bytes")
+    for group in range(metadata.num_row_groups):
+        columns = [metadata.row_group(group).column(index) for index in range(metadata.num_columns)]
+        known = [column.statistics for column in columns if column.path_in_schema in leaves]
+        if len(known) != 1 or known[0] is None or not known[0].has_null_count or known[0].null_count:
+            return False
+        if known[0].has_min_max and known[0].min in (b"", ""):
+            return False
+    return True
 
 
 def sniff_suffix(data: bytes) -> str:
@@ -125,10 +168,12 @@ def sniff_suffix(data: bytes) -> str:
     for magic, suffix in MAGIC.items():
         if data.startswith(magic):
             return suffix
+    if data[4:8] == b"ftyp":
+        return BRANDS.get(data[8:12], "jpg")
     return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "jpg"
 
 
 def has_images(path: str) -> bool:
     """Whether the Parquet file at `path` has a column that may hold images."""
     with open_parquet(path) as file:
-        return any(_holds_bytes(field.type) for field in file.schema_arrow)
+        return any(holds_bytes(field.type) for field in file.schema_arrow)

@@ -1,11 +1,12 @@
 """A split of a source, whatever it is stored as."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import Sample
+from vit_tickets.pipeline.datasets.sources.options import SampleOptions
 from vit_tickets.pipeline.system.errors import UserError
 
 
@@ -28,6 +29,8 @@ class Reading:
     no_splits: bool = False
     #: the folder that names the class where folders are nested: the first, or the last with its path; None: refuse
     class_folder: Literal["first", "last"] | None = None
+    #: where images and labels lie
+    samples: SampleOptions = field(default_factory=SampleOptions)
 
 
 class Split(Protocol):

@@ -15,6 +15,7 @@ from vit_tickets.pipeline.datasets.shards import (
     parse_label,
     read_members,
 )
+from vit_tickets.pipeline.datasets.sources.options import SampleOptions
 from vit_tickets.pipeline.datasets.sources.split import Unlabelled
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -26,6 +27,7 @@ class TarSplit:
 
     root: str
     names: list[str]
+    options: SampleOptions = field(default_factory=SampleOptions)
     left_out: Omissions = field(default_factory=Omissions)
     kind = "webdataset"
     random_access = False

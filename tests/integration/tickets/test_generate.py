@@ -131,6 +131,18 @@ def test_a_failed_shard_is_named_and_the_others_are_done(packed, selector_run, t
     assert not (tmp_path / "m" / "ticket.json").exists()
 
 
+def test_exit_1_where_every_image_failed(selector_run, tmp_path):
+    for name, data in (("none", b""), ("text", b"no image at all")):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "1.jpg").write_bytes(data)
+    pack(str(tmp_path / "in"), str(tmp_path / "data"), progress=False)
+    options = ("--selector", selector_run, "--engine", "local", "--out", tmp_path / "m")
+    done = run("generate", tmp_path / "data", *options, code=1)
+    assert "expected images, found 2 that all have an error" in done.stderr
+    errors = pd.read_parquet(tmp_path / "m" / "train").set_index("key")["error"]
+    assert dict(errors) == {"none/1": "no image bytes", "text/1": "not an image that Pillow can identify"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
