@@ -3,8 +3,11 @@
 import atexit
 import gc
 import importlib
+from typing import Any
 
 import click
+
+from vit_tickets.pipeline.commands.suggestions import no_such_command, suggesting
 
 # Name of a command, which is also its name in the module -> module below vit_tickets, summary.
 COMMANDS = {
@@ -34,6 +37,22 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         return getattr(importlib.import_module(f"vit_tickets.{COMMANDS[name][0]}"), name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[__name__] = list(args)
+        with suggesting(args):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            no_such_command(args[0], list(COMMANDS), ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with suggesting(ctx.meta[__name__]):
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

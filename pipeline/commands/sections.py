@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from vit_tickets.pipeline.commands.suggestions import suggesting
+
 
 class SectionedCommand(click.Command):
     """A command whose help shows its options in sections.
@@ -17,6 +19,10 @@ class SectionedCommand(click.Command):
     def __init__(self, *args: Any, sections: Mapping[str, str | tuple[str, ...]], **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.sections = sections
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with suggesting(list(args)):
+            return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         parts = {heading: (first,) if isinstance(first, str) else first for heading, first in self.sections.items()}

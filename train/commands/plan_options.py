@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import click
 from click.core import ParameterSource
 
+from vit_tickets.pipeline.commands.suggestions import did_you_mean
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
 
@@ -78,7 +79,8 @@ def listed(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     wrong = [name for name in names if name not in known]
     if not names or wrong:
-        raise UserError(f"{option}: expected some of {', '.join(known)}, found {', '.join(wrong) or repr(text)}")
+        hint = did_you_mean(wrong[0], known) if wrong else ""
+        raise UserError(f"{option}: expected some of {', '.join(known)}, found {', '.join(wrong) or repr(text)}{hint}")
     if len(set(names)) < len(names):
         raise UserError(f"{option}: expected everything once, found {text}")
     return names
