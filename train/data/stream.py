@@ -207,7 +207,8 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
             rank_N = random_rank(config.mask_seed, name if config.rc == "fresh" else key, num_patches, number)
             return rank_N.astype(rank_dtype(num_patches))
         if stored.crops is not None:
-            return mask_rank(stored.crops.ticket(0, number), stored.crops.num_patches)
+            random_N = random_rank(config.mask_seed, key, stored.crops.num_patches, number)
+            return mask_rank(stored.crops.ticket(0, number), random_N)
         if stored.rank is None:
             raise ValueError(f"image {key}: expected a stored rank, found none")
         return stored.rank
@@ -224,10 +225,18 @@ def stored_view(epoch: int, repeat: int, repeats: int, num_views: int) -> int:
     return (epoch // repeats * repeats + repeat) % num_views
 
 
-def mask_rank(kept_k: np.ndarray, num_patches: int) -> np.ndarray:
-    """A mask as a rank (N,): 0 for what is kept, N / 2 for the rest, so that fill and erased cells come after it."""
-    rank_N = np.full(num_patches, num_patches // 2, dtype=rank_dtype(num_patches))
-    rank_N[kept_k] = 0
+def mask_rank(kept_k: np.ndarray, random_N: np.ndarray) -> np.ndarray:
+    """A mask as a rank (N,): 0 for what is kept, from N / 2 on for the rest, so that fill and erased cells come last.
+
+    Cells of the rest replace those in a random order, `random_N`: the mask says nothing of them, and equal ranks would
+    be taken from the top left. A few steps suffice, near N / 2, so that between kept and dropped cells a value is still
+    by how much of it is kept.
+    """
+    N = len(random_N)
+    rest = np.setdiff1d(np.arange(N), kept_k)
+    step_N = random_N[rest].argsort().argsort() * min(max(8, N // 16), N // 2) // max(1, len(rest))
+    rank_N = np.zeros(N, dtype=rank_dtype(N))
+    rank_N[rest] = N // 2 + step_N
     return rank_N
 
 

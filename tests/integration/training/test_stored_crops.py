@@ -1,8 +1,11 @@
 """Training on stored crops: what is kept of a view is the selector's own choice on its pixels, exactly."""
 
 from collections import defaultdict
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from tests.fixtures.numbered import TRAIN, numbers_of
 from tests.helpers import augmenting, brightest, write_crops_manifest
@@ -19,7 +22,8 @@ from vit_tickets.train.recipes.presets import DIGITS
 from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
-from vit_tickets.train.views.alignment import keep_best, resample, value_map
+from vit_tickets.train.views.alignment import keep_best, kept_cells, resample, value_map
+from vit_tickets.train.views.erasing import erased_cells
 
 pytestmark = pytest.mark.process
 RECIPE = DIGITS.override(epochs=2, batch_size=8, image_size=24, patch_size=4)
@@ -45,6 +49,24 @@ def test_what_is_kept_is_the_selectors_choice_on_the_very_pixels(numbered_data, 
     for batch in train_batches(config(numbered_data, crops_manifest, **options), 0):
         for pixels, kept in zip(batch.pixels.numpy(), kept_of(batch).tolist(), strict=True):
             assert kept == brightest(pixels, 6, 18).nonzero()[0].tolist()
+
+
+def test_what_replaces_erased_cells_is_not_taken_from_the_top_left(numbered_data, crops_manifest):
+    """A mask ranks no dropped cells: those that are kept instead of erased ones lie anywhere."""
+    stream = replace(config(numbered_data, crops_manifest, epochs=9), augment=augmenting(24, 0.3, erasing=1.0))
+    dropped, replacing = [], []
+    for batch in train_batches(stream, 0):
+        shown = {"erased_B4": batch.erased, "image_size": 24}
+        lost_BN = erased_cells(batch.erased, 24, 6)
+        plain_BN, found_BN = (
+            torch.zeros(8, 36, dtype=torch.bool).scatter_(1, kept_cells(batch.rank, batch.affine, 6, 18, **more), True)
+            for more in ({}, shown)
+        )
+        for row in range(8):
+            dropped += (~plain_BN & ~lost_BN)[row].nonzero()[:, 0].tolist()
+            replacing += (found_BN & ~plain_BN)[row].nonzero()[:, 0].tolist()
+    assert len(replacing) > 300
+    assert abs(np.mean(replacing) - np.mean(dropped)) < 2  # from the top left it would be 11 less
 
 
 def test_every_path_sees_the_same_crops_and_epochs_take_one_after_the_other(numbered_data, crops_manifest):
