@@ -1,20 +1,26 @@
 """Decode images to upright RGB with 8 bits per channel, in the same way for every command.
 
 EXIF orientation is applied, 16-bit values are scaled to 8 bits, transparent images are composited over black, CMYK is
-converted, and of an animation the first frame is used. Errors are: truncated data, values that are not finite, and more
-than `max_pixels` pixels, which is checked before decoding. EXIF data that cannot be read is ignored.
+converted, and of an animation the first frame is used. Floating-point values are taken for 0..1 if they lie in it, else
+for 0..255; a TIFF's integers of over 8 bits for 0..255 if they lie in it, else for 0..65535. Errors are: cut data, outside these ranges, and more than `max_pixels` pixels or a cost beyond them (`limits`), which is seen before
+decoding. EXIF data that cannot be read is ignored. Where memory, open files or the disk run out, the image is not to
+blame: that is no error of the image.
 """
 
 import contextlib
+import errno
 import io
 import warnings
 
 import numpy as np
 from PIL import Image, features
 from PIL.ExifTags import Base
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
+from vit_tickets.pipeline.geometry.limits import over_limit
 from vit_tickets.pipeline.geometry.views import Box, View, center_corner, resized_shape
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 
 MAX_PIXELS = 100_000_000
 JPEG_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif"})
@@ -71,6 +77,13 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 Image.MAX_IMAGE_PIXELS = None
 
 
+# What the machine lacks, not the image; Pillow raises errors of decoders without a number.
+RESOURCES = frozenset(
+    (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR)
+)
+FLOATS_OF_BYTES = 8  # the highest of floating-point values that are taken for 0..255 must be above
+
+
 def lacking(suffix: str) -> str | None:
     """What must be installed to decode files with `suffix`; None if nothing is lacking."""
     name, package = PLUGINS.get(suffix, ("", ""))
@@ -83,25 +96,37 @@ class UndecodableImage(Exception):
 
 
 def decode(data: bytes | None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode `data` to upright 8-bit RGB. Raises UndecodableImage and no other exception."""
+    """Decode `data` to upright 8-bit RGB.
+
+    Raises UndecodableImage for all that is wrong with the image, and WorkFailed where the machine runs out of memory,
+    open files or disk, so that the same image may be decoded later or elsewhere.
+    """
     if data is None:
         raise UndecodableImage("no image member")
     if not data:
         raise UndecodableImage("no image bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise UndecodableImage(f"{width} x {height} is over the limit of {max_pixels} pixels")
+            if why := over_limit(image, data, max_pixels):
+                raise UndecodableImage(why)
             image.load()
             turn = UPRIGHT.get(_orientation(image))
-            return _to_rgb(image if turn is None else image.transpose(turn))
+            return _to_rgb(image if turn is None else image.transpose(turn), image)
     except UndecodableImage:
         raise
     except MemoryError:
-        raise UndecodableImage("out of memory while decoding") from None
+        raise WorkFailed("out of memory while decoding an image") from None
     except Exception as error:  # Pillow's plugins raise anything from SyntaxError to struct.error
+        if lacking := _lacking(error):
+            raise WorkFailed(f"{lacking} while decoding an image") from None
         raise UndecodableImage(_one_line(error)) from None
+
+
+def _lacking(error: Exception) -> str | None:
+    """What the machine lacked; None if the image is to blame for `error`."""
+    if isinstance(error, OSError) and error.errno in RESOURCES:
+        return _one_line(error)
+    return "out of memory" if str(error).startswith("out of memory") else None  # as Pillow reports that of a decoder
 
 
 def _orientation(image: Image.Image) -> int:
@@ -119,15 +144,15 @@ def _one_line(error: Exception) -> str:
     return "not an image that Pillow can identify" if "cannot identify" in text else text or type(error).__name__
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, opened: ImageFile) -> Image.Image:
+    """`image`, which `opened` holds, in 8-bit RGB."""
+    if isinstance(opened, TiffImageFile) and 16 in _bits_of(opened) and image.mode == "RGB" and not image.getbbox():
+        raise UndecodableImage("expected 16-bit colours in 0..65535, found none above 255")
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.array(image, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise UndecodableImage("expected finite pixels, found others")
-        if image.mode != "F":
-            values /= 257
+        values *= _scale_of(image.mode, values, opened.format)
         np.clip(np.rint(values, out=values), 0, 255, out=values)
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
@@ -135,6 +160,27 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _bits_of(opened: TiffImageFile) -> tuple[int, ...]:
+    """Bits of each channel, as the file says."""
+    bits = opened.tag_v2.get(BITSPERSAMPLE) or ()
+    return bits if isinstance(bits, tuple) else (bits,)
+
+
+def _scale_of(mode: str, values: np.ndarray, kind: str | None) -> float:
+    """The factor that takes `values` to 0..255; raises UndecodableImage for values that no factor is known for."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(values).all():
+        raise UndecodableImage("expected finite pixels, found others")
+    if mode != "F":
+        if low < 0 or high > 65535:
+            raise UndecodableImage(f"expected whole pixels in 0..255 or 0..65535, found {low:.0f}..{high:.0f}")
+        return 1.0 if kind == "TIFF" and high <= 255 else 1 / 257
+    if low < 0 or 1 < high <= FLOATS_OF_BYTES or high > 255:
+        ranges = f"0..1, or in 0..255 with some above {FLOATS_OF_BYTES}"
+        raise UndecodableImage(f"expected floating-point pixels in {ranges}, found {low:.6g}..{high:.6g}")
+    return 255.0 if high <= 1 else 1.0
 
 
 def crop_resize(image: Image.Image, box: Box, side: int, interpolation: str = "bicubic") -> Image.Image:

@@ -10,10 +10,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.system.errors import WorkFailed
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -168,10 +170,18 @@ class Decoded:
 
 
 def decode(sample: Sample, view: View, max_pixels: int) -> Decoded:
-    """Decode `sample` and show it in `view`."""
+    """Decode `sample` and show it in `view`. Raises WorkFailed where the machine lacks memory or files for it."""
     try:
-        image = images.decode(sample.data, max_pixels)
+        image = open_image(sample, max_pixels)
     except images.UndecodableImage as error:
         return Decoded(sample, error=str(error))
     width, height = image.size
     return Decoded(sample, height, width, images.to_array(images.render(image, view)))
+
+
+def open_image(sample: Sample, max_pixels: int) -> Image.Image:
+    """`images.decode` of `sample`; a WorkFailed names its key."""
+    try:
+        return images.decode(sample.data, max_pixels)
+    except WorkFailed as error:
+        raise WorkFailed(f"{sample.key}: {error}") from None

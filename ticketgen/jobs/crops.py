@@ -18,7 +18,7 @@ from vit_tickets.pipeline.geometry.crops import Crop, stored_crops
 from vit_tickets.pipeline.geometry.patches import grid_side, pack_mask, random_subset, rank_dtype, ticket_of
 from vit_tickets.pipeline.geometry.views import Box, View
 from vit_tickets.pipeline.manifests.rows import AnyRow, CropRow, Layout, Row
-from vit_tickets.ticketgen.engines.work import Progress, Settings, by_file, in_batches, on_pixels
+from vit_tickets.ticketgen.engines.work import Progress, Settings, by_file, in_batches, on_pixels, open_image
 from vit_tickets.ticketgen.jobs.mean import CropMean, covered, rank_by_value
 from vit_tickets.ticketgen.jobs.ranking import Plan, Selection
 from vit_tickets.ticketgen.selection.selector import Selector
@@ -84,7 +84,7 @@ def rank_crops(
 def _open(sample: Sample, selection: Selection, side: int) -> _Opened:
     """Decode `sample` and draw its crops; crops-mean:V has a grid of `side` x `side` cells to cover."""
     try:
-        image = images.decode(sample.data, selection.max_pixels)
+        image = open_image(sample, selection.max_pixels)
     except images.UndecodableImage as error:
         return _Opened(sample, error=str(error))
     width, height = image.size

@@ -207,3 +207,31 @@ def test_the_center_of_a_small_image_materialises_the_view_alone(size):
     shown = render(image, View("center", 224, 0.9))
     assert shown.size == (224, 224)
     assert shown.getcolors() == [(224 * 224, (10, 200, 30))]
+
+
+RAMP = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [RAMP, 255 * RAMP, (255 * RAMP).astype(np.int32), (255 * RAMP).astype(np.uint16), (65535 * RAMP).astype(np.int32)],
+    ids=["float 0..1", "float 0..255", "int32 0..255", "uint16 0..255", "int32 0..65535"],
+)
+def test_a_tiff_of_wide_values_is_scaled_by_their_range(values):
+    found = pixels(encode(Image.fromarray(values), "TIFF"))[..., 0].astype(float)
+    assert np.abs(found - 255 * RAMP).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (10000 * RAMP, r"expected floating-point pixels in 0\.\.1, or in 0\.\.255 .*, found 0\.\.10000"),
+        (1.02 * RAMP, r"found 0\.\.1\.02"),
+        (RAMP - 0.5, r"found -0\.5\.\.0\.5"),
+        ((1e6 * RAMP).astype(np.int32), r"expected whole pixels in 0\.\.255 or 0\.\.65535, found 0\.\.1000000"),
+        ((-1000 * RAMP).astype(np.int32), r"found -1000\.\.0"),
+    ],
+)
+def test_values_of_an_unknown_range_are_an_error(values, said):
+    with pytest.raises(UndecodableImage, match=said):
+        decode(encode(Image.fromarray(values.astype(values.dtype)), "TIFF"))
