@@ -2,9 +2,9 @@
 
 EXIF orientation is applied, 16-bit values are scaled to 8 bits, transparent images are composited over black, CMYK is
 converted, and of an animation the first frame is used. Floating-point values are taken for 0..1 if they lie in it, else
-for 0..255; a TIFF's integers of over 8 bits for 0..255 if they lie in it, else for 0..65535. Errors are: cut data, outside these ranges, and more than `max_pixels` pixels or a cost beyond them (`limits`), which is seen before
-decoding. EXIF data that cannot be read is ignored. Where memory, open files or the disk run out, the image is not to
-blame: that is no error of the image.
+for 0..255; a TIFF's integers of over 8 bits for 0..255 if they lie in it, else for 0..65535. Errors are: cut data and
+values outside these ranges; more than `max_pixels` pixels or a cost beyond them (`limits`), seen before decoding.
+EXIF data that cannot be read is ignored. Where memory, open files or the disk run out, that is no error of the image.
 """
 
 import contextlib
