@@ -8,7 +8,7 @@ import click
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, uses_selector
-from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed, say
 from vit_tickets.pipeline.system.fields import COUNT, PART, click_options, option, parsed, sections_of
 from vit_tickets.ticketgen.commands.options import SELECTOR_BATCH, EngineOptions
 
@@ -177,6 +177,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.ticketgen.jobs import tickets as job
     from vit_tickets.ticketgen.jobs.driver import stoppable_job
+    from vit_tickets.ticketgen.jobs.predicted import doubts
 
     options, engine = parsed(GenerateOptions, values), parsed(EngineOptions, values)
     budgets = parse_budgets(options.sparsity, options.keep_rate)
@@ -215,6 +216,8 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     )
     with alone_in(*outs), stoppable_job(overwrite) as summary:
         job.run(request, engine.opener(spec, settings), summary=summary)
+    for doubted in doubts(outs[0], opened, splits, spec.num_classes) if options.predictions else ():
+        say(doubted)
     for budget, folder in zip(budgets, outs, strict=True):
         layout = request.layout(budget, splits[0])
         what = "crop" if layout.num_views else "image"

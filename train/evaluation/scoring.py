@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 from vit_tickets.pipeline.datasets.pack import open_or_build
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.networks import pretrained
 from vit_tickets.pipeline.networks.state import check_classes, load_file, load_strictly, weights_sha256
+from vit_tickets.pipeline.runs.class_order import doubt
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import ON, PATHS
+from vit_tickets.pipeline.runs.predictions import predictions_file
 from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, say
 from vit_tickets.train.data.split import SplitData, check_belongs
 from vit_tickets.train.evaluation.predict import check_on, eval_config, evaluate_to
 from vit_tickets.train.models.sparse import Model, build_model
@@ -145,4 +148,11 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
         files.write_json(config_path, replace(run.config, environment=environment(device, 1, workers)).record())
     elif subject.folder != run.root:
         files.write_json(config_path, replace(run.config, run=runs.absolute(run.root)).record())
-    return evaluate_to(subject.folder, model, config, on, about, device, workers)
+    top1 = evaluate_to(subject.folder, model, config, on, about, device, workers)
+    if run.path == "weights":
+        shown = "dense" if "dense" in on else on[0]
+        table, _ = read_table(predictions_file(subject.folder, shown), ["label", "prediction", "confidence"])
+        columns = [column.to_numpy() for column in table.columns]
+        if doubted := doubt(*columns, run.dataset.classes, run.config.num_classes):
+            say(f"{subject.folder}: {doubted}")
+    return top1
