@@ -2,14 +2,16 @@
 
 An epoch has `steps` full global batches. Samples that do not fill one are left out: a stretch of the dataset that moves
 from epoch to epoch, so that every sample is left out equally often. The rest is laid out shard after shard, the shards
-in an order drawn from (seed, epoch), and the sequence is cut into *lanes*, one per loader worker of every rank. A lane
-reads its stretch from first to last, gives a fixed number of views to every step, and shuffles what it reads: a visit
-moves by at most `WINDOW` places, so at most `WINDOW` samples ever wait in a lane. There may be more lanes than shards.
+in an order drawn from (seed, epoch), and the sequence is cut into one part for each loader worker of every rank: its
+*lane*. A worker reads its lane from first to last, gives a fixed number of views to every step, and shuffles what it
+reads: a sample moves by at most `WINDOW` places, so at most `WINDOW` samples ever wait in a worker. There may be more
+lanes than shards.
 
 With repeated augmentation (Hoffer et al. 2020; DeiT) an epoch of the same length takes 1/r of the samples, r views of
-each, and r epochs together take each sample in one of them. A *visit* reads and decodes a sample once, for m of its
-views, which follow each other and so are in one batch. If m does not divide a rank's batch, two steps of the rank share
-one visit, as two batches of DeiT share an image. The r/m visits of a sample are in r/m passes over the epoch's samples.
+each, and r epochs together take each sample in one of them. A *visit* to a sample reads and decodes it once, for m of
+its views, which follow each other and so are in one batch. If m does not divide a rank's batch, two steps of the rank
+share one visit, as two batches of DeiT share an image. The r/m visits to a sample are in r/m passes over the epoch's
+samples.
 
 The plan alone determines which views were given before any step. So resuming within an epoch takes only the numbers of
 ranks and lanes and the steps that they made (`Segment`), and what is left can be divided among any other numbers.
@@ -61,7 +63,8 @@ class Position:
 
 @dataclass(frozen=True)
 class Lane:
-    """What a lane still has to read and give in an epoch: V visits in reading order, I views in the order of giving."""
+    """What a worker still has to do in an epoch: V visits, in the order in which it reads, and I views, in the order in
+    which it gives them to steps."""
 
     shard_V: np.ndarray  #: int (V,): shard of each visit
     member_V: np.ndarray  #: int (V,): the visited sample, counted among those of its shard that take part
