@@ -99,7 +99,7 @@ sweep: $(READY)  ## MODELS x sparsities x SEEDS on all paths, with tickets of ME
 figure3: $(READY)  ## the paper's figure 3 on DATA: accuracy against sparsity for dense, lt and rc (resumes)
 	$(RUN)
 
-demo: $(READY)  ## the whole path on digits, to the verdict: 8 minutes on 2 cores
+demo: $(READY)  ## the whole path on digits, to the report: about 8 minutes on 2 idle cores
 	$(RUN)
 
 bench: $(READY)  ## paired benchmarks: ratios of two things measured in one run
