@@ -73,11 +73,13 @@ def sinks(runs: list[RunResult], reference: Predictions | None) -> list[str]:
     reference: predictions on that split.
     """
     split = reference and reference.provenance.split
+    if not split:
+        return []
+    of_lt = {run.config.tickets_dir: run for run in runs if run.path == "lt" and run.config.tickets_dir}
     sentences = []
-    for run in runs if split else ():
-        if run.path == "lt" and run.config.tickets_dir and split:
-            of = f"the tickets of {split}" if run.method == STAGED else f"the tickets of {split} by method {run.method}"
-            sentences += [f"in {of}, {sink.said(run.method)}" for sink in _sinks(run, run.config.tickets_dir, split)]
+    for folder, run in of_lt.items():
+        of = f"the tickets of {split}" if run.method == STAGED else f"the tickets of {split} by method {run.method}"
+        sentences += [f"in {of}, {sink.said(run.method)}" for sink in _sinks(run, str(folder), split)]
     return list(dict.fromkeys(sentences))
 
 
