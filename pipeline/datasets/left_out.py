@@ -40,6 +40,12 @@ class Omissions:
         names = (*known.examples, name) if len(known.examples) < EXAMPLES else known.examples
         self._found[what, reason] = LeftOut(what, reason, known.count + count, names)
 
+    def merge(self, entry: LeftOut) -> None:
+        """Add what was counted elsewhere."""
+        known = self._found.get((entry.what, entry.reason), LeftOut(entry.what, entry.reason, 0, ()))
+        names = (*known.examples, *entry.examples)[:EXAMPLES]
+        self._found[entry.what, entry.reason] = LeftOut(entry.what, entry.reason, known.count + entry.count, names)
+
     def __iter__(self) -> Iterator[LeftOut]:
         return iter(self._found.values())
 

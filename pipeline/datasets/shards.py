@@ -1,31 +1,18 @@
 """WebDataset shards and the `dataset.json` that lists them, as `pack` writes them."""
 
-import contextlib
 import hashlib
-import math
-import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import IO
 
 from vit_tickets.pipeline.datasets.index import VERSION, DatasetRecord, Shard, read_shards
 from vit_tickets.pipeline.datasets.left_out import LeftOut
+from vit_tickets.pipeline.datasets.tar_files import HashedStream, read_tar, reported
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
 INDEX = "dataset.json"
 MAX_CLASSES = 1 << 20  # without class names, the highest label is taken to be the last class
-MAX_HEADER = 1 << 20  # bytes of a long name or of pax records
-# Types of members that hold a long name or pax records.
-HEADERS = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True)
@@ -120,8 +107,12 @@ def read_shard(path: str) -> Iterator[Sample]:
 
 
 def image_suffix(fields: dict, path: str) -> str | None:
-    """The suffix of the image among the members of a sample; None without an image. Raises UserError for two images."""
+    """The suffix of the image among the members of a sample, such as `jpg`, or `image.jpg` if it is the only one.
+
+    None without an image. Raises UserError for two images.
+    """
     found = [name for name in fields if name in SUFFIXES]
+    found = found or [name for name in fields if name.rpartition(".")[2] in SUFFIXES]
     if len(found) > 1:
         raise UserError(f"{path}: expected one image for {fields['__key__']}, found {' and '.join(found)}")
     return found[0] if found else None
@@ -133,78 +124,20 @@ def read_members(path: str) -> Iterator[dict]:
     Raises UserError if the tar cannot be read to its end. Compressed tars and sparse members are refused, because a few
     bytes could expand to any size.
     """
-    with _opened(path) as stream:
-        yield from _samples(stream, path, "r|", with_data=True)
+    return _grouped(path, lambda _: True)
 
 
 def read_keys(path: str) -> list[str]:
     """The keys of `read_shard(path)`. In a local tar, only the headers are read."""
-    if not files.is_local(path):
-        return [member["__key__"] for member in read_members(path)]
-    with _opened(path) as stream:
-        return [member["__key__"] for member in _samples(stream, path, "r:", with_data=False)]
+    return [member["__key__"] for member in _grouped(path, lambda _: False)]
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
-    with files.open_read(path) as stream:
-        try:
-            if stream.read(max(map(len, COMPRESSED))).startswith(COMPRESSED):
-                raise ValueError("expected a plain tar, found a compressed one")
-            stream.seek(0)
-            yield stream
-        except Exception as error:  # tarfile raises anything from ValueError to RecursionError
-            why = error.args[0] if error.args else type(error).__name__
-            raise UserError(f"{path} cannot be read as a WebDataset shard: {why}") from None
-
-
-def _samples(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterator[dict]:
+def _grouped(path: str, wanted: Callable[[str], bool]) -> Iterator[dict]:
     from webdataset.tariterators import group_by_keys  # imports torch
 
-    yield from group_by_keys(_members(stream, path, mode, with_data))
-
-
-def _members(stream: IO[bytes], path: str, mode: str, with_data: bool) -> Iterator[dict]:
-    """The regular members of a tar in the form of webdataset's `tar_file_iterator`, with or without their data."""
-    from webdataset.tariterators import meta_prefix, meta_suffix
-
-    with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header) as tar:
-        for member in tar:
-            if member.size < 0 or member.issparse():
-                raise ValueError(f"{member.name}: expected a plain member, found a sparse one or a negative size")
-            is_meta = member.name.startswith(meta_prefix) and member.name.endswith(meta_suffix)
-            if member.isreg() and ("/" in member.name or not is_meta):
-                if not is_text(member.name):
-                    raise ValueError(f"expected names in UTF-8 without null characters, found {member.name}")
-                data = tar.extractfile(member).read() if with_data else None
-                yield {"fname": member.name, "data": data, "__url__": path}
-            tar.members = []  # otherwise tarfile keeps all of them in memory
-
-
-class _Header(tarfile.TarInfo):
-    """A header that ends a tar only at the end-of-archive block; tarfile also stops at a damaged or truncated header.
-
-    It refuses negative sizes, which would make tarfile read backwards, and long names or pax records larger than
-    `MAX_HEADER`, which tarfile would read into memory.
-    """
-
-    @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error} before the end-of-archive block") from None
-        most = MAX_HEADER if header.type in HEADERS else math.inf
-        if not 0 <= header.size <= most:
-            raise tarfile.ReadError(f"{header.name}: expected a size of 0 to {most} bytes, found {header.size}")
-        return header
-
-
-def is_text(name: str) -> bool:
-    """Whether `name` is valid UTF-8 without null characters, so that tables and tars can store it."""
-    return "\0" not in name and (name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name))
+    members = read_tar(path, wanted)
+    with reported(path):
+        yield from group_by_keys({"fname": name, "data": data, "__url__": path} for name, data in members)
 
 
 def parse_label(text: bytes | None) -> int | None:
@@ -216,21 +149,6 @@ def parse_label(text: bytes | None) -> int | None:
     return label if label is None or -(1 << 31) <= label < 1 << 31 else None
 
 
-class _HashedStream:
-    """Writes to `stream`, and computes the SHA-256 and the length of what was written."""
-
-    def __init__(self, stream: IO[bytes]):
-        self._stream, self._hash, self.length = stream, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        self.length += len(data)
-        return self._stream.write(data)
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
 def write_tar(path: str, members: Iterable[dict]) -> tuple[int, int, str]:
     """Write webdataset samples (`__key__`, and bytes for each suffix) as one tar. Equal samples give equal bytes.
 
@@ -240,7 +158,7 @@ def write_tar(path: str, members: Iterable[dict]) -> tuple[int, int, str]:
 
     count = 0
     with files.atomic_write(path) as stream:
-        hashed = _HashedStream(stream)
+        hashed = HashedStream(stream)
         with TarWriter(hashed, encoder=False, mtime=0, format="PAX_FORMAT") as writer:
             for member in members:
                 writer.write(member)

@@ -4,8 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from vit_tickets.pipeline.datasets.index import Shard
-from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, parse_label, read_members, read_record, sha256_of
-from vit_tickets.pipeline.geometry.images import SUFFIXES
+from vit_tickets.pipeline.datasets.shards import (
+    INDEX,
+    Dataset,
+    image_suffix,
+    parse_label,
+    read_members,
+    read_record,
+    sha256_of,
+)
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
@@ -71,7 +78,7 @@ def _check_shard(dataset: Dataset, shard: Shard, keys: set[str]) -> Iterator[str
             if key in keys:
                 tally.add("key", f"{key}: expected a key once in the split, found it a second time")
             keys.add(key)
-            if len(SUFFIXES & fields.keys()) != 1:
+            if not _has_one_image(fields, path):
                 tally.add("image", f"{key}: expected one image member, found {_members(fields)}")
             if label is None or not 0 <= label < len(dataset.classes):
                 text = fields.get("cls", b"no such member")[:40].decode(errors="replace")
@@ -81,6 +88,13 @@ def _check_shard(dataset: Dataset, shard: Shard, keys: set[str]) -> Iterator[str
     except UserError as error:
         tally.add("tar", f"expected a WebDataset shard: {error}")
     yield from tally.lines()
+
+
+def _has_one_image(fields: dict, path: str) -> bool:
+    try:
+        return image_suffix(fields, path) is not None
+    except UserError:
+        return False
 
 
 def _members(fields: dict) -> str:

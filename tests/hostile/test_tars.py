@@ -35,7 +35,7 @@ def test_samples_or_a_reason(case, tmp_path):
     assert (case.packed or "") in (why or "")
     if why is None:
         (shard,) = Dataset.open(str(tmp_path / "out")).shards("train")
-        assert tuple(sample.key for sample in read_shard(str(tmp_path / "out" / shard.file))) == case.keys
+        assert tuple(sample.key for sample in read_shard(str(tmp_path / "out" / shard.file))) == (case.keys or ("a",))
 
 
 @pytest.mark.parametrize("reader", [read_keys, lambda path: list(read_shard(path))], ids=["keys", "samples"])

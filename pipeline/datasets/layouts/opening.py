@@ -92,8 +92,11 @@ def open_part(part: Part, reading: Reading) -> Split:
             raise Unlabelled(f"{part.root}: expected images as class/image, found {part.flat}", part.flat)
         return FolderSplit(part.root, reading.class_folder)
     first = files.join(part.root, part.files[0]) if part.files[0] else part.root
-    kind = TarSplit if first.lower().endswith(TARS) else ParquetSplit
-    split = kind(part.root, list(part.files), reading.samples)
+    names = list(part.files)
+    if first.lower().endswith(TARS):
+        split = TarSplit(part.root, names, reading.samples, reading.in_place)
+    else:
+        split = ParquetSplit(part.root, names, reading.samples)
     _ = split.classes  # reads labels, and fails where there are none
     return split
 

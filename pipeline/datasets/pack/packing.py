@@ -14,7 +14,7 @@ import numpy as np
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
 from vit_tickets.pipeline.datasets.pack.planning import Plan, SplitLine, plan, plan_in_place
 from vit_tickets.pipeline.datasets.pack.spill import spilled
-from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, sha256_of, write_shard
+from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, write_shard
 from vit_tickets.pipeline.datasets.sources.split import Reading, Split
 from vit_tickets.pipeline.geometry.images import UndecodableImage, shrink
 from vit_tickets.pipeline.system import files
@@ -97,11 +97,7 @@ def write_index(source: str, planned: Plan) -> PackResult:
     """Write dataset.json for the tars in `source` that `plan_in_place` found."""
     dataset = Dataset(source, files.name_of(source), planned.classes, "webdataset")
     for name, part in planned.splits.items():
-        shards = []
-        for file, samples in planned.shards[name].items():
-            path = files.join(source, file)
-            shards.append(Shard(file, samples, files.size(path), sha256_of(path)))
-        dataset.splits[name], dataset.left_out[name] = shards, list(part.left_out)
+        dataset.splits[name], dataset.left_out[name] = planned.shards[name], list(part.left_out)
     _record_left_out(dataset, planned)
     dataset.save()
     return PackResult(dataset, [], _lines(dataset, planned), planned)

@@ -1,11 +1,11 @@
 """What `pack` would write: the splits, their classes and what is left out, with every reason to refuse."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vit_tickets.pipeline.datasets.layouts.opening import Source, open_source
 from vit_tickets.pipeline.datasets.left_out import LeftOut
-from vit_tickets.pipeline.datasets.shards import INDEX, Dataset
+from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.datasets.sources.split import Reading, Split
 from vit_tickets.pipeline.datasets.sources.tars import TarSplit
@@ -40,8 +40,8 @@ class Plan:
     notes: list[str]
     #: the dataset that they are added to
     existing: Dataset | None = None
-    #: for `--in-place`: the tars of each split, relative to the source, and their numbers of samples
-    shards: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: for `--in-place`: the tars of each split
+    shards: dict[str, list[Shard]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -77,12 +77,13 @@ def plan(
 
 def plan_in_place(source: str, split: str | Sequence[str] | None = None, reading: Reading | None = None) -> Plan:
     """What `pack --in-place` would write. Raises UserError if `source` is not a folder of WebDataset tars."""
-    planned = _plan(open_source(source, wanted(split), reading), None)
+    found = open_source(source, wanted(split), replace(reading or Reading(), in_place=True))
+    planned = _plan(found, None)
     for name, part in planned.splits.items():
         if not isinstance(part, TarSplit) or not files.is_dir(source):
             raise UserError(f"--in-place: expected a folder of WebDataset tars, found {part.kind} in {source}")
         below = part.root.removeprefix(source).strip("/")
-        planned.shards[name] = {files.join(below, file): count for file, count in part.shard_counts.items()}
+        planned.shards[name] = [replace(shard, file=files.join(below, shard.file)) for shard in part.shards]
     return planned
 
 

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from vit_tickets.pipeline.datasets.left_out import Omissions
-from vit_tickets.pipeline.datasets.shards import Sample, is_text
+from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.datasets.sources.names import ABOUT, FOREIGN, PICTURES, listed
+from vit_tickets.pipeline.datasets.tar_files import is_text
 from vit_tickets.pipeline.geometry.images import JPEG_SUFFIXES, SUFFIXES, lacking
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError

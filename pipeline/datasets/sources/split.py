@@ -29,6 +29,8 @@ class Reading:
     no_splits: bool = False
     #: the folder that names the class where folders are nested: the first, or the last with its path; None: refuse
     class_folder: Literal["first", "last"] | None = None
+    #: the source's own tars become the dataset
+    in_place: bool = False
     #: where images and labels lie
     samples: SampleOptions = field(default_factory=SampleOptions)
 

@@ -277,7 +277,7 @@ def test_every_folder_left_out_is_named(tmp_path):
     ):
         assert line in told
     record = json.loads((tmp_path / "packed" / "dataset.json").read_text())
-    assert [entry["what"] for entry in record["splits"]["train"]["left_out"]] == ["image", "folder"]
+    assert [entry["what"] for entry in record["splits"]["train"]["left_out"]] == ["file", "image", "folder"]
     assert "left_out" not in record["splits"]["val"]
     run("verify", tmp_path / "packed")
 

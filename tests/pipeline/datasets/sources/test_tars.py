@@ -11,7 +11,7 @@ def test_tars(tmp_path):
     split = TarSplit(str(tmp_path), ["a.tar", "b.tar"])
     expected = [("a-0", 0, png(0)), ("a-1", 2, png(1)), ("b-0", 1, png(0))]
     assert [(sample.key, sample.label, sample.data) for sample in split.read(range(3))] == expected
-    assert split.shard_counts == {"a.tar": 2, "b.tar": 1}
+    assert [(shard.file, shard.samples) for shard in split.shards] == [("a.tar", 2), ("b.tar", 1)]
     assert split.classes == ["0", "1", "2"]
 
 
