@@ -13,7 +13,6 @@ from vit_tickets.train.report.analysis.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.findings import Finding, find
 from vit_tickets.train.report.analysis.results import RunResult, read_run
-from vit_tickets.train.report.analysis.verdict import needed
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
@@ -131,7 +130,7 @@ def record(finding: Finding) -> dict[str, Any]:
     shared = group.reference.provenance if group.reference else Provenance()
     kept, num_patches = group.kept or (None, None)
     tickets = {method: found.entries for method, found in group.tickets.items()}
-    nulls = [_plain(null) | {"needed": _plain(needed(null.contrast, 0.0))} for null in finding.nulls]
+    nulls = [_plain(null) for null in finding.nulls]
     return _plain(
         {
             "dataset": group.dataset,

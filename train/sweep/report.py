@@ -13,11 +13,11 @@ from vit_tickets.train.report.page import page
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.text import (
-    LEGEND,
     Rows,
     accuracy_text,
     against,
     aligned,
+    legend,
     table,
     verdict_label,
     verdict_reasons,
@@ -69,7 +69,7 @@ def write(
     files.write_json(files.join(out, RECORD), record)
     if html:
         page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record)
-    lines = [*aligned(rows(findings)), f"({LEGEND})", ""] if findings else []
+    lines = [*aligned(rows(findings)), f"({_legend(findings)})", ""] if findings else []
     for finding in findings:
         for verdict in finding.verdicts:
             lines += [_verdict_line(finding, verdict), *(f"  - {reason}" for reason in verdict_reasons(verdict))]
@@ -93,6 +93,10 @@ def rows(findings: list[Finding]) -> Rows:
     return shown
 
 
+def _legend(findings: list[Finding]) -> str:
+    return legend([finding.group for finding in findings])
+
+
 def _budget(group: Group) -> str:
     return str(group.budget) if group.budget else "-"
 
@@ -109,7 +113,7 @@ def _markdown(dataset: str, findings: list[Finding], lacking: list[str], state: 
     lines = [f"# Sweep of {dataset}", "", f"{state[0].upper()}{state[1:]}.", ""]
     if picture:
         lines += [f"![Accuracy against sparsity, with 95% bands]({picture})", ""]
-    lines += [*table(rows(findings)), "", f"{LEGEND}.", ""]
+    lines += [*table(rows(findings)), "", f"{_legend(findings)}.", ""]
     for finding in findings:
         lines += [f"- {_verdict_line(finding, verdict)}" for verdict in finding.verdicts]
         lines += [f"- {_null_line(finding, null)}" for null in finding.nulls]

@@ -73,8 +73,9 @@ def test_other_methods_and_subsets_have_rows_beside_the_paths(three, tmp_path):
 
 
 @pytest.mark.parametrize(("share", "label"), [(0.8, "beats"), (0.915, "ties"), (0.97, "trails")])
-def test_a_ticket_of_another_method_is_a_null_hypothesis(three, tmp_path, share, label):
-    made = finding_of([*three, write_run(tmp_path, "small"), write_centre(tmp_path, share)])
+def test_a_ticket_of_another_method_is_a_null_hypothesis(tmp_path, share, label):
+    runs = [write_run(tmp_path, path, seed) for path in ("dense", "lt", "rc", "small") for seed in range(3)]
+    made = finding_of([*runs, *(write_centre(tmp_path, share, seed=seed) for seed in range(3))])
     small, centre = made.nulls
     assert (small.name, small.label) == ("small", "beats")
     assert (centre.name, centre.label) == ("lt:centre", label)

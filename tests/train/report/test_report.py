@@ -41,12 +41,13 @@ def test_matrix_verdict_null_hypothesis_and_cost(four, tmp_path):
     assert cell["low"] < cell["mean"] < cell["high"]
     (named,) = group["verdicts"]
     verdict = named["verdict"]
-    assert verdict["label"] == "wins"
+    assert verdict["label"] == "ahead"
+    assert verdict["standing"] == "ahead of dense and RC in these runs"
     matrix = group["matrix"]
     gap = matrix["lt"]["lt"]["mean"] - matrix["rc"]["lt"]["mean"]
     assert verdict["gap"]["estimate"] == pytest.approx(gap)
     assert "these three runs" in verdict["scope"]
-    assert group["small"]["label"] == "beats"
+    assert group["small"]["label"] == "ahead"
     cost = group["cost"]
     assert (cost["dense"], cost["lt"], cost["saving"], cost["selection"], cost["selector"]) == (60, 24, 36, 20, 300)
     assert (cost["runs_for_selection"], cost["runs_for_all"]) == (1, 9)
@@ -65,7 +66,7 @@ def test_files_say_the_same_as_the_text(four, tmp_path, monkeypatch):
     for reason in group_of(made)["verdicts"][0]["verdict"]["reasons"]:
         assert reason in markdown
         assert reason in made.text
-    assert "verdict: LT wins" in made.text
+    assert "verdict: LT ahead of dense and RC in these runs" in made.text
     assert "9 of 36 patches; 400 images of val, view center, 2 left out for errors" in made.text
     assert "validation included" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("| small")]
@@ -77,7 +78,7 @@ def test_command_prints_the_text_and_works_twice_on_the_same_glob(four, tmp_path
     for _ in range(2):
         result = CliRunner().invoke(main, ["report", *sorted(str(path) for path in tmp_path.iterdir())])
         assert result.exit_code == 0, result.output
-        assert "verdict: LT wins" in result.output
+        assert "verdict: LT ahead of dense and RC in these runs" in result.output
 
 
 def test_no_page_of_an_earlier_report_stays_beside_another(four, tmp_path):

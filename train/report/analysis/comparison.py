@@ -199,7 +199,8 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
 def _check_seeds(runs: list[RunResult]) -> None:
     seen: dict[tuple, RunResult] = {}
     for run in runs:
-        identity = (run.row, run.seed, run.config.mask_seed)
+        # A mask seed changes nothing but random subsets: otherwise such runs would be one run twice.
+        identity = (run.row, run.seed, run.config.mask_seed if run.path == "rc" else None)
         if identity in seen:
             raise UserError(
                 f"expected one {run.row} run per seed, found {seen[identity].folder} and {run.folder}, "

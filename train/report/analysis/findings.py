@@ -6,13 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.train.report.analysis import notices
 from vit_tickets.train.report.analysis.bootstrap import Contrast, bootstrap_means, contrast, lower_bound
+from vit_tickets.train.report.analysis.bounds.planning import SPREAD, Needed
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, class_gains
 from vit_tickets.train.report.analysis.comparison import Cell, Group
 from vit_tickets.train.report.analysis.costs import Cost, cost
 from vit_tickets.train.report.analysis.paired import Paired, paired
 from vit_tickets.train.report.analysis.results import RunResult
-from vit_tickets.train.report.analysis.verdict import BARELY, Verdict, judge, learnt_too_little, null_hypothesis
+from vit_tickets.train.report.analysis.verdict import (
+    BARELY,
+    IN_THESE_RUNS,
+    OPEN,
+    Verdict,
+    judge,
+    learnt_too_little,
+    needed,
+    null_hypothesis,
+)
 
 # Dense accuracy, in percent, below which a baseline is weak: what a small network reaches with a full schedule.
 WEAK_BELOW = {"cifar10": 90.0, "digits": 90.0}
@@ -26,13 +37,17 @@ class NamedVerdict:
         name: which one.
         verdict: None if results are lacking.
         lacking: which results are lacking.
+        todo: the commands that make these.
         weak_baseline: a sentence, if the dense accuracy to be matched is easily reached.
+        decides: what would settle an open verdict, and what to type for it; None if no practical number would.
     """
 
     name: str
     verdict: Verdict | None
     lacking: str | None = None
+    todo: tuple[str, ...] = ()
     weak_baseline: str | None = None
+    decides: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,15 +56,17 @@ class NullHypothesis:
 
     Attributes:
         name: row of the baseline.
-        label: beats, ties, trails or inconclusive.
+        label: beats, ties, trails or inconclusive; ahead, behind or level with one seed, which settles nothing.
         sentence: why.
         contrast: the difference.
+        needed: what would settle it, if it is open.
     """
 
     name: str
     label: str
     sentence: str
     contrast: Contrast
+    needed: Needed
 
 
 @dataclass(frozen=True)
@@ -112,13 +129,33 @@ def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) 
         absent = [row for row, _ in lacking if not group.of(row)]
         found = f"; found no {' and no '.join(absent)} run" if absent else ""
         expected = ", ".join(cell_name(*cell) for cell in lacking)
-        return NamedVerdict(name, None, f"expected results of {expected}{found}")
+        todo = [notices.making(group.runs, row, on) for row, on in lacking]
+        return NamedVerdict(name, None, f"expected results of {expected}{found}", tuple(dict.fromkeys(todo)))
     match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
     longest, shortest = _epochs(group, ticket, max), _epochs(group, dense, min)
     judged = judge(
         match, gap, lt_epochs=longest, dense_epochs=shortest, undertrained=_undertrained(group, dense, BARELY)
     )
-    return NamedVerdict(name, judged, weak_baseline=_weak_baseline(group, dense, weak_below))
+    decides = _decides(group, judged.needed, (ticket, dense, random))
+    return NamedVerdict(name, judged, weak_baseline=_weak_baseline(group, dense, weak_below), decides=decides)
+
+
+def _decides(group: Group, wanted: Needed, cells: tuple[Cell, ...]) -> str | None:
+    """`3 seeds per path, at even odds, ...: repeat dense, lt and rc with --seed 1 and --seed 2, ...`."""
+    counts = [(wanted.images, "image"), (wanted.seeds, "seed")]
+    counts = [notices.counted(count, noun) + (" per path" if noun == "seed" else "") for count, noun in counts if count]
+    if not counts:
+        return None
+    single = min(len(_seeds_of(group, cell)) for cell in cells) == 1
+    spread = f" and seeds differ by {SPREAD:g} points (standard deviation)" if single else ""
+    said = f"about {' and '.join(counts)}, at even odds, if the differences found are the true ones{spread}"
+    further = wanted.seeds and notices.further_seeds({cell[0]: _seeds_of(group, cell) for cell in cells}, wanted.seeds)
+    return f"{said}: {further}" if further else said
+
+
+def _seeds_of(group: Group, cell: Cell) -> list[int | None]:
+    """The different seeds of a cell's runs."""
+    return list(dict.fromkeys(run.seed for run in group.scored[cell]))
 
 
 def _epochs(group: Group, cell: Cell, pick: Callable[[list[int]], int]) -> int | None:
@@ -131,7 +168,10 @@ def _weak_baseline(group: Group, dense: Cell, below: float | None) -> str | None
     found = group.accuracies[dense].mean
     if below is None or found >= below:
         return None
-    return f"weak baseline: {cell_name(*dense)} is {found:.2f}%, under {below:g}%; stronger training may not be matched"
+    return (
+        f"weak baseline: {cell_name(*dense)} is {found:.2f}%, under {below:g}%; tickets that match it may not match a "
+        "better one"
+    )
 
 
 def _nulls(group: Group) -> list[NullHypothesis]:
@@ -151,7 +191,11 @@ def _null(group: Group, cell: Cell, baseline: str, moral: str) -> NullHypothesis
     compared, dense = _contrast(group, ("lt", "lt"), cell), (group.baseline, "dense")
     weak_dense = _undertrained(group, dense, BARELY) if dense in group.matrix else None
     label, sentence = null_hypothesis(compared, baseline, moral, weak_dense or _undertrained(group, cell))
-    return NullHypothesis(cell[0], label, sentence, compared)
+    wanted = needed(compared, 0.0) if label in OPEN else Needed()
+    if label in IN_THESE_RUNS:
+        both = {row: _seeds_of(group, (row, on)) for row, on in (("lt", "lt"), cell)}
+        sentence += f"; one seed settles nothing: {notices.further_seeds(both, max(2, *map(len, both.values())))}"
+    return NullHypothesis(cell[0], label, sentence, compared, wanted)
 
 
 def _undertrained(group: Group, cell: Cell, share: float = 0.0) -> str | None:
@@ -191,7 +235,8 @@ def _by_run(group: Group, cell: Cell) -> list[tuple[RunResult, np.ndarray]]:
 
 
 def _contrast(group: Group, minuend: Cell, subtrahend: Cell) -> Contrast:
-    return contrast(cell_name(*minuend), group.matrix[minuend], cell_name(*subtrahend), group.matrix[subtrahend])
+    seeds = len(_seeds_of(group, minuend)), len(_seeds_of(group, subtrahend))
+    return contrast(cell_name(*minuend), group.matrix[minuend], cell_name(*subtrahend), group.matrix[subtrahend], seeds)
 
 
 def cell_name(row: str, on: str) -> str:

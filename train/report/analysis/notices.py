@@ -1,6 +1,8 @@
 """Sentences of a report on what is missing, and on what makes a comparison doubtful."""
 
+import shlex
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from vit_tickets.pipeline.inspection.sinks import Sink, sinks_of
@@ -27,6 +29,16 @@ class Untested(NamedTuple):
     differs: str
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 epoch`, `4 epochs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`dense`, `dense and lt`, `dense, lt and rc`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> list[str]:
     """What is missing of `runs`, and the commands that make it. method: of the group's tickets."""
     own = [run for run in runs if run.path not in DROPPING or run.method == method]
@@ -35,7 +47,8 @@ def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> lis
     for run in runs:
         lacking = [on for on in PATHS[run.path].tested_on if on not in run.predictions]
         if PATHS[run.path].is_trained and not run.finished:
-            done = f"{len(run.epochs_log)} of {run.epochs or '?'} epochs"
+            epochs = counted(run.epochs, "epoch") if run.epochs else "? epochs"
+            done = f"{len(run.epochs_log)} of {epochs}"
             resume = f"`vit-tickets train ... --out {run.folder} --resume` goes on"
             sentences.append(f"{run.folder} has not finished ({done}); {resume}")
         elif lacking:
@@ -45,6 +58,49 @@ def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> lis
         said = f"{run.folder} was tested on {' and '.join(on)} with tickets of another {differs}"
         sentences.append(f"{said}; {_evaluate(run, on, manifest)}")
     return sentences
+
+
+def making(runs: list[RunResult], row: str, on: str) -> str:
+    """The command that makes the results of `row` tested on `on`: of the run that lacks them, or of a new one."""
+    manifest = next((run.config.tickets_dir for run in runs if _knows_manifest(run)), None) or "MANIFEST"
+    if of_row := [run for run in runs if run.row == row]:
+        lacking = [run for run in of_row if on not in run.predictions] or of_row
+        if PATHS[row.partition(":")[0]].is_trained and not lacking[0].finished:
+            return f"`vit-tickets train ... --out {lacking[0].folder} --resume` goes on"
+        return _evaluate(lacking[0], [on], manifest)
+    like = next((run for run in runs if PATHS[run.path].is_trained), runs[0])
+    path = row.partition(":")[0]
+    words = ["vit-tickets train", shlex.quote(like.config.root or "DATASET"), "--model", like.config.model]
+    words += ["--path", path, *(["--tickets", shlex.quote(manifest)] if PATHS[path].uses_tickets else [])]
+    words += [
+        *(["--epochs", str(like.epochs)] if like.epochs else []),
+        *(["--seed", str(like.seed)] if like.seed else []),
+    ]
+    return f"`{' '.join(words)}` with the other options of these runs trains {row}; `vit-tickets evaluate` tests it"
+
+
+def further_seeds(seeds: Mapping[str, Sequence[int | None]], count: int) -> str | None:
+    """What to type for `count` seeds of every row; None if they are there. seeds: of each row's runs."""
+    known = sorted({seed for of_row in seeds.values() for seed in of_row if seed is not None})
+    wanted = [*known, *(seed for seed in range(max(known, default=-1) + count + 1) if seed not in known)][:count]
+    # Published weights have no seed, and no second run: dense runs take their place.
+    of_rows = {"dense" if row == "weights" else row: [seed for seed in seeds[row] if seed is not None] for row in seeds}
+    rows: dict[tuple[int, ...], list[str]] = {}
+    for row in sorted(of_rows, key=lambda row: list(PATHS).index(row.partition(":")[0])):
+        of_row = of_rows[row]
+        lacking = tuple(seed for seed in wanted if seed not in of_row)[: max(0, count - len(of_row))]
+        if lacking:
+            rows.setdefault(lacking, []).append(row)
+    if not rows:
+        return None
+    parts = [f"{listed(names)} with {_options(lacking)}" for lacking, names in rows.items()]
+    return f"train {'; '.join(parts)}, evaluate, and report on all"
+
+
+def _options(seeds: tuple[int, ...]) -> str:
+    if len(seeds) > 4 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"`--seed {seeds[0]}` to `--seed {seeds[-1]}`"
+    return listed([f"`--seed {seed}`" for seed in seeds])
 
 
 def _evaluate(run: RunResult, on: list[str], manifest: str) -> str:

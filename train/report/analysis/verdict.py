@@ -1,9 +1,12 @@
 """Wins, loses or inconclusive: the rule, in words and numbers. Units are points of top-1."""
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vit_tickets.train.report.analysis.bootstrap import Contrast, Z
+from vit_tickets.train.report.analysis.bootstrap import Contrast
+from vit_tickets.train.report.analysis.bounds import planning
+from vit_tickets.train.report.analysis.bounds.planning import Needed
+from vit_tickets.train.report.analysis.notices import counted, listed
 
 MATCH = -0.5  # a ticket matches dense training when it loses less than this (Shen et al. 2023, footnote 1)
 FLOOR = 0.5  # and has to beat the random subset by at least this: "a clear accuracy gap" (section 3.2)
@@ -11,21 +14,9 @@ MIN_IMAGES = 30  # below this, quantiles of resampled means are no bounds: one i
 BARELY = (
     0.2  # of the way from chance to perfect; agreement is "slight" up to there (Landis and Koch 1977, Biometrics 33)
 )
-BEYOND_REACH = 100  # times as many images or seeds as there are: no plan to make, the estimate is at the threshold
-
-
-@dataclass(frozen=True)
-class Needed:
-    """What would settle a contrast if its estimate stayed the same.
-
-    Attributes:
-        images: their number; None if the present one is enough.
-        seeds: per path; None if the present number is enough. Both are None if no number would settle it, or none is
-            needed.
-    """
-
-    images: int | None = None
-    seeds: int | None = None
+# Labels where a path has one seed: they speak of these runs and settle nothing.
+IN_THESE_RUNS = ("ahead", "level", "behind")
+OPEN = (*IN_THESE_RUNS, "ties")  # labels of a null hypothesis that more seeds or images may settle
 
 
 @dataclass(frozen=True)
@@ -33,12 +24,13 @@ class Verdict:
     """The verdict on a ticket.
 
     Attributes:
-        label: wins, loses or inconclusive.
+        label: wins, loses or inconclusive; with one seed of a path ahead, behind or level, which is no verdict.
         reasons: sentences with the numbers.
         scope: what the bounds hold for.
         match: ticket minus dense.
         gap: ticket minus random subset.
         needed: what would settle an inconclusive one.
+        standing: with one seed of a path, where the ticket is beside dense and the random subset; otherwise None.
     """
 
     label: str
@@ -47,6 +39,7 @@ class Verdict:
     match: Contrast
     gap: Contrast
     needed: Needed
+    standing: str | None = None
 
 
 def judge(
@@ -57,6 +50,9 @@ def judge(
     wins: `match` is above -0.5 by its lower bound, `gap` is above 0 by its lower bound and at least 0.5, and the ticket
     was trained for no more epochs than dense. loses: `match` is below -0.5 by its upper bound, or `gap` is not above 0
     by its upper bound. Otherwise, and with fewer than 30 images, inconclusive.
+
+    Where a path has one seed there is no such word, for its bounds know nothing of other seeds: the ticket is then
+    ahead of both, behind one of them, or level, in these runs; see `standing`.
 
     Args:
         match: tickets minus dense.
@@ -76,17 +72,33 @@ def judge(
     if gap.estimate < FLOOR and not lost_gap:
         reasons[1] += f"; it is under the {FLOOR:g} points of a clear gap, and more images make it surer, not larger"
     reasons.append(_epochs_sentence(lt_epochs, dense_epochs))
-    if lost_match or lost_gap:
+    stands, words = None, (standing(match, MATCH), standing(gap, 0.0))
+    if single_seeds(match, gap):
+        label = "behind" if "behind" in words else "ahead" if set(words) == {"ahead"} else "level"
+        stands = _beside(words, match, gap)
+    elif lost_match or lost_gap:
         label = "loses"
     elif matched and above and gap.estimate >= FLOOR and in_time:
         label = "wins"
     else:
         label = "inconclusive"
     wanted = Needed()
-    if label == "inconclusive":
-        undecided = [(c, t) for c, t, decided in ((match, MATCH, matched), (gap, 0.0, above)) if not decided]
+    if label not in ("wins", "loses"):
+        each = ((match, MATCH, matched), (gap, 0.0, above))
+        undecided = [(c, t) for c, t, decided in each if single_seeds(c) or not decided]
         wanted = _wanted(undecided, can_win=in_time and gap.estimate >= FLOOR)
-    return Verdict(label, tuple(reasons), scope(match, gap), match, gap, wanted)
+    return Verdict(label, tuple(reasons), scope(match, gap), match, gap, wanted, stands)
+
+
+def standing(contrast: Contrast, margin: float) -> str:
+    """Where the minuend is in these runs, on other images: `ahead` if the difference is above 0 by its lower bound,
+    `behind` if it is below `margin` by its upper bound, otherwise `level`."""
+    return "ahead" if contrast.lower > 0 else "behind" if contrast.upper < margin else "level"
+
+
+def single_seeds(*contrasts: Contrast) -> list[str]:
+    """The names of the cells with one seed: no word on a path follows from them."""
+    return [name for name, count in _seeds(contrasts).items() if count == 1]
 
 
 def learnt_too_little(name: str, low: float, chance: float, share: float = 0.0) -> str | None:
@@ -111,29 +123,9 @@ def learnt_too_little(name: str, low: float, chance: float, share: float = 0.0) 
 
 
 def needed(contrast: Contrast, threshold: float) -> Needed:
-    """How many images or seeds would bring the bound to `threshold`, by normal approximation.
-
-    Enough for even odds, no more: if the estimate is the true difference, a repeat with that many has its bound beyond
-    the threshold in about half of all cases, because its own estimate is as often below the true one as above. Four in
-    five take ((1.645 + 0.842) / 1.645)^2 = 2.3 times as many.
-
-    With standard error e and distance d to the threshold, n images decide when z * e <= d, z = 1.645. As e shrinks with
-    the root of their number, that takes n * (z * e / d)^2 images. Where there are seeds to resample,
-    e^2 = image part + seed part; the larger part is the one to shrink while the other stays, and where that is not
-    enough, both by the same factor. Needed() where d or e is 0: no number can be named.
-    """
-    distance = abs(contrast.estimate - threshold)
-    if distance == 0 or contrast.standard_error == 0:
-        return Needed()
-    allowed = (distance / Z) ** 2
-    image_part, seed_part = contrast.image_error**2, contrast.seed_error**2
-    seeds = max(contrast.seeds)
-    if seed_part > image_part and allowed > image_part:
-        return Needed(seeds=_more(seeds, seed_part / (allowed - image_part)))
-    if allowed > seed_part:
-        return Needed(images=_more(contrast.images, image_part / (allowed - seed_part)))
-    factor = contrast.standard_error**2 / allowed
-    return Needed(images=_more(contrast.images, factor), seeds=_more(seeds, factor))
+    """How many images or seeds would bring the bound to `threshold`, at even odds; see `planning.needed`."""
+    error = planning.Error(contrast.image_error, contrast.seed_error, contrast.images, contrast.seeds)
+    return planning.needed(error, abs(contrast.estimate - threshold))
 
 
 def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained: str | None = None) -> tuple[str, str]:
@@ -145,8 +137,9 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
         moral: what follows if the ticket does no better.
         undertrained: why a run has learnt too little, as in `judge`.
 
-    The label is beats, ties or trails; inconclusive with fewer than 30 images, or if runs are `undertrained`. A ticket
-    that beats each of several baselines beats all of them with the same confidence; no correction for their number.
+    The label is beats, ties or trails; ahead, behind or level where one of the two has one seed (`standing`);
+    inconclusive with fewer than 30 images, or if runs are `undertrained`. A ticket that beats each of several baselines
+    beats all of them with the same confidence; no correction for their number.
     """
     if undertrained is not None:
         return "inconclusive", undertrained
@@ -154,6 +147,8 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
         return "inconclusive", _few(contrast)
     beats, trails = contrast.lower > 0, contrast.upper <= 0
     sentence = _sentence(contrast, 0.0, beats, trails)
+    if single_seeds(contrast):
+        return standing(contrast, 0.0), sentence
     if beats:
         return "beats", f"{sentence}: the ticket beats {baseline}"
     if trails:
@@ -163,22 +158,36 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
 
 def scope(*contrasts: Contrast) -> str:
     """A sentence on what the bounds generalise to: these runs, or the seeds that were resampled."""
-    seeds = {c.minuend: c.seeds[0] for c in contrasts} | {c.subtrahend: c.seeds[1] for c in contrasts}
-    if set(seeds.values()) == {1}:
+    seeds, single = _seeds(contrasts), single_seeds(*contrasts)
+    if len(single) == len(seeds):
         runs = {2: "two", 3: "three"}.get(len(seeds), str(len(seeds)))
-        return f"One seed per path: this speaks of these {runs} runs on other images, not of other seeds."
-    single = [name for name, count in seeds.items() if count == 1]
-    counts = ", ".join(f"{name} {count}" for name, count in seeds.items())
-    sentence = f"Seeds: {counts}; the bounds resample them together with the images."
+        return f"One seed per path, no verdict: this speaks of these {runs} runs on other images, not of other seeds."
+    sentence = f"Seeds: {', '.join(f'{name} {count}' for name, count in seeds.items())}; "
     if single:
-        sentence += f" What another seed would change in {' and '.join(single)} is not in the bounds."
-    if any(1 < count < 5 for count in seeds.values()):
-        sentence += " From fewer than five seeds the bounds are rough."
+        return f"{sentence}no verdict, for what another seed would change in {listed(single)} is in no bound."
+    sentence += "the bounds hold for other seeds and other images."
+    if any(count < 5 for count in seeds.values()):
+        sentence += " With fewer than five seeds they are wide."
     return sentence
 
 
+def _seeds(contrasts: Iterable[Contrast]) -> dict[str, int]:
+    """Number of seeds by cell."""
+    return {c.minuend: c.seeds[0] for c in contrasts} | {c.subtrahend: c.seeds[1] for c in contrasts}
+
+
+def _beside(words: tuple[str, str], match: Contrast, gap: Contrast) -> str:
+    """`ahead of dense and RC in these runs`, `level with dense, ahead of RC in these runs`."""
+    joins = {"ahead": "ahead of", "behind": "behind", "level": "level with"}
+    dense, random = (contrast.subtrahend.rpartition(" on ")[0] for contrast in (match, gap))
+    if words[0] == words[1]:
+        return f"{joins[words[0]]} {dense} and {random} in these runs"
+    return f"{joins[words[0]]} {dense}, {joins[words[1]]} {random} in these runs"
+
+
 def _few(contrast: Contrast) -> str:
-    return f"{contrast.images} images are too few for bounds: expected at least {MIN_IMAGES}"
+    are = "is" if contrast.images == 1 else "are"
+    return f"{counted(contrast.images, 'image')} {are} too few for bounds: expected at least {MIN_IMAGES}"
 
 
 def _wanted(undecided: list[tuple[Contrast, float]], can_win: bool) -> Needed:
@@ -200,12 +209,14 @@ def _sentence(contrast: Contrast, threshold: float, above: bool, below: bool) ->
         digits = 2 if value == threshold or round(value, 2) != threshold else 4
         return f"{value:+.{digits}f}"
 
-    between = (
-        "between these two runs"
-        if contrast.seeds == (1, 1)
-        else f"over {contrast.seeds[0]} and {contrast.seeds[1]} seeds"
-    )
+    first, second = (counted(count, "seed") for count in contrast.seeds)
+    between = f"over {first} each" if first == second else f"over {first} and {second}"
+    if contrast.seeds == (1, 1):
+        between = "between these two runs"
     start = f"{contrast.minuend} minus {contrast.subtrahend} is {points(contrast.estimate)} points {between}"
+    if single := single_seeds(contrast):
+        held = "for the same two runs on other images" if len(single) == 2 else f"without other seeds of {single[0]}"
+        return f"{start}; {held} its bounds are {points(contrast.lower)} and {points(contrast.upper)}"
     if above:
         return f"{start}; its lower bound {points(contrast.lower)} is above {threshold:g}"
     if below:
@@ -217,8 +228,7 @@ def _sentence(contrast: Contrast, threshold: float, above: bool, below: bool) ->
 
 def _needed_words(contrast: Contrast, threshold: float) -> str:
     wanted = needed(contrast, threshold)
-    factor = max((wanted.images or 0) / contrast.images, (wanted.seeds or 0) / max(contrast.seeds))
-    if wanted == Needed() or factor > BEYOND_REACH:
+    if wanted == Needed():
         return f"and it is so close to {threshold:g} that no practical number of images or seeds would tell"
     counts = []
     if wanted.images:
@@ -231,11 +241,7 @@ def _needed_words(contrast: Contrast, threshold: float) -> str:
 def _epochs_sentence(lt_epochs: int | None, dense_epochs: int | None) -> str:
     if lt_epochs is None or dense_epochs is None:
         return "how many epochs the runs were trained for is not known, so whether LT had no more than dense is open"
+    trained = f"LT was trained for {counted(lt_epochs, 'epoch')}"
     if lt_epochs <= dense_epochs:
-        return f"LT was trained for {lt_epochs} epochs, no more than dense ({dense_epochs})"
-    return f"LT was trained for {lt_epochs} epochs, more than dense ({dense_epochs}): that is no win at equal cost"
-
-
-def _more(count: int, factor: float) -> int:
-    """`count` times `factor`, rounded up, but at least one more: the present number did not decide."""
-    return max(count + 1, math.ceil(count * factor))
+        return f"{trained}, no more than dense ({dense_epochs})"
+    return f"{trained}, more than dense ({dense_epochs}): that is no win at equal cost"

@@ -8,7 +8,6 @@ from vit_tickets.train.report.analysis import paper
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict
-from vit_tickets.train.report.analysis.verdict import Needed
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.charts import Look, sample
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, table
@@ -22,8 +21,8 @@ SETTLED = {"wins": "good", "beats": "good", "loses": "bad", "trails": "bad"}
 NAMES = "In sentences, “LT on dense” is the network that was trained on tickets (LT), tested on whole images (dense)."
 INTERVALS = (
     "The bar of an accuracy is its two-sided 95% interval. That of a difference reaches from one one-sided 95% bound "
-    "to the other: the difference is settled when all of it lies on one side of the dashed line. Both resample images "
-    "and seeds."
+    "to the other, and all of it on one side of the dashed line settles it if both paths have several seeds. "
+    "Both are of other images and other seeds; of one seed they know nothing of others, and settle nothing."
 )
 CLASSES = (
     "Bars are 95% intervals over images, for these very runs, one class at a time: of twenty classes expect one whose "
@@ -117,7 +116,11 @@ def paper_table(findings: list[Finding]) -> Html | None:
     ]
     if not rows:
         return None
-    notes = [rendering.LEGEND, table_rendering.COLUMNS, *paper.notes([row.model for row in rows])]
+    notes = [
+        rendering.legend([finding.group for finding in findings]),
+        table_rendering.COLUMNS,
+        *paper.notes([row.model for row in rows]),
+    ]
     header, *lines = table_rendering.cells(rows)
     lines = [[model, *map(_stacked, rest)] for model, *rest in lines]
     shown = table("Accuracies of these runs, as the paper's table 4 has them", [header, *lines], class_="numbers")
@@ -171,8 +174,6 @@ def _verdicts(finding: Finding) -> Html | None:
         heading = f"{named.name[0].upper()}{named.name[1:]}: "
         words.append(element("h3", heading, _badge(rendering.verdict_label(named), _label(named))))
         words.append(bullets(rendering.verdict_reasons(named)))
-        if named.verdict and (decides := _what_decides(named.verdict.needed)):
-            words.append(element("p", element("b", "What would decide: "), decides, "."))
     alike = _grouped(
         ((_badge(rendering.against(null), null.label), null.sentence), null.name) for null in finding.nulls
     )
@@ -182,12 +183,6 @@ def _verdicts(finding: Finding) -> Html | None:
         return None
     charts = element("div", page_figures.contrast_figures(finding), class_="contrasts")
     return element("div", element("div", words), charts, class_="beside")
-
-
-def _what_decides(needed: Needed) -> str | None:
-    wanted = ((needed.images, "images"), (needed.seeds, "seeds per path"))
-    counts = [f"{count:,} {what}" for count, what in wanted if count]
-    return f"about {' and '.join(counts)}, at even odds, if the differences found are the true ones" if counts else None
 
 
 def _matrix(group: Group) -> list[Html | None]:
@@ -202,7 +197,7 @@ def _matrix(group: Group) -> list[Html | None]:
             level = None if accuracy is None or not span else round((accuracy.mean - low) / span * LEVELS)
             cells.append(_stacked(text, None if level is None else f"heat h{level}"))
         lines.append([*cells, *row[1 + len(ON) :]])
-    caption = f"Trained on (rows), tested on (columns): {rendering.LEGEND} [two-sided 95% interval]"
+    caption = f"Trained on (rows), tested on (columns): {rendering.legend([group])} [two-sided 95% interval]"
     shown = table(caption, lines, class_="numbers")
     parts = element("h3", "Trained on, tested on"), shown, bullets(rendering.footnotes(group))
     return [element("div", element("div", *parts), page_figures.accuracy_figure(group), class_="beside")]

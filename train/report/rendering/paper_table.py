@@ -12,9 +12,9 @@ from vit_tickets.train.report.analysis.findings import Finding, find
 from vit_tickets.train.report.analysis.paper import PaperRow
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.rendering.text import (
-    LEGEND,
     accuracy_text,
     aligned,
+    legend,
     table,
     verdict_label,
     verdict_reasons,
@@ -123,7 +123,7 @@ def _beside(ours: str, theirs: float | None) -> str:
 
 def _notes(rows: list[Row]) -> list[str]:
     two = [TWO_VERDICTS] if any(len(row.finding.verdicts) > 1 for row in rows) else []
-    return [LEGEND, COLUMNS, *two, *paper.notes([row.model for row in rows])]
+    return [legend([row.finding.group for row in rows]), COLUMNS, *two, *paper.notes([row.model for row in rows])]
 
 
 def _sentences(row: Row) -> list[tuple[str, list[str]]]:

@@ -1,12 +1,13 @@
 """The report as Markdown and as text for the terminal: the same findings, the same words."""
 
 from vit_tickets.pipeline.manifests.methods import STAGED
-from vit_tickets.pipeline.runs.paths import DROPPING, ON
+from vit_tickets.pipeline.runs.paths import DROPPING, JUDGED, ON
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis
+from vit_tickets.train.report.analysis.notices import counted, listed, making
 
 # How random subsets were drawn that are not fixed per image, as `train --rc` has it.
 SUBSETS = {
@@ -24,8 +25,9 @@ INTRODUCTION = (
     "trained on them does as well as one trained on whole images, and better than one trained on random patches."
 )
 
-LEGEND = "top-1 %, mean ± standard deviation (seeds)"
+SPREAD = "top-1 %, mean ± standard deviation over seeds (their number)"
 PAIRED = "the same seed of both, McNemar's exact test; it describes two runs and says nothing about other seeds"
+SMALLEST_P = 0.001  # smaller ones differ by the number of images alone
 COST = "measured wall-clock seconds on the runs' own hardware"
 
 
@@ -34,7 +36,7 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
     parts = []
     for finding in findings:
         group = finding.group
-        lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({LEGEND})"]
+        lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({legend([group])})"]
         lines += [*(f"({sentence})" for sentence in footnotes(group)), ""]
         for verdict in finding.verdicts:
             lines += [
@@ -42,7 +44,7 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
                 *(f"  - {line}" for line in verdict_reasons(verdict)),
             ]
         if not finding.verdicts:
-            lines += ["verdict: none yet", f"  - {no_verdict(group)}"]
+            lines += ["verdict: none yet", *(f"  - {line}" for line in no_verdict(group))]
         for null in finding.nulls:
             lines += [f"null hypothesis {null.name}: {against(null)}", f"  - {null.sentence}"]
         if finding.paired:
@@ -71,7 +73,12 @@ def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -
 
 def _section(finding: Finding) -> list[str]:
     group = finding.group
-    lines = [f"## {title(group)}", "", f"{LEGEND} [two-sided 95% interval]. Rows: trained on; columns: tested on.", ""]
+    lines = [
+        f"## {title(group)}",
+        "",
+        f"{legend([group])} [two-sided 95% interval]. Rows: trained on; columns: tested on.",
+        "",
+    ]
     lines += [*table(matrix_rows(group, intervals=True)), ""]
     if notes := footnotes(group):
         lines += [*(f"- {sentence}" for sentence in notes), ""]
@@ -81,7 +88,7 @@ def _section(finding: Finding) -> list[str]:
         name = verdict.name[0].upper() + verdict.name[1:]
         lines += [f"### {name}: {verdict_label(verdict)}", "", *(f"- {line}" for line in verdict_reasons(verdict)), ""]
     if not finding.verdicts:
-        lines += ["### Verdict: none yet", "", f"- {no_verdict(group)}", ""]
+        lines += ["### Verdict: none yet", "", *(f"- {line}" for line in no_verdict(group)), ""]
     for null in finding.nulls:
         lines += [f"### Null hypothesis `{null.name}`: {against(null)}", "", f"{null.sentence}.", ""]
     if finding.paired:
@@ -97,8 +104,17 @@ def _section(finding: Finding) -> list[str]:
     return lines
 
 
-def no_verdict(group: Group) -> str:
-    return f"expected runs on dense, lt and rc at one budget, found {', '.join(group.rows)}"
+def legend(groups: list[Group]) -> str:
+    """What the figures are: means with deviations only where there are several seeds."""
+    several = any(len(correct_Sn) > 1 for group in groups for correct_Sn in group.matrix.values())
+    return SPREAD if several else "top-1 %"
+
+
+def no_verdict(group: Group) -> list[str]:
+    """Why there is none in a group without a ticket to judge, and the commands that make what is lacking."""
+    found = f"expected runs on {listed(JUDGED)} at one budget, found {', '.join(group.rows)}"
+    absent = [(path, path) for path in JUDGED if not group.of(path) and not (path == "dense" and group.of("weights"))]
+    return [found, *(making(group.runs, row, on) for row, on in absent)]
 
 
 def title(group: Group) -> str:
@@ -117,7 +133,7 @@ def title(group: Group) -> str:
     if group.reference is None:
         return f"{', '.join(parts)}; no predictions"
     shared = group.reference.provenance
-    images = f"{group.images:,} images of {shared.split}, view {shared.view}"
+    images = f"{counted(group.images, 'image')} of {shared.split}, view {shared.view}"
     return f"{', '.join(parts)}; {images}, {group.errors:,} left out for errors"
 
 
@@ -150,10 +166,11 @@ def footnotes(group: Group) -> list[str]:
 
 def paired_rows(finding: Finding) -> Rows:
     """McNemar's test of each pair of runs, with a header."""
-    rows = [["seed", "first", "second", "right only in the first", "only in the second", "p"]]
+    rows = [["seed", "first", "second", "right only in the first", "only in the second", "p for other images"]]
     for pair in finding.paired:
         counts = f"{pair.only_first:,}", f"{pair.only_second:,}"
-        rows.append([str(pair.seed), pair.first, pair.second, *counts, f"{pair.p:.2g}"])
+        p = f"< {SMALLEST_P:g}" if pair.p < SMALLEST_P else f"{pair.p:.2g}"
+        rows.append([str(pair.seed), pair.first, pair.second, *counts, p])
     return rows
 
 
@@ -189,23 +206,30 @@ def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
 
 
 def verdict_label(verdict: NamedVerdict) -> str:
-    """`LT wins`, `LT loses`, `inconclusive` or `none yet`; with `, weak baseline` if it is weak."""
-    if verdict.verdict is None:
+    """`LT wins`, `LT loses`, `inconclusive` or `none yet`, of one seed `LT ahead of dense and RC in these runs`; with
+    `, weak baseline` if it is weak."""
+    judged = verdict.verdict
+    if judged is None:
         return "none yet"
-    label = verdict.verdict.label
-    return (label if label == "inconclusive" else f"LT {label}") + (", weak baseline" if verdict.weak_baseline else "")
+    label = judged.label if judged.label == "inconclusive" else f"LT {judged.standing or judged.label}"
+    return label + (", weak baseline" if verdict.weak_baseline else "")
 
 
 def against(null: NullHypothesis) -> str:
+    """`LT beats it`, of one seed `LT ahead of it in these runs`."""
+    words = {"ahead": "LT ahead of it", "level": "LT level with it", "behind": "LT behind it"}
+    if null.label in words:
+        return f"{words[null.label]} in these runs"
     return null.label if null.label == "inconclusive" else f"LT {null.label} it"
 
 
 def verdict_reasons(verdict: NamedVerdict) -> list[str]:
-    """The reasons of a verdict and what it holds for, or what is lacking."""
+    """The reasons of a verdict, what it holds for and what would settle it, or what is lacking and how to make it."""
     if verdict.verdict is None:
-        return [verdict.lacking or ""]
+        return [verdict.lacking or "", *verdict.todo]
     weak = [verdict.weak_baseline] if verdict.weak_baseline else []
-    return [*verdict.verdict.reasons, *weak, verdict.verdict.scope]
+    decides = [f"What would decide: {verdict.decides}."] if verdict.decides else []
+    return [*verdict.verdict.reasons, *weak, verdict.verdict.scope, *decides]
 
 
 def _provenance(method: str, tickets: TicketProvenance) -> str:

@@ -26,7 +26,7 @@ def test_dense_runs_join_every_budget_and_tickets_of_another_budget_are_a_dash(t
     assert {on for row, on in by_budget[0.75].matrix if row == "dense"} == {"dense", "lt", "rc"}
     assert {on for row, on in by_budget[0.5].matrix if row == "dense"} == {"dense"}
     assert "with tickets of another budget" in by_budget[0.5].missing[0]
-    assert find(by_budget[0.5]).verdicts[0].verdict.label == "wins"
+    assert find(by_budget[0.5]).verdicts[0].verdict.label == "ahead"
 
 
 MISPAIRED = [

@@ -1,6 +1,10 @@
 """What a report says is missing, and what it warns of."""
 
+import pytest
+
 from tests.runs import finding_of, write_run
+from vit_tickets.train.report.analysis.notices import further_seeds
+from vit_tickets.train.report.rendering.text import text
 
 
 def test_missing_predictions_name_the_command_that_makes_them(tmp_path):
@@ -19,12 +23,56 @@ def test_missing_predictions_name_the_command_that_makes_them(tmp_path):
 
 
 def test_longer_training_other_recipe_and_limit_are_warned_of(tmp_path):
-    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", epochs=5, limit=100), write_run(tmp_path, "rc")]
+    changes = {"lt": {"epochs": 5, "limit": 100}}
+    runs = [write_run(tmp_path, path, **changes.get(path, {})) for path in ("dense", "lt", "rc")]
     runs.append(write_run(tmp_path, "small", recipe={"lr": 2e-3, "epochs": 3, "image_size": None}))
     finding = finding_of(runs)
-    assert finding.verdicts[0].verdict.label == "inconclusive"
+    assert "more than dense (3): that is no win at equal cost" in finding.verdicts[0].verdict.reasons[2]
     warnings = "\n".join(finding.group.warnings)
     assert "differ in epochs: 3 (dense-seed0, rc-seed0, small-seed0), 5 (lt-seed0)" in warnings
     assert "differ in limit: None" in warnings
     assert "differ in lr: 0.001" in warnings
     assert "image_size" not in warnings
+
+
+def test_no_verdict_yet_names_the_commands_that_are_missing(tmp_path):
+    dense, lt = (write_run(tmp_path, path, 2) for path in ("dense", "lt"))
+    config = tmp_path / "dense-seed2" / "config.json"
+    config.write_text(config.read_text().replace('"dataset"', '"root": "data/my digits", "dataset"', 1))
+    shown = text([finding_of([dense, lt])], [])
+    command = (
+        "vit-tickets train 'data/my digits' --model deit_micro --path rc --tickets manifests/t --epochs 3 --seed 2"
+    )
+    assert f"verdict: none yet\n  - expected results of RC on lt; found no rc run\n  - `{command}`" in shown
+    alone = text([finding_of([dense])], [])
+    assert "--path lt --tickets MANIFEST --epochs 3 --seed 2`" in alone
+    assert "--path rc --tickets MANIFEST --epochs 3 --seed 2`" in alone
+    untested = write_run(tmp_path, "rc", 2, on=[])
+    (verdict,) = finding_of([dense, lt, untested]).verdicts
+    assert verdict.todo == (f"`vit-tickets evaluate {untested} --on lt` makes them",)
+
+
+def test_one_is_singular(tmp_path):
+    runs = [write_run(tmp_path, path, epochs=1) for path in ("dense", "lt", "rc")]
+    shown = text([finding_of(runs)], [])
+    assert "LT was trained for 1 epoch, no more than dense (1)" in shown
+    assert "1 epochs" not in shown
+    assert "(top-1 %)" in shown
+    assert "standard deviation (seeds)" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seeds", "count", "said"),
+    [
+        ({"lt": [0], "dense": [0], "rc": [0]}, 3, "dense, lt and rc with `--seed 1` and `--seed 2`"),
+        ({"lt": [0, 1, 2], "dense": [0], "rc": [0, 1]}, 3, "dense with `--seed 1` and `--seed 2`; rc with `--seed 2`"),
+        ({"lt": [5], "weights": [None]}, 2, "dense with `--seed 5` and `--seed 0`; lt with `--seed 0`"),
+        ({"lt": [0], "lt:centre": [0]}, 8, "lt and lt:centre with `--seed 1` to `--seed 7`"),
+    ],
+)
+def test_further_seeds_are_named_as_they_are_typed(seeds, count, said):
+    assert further_seeds(seeds, count) == f"train {said}, evaluate, and report on all"
+
+
+def test_enough_seeds_need_no_more():
+    assert further_seeds({"lt": [0, 1], "dense": [3, 4]}, 2) is None

@@ -1,6 +1,7 @@
 """Bounds against a slow, obvious bootstrap and against the normal approximation; the verdict's truth table."""
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -14,6 +15,7 @@ from vit_tickets.train.report.analysis.bootstrap import (
     lower_bound,
     upper_bound,
 )
+from vit_tickets.train.report.analysis.bounds.welch import t_quantile
 from vit_tickets.train.report.analysis.verdict import (
     BARELY,
     MIN_IMAGES,
@@ -170,13 +172,13 @@ def test_accuracy_reports_seeds_and_sample_deviation():
     assert accuracy(correct[:1]).sd is None
 
 
-def match(estimate, lower, upper, images=10_000, seeds=(1, 1), seed_error=0.0):
+def match(estimate, lower, upper, images=10_000, seeds=(5, 5), seed_error=0.0):
     return Contrast(
         "LT on lt", "dense on dense", estimate, lower, upper, (upper - lower) / 2 / 1.645, seed_error, images, seeds
     )
 
 
-def gap(estimate, lower, upper, images=10_000, seeds=(1, 1)):
+def gap(estimate, lower, upper, images=10_000, seeds=(5, 5)):
     return Contrast("LT on lt", "RC on lt", estimate, lower, upper, (upper - lower) / 2 / 1.645, 0.0, images, seeds)
 
 
@@ -214,15 +216,50 @@ def test_truth_table(matched, above, lt_epochs, dense_epochs, label, reason):
         assert verdict.needed == Needed()
 
 
+ONE_SEED = [
+    # match, gap, label, where the ticket is
+    (GOOD_MATCH, GOOD_GAP, "level", "level with dense, ahead of RC in these runs"),
+    (match(1.0, 0.7, 1.3), GOOD_GAP, "ahead", "ahead of dense and RC in these runs"),
+    (match(-2.0, -2.5, -1.5), GOOD_GAP, "behind", "behind dense, ahead of RC in these runs"),
+    (match(1.0, 0.7, 1.3), gap(-1.0, -1.5, -0.5), "behind", "ahead of dense, behind RC in these runs"),
+    (match(0, 0, 0), gap(0, 0, 0), "level", "level with dense and RC in these runs"),
+    (match(-2.0, -2.5, -1.5), gap(-1.0, -1.5, -0.5), "behind", "behind dense and RC in these runs"),
+]
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 3), (3, 1)])
+@pytest.mark.parametrize(("matched", "above", "label", "standing"), ONE_SEED)
+def test_one_seed_of_a_path_neither_wins_nor_loses(matched, above, label, standing, seeds):
+    for found in (
+        judge(replace(matched, seeds=seeds), replace(above, seeds=(seeds[0], 3)), 15, 15),
+        judge(replace(matched, seeds=(seeds[0], 3)), replace(above, seeds=seeds), 15, 15),
+    ):
+        assert found.label == label
+        assert found.standing == standing
+        assert "no verdict" in found.scope
+        assert "is above" not in " ".join(found.reasons[:2]) or seeds != (1, 1)
+    rival = replace(above, seeds=seeds)
+    told, sentence = null_hypothesis(rival, "it", "moral")
+    assert (
+        told
+        == {"level with": "level", "ahead of": "ahead", "behind": "behind"}[
+            "ahead of" if above.lower > 0 else "behind" if above.upper < 0 else "level with"
+        ]
+    )
+    assert "beats" not in sentence
+    assert "moral" not in sentence
+
+
 def test_needed_images_bring_the_bound_to_the_threshold():
     """Simulated at the size that it names, the bound lies at the threshold."""
     rng = np.random.default_rng(9)
-    correct = simulate(rng, {"lt": 0.80, "rc": 0.79}, 1, 1500)
+    correct = simulate(rng, {"lt": 0.80, "rc": 0.785}, 1, 1500)
     small = contrast("LT", correct["lt"], "RC", correct["rc"])
     assert small.lower < 0 < small.estimate
-    wanted = needed(small, 0.0)
+    wanted = needed(replace(small, seeds=(5, 5)), 0.0)  # of seeds that are all alike
     assert wanted.seeds is None
-    assert wanted.images == math.ceil(1500 * (1.6448536 * small.standard_error / small.estimate) ** 2)
+    expected = 1500 * (1.6448536 * small.standard_error / small.estimate) ** 2
+    assert wanted.images == pytest.approx(expected, rel=1e-3)
     times = wanted.images / 1500
     drawn = rng.integers(0, 1500, wanted.images)
     larger = contrast("LT", correct["lt"][:, drawn], "RC", correct["rc"][:, drawn])
@@ -235,11 +272,39 @@ def test_needed_seeds_where_seeds_dominate_and_both_where_neither_is_enough():
         error = math.hypot(seed_error, image_error)
         return Contrast("LT", "dense", estimate, -9.0, 9.0, error, seed_error, 1000, (3, 3))
 
-    assert needed(open_match(1.0, 1.0, 0.1), 0.0) == Needed(seeds=math.ceil(3 / (1 / 1.6448536**2 - 0.01)))
-    assert needed(open_match(1.0, 0.1, 1.0), 0.0) == Needed(images=math.ceil(1000 / (1 / 1.6448536**2 - 0.01)))
+    def half_width(seed_part, image_part, seeds):
+        df = (seed_part + image_part) ** 2 / (seed_part**2 / (2 * (seeds - 1)))
+        return t_quantile(df) * math.sqrt(seed_part + image_part)
+
+    seeds = needed(open_match(1.0, 1.0, 0.1), 0.0)
+    assert (seeds.images, seeds.seeds > 3) == (None, True)
+    assert (
+        half_width(3 / seeds.seeds, 0.01, seeds.seeds) <= 1.0 < half_width(3 / (seeds.seeds - 1), 0.01, seeds.seeds - 1)
+    )
+    images = needed(open_match(1.0, 0.1, 1.0), 0.0)
+    assert (images.images > 1000, images.seeds) == (True, None)
+    assert half_width(0.01, 1000 / images.images, 3) == pytest.approx(1.0, abs=1e-3)
     both = needed(open_match(0.5, 1.0, 0.9), 0.0)
-    factor = (1.6448536**2) * 1.81 / 0.25
-    assert both == Needed(images=math.ceil(1000 * factor), seeds=math.ceil(3 * factor))
+    factor = both.images / 1000
+    assert both.seeds == math.ceil(3 * factor)
+    assert half_width(3 / both.seeds, 0.81 / factor, both.seeds) == pytest.approx(0.5, abs=5e-3)
+
+
+def test_where_one_seed_is_all_there_is_it_takes_seeds_at_an_assumed_spread():
+    one = Contrast("LT", "dense", 0.5, -9.0, 9.0, 0.1, 0.0, 1000, (1, 1))
+    wanted = needed(one, 0.0)
+    assert wanted.images is None
+    width = [
+        t_quantile((0.01 + p) ** 2 / (p**2 / (2 * (s - 1)))) * math.sqrt(0.01 + p)
+        for s in range(2, 9)
+        for p in [0.18 / s]
+    ]
+    assert wanted.seeds == next(seeds for seeds, found in enumerate(width, start=2) if found <= 0.5)
+    assert needed(replace(one, estimate=9.0), 0.0) == Needed(seeds=2)
+    assert needed(replace(one, estimate=9.0, seeds=(4, 1)), 0.0) == Needed(seeds=4)
+    few_images = needed(replace(one, standard_error=1.0), 0.0)
+    assert (few_images.images > 1000, few_images.seeds > 1) == (True, True)
+    assert needed(replace(one, estimate=0.001), 0.0) == Needed()
 
 
 def test_an_estimate_at_the_threshold_is_said_to_be_beyond_reach():
@@ -263,14 +328,15 @@ def test_inconclusive_verdict_names_what_would_tell():
 
 
 def test_scope_says_which_runs_the_bounds_speak_of():
-    assert "these three runs" in scope(GOOD_MATCH, GOOD_GAP)
-    assert "these two runs" in scope(GOOD_MATCH)
-    assert "between these two runs" in judge(GOOD_MATCH, GOOD_GAP, 15, 15).reasons[0]
+    one_match, one_gap = (replace(of, seeds=(1, 1)) for of in (GOOD_MATCH, GOOD_GAP))
+    assert "these three runs" in scope(one_match, one_gap)
+    assert "these two runs" in scope(one_match)
+    assert "between these two runs" in judge(one_match, one_gap, 15, 15).reasons[0]
     several = scope(match(0, -1, 1, seeds=(3, 1)), gap(0, -1, 1, seeds=(3, 3)))
     assert "LT on lt 3" in several
-    assert "another seed would change in dense on dense is not in the bounds" in several
-    assert "rough" in several
-    assert "rough" not in scope(match(0, -1, 1, seeds=(5, 5)))
+    assert "no verdict, for what another seed would change in dense on dense is in no bound" in several
+    assert "wide" in scope(match(0, -1, 1, seeds=(5, 4)))
+    assert "wide" not in scope(match(0, -1, 1, seeds=(5, 5)))
 
 
 def test_null_hypothesis():
@@ -284,7 +350,7 @@ def test_null_hypothesis():
     )
     assert null_hypothesis(gap(-1.0, -1.5, -0.5), *words)[0] == "trails"
     label, sentence = null_hypothesis(gap(5, 5, 5, images=1), *words)
-    assert (label, "1 images are too few" in sentence) == ("inconclusive", True)
+    assert (label, "1 image is too few" in sentence) == ("inconclusive", True)
 
 
 def test_runs_that_have_learnt_nothing_are_not_compared():

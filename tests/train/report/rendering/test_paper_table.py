@@ -38,10 +38,11 @@ def test_a_row_holds_our_figures_and_the_papers(tmp_path):
     names = "model|keep rate|sparsity %|patches|Pretrain|LT-Sparse|LT-Dense|RC-Dense|RC-Sparse|verdict"
     assert re.split(" {2,}", header) == names.split("|")
     figures = "90.00 / 83.3|90.50 / 81.1|80.00 / 81.2|70.00 / 80.6|60.00 / 80.7"
-    assert re.split(" {2,}", row) == f"deit_medium|0.95|25.0 / 14.3|27 of 36|{figures}|LT wins".split("|")
-    assert "mean ± standard deviation (seeds)" in legend
+    standing = "LT level with dense, ahead of RC in these runs"
+    assert re.split(" {2,}", row) == f"deit_medium|0.95|25.0 / 14.3|27 of 36|{figures}|{standing}".split("|")
+    assert legend == "(top-1 %)"
     assert "probably a misprint" in text
-    assert "deit_medium, keep rate 0.95, verdict: LT wins" in text
+    assert "deit_medium, keep rate 0.95, verdict: LT level with dense, ahead of RC in these runs" in text
     markdown = (Path(asked.out) / "table.md").read_text()
     assert "| 25.0 / 14.3 | 27 of 36 | 90.00 / 83.3 | 90.50 / 81.1 |" in markdown
     assert "probably a misprint" in markdown
