@@ -13,6 +13,7 @@ from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.loop.inputs import Preparation
 from vit_tickets.train.loop.learner import loss_of
 from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.views.erasing import erased_cells
 from vit_tickets.train.views.token_labels import TokenLabels, class_targets, token_targets
 
 GRID, SIDE, B, C, P = 4, 32, 4, 6, 3
@@ -85,6 +86,18 @@ def test_every_kept_token_has_the_label_of_what_it_shows(mixing, labels, ranks):
             for place, cell in enumerate(cells):
                 label = of_cells[b, cell] * own[cell] + of_cells[B - 1 - b, cell] * (1 - own[cell])
                 assert torch.allclose(inputs.token_target[b, place], label, atol=1e-6)
+
+
+@pytest.mark.parametrize("mixing", [{}, {"cutmix": 1.0}])
+def test_random_subsets_keep_no_erased_cell(mixing):
+    """Ranks without an affine map are those of a random subset on the view's own cells."""
+    erased = torch.tensor([[0, 0, SIDE, SIDE // 2], [0, 0, 0, 0], [0, SIDE // 4, SIDE, SIDE // 2], [0, 0, 8, SIDE]])
+    batch = replace(a_batch(labels=False), affine=None, erased=erased.int())
+    inputs, mix = prepared(batch, **mixing)
+    own_N = torch.ones(GRID**2) if mix is None else mix.own_share(GRID, SIDE)
+    erased_BN = erased_cells(erased, SIDE, GRID)
+    nothing_BN = torch.where(own_N.bool(), erased_BN, erased_BN.flip(0))
+    assert not nothing_BN.gather(1, inputs.kept_BK).any()
 
 
 def test_mixtoken_leaves_images_and_keeps_the_best_of_the_mixed_cells():

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_tickets.pipeline.geometry.crops import Crop
+from vit_tickets.pipeline.geometry.crops import Crop, keyed_rng
 from vit_tickets.pipeline.geometry.images import FILTERS, to_array
-from vit_tickets.train.views.augment import as_image, resized
+from vit_tickets.train.recipes.presets import DEIT, LVVIT
+from vit_tickets.train.views import augment
+from vit_tickets.train.views.augment import Augment, as_image, resized
 
 
 def picture(height: int, width: int) -> Image.Image:
@@ -57,3 +59,12 @@ def test_a_crop_of_the_right_size_is_only_cut(interpolation):
 def test_pixels_become_an_image_and_pixels_again():
     image = picture(21, 34)
     assert np.array_equal(to_array(as_image(to_array(image))), to_array(image))
+
+
+def test_randaugment_changes_the_whole_image_in_lvvits_recipe_and_the_view_in_deits(monkeypatch):
+    """REFERENCE.md section 5: flip, RandAugment, then the random crop, last."""
+    sizes = []
+    monkeypatch.setattr(augment, "apply", lambda drawn, image, rng: sizes.append(image.size) or image)
+    for recipe in (LVVIT, DEIT):
+        Augment(recipe, 32).view(Image.new("RGB", (60, 40)), keyed_rng(0))
+    assert sizes == [(60, 40), (32, 32)]
