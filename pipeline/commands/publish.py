@@ -11,8 +11,14 @@ from vit_tickets.pipeline.system.errors import UserError
 @click.argument("file")
 @splits_option
 @click.option("--masks", is_flag=True, help="Store tickets (1 bit per patch) without ranks. `join` cannot read them.")
+@click.option(
+    "--tables",
+    is_flag=True,
+    help="Make FILE a folder instead, for pandas and load_dataset: any view, all columns, the rows of many shards in a "
+    "file. `join` cannot read it.",
+)
 @overwrite_option
-def export(manifest: str, file: str, splits: tuple[str, ...], masks: bool, overwrite: bool) -> None:
+def export(manifest: str, file: str, splits: tuple[str, ...], masks: bool, tables: bool, overwrite: bool) -> None:
     """Export the tickets of MANIFEST as one Parquet FILE for publication.
 
     FILE holds keys, labels, ranks and provenance, but no images. pandas can read it. Scores are left out, and so are
@@ -21,17 +27,30 @@ def export(manifest: str, file: str, splits: tuple[str, ...], masks: bool, overw
 
     \b
     vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets.parquet
+    vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets --tables --masks
     """
     from vit_tickets.pipeline.manifests.manifest import Manifest
     from vit_tickets.pipeline.publish.archive import MASKS, RANKS, write_archive
+    from vit_tickets.pipeline.publish.tables import check_folder, write_tables
     from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.system.locks import alone_in
 
     opened = Manifest.open(manifest)
     for split in splits:
         opened.split_record(split)
+    chosen = list(dict.fromkeys(splits)) or opened.splits
+    if tables:
+        check_folder(file, overwrite)
+        with alone_in(file):
+            files.remove_leftovers(file)
+            made = write_tables(file, opened, chosen, masks)
+        for split, number in made.items():
+            images = opened.split_record(split).samples
+            click.echo(f"{file}/{split}: {images:,} images in {number:,} file{'' if number == 1 else 's'}")
+        return
     if files.exists(file) and not overwrite:
         raise UserError(f"{file} exists; pass --overwrite or another name")
-    written = write_archive(file, opened, list(dict.fromkeys(splits)) or opened.splits, MASKS if masks else RANKS)
+    written = write_archive(file, opened, chosen, MASKS if masks else RANKS)
     for split, (rows, errors) in written.rows.items():
         click.echo(f"{split}: {rows:,} images, {errors:,} without a ticket")
     images = max(1, sum(rows for rows, _ in written.rows.values()))

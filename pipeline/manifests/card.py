@@ -9,8 +9,7 @@ CARD = "README.md"
 TEXT = """
 # Tickets of {dataset}
 
-Which patches of every image of `{dataset}` are most informative (`lt`, method {method}, selector `{selector}`), and a
-random subset of the same size (`rc`).
+{held}
 
 {splits}
 
@@ -27,6 +26,17 @@ vit-tickets, which wrote this folder. A ticket belongs to the pixels of its `vie
 """
 
 
+LISTS = """
+Which patches of every image of `{dataset}` are most informative (`lt`, method {method}, selector `{selector}`), and a
+random subset of the same size (`rc`).
+""".strip()
+MASKS = """
+Which patches of every image of `{dataset}` are most informative (method {method}, selector `{selector}`): `mask` has a
+bit for each patch (of view `crops:V` a list, a mask for each crop), which NumPy reads by
+`np.unpackbits(np.frombuffer(mask, np.uint8), count=N, bitorder="little")`.
+""".strip()
+
+
 def write_card(manifest: Manifest) -> None:
     """Write MANIFEST/README.md, unless it says the same already."""
     path, text = files.join(manifest.root, CARD), card(manifest).encode()
@@ -35,14 +45,21 @@ def write_card(manifest: Manifest) -> None:
             stream.write(text)
 
 
-def card(manifest: Manifest) -> str:
+def card(manifest: Manifest, splits: list[str] | None = None, index: str = INDEX, masks: bool = False) -> str:
     """The card of a finished manifest: one configuration for all splits where their columns agree, else one for each.
 
     Splits differ where only one of them has stored crops, or a grid of more than 256 cells.
+
+    Args:
+        manifest: what it describes.
+        splits: some of its splits; None for all.
+        index: name of the file with its provenance.
+        masks: whether its rows hold tickets as packed bits instead of lists.
     """
-    splits = manifest.splits
+    splits = splits or manifest.splits
     schemas = [contract.schema((layout := manifest.layout(split)).row, layout) for split in splits]
-    if all(schema == schemas[0] for schema in schemas):
+    crops = {bool(manifest.layout(split).num_views) for split in splits}
+    if len(crops) == 1 if masks else all(schema == schemas[0] for schema in schemas):
         configs = {"default": splits}
         load = f'tickets = load_dataset("{{FOLDER}}", split="{splits[0]}")'
     else:
@@ -50,18 +67,18 @@ def card(manifest: Manifest) -> str:
         load = f'tickets = load_dataset("{{FOLDER}}", "{splits[0]}", split="{splits[0]}")'
     lines = ["---", "configs:"]
     for name, members in configs.items():
-        lines += [f"- config_name: {name}", "  data_files:"]
+        lines += [f"- config_name: {name}", *(["  default: true"] if name == splits[0] else []), "  data_files:"]
         for split in members:
             lines += [f"  - split: {split}", f'    path: "{split}/*.parquet"']
     ticket = manifest.ticket
+    named = {"dataset": ticket.dataset, "method": ticket.method_name, "selector": ticket.selector}
     text = TEXT.format(
         dataset=ticket.dataset,
-        method=ticket.method_name,
-        selector=ticket.selector,
         splits="\n".join(_line(manifest, split) for split in splits),
         first=f"FOLDER/{splits[0]}",
         load=load.format(FOLDER="FOLDER"),
-        index=INDEX,
+        index=index,
+        held=(MASKS if masks else LISTS).format(**named),
     )
     return "\n".join([*lines, "---"]) + text
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline.datasets import shards
+from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.rows import AnyRow, Layout, Row, write_rows
 from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.ticketgen.engines.work import Progress, Settings
@@ -107,12 +108,13 @@ def write_ticket_shard(output: Output, source: str, rows: Sequence[AnyRow]) -> N
     if output.webdataset is None:
         return
     of_view = {name: output.metadata[name] for name in VIEW_ENTRIES if name in output.metadata}
+    view = View.from_record(of_view["view"], of_view["preprocessing"])
     of_view |= {"num_patches": output.layout.num_patches, "kept": output.layout.kept}
 
     def members() -> Iterator[dict]:
         for sample, row in zip(shards.read_shard(source), rows, strict=True):
             if isinstance(row, Row) and row.ticket_k is not None and row.random_k is not None:
-                about = of_view | {"height": row.height, "width": row.width}
+                about = of_view | {"height": row.height, "width": row.width, "box": view.box(row.height, row.width)}
                 yield {
                     "__key__": sample.key,
                     sample.suffix: sample.data,

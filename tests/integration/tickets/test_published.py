@@ -150,3 +150,31 @@ def test_npy_members_are_the_columns(with_tars):
         for column in ("lt", "rc"):
             stored = np.load(io.BytesIO(sample[f"{column}.npy"]), allow_pickle=False)
             assert stored.tolist() == frame.loc[sample["__key__"], column].tolist()
+
+
+def defaults(folder) -> dict[str, bool | None]:
+    """Configurations of a card, and whether they are the default."""
+    front = re.match(r"---\n(.*?)---\n", (folder / "README.md").read_text(), re.DOTALL)[1]
+    return {config["config_name"]: config.get("default") for config in yaml.safe_load(front)["configs"]}
+
+
+def test_the_first_of_several_configurations_is_the_default(crops, with_tars):
+    assert defaults(crops) == {"train": True, "val": None}
+    assert defaults(with_tars) == {"default": None}
+
+
+def test_masks_of_stored_crops_have_a_bit_for_each_patch(crops, tmp_path):
+    run("export", crops, tmp_path / "t", "--tables", "--masks")
+    found, frame = pd.read_parquet(tmp_path / "t/train"), pd.read_parquet(f"{crops}/train")
+    assert list(found) == ["key", "label", "height", "width", "box", "flip", "mask", "error"]
+    assert [None if m is None else list(m) for m in found["mask"]] == [
+        None if m is None else list(m) for m in frame["lt"]
+    ]
+    named = defaults(tmp_path / "t")
+    assert named == {"train": True, "val": None}
+
+
+def test_a_ticket_shard_says_which_part_of_the_image_its_patches_cover(with_tars):
+    for split, expected in (("train", [0, 0, 61, 40]), ("val", [0, 1.5, 30, 31.5])):
+        about = json.loads(members(with_tars / f"webdataset/{split}/000000.tar")[0]["json"])
+        assert about["box"] == pytest.approx(expected, abs=0.5)

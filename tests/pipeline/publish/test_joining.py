@@ -119,5 +119,5 @@ def test_names_of_splits_never_become_paths(archive, packed, tmp_path):
     said = run("join", path, packed, "--out", tmp_path / "below" / "m").stdout
     assert "../../up: not in the dataset, left out" in said
     assert "train: not in the archive, left out" in said
-    assert sorted(p.name for p in (tmp_path / "below" / "m").iterdir()) == ["ticket.json", "val"]
+    assert sorted(p.name for p in (tmp_path / "below" / "m").iterdir()) == ["README.md", "ticket.json", "val"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.parquet", "below"]
