@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import CommandError
 
 #: One view: values of a batch's fields by their names, without the leading dimension.
 ViewFields = dict[str, npt.ArrayLike]
@@ -49,6 +49,16 @@ class Batch:
     def pin_memory(self) -> Self:
         """The batch with its tensors in pinned memory."""
         return self._each(Tensor.pin_memory)
+
+    def shared(self) -> Self:
+        """The batch with its tensors in shared memory; raises RuntimeError where that has no room for them."""
+        return self._each(lambda tensor: tensor.share_memory_() if tensor.numel() else tensor)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its tensors."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return sum(value.nbytes for value in values if isinstance(value, Tensor))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -121,4 +131,4 @@ class Share(Generic[BatchT]):
 
     batch: BatchT | None = None
     skipped: int = 0
-    failure: UserError | None = None
+    failure: CommandError | None = None

@@ -5,6 +5,7 @@ process joins the shares of a rank's workers. Memory per worker: at most `plan.W
 on average), one decoded image, the tickets of one shard, and `loader.PREFETCH` shares.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from vit_tickets.pipeline.geometry.views import box_affine, view_to_view
 from vit_tickets.pipeline.manifests.crop_rows import CropRows
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.runs.paths import PATHS
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.data.batches import Share, TrainBatch, ViewFields
 from vit_tickets.train.data.loader import shares_of
 from vit_tickets.train.data.plan import Lane, Plan, Position
@@ -248,7 +249,9 @@ def train_batches(config: TrainStreamConfig, workers: int, pin_memory: bool = Fa
     config = config.with_workers(workers)
     shares = shares_of(TrainStream(config), min(workers, config.lanes))
     for _ in range((config.epochs - config.start.epoch) * config.plan.steps - config.start.step):
-        of_step = [next(shares) for _ in range(config.lanes)]
+        of_step = list(itertools.islice(shares, config.lanes))
+        if len(of_step) < config.lanes:
+            raise WorkFailed("a DataLoader worker ended before its last share; fewer --workers need less memory")
         parts = [share.batch for share in of_step if share.batch is not None]
         if not parts:
             raise UserError("expected images that can be decoded, found none in a whole batch")
