@@ -75,19 +75,29 @@ def schema(row: type, layout: Any) -> pa.Schema:
 
 
 def write(path: str, rows: Sequence[Any], row: type, layout: Any, metadata: dict[str, Any]) -> None:
-    """Write a file of `row`s; equal rows and metadata give equal bytes."""
+    """Write a file of `row`s; equal rows and metadata give equal bytes. Raises UserError for what float16 lacks."""
+    columns = schema(row, layout)
     values = {
-        column.name: [_stored(getattr(one, column.attribute), column.type_in(layout)) for one in rows]
+        column.name: [_stored(one, column, column.type_in(layout)) for one in rows]
         for column in columns_of(row)
+        if column.name in columns.names
     }
-    write_table(path, values, schema(row, layout), metadata)
+    write_table(path, values, columns, metadata)
 
 
-def _stored(value: Any, kind: pa.DataType) -> Any:
-    """`value` as Arrow takes it: arrays flat, and in float16 where the column is."""
+def _stored(one: Any, column: Column, kind: pa.DataType) -> Any:
+    """The value of `column` in the row `one` as Arrow takes it: arrays flat, and in float16 where the column is."""
+    value = getattr(one, column.attribute)
     if not isinstance(value, np.ndarray):
         return value
-    return value.ravel() if kind != HALVES else value.ravel().astype(np.float16)
+    if kind != HALVES:
+        return value.ravel()
+    with np.errstate(over="ignore"):
+        half = value.ravel().astype(np.float16)
+    if not np.isfinite(half).all():
+        odd = value.ravel()[~np.isfinite(half)][0]
+        raise UserError(f"{one.key}: {column.name}: expected finite numbers within float16, found {odd}")
+    return half
 
 
 def null_faults(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:

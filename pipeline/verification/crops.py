@@ -3,10 +3,13 @@
 Legend: R rows of a file, V crops of an image, N patches of a crop, k of them kept.
 """
 
+import math
+
 import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline.geometry.crops import stored_crops
+from vit_tickets.pipeline.geometry.patches import pack_mask
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import unpack_masks
 from vit_tickets.pipeline.verification.findings import Rows
@@ -14,8 +17,12 @@ from vit_tickets.pipeline.verification.findings import Rows
 LISTS = ("box", "flip", "lt", "rank")
 
 
-def check_crops(rows: Rows, table: pa.Table, view: View, N: int, k: int) -> None:
-    """Check the lists of every row, each of V."""
+CHANCE = 1e-9  # least probability of masks that are taken for what a selector found
+FEW = 1_000_000  # of fewer choices of patches, one may be usual
+
+
+def check_crops(rows: Rows, table: pa.Table, view: View, N: int, k: int, by_selector: bool = True) -> None:
+    """Check the lists of every row, each of V; `by_selector`: whether a selector's scores chose the masks."""
     V = view.num_views
     names = [name for name in LISTS if name in table.column_names]
     whole_R = np.ones(table.num_rows, dtype=bool)
@@ -32,6 +39,8 @@ def check_crops(rows: Rows, table: pa.Table, view: View, N: int, k: int) -> None
         whole_R &= (lengths_R == V) & ~gaps_R & np.asarray(lists.is_valid())
     _check_draw(rows, table, view, whole_R)
     _check_masks(rows, table, whole_R, N, k)
+    if by_selector:
+        _check_chosen(rows, table, whole_R, N, k)
 
 
 def _has_null(values: list | None) -> bool:
@@ -55,6 +64,20 @@ def _check_draw(rows: Rows, table: pa.Table, view: View, whole_R: np.ndarray) ->
     for name, texts in found.items():
         bad_R = np.isin(np.arange(len(whole_R)), list(texts))
         rows.report(name, bad_R, f"the draw of crop seed {view.crop_seed}", texts.__getitem__)
+
+
+def _check_chosen(rows: Rows, table: pa.Table, whole_R: np.ndarray, N: int, k: int) -> None:
+    """Report rows of nothing but the first k patches, unless chance may give these: so are scores ordered that are not
+    finite, or all equal."""
+    first = pack_mask(np.arange(N) < k)
+    masks, choices = table["lt"].to_pylist(), math.comb(N, k)
+    rows_of_first = [row for row in np.flatnonzero(whole_R).tolist() if set(masks[row]) == {first}]
+    if rows_of_first and choices >= FEW and table.num_rows / choices ** len(masks[rows_of_first[0]]) < CHANCE:
+        bad_R = np.isin(np.arange(len(whole_R)), rows_of_first)
+        expected = "patches that the scores of a selector choose"
+        rows.report(
+            "lt", bad_R, expected, lambda row: f"the first {k} in every mask, as scores that are not finite give"
+        )
 
 
 def _check_masks(rows: Rows, table: pa.Table, whole_R: np.ndarray, N: int, k: int) -> None:

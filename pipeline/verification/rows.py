@@ -12,12 +12,13 @@ import pyarrow as pa
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.manifests.contract import columns_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.pipeline.manifests.methods import STAGED, uses_selector
 from vit_tickets.pipeline.manifests.rows import Layout
 from vit_tickets.pipeline.verification.crops import check_crops
 from vit_tickets.pipeline.verification.findings import Rows, Tally, check_columns, check_keys
 
 LISTS = ("rank", "lt", "rc")
+JOINED = "joined"
 
 
 def layout_of(manifest: Manifest, split: str, found: pa.Schema) -> Layout:
@@ -36,7 +37,7 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
     check_keys(rows, table, keys)
     checked = check_columns(rows, table, layout, columns_of(layout.row))
     if view.num_views:
-        check_crops(rows, table, view, N, k)
+        check_crops(rows, table, view, N, k, uses_selector(manifest.ticket.method_name))
         return
     (rank_RN, ranked_R), (lt_Rk, ticket_R), (rc_Rk, random_R) = (checked[name] for name in LISTS)
     rank_RN = rank_RN.astype(np.int64)
@@ -48,6 +49,10 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
     one_scale = view.num_crops or manifest.ticket.scored_by != STAGED  # the scores of stages are not on one scale
     counts = [k] if one_scale else manifest.ticket_of(split).counts
     _check_score(rows, score_RN, rank_RN, scored_R & ranked_R, counts)
+    if view.num_crops or JOINED in manifest.record:  # values of 1 - rank / N
+        odd_RN = (score_RN < 0) | (score_RN > 1)
+        odd_R = scored_R & odd_RN.any(axis=1)
+        rows.report("score", odd_R, "scores in 0..1", lambda row: f"{score_RN[row][odd_RN[row]][0]:g}")
 
 
 def _check_ticket(rows: Rows, found_Rk: np.ndarray, rank_RN: np.ndarray, sound_R: np.ndarray, k: int) -> None:

@@ -63,8 +63,8 @@ class GenerateOptions:
 
     view: str = option(
         "What the selector sees: center = evaluation crop, full = whole image, full@2 = at twice its size, "
-        "crops:V = V random crops with a ticket each, crops-mean:V = their mean on the whole image (for val the last "
-        "three are center); auto = full for train, else center.",
+        "crops:V = V random crops with a ticket each, crops-mean:V = their mean on the whole image (the last three "
+        "are for train alone, other splits are center); auto = full for train, else center.",
         section="View",
         default="auto",
         show_default=True,

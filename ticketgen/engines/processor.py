@@ -1,5 +1,6 @@
 """What runs in a worker: the network opened once, shards processed one by one."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from typing import Any, Protocol
@@ -9,6 +10,15 @@ import torch
 from vit_tickets.pipeline.system.errors import DiskFailed, UserError, WorkFailed
 from vit_tickets.ticketgen.engines.protocols import Finished, Task
 from vit_tickets.ticketgen.engines.work import Progress, Settings
+
+# torch has a type for its own allocator alone; drivers and libraries say it in words. NOT_SUPPORTED and EXECUTION_FAILED
+# may mean anything.
+NO_MEMORY = re.compile(
+    r"out of memory|(STATUS|HOST|DEVICE|DEVICE_MEMORY)_ALLOC(ATION)?_FAILED|cudaErrorMemoryAllocation|OUT_OF_MEMORY"
+    r"|hipErrorOutOfMemory|failed to allocate memory",
+    re.IGNORECASE,
+)
+MAIN_MEMORY = "CPUAllocator"
 
 
 class Spec(Protocol):
@@ -54,7 +64,9 @@ class Processor:
 
             try:
                 task.process(self.network, self.settings, count)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    return _failed(task, error)
                 progress(-counted["images"], -counted["errors"])
                 if self.settings.batch_size == 1:
                     return Finished(task, f"a batch of 1 image is too large for the GPU: {reason(error)}")
@@ -62,11 +74,22 @@ class Processor:
             except (UserError, WorkFailed) as error:
                 return Finished(task, str(error), is_last=isinstance(error, DiskFailed))
             except Exception as error:  # one failed shard is reported, the others are processed
-                return Finished(task, f"{type(error).__name__}: {reason(error)}")
+                return _failed(task, error)
             else:
                 return Finished(task, batch_size=self.settings.batch_size)
             if torch.cuda.is_available():  # outside of the handler, whose error keeps the tensors alive
                 torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a GPU, or a library that computes on it, had no memory for the batch."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return MAIN_MEMORY not in str(error) and NO_MEMORY.search(str(error)) is not None
+
+
+def _failed(task: Task, error: Exception) -> Finished:
+    return Finished(task, f"{type(error).__name__}: {reason(error)}")
 
 
 def reason(error: BaseException) -> str:

@@ -126,12 +126,12 @@ def default_outs(
 def view_kind(view: str, split: str) -> str:
     """The view of a split: with `auto`, the whole image for train and the evaluation view for any other.
 
-    What is evaluated is one view of an image, on the selector's own grid: val stays at `center` where others are asked
-    for.
+    What is evaluated is one view of an image, on the selector's own grid: every split but train stays at `center` where
+    random crops or a finer grid are asked for.
     """
     if view == "auto":
         return "full" if split == "train" else "center"
-    return "center" if split == "val" and view != "full" else view
+    return "center" if split != "train" and view != "full" else view
 
 
 def plan_tasks(request: Request) -> tuple[list[ShardTask], int]:

@@ -225,5 +225,6 @@ def _reproducible_backward(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+    cudnn = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    with sdpa_kernel(SDPBackend.MATH), cudnn:
         yield

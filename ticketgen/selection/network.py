@@ -64,7 +64,7 @@ class Network(Generic[S]):
         self.autocast = precision == "bf16"
         network = create_model(spec.model, **spec.kwargs)
         load_strictly(network, load_safetensors(spec.state), spec.model)
-        self.network = self.prepared(network).eval().to(self.device)
+        self.network = self.prepared(network).eval().requires_grad_(False).to(self.device)
         self.mean, self.std = (
             torch.tensor(spec.view_record[name], device=self.device).view(1, 3, 1, 1) for name in ("mean", "std")
         )

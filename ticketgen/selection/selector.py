@@ -120,7 +120,8 @@ class Selector(Network[SelectorSpec]):
         """One ranking per plan, on the CPU, for `pixels` (B, 3, side, side) uint8 RGB.
 
         If `side` is not the selector's image size, its position embeddings are resampled to the grid of that side.
-        Predictions are of the pruned pass if the method is staged, otherwise of the whole view.
+        Predictions are of the pruned pass if the method is staged, otherwise of the whole view. Raises UserError where
+        a score is not finite, or no probability follows from the logits: no order follows from these.
 
         Args:
             pixels: of B views.
@@ -138,18 +139,36 @@ class Selector(Network[SelectorSpec]):
                 method = self.spec.method
                 batch = methods.Batch(network, images, self.normalise(images), names, mask_seed, method.block)
                 rankings = [methods.rank_patches(method, batch, predictions)] * len(plans)
-        return [
+        found = [
             replace(r, rank_BN=r.rank_BN.cpu(), score_BN=r.score_BN.cpu(), logits_BC=_to_cpu(r.logits_BC))
             for r in rankings
         ]
+        for ranking in found:
+            _check_finite(ranking, which)
+        return found
 
     def _network_at(self, side: int) -> vit.VisionTransformer:
         if side == self.spec.image_size:
             return self.network
         with self._lock:
             if side not in self._larger:
-                self._larger[side] = vit.resampled(self.network, side)
+                self._larger[side] = vit.resampled(self.network, side).requires_grad_(False)
             return self._larger[side]
+
+
+def _check_finite(ranking: vit.Ranking, which: Sequence[tuple[str, int]]) -> None:
+    def report(odd_B: Tensor, what: str, found_B: Tensor) -> None:
+        if odd_B.any():
+            image = int(odd_B.nonzero()[0])
+            name = view_name(*which[image]) if which else f"image {image} of the batch"
+            raise UserError(f"{name}: expected {what}, found {float(found_B[image])}")
+
+    finite_BN = ranking.score_BN.isfinite()
+    first_B1 = finite_BN.int().argmin(dim=1, keepdim=True)
+    report(~finite_BN.all(dim=1), "a finite score of every patch", ranking.score_BN.gather(1, first_B1))
+    if ranking.logits_BC is not None:
+        highest_B = ranking.logits_BC.amax(dim=1)
+        report(~highest_B.isfinite(), "finite logits", highest_B)
 
 
 def _to_cpu(tensor: Tensor | None) -> Tensor | None:
