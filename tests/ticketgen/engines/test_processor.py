@@ -1,4 +1,4 @@
-"""What a worker makes of errors: want of GPU memory halves the batch, in every form; any other error fails the shard."""
+"""What a worker makes of errors: want of GPU memory halves the batch, in every form; others fail the shard."""
 
 from dataclasses import dataclass, field
 
