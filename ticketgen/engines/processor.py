@@ -13,7 +13,6 @@ from vit_tickets.ticketgen.engines.work import Progress, Settings
 
 # torch has a type for its own allocator alone; drivers and libraries say it in words. NOT_SUPPORTED and the like, which
 # may mean anything, are not among them.
-
 NO_MEMORY = re.compile(
     r"out of memory|(STATUS|HOST|DEVICE|DEVICE_MEMORY)_ALLOC(ATION)?_FAILED|cudaErrorMemoryAllocation|OUT_OF_MEMORY"
     r"|hipErrorOutOfMemory|failed to allocate memory",

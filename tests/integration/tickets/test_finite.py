@@ -15,6 +15,8 @@ from tests.command import run, words
 from vit_tickets.pipeline.geometry.patches import pack_mask
 from vit_tickets.pipeline.manifests.methods import METHODS
 
+pytestmark = pytest.mark.process
+
 VIEWS = ("full", "crops:2", "crops-mean:2", "full@2")
 LOOKING = [name for name, declared in METHODS.items() if declared.looks_at == "selector"]
 
