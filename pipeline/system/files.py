@@ -100,19 +100,26 @@ def list_kinds(folder: str) -> dict[str, bool]:
 
 
 def walk_files(folder: str, unfollowed: dict[str, str] | None = None) -> list[str]:
-    """Sorted paths, relative to `folder`, of all files below it, without hidden files, pipes and devices.
+    """Sorted paths, relative to `folder`, of all files below it; see `iter_files`."""
+    return sorted(iter_files(folder, unfollowed))
 
-    Links are followed. Those that cannot be, since they lead back to a folder around them or nowhere, are added to
-    `unfollowed`, each with the reason. Raises UserError if a local folder cannot be read.
+
+def iter_files(folder: str, unfollowed: dict[str, str] | None = None) -> Iterator[str]:
+    """Paths, relative to `folder`, of all files below it, without hidden files, pipes and devices.
+
+    In any order, but those of one first-level folder follow one another. Links are followed. Those that cannot be,
+    since they lead back to a folder around them or nowhere, are added to `unfollowed`, each with the reason. Raises
+    UserError if a local folder cannot be read.
     """
     with _storage(folder) as (fs, root):
         if isinstance(fs, LocalFileSystem):
-            return sorted(_walk(root, {} if unfollowed is None else unfollowed))
+            yield from _walk(root, {} if unfollowed is None else unfollowed)
+            return
         root = root.rstrip("/")
         below = dict(fs.find(root, detail=True))
-        found = [path[len(root) + 1 :] for path, entry in below.items() if entry["type"] != "other"]
+        found = sorted(path[len(root) + 1 :] for path, entry in below.items() if entry["type"] != "other")
     visible = (path for path in found if not any(part.startswith(".") for part in path.split("/")))
-    return sorted(path for path in visible if posixpath.basename(path))  # a key `folder/` is no file
+    yield from (path for path in visible if posixpath.basename(path))  # a key `folder/` is no file
 
 
 def _entries(folder: str) -> list[os.DirEntry]:

@@ -11,7 +11,9 @@ from vit_tickets.pipeline.datasets.layouts.listing import Listing
 from vit_tickets.pipeline.datasets.layouts.part import Aside, Part
 from vit_tickets.pipeline.datasets.layouts.search import Search
 from vit_tickets.pipeline.datasets.left_out import Omissions
+from vit_tickets.pipeline.datasets.sources.flat import FlatSplit
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
+from vit_tickets.pipeline.datasets.sources.labels_file import read_labels
 from vit_tickets.pipeline.datasets.sources.names import SPLITS, TABLES, TARS
 from vit_tickets.pipeline.datasets.sources.parquet import ParquetSplit
 from vit_tickets.pipeline.datasets.sources.split import Reading, Split, Unlabelled
@@ -66,6 +68,7 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
             aside.left_out.add("split", error.reason, part.name or name)
     if unlabelled and (wanted or not opened):
         raise unlabelled[0]
+    _check_labels(opened, unlabelled, reading, aside)
     test = name_of_test(parts, opened, wanted, aside.notes)
     opened = {test if name == "test" else name: split for name, split in opened.items()}
     return Source(opened, aside.left_out, aside.notes, any(STANDS_IN in note for note in aside.notes))
@@ -88,8 +91,11 @@ def find_parts(source: str, wanted: tuple[str, ...], reading: Reading, aside: As
 def open_part(part: Part, reading: Reading) -> Split:
     """The split that lies at `part`, with its classes known. Raises Unlabelled if it has none."""
     if part.files is None:
+        if part.flat and reading.samples.labels_file:
+            return FlatSplit(part.root, read_labels(reading.samples), part.flat)
         if part.flat:
-            raise Unlabelled(f"{part.root}: expected images as class/image, found {part.flat}", part.flat)
+            fault = f"{part.root}: expected images as class/image, found {part.flat}; --labels-file FILE names classes"
+            raise Unlabelled(fault, part.flat)
         return FolderSplit(part.root, reading.class_folder)
     first = files.join(part.root, part.files[0]) if part.files[0] else part.root
     names = list(part.files)
@@ -99,6 +105,18 @@ def open_part(part: Part, reading: Reading) -> Split:
         split = ParquetSplit(part.root, names, reading.samples)
     _ = split.classes  # reads labels, and fails where there are none
     return split
+
+
+def _check_labels(opened: dict[str, Split], unlabelled: list[Unlabelled], reading: Reading, aside: Aside) -> None:
+    """Say for which splits --labels-file was taken, and as what. Raises UserError if for none."""
+    file = reading.samples.labels_file
+    taken = {name: split for name, split in opened.items() if isinstance(split, FlatSplit)}
+    aside.notes += [f"{name}: classes from {split.labels.path}, {split.labels.form}" for name, split in taken.items()]
+    if file and not taken:
+        found = unlabelled[0].reason if unlabelled else f"class folders or labels in every split: {', '.join(opened)}"
+        raise UserError(f"--labels-file {file}: expected images without class folders, found {found}")
+    if reading.samples.class_list and not file:
+        raise UserError("--class-list: expected --labels-file with it, found none")
 
 
 def _instead(folder: Listing) -> str:

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from tests.helpers import png, write_folder
 from vit_tickets.pipeline.datasets.shards import Sample
-from vit_tickets.pipeline.datasets.sources.folder import FolderSplit, folder_keys
+from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
+from vit_tickets.pipeline.datasets.sources.path_list import KeyList, PathList, folder_keys
 from vit_tickets.pipeline.system.errors import UserError
 
 
@@ -31,7 +32,7 @@ def test_nested_folders_are_classes_only_as_one_says(tmp_path):
     assert FolderSplit(str(tmp_path), "last").classes == ["animal/cat"]
     split = FolderSplit(str(tmp_path), "first")
     assert split.classes == ["animal"]
-    assert split.keys == ["animal/cat/cat_00"]
+    assert list(split.keys) == ["animal/cat/cat_00"]
 
 
 @pytest.mark.parametrize(
@@ -46,11 +47,12 @@ def test_nested_folders_are_classes_only_as_one_says(tmp_path):
     ],
 )
 def test_folder_keys(paths, keys):
-    assert folder_keys(paths) == keys
+    assert folder_keys(paths) == keys == list(KeyList(PathList(paths)))
 
 
 @given(st.lists(st.from_regex(r"[ab]/[x._-]{1,3}[xj](-jpg)?(-2)?\.(jpg|png|gif)", fullmatch=True), unique=True))
 def test_folder_keys_are_unique_and_have_no_dots(paths):
     keys = folder_keys(sorted(paths))
+    assert list(KeyList(PathList(sorted(paths)))) == keys
     assert len(set(keys)) == len(paths)
     assert not any("." in key for key in keys)
