@@ -35,6 +35,7 @@ OTHERS = {
     b"\x89HDF": "an HDF5 file (Keras)",
     b"\x93NUMPY": "a NumPy array",
     b"\x1f\x8b": "a gzip file (unpack it first)",
+    b"{": "a JSON file (of an index of shards, give the weights in one file)",
 }
 
 

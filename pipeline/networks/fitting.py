@@ -15,6 +15,7 @@ from vit_tickets.pipeline.networks.checkpoints import Checkpoint, WeightSet
 from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.system.errors import UserError
 
+OF_PRETRAINING = re.compile(r"mask_token$|masked_embed$|decoder[._]")  # of DINOv2, iBOT, SimMIM, MAE
 # A word among these, in the keys or the prefix of a set: averaged over the steps of training.
 AVERAGED = {"ema", "averaged", "average", "swa", "teacher"}
 
@@ -44,12 +45,20 @@ class Names:
     all: frozenset[str]
     #: Those of its last layers, whose shapes follow the classes.
     classifier: frozenset[str]
+    #: What the names of those layers begin with.
+    heads: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, network: nn.Module) -> "Names":
         own = frozenset(network.state_dict())
         heads = tuple(f"{layer}." for layer in classifiers_of(network))
-        return cls(own, frozenset(name for name in own if name.startswith(heads)))
+        return cls(own, frozenset(name for name in own if name.startswith(heads)), heads)
+
+    def is_of_pretraining(self, name: str) -> bool:
+        """Whether `name`, which the network lacks, is of what self-supervised training adds: tokens for masked patches,
+        a decoder, or a projection head in place of the classifier."""
+        in_head = name.startswith(self.heads) and f"{name.rpartition('.')[0]}." not in self.heads
+        return name not in self.all and (in_head or bool(OF_PRETRAINING.match(name)))
 
     @property
     def core(self) -> frozenset[str]:
@@ -122,6 +131,9 @@ def _fits(one: WeightSet, names: Names) -> list[Found]:
     for prefix in prefixes:
         state = {name.removeprefix(prefix): value for name, value in one.state.items() if name.startswith(prefix)}
         rest = [name for name in one.state if not name.startswith(prefix)]
+        for name in [name for name in state if names.is_of_pretraining(name)]:
+            del state[name]
+            rest.append(prefix + name)
         beside = names.classifier.intersection(rest)
         if beside and not names.classifier & state.keys():  # a classifier on top of a wrapped network
             state |= {name: one.state[name] for name in beside}
@@ -173,7 +185,7 @@ def _note(
         clauses.append(f"took {chosen.label}, as {averaged[0]} does not hold the whole network")
     if chosen.left_out and set(chosen.left_out) != {"n_averaged"}:  # how many steps torch averaged
         shown = ", ".join(chosen.left_out[:2]) + (", ..." if len(chosen.left_out) > 2 else "")
-        if not clauses:
+        if not clauses and chosen.prefix:
             clauses.append(f"took what is under {chosen.prefix}")
         clauses.append(f"left out {_tensors(len(chosen.left_out))} of other parts ({shown})")
     return f"{checkpoint.path}: {'; '.join(clauses)}" if clauses else None

@@ -181,6 +181,37 @@ def test_parts_that_are_left_out_are_named(packed, tmp_path):
     assert "left out 2 tensors of other parts (head.mlp.0.weight, head.last_layer.weight_g)" in said.stderr
 
 
+PRETRAINED = {
+    "dinov2": (without_head() | {"mask_token": torch.zeros(1, 96)}, "mask_token"),
+    "ibot": ({"teacher": behind("backbone.", without_head() | {"masked_embed": torch.zeros(1, 96)})}, "masked_embed"),
+    "mae": (
+        {"model": without_head() | {"mask_token": torch.zeros(1, 1, 9), "decoder_embed.bias": torch.zeros(9)}},
+        "2",
+    ),
+    "moco": (
+        {"state_dict": behind("module.base_encoder.", without_head() | {"head.0.weight": torch.ones(2, 96)})},
+        "1",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PRETRAINED)
+def test_what_only_pretraining_uses_is_left_out_by_name(kind, packed, tmp_path):
+    value, named = PRETRAINED[kind]
+    said = select(packed, tmp_path, saved(tmp_path, value))
+    assert "left out" in said.stderr
+    assert named in said.stderr
+
+
+def test_a_checkpoint_of_a_run_of_ours_is_read(packed, tmp_path):
+    how = ("--model", "deit_micro", "--path", "dense", "--epochs", "1", "--batch-size", "8", "--ema", "0.9")
+    run("train", packed, *how, "--workers", "0", "--skip-errors", "--out", tmp_path / "run")
+    final = select(packed, tmp_path, tmp_path / "run/final.safetensors").stdout.splitlines()[0]
+    for name in ("run/last.pt", "run/final.safetensors"):
+        said = select(packed, tmp_path, tmp_path / name, "--overwrite")
+        assert said.stdout.splitlines()[0] == final
+
+
 def test_the_other_commands_read_the_same_files(packed, tmp_path):
     ema = saved(tmp_path, {"model": behind("_orig_mod."), "model_ema": EMA_STATE, "args": ARGS})
     for number, key in enumerate(([], ["--weights-key", "model"])):
