@@ -86,6 +86,7 @@ def pack(
     vit-tickets pack my-tars/ --in-place
     """
     from vit_tickets.pipeline.datasets import pack as packing
+    from vit_tickets.pipeline.datasets.left_out import counted
     from vit_tickets.pipeline.datasets.sources.split import Reading
     from vit_tickets.pipeline.system.locks import alone_in
 
@@ -117,7 +118,7 @@ def pack(
         click.echo(f"{shown}: {line}")
     for entry in planned.left_out:
         click.echo(f"{shown}: {entry}")
-    click.echo(f"{shown}: {len(planned.classes)} classes")
+    click.echo(f"{shown}: {counted(len(planned.classes), 'class')}")
     for note in planned.notes:
         click.echo(f"{shown}: {note}", err=True)
     if dry_run:

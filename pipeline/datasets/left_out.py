@@ -23,9 +23,13 @@ class LeftOut:
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
-        plural = "" if self.count == 1 else "es" if self.what.endswith("s") else "s"
         names = ", ".join(self.examples) + (", ..." if self.count > len(self.examples) else "")
-        return f"{self.count:,} {self.what}{plural} left out, {self.reason}: {names}"
+        return f"{counted(self.count, self.what)} left out, {self.reason}: {names}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2,000 images`, `3 classes`."""
+    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 class Omissions:

@@ -14,7 +14,7 @@ from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.sources.flat import FlatSplit
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.datasets.sources.labels_file import read_labels
-from vit_tickets.pipeline.datasets.sources.names import SPLITS, TABLES, TARS
+from vit_tickets.pipeline.datasets.sources.names import SPLITS, TABLES, TARS, listed
 from vit_tickets.pipeline.datasets.sources.parquet import ParquetSplit
 from vit_tickets.pipeline.datasets.sources.split import Reading, Split, Unlabelled
 from vit_tickets.pipeline.datasets.sources.tars import TarSplit
@@ -67,7 +67,9 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
             unlabelled.append(error)
             aside.left_out.add("split", error.reason, part.name or name)
     if unlabelled and (wanted or not opened):
-        raise unlabelled[0]
+        flat = [part.name for _, part in chosen if part.flat and part.name]
+        classes = f"; --no-splits takes {listed(flat)} for classes" if len(flat) > 1 and not wanted else ""
+        raise UserError(f"{unlabelled[0]}{classes}") if classes else unlabelled[0]
     _check_labels(opened, unlabelled, reading, aside)
     test = name_of_test(parts, opened, wanted, aside.notes)
     opened = {test if name == "test" else name: split for name, split in opened.items()}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from vit_tickets.pipeline.datasets.layouts.opening import Source, open_source
-from vit_tickets.pipeline.datasets.left_out import LeftOut
+from vit_tickets.pipeline.datasets.left_out import LeftOut, counted
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.datasets.sources.split import Reading, Split
@@ -25,8 +25,11 @@ class SplitLine:
 
     def __str__(self) -> str:
         left_out = "; ".join(map(str, self.left_out)) or "nothing left out"
-        shards, classes = f"{self.shards:,} shards", f"{self.classes:,} class{'' if self.classes == 1 else 'es'}"
-        return f"{self.name} has {self.images:,} images in {shards}, {classes}, {left_out}"
+        images, shards, classes = (
+            counted(number, noun)
+            for number, noun in ((self.images, "image"), (self.shards, "shard"), (self.classes, "class"))
+        )
+        return f"{self.name} has {images} in {shards}, {classes}, {left_out}"
 
 
 @dataclass
@@ -72,13 +75,13 @@ def plan(
     if taken:
         keep = ", or --split test to keep the source's name for it" if taken[0] == "val" and found.val_is_test else ""
         raise UserError(f"{root} has split {taken[0]} already; pass --overwrite to pack it again{keep}")
-    return _plan(found, existing)
+    return _plan(found, existing, bool(wanted(split)))
 
 
 def plan_in_place(source: str, split: str | Sequence[str] | None = None, reading: Reading | None = None) -> Plan:
     """What `pack --in-place` would write. Raises UserError if `source` is not a folder of WebDataset tars."""
     found = open_source(source, wanted(split), replace(reading or Reading(), in_place=True))
-    planned = _plan(found, None)
+    planned = _plan(found, None, bool(wanted(split)))
     for name, part in planned.splits.items():
         if not isinstance(part, TarSplit) or not files.is_dir(source):
             raise UserError(f"--in-place: expected a folder of WebDataset tars, found {part.kind} in {source}")
@@ -92,7 +95,7 @@ def _inside(root: str, source: str) -> bool:
     return inner.startswith(outer)
 
 
-def _plan(found: Source, existing: Dataset | None) -> Plan:
+def _plan(found: Source, existing: Dataset | None, asked: bool) -> Plan:
     classes = merge_classes({name: part.classes for name, part in found.splits.items()}, existing)
     notes = list(found.notes)
     if len(classes) == 1:
@@ -100,9 +103,12 @@ def _plan(found: Source, existing: Dataset | None) -> Plan:
             f"warning: a single class, {classes[0]}: expected class folders or labels of two or more to train on"
         )
     first = next(iter(found.splits.values()))
-    if first.kind == FolderSplit.kind and classes[0].isdecimal() and classes[-1] != str(len(classes) - 1):
+    numbered = first.kind == FolderSplit.kind and all(name.isdecimal() for name in classes)
+    if numbered and classes[-1] != str(len(classes) - 1):
         numbers = f"folder {classes[0]} is class 0, folder {classes[-1]} is class {len(classes) - 1}"
         notes.append(f"class folders are numbers but not 0 to {len(classes) - 1}: {numbers}")
+    if not asked and "val" not in {*found.splits, *(existing.splits if existing else ())}:
+        notes.append("no split val, which evaluate needs: pack SOURCE DATASET --split val adds it")
     return Plan(found.splits, classes, list(found.left_out), notes, existing)
 
 

@@ -16,7 +16,7 @@ def test_pack_then_verify(tmp_path):
     write_folder(tmp_path / "in", {"cat": 2, "dog": 1})
     result = CliRunner().invoke(main, ["pack", str(tmp_path / "in"), str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert "train has 3 images in 1 shards" in result.output
+    assert "train has 3 images in 1 shard" in result.output
     assert "2 classes" in result.output
     result = CliRunner().invoke(main, ["verify", str(tmp_path / "out")])
     assert result.exit_code == 0

@@ -21,7 +21,7 @@ def packed(source: Path, *options) -> dict[str, int]:
     dataset = Dataset.open(str(out))
     found = {split: dataset.samples(split) for split in dataset.splits}
     for split, images in found.items():
-        assert f"{split} has {images:,} images" in told
+        assert f"{split} has {images:,} image" in told
     return found
 
 
@@ -76,7 +76,7 @@ def test_a_dry_run_says_what_pack_says_and_writes_nothing(name, tmp_path):
 def test_a_dry_run_opens_no_picture(tmp_path, monkeypatch):
     source = write_folder(tmp_path / "photos" / "train", {"cat": 2, "dog": 1}).parent
     monkeypatch.delattr("vit_tickets.pipeline.system.files.open_read")
-    assert "train has 3 images in 1 shards, 2 classes, nothing left out" in said(source)
+    assert "train has 3 images in 1 shard, 2 classes, nothing left out" in said(source)
 
 
 def test_a_dry_run_needs_no_dataset_but_checks_it(tmp_path):
@@ -413,3 +413,21 @@ def test_nothing_to_pack_says_what_lies_there(tmp_path):
     for name in ("a.zip", "b.zip", "notes.txt"):
         layouts.text(tmp_path / "photos" / name, "")
     assert "but files: 2 of .zip, 1 of .txt (unpack archives first)" in why_not(tmp_path / "photos")
+
+
+def test_classes_called_like_splits_are_refused_with_what_to_type(tmp_path):
+    source = write_folder(tmp_path / "photos", {"train": 2, "val": 1, "test": 1})
+    line = why_not(source)
+    assert "found 2 images directly in train/, no class folders" in line
+    assert "--no-splits takes train, val, test for classes" in line
+    assert packed(source, "--no-splits") == {"train": 4}
+    assert classes_of(source) == ["test", "train", "val"]
+
+
+def test_what_has_no_val_says_so(tmp_path):
+    source = write_folder(tmp_path / "photos", {"cat": 1, "dog": 1})
+    told = "no split val, which evaluate needs: pack SOURCE DATASET --split val adds it"
+    assert told in said(source)
+    run("pack", source, tmp_path / "out", "--split", "val")
+    assert told not in run("pack", source, tmp_path / "out", "--split", "train").stderr
+    assert told not in run("pack", source, tmp_path / "out", "--overwrite").stderr

@@ -69,7 +69,7 @@ def test_columns_of_other_names(tmp_path):
     both = cifar100(tmp_path / "both.parquet", fine_label=[2, 0, 1], coarse_label=[1, 0, 1])
     assert "expected a column label, found several that may be it: fine_label, coarse_label" in dry_run(both)
     fine = dry_run(both, "--label-column", "fine_label")
-    assert "3 images in 1 shards, 3 classes" in fine
+    assert "3 images in 1 shard, 3 classes" in fine
     assert "2 classes" in dry_run(both, "--label-column", "coarse_label")
     assert "found img, fine_label, coarse_label" in dry_run(both, "--label-column", "label")
     one = cifar100(tmp_path / "one.parquet", fine_label=[2, 0, 1])
@@ -190,7 +190,7 @@ def test_labels_in_json(tmp_path):
     other = CliRunner().invoke(main, [*words, "--label-field", "class"])
     assert "expected a field class in 000000000.json, found caption, label, width, status, key" in other.output
     done = CliRunner().invoke(main, [*words, "--label-field", "label"])
-    assert "train has 2 images in 1 shards, 2 classes" in done.output
+    assert "train has 2 images in 1 shard, 2 classes" in done.output
     assert "1 table left out, beside the images: 00000.parquet" in done.output
     img2dataset(tmp_path / "names", ["dog", "cat", "dog"])
     words = ["pack", str(tmp_path / "names"), str(tmp_path / "named"), "--label-field", "label"]
