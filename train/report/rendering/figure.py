@@ -60,7 +60,13 @@ def draw(groups: list[Group], path: str) -> None:
         panel.remove()
     handles = _tested_on(groups)
     if handles:
-        layout = {"loc": "outside lower center", "ncols": len(handles), "frameon": False, "handlelength": 4}
+        layout = {
+            "loc": "outside lower center",
+            "ncols": len(handles),
+            "frameon": False,
+            "handlelength": 4,
+            "fontsize": 9,
+        }
         figure.legend(handles=handles, title=KEY, **layout)
     with files.atomic_write(path) as stream:
         figure.savefig(stream, format="png", metadata={"Software": None})
@@ -71,9 +77,7 @@ def _tested_on(groups: list[Group]) -> list[Artist]:
     from matplotlib.lines import Line2D
 
     found = {on for group in groups for _, on in group.accuracies}
-    return [
-        Line2D([], [], color=INK, label=f"tested on {TESTED_ON[on]} ({on})", **_stroke(on)) for on in ON if on in found
-    ]
+    return [Line2D([], [], color=INK, label=f"{TESTED_ON[on]} ({on})", **_stroke(on)) for on in ON if on in found]
 
 
 def _stroke(on: str) -> dict[str, Any]:

@@ -70,6 +70,20 @@ def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
     )
 
 
+def test_the_legend_is_not_cut_off(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **options: drawn.append(self))
+    figure.draw([group(0.5, paths=("dense", "lt", "rc"))], str(tmp_path / "narrow.png"))
+    drawn[0].draw_without_rendering()
+    (legend,) = drawn[0].legends
+    box, page = legend.get_window_extent(), drawn[0].bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+    assert page.y0 <= box.y0
+
+
 def test_the_picture_has_a_panel_more_for_the_curve(tmp_path):
     pytest.importorskip("matplotlib")
     sizes = []
