@@ -69,7 +69,7 @@ def classifiers_of(network: nn.Module) -> tuple[str, ...]:
     """timm's names of the last layers of `network`, the main one first: head, fc, head.fc ..."""
     cfg: Any = getattr(network, "pretrained_cfg", None) or {}
     named = cfg.get("classifier") or "head"
-    return (named,) if isinstance(named, str) else tuple(named)
+    return (named,) if isinstance(named, str) else tuple(map(str, named))
 
 
 def is_averaged(name: str) -> bool:

@@ -61,7 +61,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
     if len(sets) > 1:
         found = ", ".join(one.name or "bare tensors" for one in sets)
         raise UserError(f"{path}: expected one set of tensors, found {len(sets)}: {found}")
-    return sets[0].state
+    return next(one.state for one in sets)
 
 
 def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str, recorded: str | None = None) -> None:

@@ -20,7 +20,7 @@ def doubts(folder: str, dataset: Dataset, splits: list[str], num_classes: int) -
     for split in splits:
         paths = [manifest.path_of(split, shard) for shard in dataset.shards(split)[:FILES]]
         tables = [read_table(path, COLUMNS)[0].drop_null() for path in paths]
-        columns = [np.concatenate([table[name].to_numpy() for table in tables]) for name in COLUMNS]
-        if doubted := doubt(*columns, dataset.classes, num_classes):
+        labels, predicted, confidences = (np.concatenate([t[name].to_numpy() for t in tables]) for name in COLUMNS)
+        if doubted := doubt(labels, predicted, confidences, dataset.classes, num_classes):
             found.append(f"{split}: {doubted}")
     return found

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -114,7 +114,8 @@ def write_ticket_shard(output: Output, source: str, rows: Sequence[AnyRow]) -> N
     def members() -> Iterator[dict]:
         for sample, row in zip(shards.read_shard(source), rows, strict=True):
             if isinstance(row, Row) and row.ticket_k is not None and row.random_k is not None:
-                about = of_view | {"height": row.height, "width": row.width, "box": view.box(row.height, row.width)}
+                height, width = cast("tuple[int, int]", (row.height, row.width))  # rows with a ticket have them
+                about = of_view | {"height": height, "width": width, "box": view.box(height, width)}
                 yield {
                     "__key__": sample.key,
                     sample.suffix: sample.data,

@@ -152,7 +152,7 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     if run.path == "weights":
         shown = "dense" if "dense" in on else on[0]
         table, _ = read_table(predictions_file(subject.folder, shown), ["label", "prediction", "confidence"])
-        columns = [column.to_numpy() for column in table.columns]
-        if doubted := doubt(*columns, run.dataset.classes, run.config.num_classes):
+        labels, predicted, confidences = (column.to_numpy() for column in table.columns)
+        if doubted := doubt(labels, predicted, confidences, run.dataset.classes, run.config.num_classes):
             say(f"{subject.folder}: {doubted}")
     return top1
