@@ -7,6 +7,7 @@ from vit_tickets.pipeline.datasets.layouts.opening import Source, open_source
 from vit_tickets.pipeline.datasets.left_out import LeftOut, counted
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
+from vit_tickets.pipeline.datasets.sources.names import splits_in
 from vit_tickets.pipeline.datasets.sources.split import Reading, Split
 from vit_tickets.pipeline.datasets.sources.tars import TarSplit
 from vit_tickets.pipeline.system import files
@@ -108,7 +109,9 @@ def _plan(found: Source, existing: Dataset | None, asked: bool) -> Plan:
         numbers = f"folder {classes[0]} is class 0, folder {classes[-1]} is class {len(classes) - 1}"
         notes.append(f"class folders are numbers but not 0 to {len(classes) - 1}: {numbers}")
     if not asked and "val" not in {*found.splits, *(existing.splits if existing else ())}:
-        notes.append("no split val, which evaluate needs: pack SOURCE DATASET --split val adds it")
+        flat = any(entry.what == "split" and "val" in splits_in(" ".join(entry.examples)) for entry in found.left_out)
+        adds = "pack SOURCE DATASET --split val" + (" --labels-file FILE" if flat else "")
+        notes.append(f"no split val, which evaluate needs: {adds} adds it")
     return Plan(found.splits, classes, list(found.left_out), notes, existing)
 
 

@@ -52,25 +52,29 @@ FOUND = {
     "imagenet-1k-wds": ({"train": 5, "val": 4}, 3),
     "imagenetv2-matched-frequency-format-val": ({"val": 24}, 12),
     "photos": ({"train": 5, "val": 3, "test": 2}, 2),
+    "cifar100": ({"train": 5, "val": 3}, 4),
+    "img2dataset": ({"train": 5}, 3),
 }
+CHOICES = {"cifar100": ("--label-column", "fine_label"), "img2dataset": ("--label-field", "label")}
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_splits_images_and_classes(name, tmp_path):
     source = layouts.EIGHT[name](tmp_path / name)
     splits, classes = FOUND[name]
-    assert packed(source) == splits
+    assert packed(source, *CHOICES.get(name, ())) == splits
     assert len(classes_of(source)) == classes
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_dry_run_says_what_pack_says_and_writes_nothing(name, tmp_path):
     source = layouts.EIGHT[name](tmp_path / name)
-    dry, real = run("pack", source, "--dry-run"), run("pack", source, tmp_path / "out")
+    choices = CHOICES.get(name, ())
+    dry, real = run("pack", source, "--dry-run", *choices), run("pack", source, tmp_path / "out", *choices)
     assert dry.stdout == real.stdout.replace(f"{tmp_path / 'out'}:", f"{source}:")
     notes = [line for line in dry.stderr.splitlines() if line != "dry run: nothing was written"]
     assert all(note.replace(str(source), str(tmp_path / "out"), 1) in real.stderr for note in notes)
-    assert said(source) == dry.output
+    assert said(source, *choices) == dry.output
 
 
 def test_a_dry_run_opens_no_picture(tmp_path, monkeypatch):
@@ -108,6 +112,7 @@ def test_splits_without_labels_are_left_out_with_a_line(tmp_path):
         "test": "4 images directly in ILSVRC/Data/CLS-LOC/test/, no class folders",
     }
     assert "1 split left out, 4 images directly in ILSVRC/Data/CLS-LOC/test/, no class folders: test" in said(source)
+    assert "pack SOURCE DATASET --split val --labels-file FILE adds it" in said(source)
 
 
 def test_a_split_of_hidden_labels_is_left_out_with_a_line(tmp_path):
