@@ -60,14 +60,8 @@ def draw(groups: list[Group], path: str) -> None:
         panel.remove()
     handles = _tested_on(groups)
     if handles:
-        layout = {
-            "loc": "outside lower center",
-            "ncols": len(handles),
-            "frameon": False,
-            "handlelength": 4,
-            "fontsize": 9,
-        }
-        figure.legend(handles=handles, title=KEY, **layout)
+        where = {"loc": "outside lower center", "ncols": len(handles)}
+        figure.legend(handles=handles, title=KEY, fontsize=9, handlelength=4, frameon=False, **where)
     with files.atomic_write(path) as stream:
         figure.savefig(stream, format="png", metadata={"Software": None})
 
