@@ -30,7 +30,11 @@ from vit_tickets.pipeline.system.fields import click_options, parsed
     help="Where class folders hold only folders: the class is the first folder, or the path of the last.",
 )
 @click_options(SampleOptions)
-@click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, help="Images per tar file.")
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1),
+    help="Images per tar file.  [default: 1000, or as many thousands as keep a split at 10,000 files]",
+)
 @click.option(
     "--shorter-side",
     type=click.IntRange(1),
@@ -59,7 +63,7 @@ def pack(
     split: tuple[str, ...],
     no_splits: bool,
     class_folder: Literal["first", "last"] | None,
-    shard_size: int,
+    shard_size: int | None,
     shorter_side: int | None,
     quality: int,
     in_place: bool,
@@ -121,6 +125,8 @@ def pack(
     click.echo(f"{shown}: {counted(len(planned.classes), 'class')}")
     for note in planned.notes:
         click.echo(f"{shown}: {note}", err=True)
+    if result and result.kept:
+        click.echo(f"{result.kept:,} shards that an interrupted call had finished were kept", err=True)
     if dry_run:
         click.echo("dry run: nothing was written", err=True)
     elif result and (unshrunk := result.unshrunk):

@@ -29,7 +29,7 @@ class DigitsSplit:
     """One split of the built-in dataset, drawn as it is read. Sample i depends only on (seed, split, i)."""
 
     kind = NAME
-    random_access = True
+    readers = 1
 
     def __init__(self, split: str):
         self.split = split
@@ -46,6 +46,9 @@ class DigitsSplit:
             out = io.BytesIO()
             Image.fromarray(canvas).save(out, "PNG")
             yield Sample(f"{index:05d}", int(labels[index % len(labels)]), out.getvalue(), "png")
+
+    def stamp(self, order: Iterable[int]) -> str:
+        return f"{NAME} {self.split} {SEED}"
 
 
 @cache

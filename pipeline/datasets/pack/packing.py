@@ -1,28 +1,17 @@
-"""`pack`: write a source as a dataset of shards, in a fixed random order that mixes the classes.
-
-`spill` shuffles sources that can only be read from first to last.
-"""
+"""`pack`: write a source as a dataset of shards."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
-from vit_tickets.pipeline.datasets.pack.planning import Plan, SplitLine, plan, plan_in_place
-from vit_tickets.pipeline.datasets.pack.spill import spilled
-from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Sample, Shard, write_shard
-from vit_tickets.pipeline.datasets.sources.split import Reading, Split
-from vit_tickets.pipeline.geometry.images import UndecodableImage, shrink
+from vit_tickets.pipeline.datasets.pack.planning import Plan, SplitLine, plan, plan_in_place, size_of_shards
+from vit_tickets.pipeline.datasets.pack.writing import Storing, Writing
+from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard
+from vit_tickets.pipeline.datasets.sources.split import Reading
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
-from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.locks import alone_in
-
-ORDER_SEED = 0
 
 
 @dataclass
@@ -36,6 +25,8 @@ class PackResult:
     lines: list[SplitLine]
     #: what was planned
     plan: Plan
+    #: shards that an interrupted call had finished, and that were kept
+    kept: int = 0
 
 
 def pack(
@@ -43,7 +34,7 @@ def pack(
     root: str,
     *,
     split: str | Sequence[str] | None = None,
-    shard_size: int = 1000,
+    shard_size: int | None = None,
     shorter_side: int | None = None,
     quality: int = 90,
     overwrite: bool = False,
@@ -52,12 +43,15 @@ def pack(
 ) -> PackResult:
     """Write `source` as a dataset at `root`. New splits are added to a dataset that exists there.
 
+    If an earlier call was interrupted, the shards that it had finished are kept, if what they are made from is as it
+    was: options, and paths, sizes and times of change of the source's files.
+
     Args:
         source: Path or URL of an image folder, Parquet or WebDataset tars, or `digits`.
         root: Folder of the dataset.
         split: The split or splits to pack (default: all with labels). If the source has no splits, the name of the new
             one.
-        shard_size: Samples per tar.
+        shard_size: Samples per tar (default: 1000, more for a split of over 10 million).
         shorter_side: Shrink larger images to this shorter side. By default, bytes are unchanged.
         quality: JPEG quality of images that are shrunk.
         overwrite: Replace splits that exist.
@@ -72,20 +66,23 @@ def pack(
     dataset = Dataset(root, files.name_of(root), classes, planned.kind, dict(existing.splits) if existing else {})
     dataset.left_out.update(existing.left_out if existing else {})
 
-    unshrunk: list[str] = []
+    storing = Storing(source, classes, shorter_side, quality)
+    writings = []
     for split_name, part in planned.splits.items():
         files.remove_leftovers(files.join(root, split_name))
         with Bar(total=len(part), desc=f"pack {split_name}", unit="img", disable=not progress) as bar:
-            samples = _in_order(part, shard_size, root)
-            samples = _labelled(samples, part.classes, classes, source)
-            if shorter_side:
-                samples = _shrunk(samples, shorter_side, quality, unshrunk)
-            shards = _write_shards(root, split_name, samples, shard_size, bar.update)
+            size = size_of_shards(len(part), shard_size)
+            writing = Writing(part, root, split_name, size, storing, bar.update)
+            shards = writing.run()
+        writings.append(writing)
         _remove_surplus(root, split_name, shards)
         dataset.splits[split_name], dataset.left_out[split_name] = shards, list(part.left_out)
     _record_left_out(dataset, planned)
     dataset.save()
-    return PackResult(dataset, unshrunk, _lines(dataset, planned), planned)
+    for writing in writings:
+        writing.finish()
+    unshrunk = [key for writing in writings for key in writing.unshrunk]
+    return PackResult(dataset, unshrunk, _lines(dataset, planned), planned, sum(each.kept for each in writings))
 
 
 def pack_in_place(source: str, split: str | Sequence[str] | None = None, reading: Reading | None = None) -> Dataset:
@@ -117,48 +114,6 @@ def _lines(dataset: Dataset, planned: Plan) -> list[SplitLine]:
         )
         for name, part in planned.splits.items()
     ]
-
-
-def _labelled(samples: Iterable[Sample], of_split: list[str], classes: list[str], source: str) -> Iterator[Sample]:
-    """`samples` with class indices of the dataset instead of the split. Raises UserError for labels out of range."""
-    labels = range(len(classes)) if classes == of_split else [classes.index(name) for name in of_split]
-    for sample in samples:
-        if sample.label is None or not 0 <= sample.label < len(labels):
-            raise UserError(f"{source}: {sample.key}: expected a label in 0..{len(labels) - 1}, found {sample.label}")
-        yield replace(sample, label=labels[sample.label])
-
-
-def _in_order(part: Split, shard_size: int, root: str) -> Iterator[Sample]:
-    """The samples of `part` in the dataset's order: a fixed permutation that depends only on their number."""
-    order = np.random.default_rng(ORDER_SEED).permutation(len(part))
-    return part.read(order.tolist()) if part.random_access else spilled(part, order, shard_size, root)
-
-
-def _shrunk(samples: Iterable[Sample], shorter_side: int, quality: int, unshrunk: list[str]) -> Iterator[Sample]:
-    def work(sample: Sample) -> Sample:
-        try:
-            data = shrink(sample.data or b"", shorter_side, quality)
-        except UndecodableImage:
-            unshrunk.append(sample.key)
-            return sample
-        return sample if data is None else replace(sample, data=data, suffix="jpg")
-
-    samples = iter(samples)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while chunk := list(islice(samples, 256)):
-            yield from pool.map(work, chunk)
-
-
-def _write_shards(
-    root: str, split: str, samples: Iterator[Sample], shard_size: int, advance: Callable[[int], object]
-) -> list[Shard]:
-    shards: list[Shard] = []
-    while chunk := list(islice(samples, shard_size)):
-        shards.append(write_shard(root, files.join(split, f"{len(shards):06d}.tar"), chunk))
-        advance(len(chunk))
-    if not shards:
-        raise UserError(f"expected samples in split {split}, found none")
-    return shards
 
 
 def _remove_surplus(root: str, split: str, shards: list[Shard]) -> None:

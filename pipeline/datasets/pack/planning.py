@@ -13,6 +13,8 @@ from vit_tickets.pipeline.datasets.sources.tars import TarSplit
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
+MOST_SHARDS = 10_000  # files in one folder, for the Hugging Face hub
+
 
 @dataclass(frozen=True)
 class SplitLine:
@@ -51,13 +53,20 @@ class Plan:
     def kind(self) -> str:
         return next(iter(self.splits.values())).kind
 
-    def lines(self, shard_size: int) -> list[SplitLine]:
+    def lines(self, shard_size: int | None = None) -> list[SplitLine]:
         """The summary of what would be packed, with `shard_size` images per tar, or in place."""
         lines = []
         for name, split in self.splits.items():
-            shards = len(self.shards[name]) if name in self.shards else -(-len(split) // shard_size)
-            lines.append(SplitLine(name, len(split), shards, len(split.classes), list(split.left_out)))
+            samples = len(split)
+            shards = -(-samples // size_of_shards(samples, shard_size))
+            shards = len(self.shards[name]) if name in self.shards else shards
+            lines.append(SplitLine(name, samples, shards, len(split.classes), list(split.left_out)))
         return lines
+
+
+def size_of_shards(samples: int, asked: int | None = None) -> int:
+    """Samples per tar: as asked; else 1000, or as many thousands as keep a split of `samples` at 10,000 tars."""
+    return asked or 1000 * max(1, -(-samples // (1000 * MOST_SHARDS)))
 
 
 def plan(

@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,17 +26,22 @@ SPILL_BYTES = 256 << 20
 RECORD = struct.Struct("<qiIIQ")  # position in the shard, label, lengths of key, suffix and data
 
 
-def spilled(part: "Split", order: np.ndarray, shard_size: int, root: str) -> Iterator[Sample]:
-    """The samples of `part` in the order of the permutation `order`, int (samples,).
+def spilled(
+    part: "Split", order: np.ndarray, shard_size: int, root: str, known: Container[int] = ()
+) -> Iterator[tuple[int, list[Sample]]]:
+    """The number of each shard, and its samples in the order of the permutation `order`, int (samples,).
 
-    The temporary files lie in `root` if it is local. Raises `files.cannot_write` if the disk fails.
+    No samples for the shards that are `known`. The temporary files lie in `root` if it is local. Raises
+    `files.cannot_write` if the disk fails.
     """
-    position = np.argsort(order).tolist()
+    position = np.argsort(order)
     pending: dict[int, list[bytes]] = {}
     size = 0
     with _temporary_folder(root) as folder:
         for index, sample in enumerate(part.read(range(len(part)))):
-            shard, within = divmod(position[index], shard_size)
+            shard, within = divmod(int(position[index]), shard_size)
+            if shard in known:
+                continue
             record = _record(within, sample)
             pending.setdefault(shard, []).append(record)
             size += len(record)
@@ -47,7 +52,7 @@ def spilled(part: "Split", order: np.ndarray, shard_size: int, root: str) -> Ite
             path = os.path.join(folder, str(shard))
             written = files.read_bytes(path) if os.path.exists(path) else b""
             records = dict(_records(written + b"".join(pending.pop(shard, []))))
-            yield from (records[within] for within in sorted(records))
+            yield shard, [records[within] for within in sorted(records)]
 
 
 @contextlib.contextmanager

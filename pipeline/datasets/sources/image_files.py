@@ -15,6 +15,7 @@ from vit_tickets.pipeline.geometry.images import JPEG_SUFFIXES, SUFFIXES, lackin
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
+LOCAL_READERS = 8
 REMOTE_READERS = 32
 
 
@@ -25,7 +26,6 @@ class ImageFiles:
     """
 
     kind = "image folder"
-    random_access = True
     classes: list[str]
 
     def __init__(self, root: str, links: dict[str, str]):
@@ -72,6 +72,10 @@ class ImageFiles:
     @cached_property
     def _index_of(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.classes)}
+
+    @property
+    def readers(self) -> int:
+        return LOCAL_READERS if files.is_local(self.root) else 1
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -1,7 +1,10 @@
 """Where the images and labels of a source lie, if not where they are expected."""
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.fields import option
 
 
@@ -39,3 +42,14 @@ class SampleOptions:
         default=None,
         metavar="FILE",
     )
+
+
+def stamp_of(paths: Iterable[str], options: SampleOptions) -> str | None:
+    """Names, sizes and times of change of local files, and how they are read; None if one is remote."""
+    found = []
+    for path in paths:
+        if not files.is_local(path):
+            return None
+        about = os.stat(files.filesystem(path)[1])
+        found.append((path, about.st_size, about.st_mtime_ns))
+    return repr((options, found))

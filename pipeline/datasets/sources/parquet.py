@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import MAX_CLASSES, Sample
 from vit_tickets.pipeline.datasets.sources.columns import class_names, columns_of, holds_bytes
-from vit_tickets.pipeline.datasets.sources.options import SampleOptions
+from vit_tickets.pipeline.datasets.sources.options import SampleOptions, stamp_of
 from vit_tickets.pipeline.datasets.sources.split import Unlabelled
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -56,7 +56,7 @@ class ParquetSplit:
     options: SampleOptions = field(default_factory=SampleOptions)
     left_out: Omissions = field(default_factory=Omissions)
     kind = "parquet"
-    random_access = False
+    readers = 0
 
     @cached_property
     def _tables(self) -> list[_Table]:
@@ -124,6 +124,9 @@ class ParquetSplit:
 
     def __len__(self) -> int:
         return sum(table.images for table in self._tables)
+
+    def stamp(self, order: Iterable[int]) -> str | None:
+        return stamp_of(self._paths, self.options)
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
         row = 0

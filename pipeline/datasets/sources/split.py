@@ -47,7 +47,9 @@ class Split(Protocol):
         ...
 
     @property
-    def random_access(self) -> bool: ...
+    def readers(self) -> int:
+        """How many threads may call `read` at once, each for samples of its own; 0: it is read from first to last."""
+        ...
 
     @property
     def left_out(self) -> Omissions:
@@ -59,5 +61,9 @@ class Split(Protocol):
         ...
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
-        """The samples with the numbers `order`, which must be 0, 1, 2 ... if `random_access` is false."""
+        """The samples with the numbers `order`, which must be 0, 1, 2 ... if `readers` is 0."""
+        ...
+
+    def stamp(self, order: Iterable[int]) -> str | None:
+        """A text that changes with the samples `order`, or, if `readers` is 0, with any; None: it cannot be told."""
         ...

@@ -22,7 +22,7 @@ from vit_tickets.pipeline.datasets.sources.members import (
     samples_of,
 )
 from vit_tickets.pipeline.datasets.sources.names import listed, stem
-from vit_tickets.pipeline.datasets.sources.options import SampleOptions
+from vit_tickets.pipeline.datasets.sources.options import SampleOptions, stamp_of
 from vit_tickets.pipeline.datasets.sources.split import Unlabelled
 from vit_tickets.pipeline.datasets.tar_files import HashedStream, read_tar
 from vit_tickets.pipeline.system import files
@@ -67,7 +67,7 @@ class TarSplit:
     in_place: bool = False
     left_out: Omissions = field(default_factory=Omissions)
     kind = "webdataset"
-    random_access = False
+    readers = 0
 
     @cached_property
     def _tars(self) -> list[_Tar]:
@@ -197,6 +197,9 @@ class TarSplit:
 
     def __len__(self) -> int:
         return sum(len(tar.keys) for tar in self._tars)
+
+    def stamp(self, order: Iterable[int]) -> str | None:
+        return stamp_of(self._paths, self.options)
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
         index_of = {name: index for index, name in enumerate(self.classes)}

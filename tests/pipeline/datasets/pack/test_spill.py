@@ -30,8 +30,8 @@ SAMPLES = [Sample(f"é/{i}", i % 3, bytes([i]) * (i * 7), "png" if i % 2 else "j
 def test_samples_come_in_the_order_that_was_drawn(most, shard_size, tmp_path, monkeypatch):
     monkeypatch.setattr(spill, "SPILL_BYTES", most)
     order = np.random.default_rng(0).permutation(len(SAMPLES))
-    found = list(spill.spilled(Stream(SAMPLES), order, shard_size, str(tmp_path)))
-    assert found == [SAMPLES[number] for number in order]
+    shards = dict(spill.spilled(Stream(SAMPLES), order, shard_size, str(tmp_path)))
+    assert [sample for shard in shards.values() for sample in shard] == [SAMPLES[number] for number in order]
     assert list(tmp_path.iterdir()) == []
 
 
