@@ -3,7 +3,7 @@
 import pytest
 
 from tests.runs import finding_of, write_run
-from vit_tickets.train.report.analysis.notices import further_seeds
+from vit_tickets.train.report.analysis import notices
 from vit_tickets.train.report.rendering.text import text
 
 
@@ -71,8 +71,8 @@ def test_one_is_singular(tmp_path):
     ],
 )
 def test_further_seeds_are_named_as_they_are_typed(seeds, count, said):
-    assert further_seeds(seeds, count) == f"train {said}, evaluate, and report on all"
+    assert notices.further_seeds(seeds, count) == f"train {said}, evaluate, and report on all"
 
 
 def test_enough_seeds_need_no_more():
-    assert further_seeds({"lt": [0, 1], "dense": [3, 4]}, 2) is None
+    assert notices.further_seeds({"lt": [0, 1], "dense": [3, 4]}, 2) is None
