@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from vit_tickets.pipeline.system.errors import one_line
 from vit_tickets.pipeline.system.records import Name, Positive
 
 EXAMPLES = 3
@@ -40,6 +41,7 @@ class Omissions:
 
     def add(self, what: str, reason: str, name: str, count: int = 1) -> None:
         """Leave out one `what` (or `count`) called `name`, because of `reason`."""
+        name = one_line(name)
         known = self._found.get((what, reason), LeftOut(what, reason, 0, ()))
         names = (*known.examples, name) if len(known.examples) < EXAMPLES else known.examples
         self._found[what, reason] = LeftOut(what, reason, known.count + count, names)

@@ -49,7 +49,7 @@ def _asked_for(source: str, parts: list[Part], wanted: tuple[str, ...], notes: l
         if not found:
             raise UserError(f"{source}: expected a split {word!r}, found {', '.join(map(_both_names, parts))}")
         chosen += [(ours if ours in SPLITS else part.split or "", part) for part in found]
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def _both_names(part: Part) -> str:
@@ -62,7 +62,10 @@ def _only_name(source: str, part: Part, wanted: tuple[str, ...], notes: list[str
     if len(wanted) > 1:
         raise UserError(f"{source}: expected --split once for a source without splits, found {', '.join(wanted)}")
     if wanted:
-        return split_named(wanted[0])
+        name = split_named(wanted[0])
+        if not name or name.startswith(".") or "/" in name:
+            raise UserError(f"--split: expected the name of a folder, found {wanted[0]!r}")
+        return name
     spoken = splits_in(stem(files.name_of(source)))
     name = split_at_end(source) if part.files != ("",) else spoken.pop() if len(spoken) == 1 else None
     if name not in (None, "train"):

@@ -101,7 +101,8 @@ def _read_info(folder: Listing, names: list[str], aside: Aside) -> list[Part]:
         listed_in = {}
         for word, entry in splits.items() if isinstance(splits, dict) else ():
             filenames = entry.get("filenames") if isinstance(entry, dict) else None
-            listed_in[word] = [name for name in filenames or () if isinstance(name, str)]
+            filenames = filenames if isinstance(filenames, list) else []
+            listed_in[word] = [name for name in filenames if isinstance(name, str)]
         if not any(set(of_word) & set(names) for of_word in listed_in.values()):
             continue
         known = {name for of_word in listed_in.values() for name in of_word}

@@ -22,6 +22,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
 NO_SOURCE = "expected images as class/image, Parquet or WebDataset tars, found"
+PATTERN = set("*?{")
 TO_UNPACK = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 
 
@@ -54,7 +55,10 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
         parts = [Part(name, name, source) for name in digits.SAMPLES]
         return Source({name: digits.DigitsSplit(name) for name, _ in choose(source, parts, wanted, [])})
     if not files.exists(source):
-        raise UserError(f"no such source: {source}")
+        folder = (
+            f"; the folder, {posixpath.dirname(source) or '.'}, takes all its files" if PATTERN & set(source) else ""
+        )
+        raise UserError(f"no such source: {source}{folder}")
     aside = Aside()
     parts = find_parts(source, wanted, reading, aside)
     chosen = choose(source, parts, wanted, aside.notes)

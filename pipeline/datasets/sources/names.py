@@ -19,7 +19,12 @@ PICTURES = frozenset(
     {"images", "image", "imgs", "img", "jpegimages", "jpegs", "jpeg", "jpg", "png", "pictures", "data"}
 )
 #: Folders of what is said about pictures, which may be pictures, too.
-ABOUT = frozenset({"masks", "labels", "annotations", "segmentations", "ground_truth", "groundtruth", "trimaps"})
+ABOUT = frozenset(
+    {
+        *("annotation", "annotations", "bboxes", "gt", "ground_truth", "groundtruth", "labels", "masks", "trimaps"),
+        *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
+    }
+)
 #: Folders that other programs make.
 FOREIGN = frozenset({"__MACOSX", "__pycache__", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 

@@ -115,12 +115,33 @@ class ParquetSplit:
 
     @property
     def classes(self) -> list[str]:
-        """The classes in the metadata; without these, the numbers from 0 to the highest label."""
+        """The classes in the metadata; without these, the numbers from 0 to the highest label.
+
+        Raises UserError if a row has no label, or one beyond the names.
+        """
+        return self._classes
+
+    @cached_property
+    def _classes(self) -> list[str]:
         tables = self._tables
-        if names := class_names(tables[0].schema, tables[0].label):
+        names = class_names(tables[0].schema, tables[0].label)
+        self._check_labels(len(names) if names else MAX_CLASSES)
+        if names:
             return names
         highest = max((pc.max(table.labels).as_py() or 0 for table in tables if len(table.labels)), default=-1)
         return [str(label) for label in range(highest + 1)]
+
+    def _check_labels(self, classes: int) -> None:
+        row = 0
+        for path, table in zip(self._paths, self._tables, strict=True):
+            labels = table.labels.to_numpy(zero_copy_only=False)
+            missing = table.labels.is_null().to_numpy(zero_copy_only=False)
+            if len(found := np.flatnonzero(missing)):
+                raise UserError(f"{path}: expected a label in every row, found none in row {row + found[0]}")
+            if len(found := np.flatnonzero(labels >= classes)):
+                key, label = f"{row + found[0]:08d}", labels[found[0]]
+                raise UserError(f"{path}: {key}: expected a label in 0..{classes - 1}, found {label}")
+            row += len(labels)
 
     def __len__(self) -> int:
         return sum(table.images for table in self._tables)

@@ -192,7 +192,10 @@ class TarSplit:
             return ordered(names)
         for folder in (self.root, posixpath.dirname(self.root.rstrip("/"))):
             if files.exists(files.join(folder, INDEX)):
-                return Dataset.open(folder).classes
+                classes, highest = Dataset.open(folder).classes, max(map(int, labels))
+                if highest >= len(classes):
+                    raise UserError(f"{self.root}: expected a label in 0..{len(classes) - 1}, found {highest}")
+                return classes
         return [str(label) for label in range(max(map(int, labels)) + 1)]
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """`pack` on the layouts of public data sets: as people mean them, or refused with what to type."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -436,3 +437,50 @@ def test_what_has_no_val_says_so(tmp_path):
     run("pack", source, tmp_path / "out", "--split", "val")
     assert told not in run("pack", source, tmp_path / "out", "--split", "train").stderr
     assert told not in run("pack", source, tmp_path / "out", "--overwrite").stderr
+
+
+def test_a_dry_run_refuses_labels_that_pack_would_refuse(tmp_path):
+    write_parquet(tmp_path / "over" / "a.parquet", [0, 1, 5], ["a", "b", "c"])
+    assert "00000002: expected a label in 0..2, found 5" in why_not(tmp_path / "over")
+    write_parquet(tmp_path / "none" / "a.parquet", [0, None, 1])
+    assert "expected a label in every row, found none in row 1" in why_not(tmp_path / "none")
+    tars(tmp_path / "shards", "a")
+    layouts.text(
+        tmp_path / "shards" / "dataset.json",
+        '{"name": "x", "classes": ["a"], "source": "", "version": 1, "splits": {}}',
+    )
+    assert "expected a label in 0..0, found 1" in why_not(tmp_path / "shards")
+
+
+def test_names_that_are_no_text_are_shown_escaped(tmp_path):
+    source = write_folder(tmp_path / "photos", {"cat": 1, "dog": 1})
+    os.mkdir(os.fsencode(source) + b"/bad\xff")
+    (source / "new\nline").mkdir()
+    assert packed(source) == {"train": 2}
+    assert r"2 folders left out, no images in it: bad\udcff, new\nline" in said(source)
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", '{"splits": {"train": {"filenames": 5}, "val": 3}}'])
+def test_a_list_of_other_things_does_not_decide(record, tmp_path):
+    source = tars(tmp_path / "shards", "train-0", "val-0")
+    layouts.text(source / "info.json", record)
+    assert packed(source) == {"train": 2, "val": 2}
+
+
+def test_segmentation_folders_are_no_classes(tmp_path):
+    write_folder(tmp_path / "voc", {"JPEGImages": 2, "SegmentationClass": 1, "SegmentationObject": 1})
+    assert "found 2 images directly in JPEGImages/, no class folders" in why_not(tmp_path / "voc")
+
+
+def test_odd_names_of_splits(tmp_path):
+    source = write_folder(tmp_path / "photos", {"cat": 1, "dog": 1})
+    for name in ("../out", "", ".hidden"):
+        assert "--split: expected the name of a folder" in why_not(source, "--split", name)
+    source = layouts.hf_imagenet(tmp_path / "in1k")
+    assert packed(source, "--split", "val", "--split", "validation") == {"val": 3}
+
+
+@pytest.mark.parametrize("pattern", ["train-{000..001}.tar", "*.tar"])
+def test_a_pattern_of_files_is_answered_by_the_folder(pattern, tmp_path):
+    line = why_not(tars(tmp_path / "shards", "train-000") / pattern)
+    assert f"no such source: {tmp_path}/shards/{pattern}; the folder, {tmp_path}/shards, takes all its files" in line
