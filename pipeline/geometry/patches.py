@@ -141,6 +141,11 @@ def parse_budgets(sparsity: str | None, keep_rate: str | None, default: float = 
     return [Budget(sparsity=value) for value in _numbers("--sparsity", sparsity or f"{default:g}")]
 
 
+def exact(value: float) -> str:
+    """`value` as an option of a command that means the same number."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
 def check_one(sparsity: str | float | None, keep_rate: str | float | None) -> None:
     """Raise UserError if both options were given."""
     if None not in (sparsity, keep_rate):
@@ -149,6 +154,14 @@ def check_one(sparsity: str | float | None, keep_rate: str | float | None) -> No
 
 def _numbers(option: str, text: str) -> Iterable[float]:
     try:
-        return list(dict.fromkeys(float(part) for part in text.split(",")))
+        values = list(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError:
         raise UserError(f"{option}: expected a number or a comma-separated list of them, found {text!r}") from None
+    by_name: dict[str, float] = {}
+    for value in values:
+        if (other := by_name.setdefault(f"{value:g}", value)) != value:
+            raise UserError(
+                f"{option}: expected numbers that differ within 6 digits, which name the folders, found {other!r} and "
+                f"{value!r}"
+            )
+    return values

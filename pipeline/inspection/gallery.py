@@ -79,7 +79,7 @@ def pick(manifest: Manifest, dataset: Dataset, split: str, count: int) -> list[P
 
 
 def _whole_view(manifest: Manifest, split: str, record: dict[str, Any], image: Image.Image, caption: str) -> Picked:
-    counts = manifest.ticket_of(split).counts
+    counts = manifest.stage_counts_of(split)
     dropped_at_N = dropped_at(np.array(record["rank"]), counts) if len(counts) > 1 else None
     pixels = np.asarray(images.render(image, manifest.view(split)))
     ticket_k, random_k = (np.array(record[name]) for name in ("lt", "rc"))

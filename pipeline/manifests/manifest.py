@@ -16,6 +16,7 @@ from vit_tickets.pipeline.geometry.patches import Budget, grid_side
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.contract import check_table
 from vit_tickets.pipeline.manifests.index import SplitRecord, TicketRecord
+from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.rows import Layout
 from vit_tickets.pipeline.manifests.tables import read_index, read_of_shard, read_table
 from vit_tickets.pipeline.system import files
@@ -119,6 +120,11 @@ class Manifest:
     def kept_of(self, split: str) -> int:
         """Cells in every ticket of the split: k of the budget on the split's own grid."""
         return self.ticket_of(split).kept
+
+    def stage_counts_of(self, split: str) -> tuple[int, ...]:
+        """Cells that each stage of a split's selection kept; k alone where one score of every cell decides."""
+        at_once = self.view(split).num_crops or self.ticket.scored_by != STAGED
+        return (self.kept_of(split),) if at_once else tuple(self.ticket_of(split).counts)
 
     def layout(self, split: str) -> Layout:
         """What the columns of the split's files depend on."""

@@ -43,6 +43,12 @@ def _storage(path: str, verb: str = "access") -> Iterator[tuple[fsspec.AbstractF
         yield fs, inner
 
 
+def absolute(path: str) -> str:
+    """A local path from the root of the file system, wherever a process that reads it was started; a URL as it is."""
+    fs, inner = filesystem(path)
+    return inner if isinstance(fs, LocalFileSystem) else path
+
+
 def join(root: str, *parts: str) -> str:
     """`root`, a path or URL, with `parts` below it."""
     return posixpath.join(os.fspath(root), *parts)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.manifests.contract import columns_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import STAGED, uses_selector
+from vit_tickets.pipeline.manifests.methods import uses_selector
 from vit_tickets.pipeline.manifests.rows import Layout
 from vit_tickets.pipeline.verification.crops import check_crops
 from vit_tickets.pipeline.verification.findings import Rows, Tally, check_columns, check_keys
@@ -46,8 +46,7 @@ def check_rows(tally: Tally, manifest: Manifest, split: str, table: pa.Table, ke
     if not layout.scores:
         return
     score_RN, scored_R = checked["score"]
-    one_scale = view.num_crops or manifest.ticket.scored_by != STAGED  # the scores of stages are not on one scale
-    counts = [k] if one_scale else manifest.ticket_of(split).counts
+    counts = manifest.stage_counts_of(split)  # the scores of stages are not on one scale
     _check_score(rows, score_RN, rank_RN, scored_R & ranked_R, counts)
     if view.num_crops or JOINED in manifest.record:  # values of 1 - rank / N
         odd_RN = (score_RN < 0) | (score_RN > 1)

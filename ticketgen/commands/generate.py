@@ -174,9 +174,11 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.geometry.patches import parse_budgets
     from vit_tickets.pipeline.manifests.methods import Method
+    from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.ticketgen.jobs import tickets as job
     from vit_tickets.ticketgen.jobs.driver import stoppable_job
+    from vit_tickets.ticketgen.jobs.places import at_place, check_out
     from vit_tickets.ticketgen.jobs.predicted import doubts
 
     options, engine = parsed(GenerateOptions, values), parsed(EngineOptions, values)
@@ -184,7 +186,11 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     options.check()
     method = Method(options.method, options.block)
     method.check_view(options.view)
-    opened = open_or_build(dataset)
+    opened = at_place(open_or_build(dataset))
+    for split in options.splits:
+        opened.shards(split)
+    if options.out is not None:
+        check_out(options.out, opened, job.INDEX)
     name, spec = options.open_selector(opened, method)
     options.check_predictions(name, spec.num_classes)
     by = f", method {spec.method}" if options.method != STAGED else ""
@@ -192,16 +198,16 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     click.echo(
         f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]}){by}"
     )
-    settings = engine.settings(SELECTOR_BATCH)
+    opener = engine.opener(spec, SELECTOR_BATCH)
     outs = job.default_outs(opened, spec, budgets, options.view, options.out)
+    for out in outs:
+        check_out(out, opened, job.INDEX)
     splits = list(options.splits) or list(opened.splits)
-    for split in splits:
-        opened.shards(split)
     request = job.Request(
         dataset=opened,
         selector=spec,
         budgets=budgets,
-        outs=outs,
+        outs=[files.absolute(out) for out in outs],
         splits=splits,
         view=options.view,
         mask_seed=options.mask_seed,
@@ -215,14 +221,14 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
         **options.draws,
     )
     with alone_in(*outs), stoppable_job(overwrite) as summary:
-        job.run(request, engine.opener(spec, settings), summary=summary)
+        job.run(request, opener, summary=summary)
     for doubted in doubts(outs[0], opened, splits, spec.num_classes) if options.predictions else ():
         say(doubted)
     for budget, folder in zip(budgets, outs, strict=True):
         layout = request.layout(budget, splits[0])
         what = "crop" if layout.num_views else "image"
         click.echo(f"{folder}: {layout.kept} of {layout.num_patches} patches per {what}")
-    click.echo(summary.summary_line("selected", settings.batch_size))
+    click.echo(summary.summary_line("selected"))
     if summary.images and summary.errors == summary.images:
         raise WorkFailed(f"expected images, found {summary.errors:,} that all have an error; see {outs[0]}")
 

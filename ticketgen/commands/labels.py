@@ -60,26 +60,33 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.runs.names import labels_name
+    from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.ticketgen.jobs import labels as label_job
     from vit_tickets.ticketgen.jobs.driver import stoppable_job
+    from vit_tickets.ticketgen.jobs.places import at_place, check_out
     from vit_tickets.ticketgen.selection.annotator import default_annotator, open_annotator
 
     options, engine = parsed(LabelOptions, values), parsed(EngineOptions, values)
-    opened = open_or_build(dataset)
+    opened = at_place(open_or_build(dataset))
     splits = list(options.splits) or ["train"]
     for split in splits:
         opened.shards(split)
+    if options.out is not None:
+        check_out(options.out, opened, label_job.INDEX)
     name = options.annotator or default_annotator(opened.source)
     spec = open_annotator(name, options.weights, options.image_size, len(opened.classes), options.weights_key)
     click.echo(
         f"annotator: {name} ({spec.map_size} x {spec.map_size} cells of {spec.num_classes} classes at "
         f"{spec.image_size} px, weights {spec.weights_sha256[:12]})"
     )
-    settings = engine.settings(ANNOTATOR_BATCH)
+    opener = engine.opener(spec, ANNOTATOR_BATCH)
     folder = options.out or labels_name(opened.name, spec.model)
-    request = label_job.LabelRequest(opened, spec, folder, splits, engine.max_pixels, engine.precision, overwrite)
+    check_out(folder, opened, label_job.INDEX)
+    request = label_job.LabelRequest(
+        opened, spec, files.absolute(folder), splits, engine.max_pixels, engine.precision, overwrite
+    )
     with alone_in(folder), stoppable_job(overwrite) as summary:
-        label_job.run(request, engine.opener(spec, settings), summary=summary)
+        label_job.run(request, opener, summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
-    click.echo(summary.summary_line("labelled", settings.batch_size))
+    click.echo(summary.summary_line("labelled"))

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vit_tickets.pipeline.commands.options import DEVICE
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and help needs none
     from vit_tickets.ticketgen.engines.processor import Spec
-    from vit_tickets.ticketgen.engines.work import Settings
 
 CPU_BATCH = 16
 SELECTOR_BATCH = 256
@@ -38,7 +39,7 @@ class EngineOptions:
         default=None,
         type=COUNT,
     )
-    device: str = option("auto, cpu or cuda.", default="auto", show_default=True)
+    device: str = option("auto, cpu or cuda.", default="auto", type=DEVICE, show_default=True)
     precision: str = option(
         "Precision of the forward pass.", default="fp32", choices=("fp32", "bf16"), show_default=True
     )
@@ -46,22 +47,23 @@ class EngineOptions:
         "Images of more pixels are recorded as errors.", default=MAX_PIXELS, type=COUNT, show_default=True
     )
 
-    def settings(self, gpu_batch: int) -> "Settings":
-        """The settings of a worker."""
-        from vit_tickets.ticketgen.engines.work import Settings
-
-        return Settings(self.batch_size or (CPU_BATCH if self._device == "cpu" else gpu_batch))
-
-    def opener(self, spec: "Spec", settings: "Settings") -> Callable[[], contextlib.AbstractContextManager]:
-        """Opens the engine on the network that `spec` builds."""
+    def opener(self, spec: "Spec", gpu_batch: int) -> Callable[[], contextlib.AbstractContextManager]:
+        """Opens the engine on the network that `spec` builds; `gpu_batch`: images per pass of a GPU, by default."""
         from vit_tickets.ticketgen.engines.opening import engine_of
+        from vit_tickets.ticketgen.engines.work import Batches
 
-        return engine_of(self.engine, spec, settings, self._device, self.precision, self.workers, self.ray_address)
+        batches = Batches(self.batch_size, gpu_batch, CPU_BATCH)
+        return engine_of(self.engine, spec, batches, self._device, self.precision, self.workers, self.ray_address)
 
     @property
     def _device(self) -> str:
         """The device of this machine; unresolved where the workers are on others."""
         from vit_tickets.ticketgen.engines.processor import resolve_device
 
+        if self.engine == "ray" and ":" in self.device:
+            raise UserError(
+                f"--device: expected auto, cpu or cuda with --engine ray, found {self.device}; pass --engine local, or "
+                "set CUDA_VISIBLE_DEVICES"
+            )
         is_elsewhere = self.engine == "ray" and self.ray_address is not None
         return self.device if is_elsewhere else resolve_device(self.device)

@@ -18,7 +18,7 @@ class LocalEngine:
     def __init__(self, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None):
         threads = workers or os.cpu_count() or 1
         self.processor = Processor(spec, replace(settings, threads=threads), device, precision)
-        self.device = device_name(device)
+        self.device, self.batch_size = device_name(device), settings.batch_size
 
     def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
         for task in tasks:

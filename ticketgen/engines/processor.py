@@ -25,20 +25,22 @@ class Spec(Protocol):
     """What workers are sent: plain values and bytes, from which each builds its network."""
 
     @property
-    def state(self) -> bytes: ...
+    def num_bytes(self) -> int:
+        """Bytes of its weights."""
 
     def build(self, device: str, precision: str) -> Any:
         """Build what `Task.process` works with."""
 
 
 def resolve_device(device: str) -> str:
-    """`cuda` or `cpu` for `auto`; raises UserError for a device that is not there."""
+    """`cuda` or `cpu` for `auto`; raises UserError for a card that is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.split(":")[0] == "cuda" and not torch.cuda.is_available():
+    if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("expected a GPU for --device cuda, found none")
-    if device.split(":")[0] not in ("cpu", "cuda"):
-        raise UserError(f"expected a device among auto, cpu, cuda, found {device!r}")
+    _, _, card = device.partition(":")
+    if card and int(card) >= (found := torch.cuda.device_count()):
+        raise UserError(f"--device: expected a card of cuda:0 to cuda:{found - 1}, found {device}")
     return device
 
 

@@ -59,10 +59,14 @@ class ShardBar(Bar):
 
 
 class Engine(Protocol):
-    """Runs shard tasks. `device` and `name` go into the index."""
+    """Runs shard tasks. `device` and `name` go into the index.
+
+    batch_size: images per pass that it begins with.
+    """
 
     name: str
     device: str
+    batch_size: int
 
     def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
         """Process every task exactly once, in any order; `bar` shows images, errors and retries."""

@@ -14,7 +14,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines.placement import place
 from vit_tickets.ticketgen.engines.processor import Processor, Spec, reason
 from vit_tickets.ticketgen.engines.protocols import Finished, ShardBar, Task
-from vit_tickets.ticketgen.engines.work import Settings
+from vit_tickets.ticketgen.engines.work import Batches, Settings
 
 POLL_S = 0.5
 ATTEMPTS = 3  # per shard, and to start workers one after the other, against lost workers alone
@@ -64,9 +64,7 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(
-        self, ray: ModuleType, spec: Spec, settings: Settings, device: str, precision: str, workers: int | None
-    ):
+    def __init__(self, ray: ModuleType, spec: Spec, batches: Batches, device: str, precision: str, workers: int | None):
         self.ray = ray
         machines = machines_of(ray)
         gpus = sum(machine.gpus for machine in machines)
@@ -75,11 +73,10 @@ class RayEngine:
             raise UserError("expected a GPU for --device cuda, found none in the Ray cluster")
         placed = place(machines, workers, on_gpu)
         self.device, self.count = "cuda" if on_gpu else "cpu", placed.count
-        self._spec, self._settings, self._precision = (
-            ray.put(spec),
-            replace(settings, threads=placed.threads),
-            precision,
-        )
+        settings = batches.on(self.device)
+        self.batch_size = settings.batch_size
+        self._spec, self._precision = ray.put(spec), precision
+        self._settings = replace(settings, threads=placed.threads)
         self._options = {"num_cpus": placed.cpus, "num_gpus": placed.gpus, "max_concurrency": 2}
         self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
         self._starting: dict[Any, ActorState] = {}
@@ -170,8 +167,8 @@ class RayEngine:
 
 @contextlib.contextmanager
 def ray_engine(
-    spec: Spec, settings: Settings, device: str, precision: str, workers: int | None, address: str | None
+    spec: Spec, batches: Batches, device: str, precision: str, workers: int | None, address: str | None
 ) -> Iterator[RayEngine]:
     """Open an engine on the cluster of `ray_session`."""
-    with ray_session(address, object_store_memory=max(512 << 20, 3 * len(spec.state))) as ray:
-        yield RayEngine(ray, spec, settings, device, precision, workers)
+    with ray_session(address, object_store_memory=max(512 << 20, 3 * spec.num_bytes)) as ray:
+        yield RayEngine(ray, spec, batches, device, precision, workers)

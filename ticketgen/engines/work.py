@@ -35,6 +35,21 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Batches:
+    """Images per pass of the network, before it is known what computes."""
+
+    #: by `--batch-size`
+    asked: int | None
+    #: where none is asked for
+    on_gpu: int
+    on_cpu: int
+
+    def on(self, device: str) -> Settings:
+        """The settings of a worker on `device`, cpu or cuda."""
+        return Settings(self.asked or (self.on_cpu if device == "cpu" else self.on_gpu))
+
+
+@dataclass(frozen=True)
 class Pools:
     """Threads of a worker.
 

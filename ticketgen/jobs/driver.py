@@ -30,10 +30,11 @@ class Summary:
     seconds: float = 0.0
     retries: int = 0  #: shards processed again because their worker was lost
     batch_size: int | None = None  #: the smallest that was used
+    first_batch_size: int | None = None  #: the one that the engine began with
     failures: list[str] = field(default_factory=list)  #: the shards that failed, and why
 
-    def summary_line(self, verb: str, batch_size: int) -> str:
-        """One line for the user: images, errors, retries, and whether `batch_size` had to be lowered."""
+    def summary_line(self, verb: str) -> str:
+        """One line for the user: images, errors, retries, and whether the batch had to be lowered."""
         parts = [f"{self.images:,} images {verb} in {self.seconds:.0f} s", f"{self.errors:,} with errors"]
         if self.skipped:
             parts.append(f"{self.skipped:,} were there already")
@@ -42,8 +43,8 @@ class Summary:
                 "1 shard done again after its" if self.retries == 1 else f"{self.retries} shards done again after their"
             )
             parts.append(f"{again} worker was lost")
-        if self.batch_size and self.batch_size < batch_size:
-            parts.append(f"batch lowered from {batch_size} to {self.batch_size} for want of GPU memory")
+        if self.batch_size and self.first_batch_size and self.batch_size < self.first_batch_size:
+            parts.append(f"batch lowered from {self.first_batch_size} to {self.batch_size} for want of GPU memory")
         return ", ".join(parts)
 
 
@@ -189,6 +190,7 @@ class Job:
                     folder.withdraw()
             with engine_of() as engine:
                 engine_record = {"engine": engine.name, "device": engine.device}
+                summary.first_batch_size = engine.batch_size
                 with self._bar(summary, progress) as bar:
                     left = len(tasks)
                     for finished in engine.run(list(tasks), bar):

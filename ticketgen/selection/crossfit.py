@@ -27,6 +27,10 @@ class CrossFitSpec(SelectorSpec):
         return CrossFitSelector(self, device, precision)
 
     @property
+    def num_bytes(self) -> int:
+        return sum(fold.num_bytes for fold in self.folds)
+
+    @property
     def entries(self) -> dict[str, Any]:
         return super().entries | {CROSS_FIT: [fold.weights_sha256 for fold in self.folds]}
 
@@ -65,7 +69,7 @@ def open_cross_fit(
         if _shape(other) != _shape(first):
             raise UserError(f"expected selectors that differ in their weights alone, found {first.run} and {other.run}")
     together = hashlib.sha256("".join(spec.weights_sha256 for spec in specs).encode()).hexdigest()
-    plain: dict[str, Any] = vars(first) | {"weights_sha256": together}
+    plain: dict[str, Any] = vars(first) | {"state": b"", "weights_sha256": together}
     return CrossFitSpec(**plain, folds=specs)
 
 

@@ -33,6 +33,11 @@ class NetworkSpec:
     run: str | None = None
 
     @property
+    def num_bytes(self) -> int:
+        """Bytes of its weights."""
+        return len(self.state)
+
+    @property
     def image_size(self) -> int:
         return self.view_record["image_size"]
 

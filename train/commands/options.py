@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import click
 
+from vit_tickets.pipeline.commands.options import DEVICE
 from vit_tickets.pipeline.runs.families import FAMILIES
 from vit_tickets.pipeline.system.fields import click_options, sections_of
 from vit_tickets.train.recipes.presets import RECIPES
@@ -28,7 +29,7 @@ def recipe_options(command: Callable) -> Callable:
 # Headings of the help, and the first option below each.
 RECIPE_SECTIONS = sections_of(Recipe) | {"Recipe": "recipe"}
 
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+device_option = click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu or cuda.")
 workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes per rank; 0 reads in this one.  [default: by CPUs]"
 )

@@ -115,6 +115,8 @@ def world(device: str) -> Iterator[World]:
             raise UserError("expected a GPU for --device cuda, found none")
         if device == "cuda":
             device = f"cuda:{local}"
+        if int(device.removeprefix("cuda:")) >= (found := torch.cuda.device_count()):
+            raise UserError(f"--device: expected a card of cuda:0 to cuda:{found - 1}, found {device}")
         torch.cuda.set_device(device)
     elif device != "cpu":
         raise UserError(f"expected a device among auto, cpu, cuda, found {device!r}")

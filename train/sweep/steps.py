@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.patches import Budget, exact
 from vit_tickets.pipeline.manifests import labels, methods
 from vit_tickets.pipeline.manifests import manifest as manifests
 from vit_tickets.pipeline.manifests.manifest import Manifest
@@ -66,7 +66,7 @@ def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
     """Select the tickets of all budgets by one call, which decodes every image once."""
     budgets, root = request.all_budgets, request.tickets_root(method)
     kind = "sparsity" if budgets[0].keep_rate is None else "keep_rate"
-    values = ",".join(f"{getattr(budget, kind):g}" for budget in budgets)
+    values = ",".join(exact(getattr(budget, kind)) for budget in budgets)
     named = None if method == methods.STAGED else method
     out = files.join(root, budgets[0].label) if len(budgets) == 1 else root
     command = _command(

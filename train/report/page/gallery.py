@@ -218,7 +218,7 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
         "name": f"{group.model}, {group.budget}, method {group.method}",
         "grid": manifest.grid_of(source.split),
         "kept": kept,
-        "counts": ticket.counts,
+        "counts": manifest.stage_counts_of(source.split),
         "ranks": [_base64(np.array(row["rank"], "<u2")) for row in rows],
         "random": [_base64(random_subset(manifest.mask_seed, key, N, kept).astype("<u2")) for key in keys],
         "scores": [None if score is None else _levels(score) for score in scores],
