@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,13 @@ def is_averaged(name: str) -> bool:
     return not AVERAGED.isdisjoint(re.split(r"[._\d]+", words))
 
 
-def find_weights(checkpoint: Checkpoint, names: Names, model: str, key: str | None = None) -> tuple[Found, str | None]:
+def find_weights(
+    checkpoint: Checkpoint,
+    names: Names,
+    model: str,
+    key: str | None = None,
+    rename: Callable[[WeightSet], WeightSet] = lambda one: one,
+) -> tuple[Found, str | None]:
     """The weights of a network, and a line that says which they are where the file left a choice or more than them.
 
     All names but those of the classifier must be there, under one prefix. Of averaged weights and those they are the
@@ -89,11 +95,13 @@ def find_weights(checkpoint: Checkpoint, names: Names, model: str, key: str | No
         names: of the network's tensors.
         model: the network's, for messages.
         key: `--weights-key`.
+        rename: gives a set other names, tried where nothing fits under its own.
 
     Raises:
         UserError: nothing fits, or more than one set does, or there is none called `key`.
     """
     found = [each for one in checkpoint.sets for each in _fits(one, names)]
+    found = found or [each for one in checkpoint.sets for each in _fits(rename(one), names)]
     if key is not None:
         named = [each for each in found if each.label == key] or [each for each in found if _is_called(each.label, key)]
         if not named:

@@ -12,6 +12,7 @@ from torch import nn
 from vit_tickets.pipeline.networks.checkpoints import Checkpoint
 from vit_tickets.pipeline.networks.fitting import Names, classifiers_of, find_weights
 from vit_tickets.pipeline.networks.registry import create_model, size_kwargs, sketch
+from vit_tickets.pipeline.networks.renaming import renaming
 from vit_tickets.pipeline.networks.state import load_file, load_strictly, name_of
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.families import timm_name
@@ -118,7 +119,7 @@ def _from_file(
     if check is not None:
         check(known)
     opened = Checkpoint.open(weights)
-    found, note = find_weights(opened, Names.of(known), name_of(known), weights_key)
+    found, note = find_weights(opened, Names.of(known), name_of(known), weights_key, renaming(known))
     head = found.state.get(f"{classifiers_of(known)[0]}.weight")
     network = create_model(model, num_classes=0 if head is None or not head.ndim else len(head))
     load_strictly(network, found.state, weights, opened.model)

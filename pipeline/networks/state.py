@@ -13,6 +13,7 @@ from vit_tickets.pipeline.networks.fitting import (
     misnamed,
     sizes_of,
 )
+from vit_tickets.pipeline.networks.renaming import renaming
 from vit_tickets.pipeline.system.errors import UserError, say
 
 
@@ -29,7 +30,7 @@ def load_file(network: nn.Module, path: str, key: str | None = None, classes: st
         UserError: there are no such weights, or they are not finite.
     """
     opened = Checkpoint.open(path)
-    found, note = find_weights(opened, Names.of(network), name_of(network), key)
+    found, note = find_weights(opened, Names.of(network), name_of(network), key, renaming(network))
     check_classes(network, found.state, path, classes)
     load_strictly(network, found.state, path, opened.model)
     if note:
