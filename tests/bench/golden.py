@@ -67,7 +67,7 @@ RUNS = {
     "crops": f"{MICRO} --path lt --tickets manifests/crops --limit 128",
     "deit": "--model deit_micro --path lt --tickets manifests/staged --epochs 1 --batch-size 32 --ema 0.9",
     "lvvit": "--model lvvit_micro --path lt --tickets manifests/staged --labels manifests/labels --recipe lvvit "
-    "--epochs 1 --limit 48 --batch-size 16",
+    "--epochs 1 --limit 48 --batch-size 16 --epoch-lag 1 --no-rand-augment-first",
     "resnet20": "--model resnet20 --path lt --tickets manifests/staged --epochs 1 --limit 64 --batch-size 32",
     "swin": "--model swin_t --path lt --tickets manifests/staged --epochs 1 --limit 16 --batch-size 8",
 }
