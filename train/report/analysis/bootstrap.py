@@ -180,7 +180,8 @@ def widened(found: Contrast, minuend_Sn: np.ndarray, subtrahend_Sn: np.ndarray) 
     """`found` with the wider of its bounds and of `welch_half_width`; at least two runs of each path.
 
     A few seeds that are alike by chance, resampled, say that all seeds are: resampled bounds alone are beyond the truth
-    in up to 14% of cases with two seeds and 7% with five, where seeds differ much more than images do.
+    in up to 14% of cases with two seeds and 8% with five, where seeds differ much more than images do
+    (docs/report.md, by tests/bench/verdicts.py).
     """
     half_width = welch_half_width(minuend_Sn, subtrahend_Sn)
     lower, upper = rounded(found.estimate - half_width), rounded(found.estimate + half_width)
