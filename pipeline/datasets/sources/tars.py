@@ -178,11 +178,15 @@ class TarSplit:
         """The tars themselves, for `in_place`."""
         return [tar.shard for tar in self._tars]
 
-    @cached_property
+    @property
     def classes(self) -> list[str]:
         """The names that serve as labels, in their order. Those of class indices are in dataset.json, in the folder or
         the one above; without one, the numbers up to the highest.
         """
+        return self._classes
+
+    @cached_property
+    def _classes(self) -> list[str]:
         labels = set().union(*(tar.labels for tar in self._tars))
         names = [label for label in labels if isinstance(label, str)]
         if names:
