@@ -41,6 +41,7 @@ OTHERS = {
     "ray": {"--head", "--node-ip-address", "--port", "--address"},
     "sbatch": {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--signal", "--requeue"},
     "tests.bench": {"--quick", "--runs"},
+    "docker": {"--shm-size"},
 }
 
 matplotlib.use("Agg")

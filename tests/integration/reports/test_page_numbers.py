@@ -131,7 +131,7 @@ def test_the_lines_are_those_of_the_json(written):
         for (row, on), tested in CURVES.items():
             cell = group["matrix"][row][on]
             interval = f"{cell['mean']:.2f}% [{cell['low']:.2f}, {cell['high']:.2f}]"
-            assert f"{row} on {tested}, {dropped:.3g}% dropped: {interval}" in shown.titles
+            assert f"{row}, tested on {tested}, {dropped:.3g}% dropped: {interval}" in shown.titles
 
 
 def test_the_training_curves_are_the_logs(written):
