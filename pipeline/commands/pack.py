@@ -51,6 +51,12 @@ from vit_tickets.pipeline.system.fields import click_options, parsed
     "--in-place", is_flag=True, help="SOURCE is a folder of WebDataset tars: keep them, and only add dataset.json."
 )
 @click.option(
+    "--index",
+    metavar="FILE",
+    help="As --in-place, but the index is FILE (a .json), for tars in a place that is read-only; FILE then is the "
+    "DATASET of other commands.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Show the splits, classes and numbers of images, and what would be left out, or why SOURCE is refused. Write "
@@ -67,6 +73,7 @@ def pack(
     shorter_side: int | None,
     quality: int,
     in_place: bool,
+    index: str | None,
     dry_run: bool,
     overwrite: bool,
     **values: Any,
@@ -94,6 +101,9 @@ def pack(
     from vit_tickets.pipeline.datasets.sources.split import Reading
     from vit_tickets.pipeline.system.locks import alone_in
 
+    if index:
+        in_place = True
+        check_index(index, overwrite)
     if in_place and dataset not in (None, source):
         raise UserError(f"--in-place: expected no DATASET other than SOURCE, found {dataset}")
     if dataset is None and not in_place and not dry_run:
@@ -101,7 +111,7 @@ def pack(
     reading = Reading(no_splits=no_splits, class_folder=class_folder, samples=parsed(SampleOptions, values))
     if in_place:
         planned = packing.plan_in_place(source, split, reading)
-        result = None if dry_run else packing.write_index(source, planned)
+        result = None if dry_run else packing.write_index(source, planned, index)
     elif dry_run or dataset is None:
         planned, result = packing.plan(source, dataset, split, reading, overwrite), None
     else:
@@ -117,7 +127,7 @@ def pack(
                 reading=reading,
             )
         planned = result.plan
-    shown = source if dry_run else dataset or source
+    shown = source if dry_run else index or dataset or source
     for line in result.lines if result else planned.lines(shard_size):
         click.echo(f"{shown}: {line}")
     for entry in planned.left_out:
@@ -132,3 +142,13 @@ def pack(
     elif result and (unshrunk := result.unshrunk):
         names = ", ".join(unshrunk[:5]) + (" ..." if len(unshrunk) > 5 else "")
         click.echo(f"{len(unshrunk)} images could not be decoded and were packed unchanged: {names}", err=True)
+
+
+def check_index(index: str, overwrite: bool) -> None:
+    """Raise UserError if `index` cannot be the index of a dataset, or is there already."""
+    from vit_tickets.pipeline.system import files
+
+    if not index.lower().endswith(".json") or files.is_dir(index):
+        raise UserError(f"--index: expected the name of a .json file, found {index}")
+    if files.exists(index) and not overwrite:
+        raise UserError(f"--index: {index} is there already; pass --overwrite to replace it")

@@ -33,15 +33,15 @@ def verify(path: str, dataset: str | None) -> None:
     from vit_tickets.pipeline.verification.manifests import verify_manifest
 
     if files.exists(files.join(path, manifests.INDEX)):
-        index, findings = manifests.INDEX, verify_manifest(path, dataset, progress=True)
+        index, findings = files.join(path, manifests.INDEX), verify_manifest(path, dataset, progress=True)
         checked = "columns, provenance, ranks, tickets, random subsets, scores, sums"
     elif files.exists(files.join(path, labels.INDEX)):
-        index, findings = labels.INDEX, verify_labels(path, dataset, progress=True)
+        index, findings = files.join(path, labels.INDEX), verify_labels(path, dataset, progress=True)
         checked = "columns, provenance, classes, logits, sums"
-    elif files.exists(files.join(path, shards.INDEX)):
+    elif files.exists(shards.index_of(path)):
         if dataset:
             raise UserError(f"--dataset: expected a manifest or label maps in PATH, found the dataset {path}")
-        index, findings = shards.INDEX, verify_dataset(path, progress=True)
+        index, findings = shards.index_of(path), verify_dataset(path, progress=True)
         checked = "files, hashes, counts, keys, images, labels"
     else:
         expected = f"a dataset ({shards.INDEX}), a manifest ({manifests.INDEX}) or label maps ({labels.INDEX})"
@@ -52,7 +52,7 @@ def verify(path: str, dataset: str | None) -> None:
         count += 1
     if count:
         raise WorkFailed(f"{path}: {count} finding{'s' if count > 1 else ''}")
-    splits = files.read_json(files.join(path, index))["splits"]
+    splits = files.read_json(index)["splits"]
     sizes = ", ".join(f"{name} {entry['samples']:,} images" for name, entry in splits.items())
     against = f"; compared with {dataset}" if dataset else ""
     click.echo(f"ok: {path}: {sizes}: {checked}{against}")

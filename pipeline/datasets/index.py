@@ -73,6 +73,8 @@ class DatasetRecord(msgspec.Struct, frozen=True):
     splits: dict[str, SplitEntry]
     #: what the source held that belongs to no split
     left_out: Annotated[list[LeftOut], Meta(description="a list of what was left out")] = []
+    #: the folder of the tars, if the index lies elsewhere
+    root: str | None = None
 
     @classmethod
     def read(cls, record: Any) -> "DatasetRecord":

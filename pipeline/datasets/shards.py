@@ -29,6 +29,7 @@ class Sample:
 class Dataset:
     """A folder of shards: `Dataset.open(path)`."""
 
+    #: what opens it: the folder, or an index that lies elsewhere
     root: str
     name: str
     classes: list[str]
@@ -38,18 +39,23 @@ class Dataset:
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)
     #: what the source held that belongs to no split
     passed_over: list[LeftOut] = field(default_factory=list)
+    #: the folder of the tars, if `root` is an index
+    tars: str | None = None
 
     @classmethod
     def open(cls, root: str) -> "Dataset":
-        """Read dataset.json. Raises UserError if it is missing, malformed or of an unknown version."""
-        record, path, splits = read_record(root), files.join(root, INDEX), {}
+        """Read dataset.json, in the folder `root` or as the file `root`, which then says where the tars are.
+
+        Raises UserError if it is missing, malformed or of an unknown version.
+        """
+        record, path, splits = read_record(root), index_of(root), {}
         for split, entry in record.splits.items():
             try:
                 splits[split] = read_shards(entry.shards)
             except UserError as error:
                 raise UserError(f"{path}: {split}: {error}") from None
         left_out = {split: entry.left_out for split, entry in record.splits.items() if entry.left_out}
-        return cls(root, record.name, record.classes, record.source, splits, left_out, record.left_out)
+        return cls(root, record.name, record.classes, record.source, splits, left_out, record.left_out, record.root)
 
     def save(self) -> None:
         """Write dataset.json."""
@@ -63,7 +69,8 @@ class Dataset:
         }
         record = {"name": self.name, "classes": self.classes, "source": self.source, "version": VERSION}
         beside = {"left_out": [asdict(entry) for entry in self.passed_over]} if self.passed_over else {}
-        files.write_json(files.join(self.root, INDEX), record | {"splits": splits} | beside)
+        beside |= {"root": self.tars} if self.tars else {}
+        files.write_json(index_of(self.root), record | {"splits": splits} | beside)
 
     def shards(self, split: str) -> list[Shard]:
         """The shards of `split`, in order. Raises UserError if there is no such split."""
@@ -76,19 +83,29 @@ class Dataset:
         return sum(shard.samples for shard in self.shards(split))
 
     def path_of(self, shard: Shard) -> str:
-        return files.join(self.root, shard.file)
+        return files.join(self.tars or self.root, shard.file)
 
 
 def read_record(root: str) -> DatasetRecord:
     """dataset.json, with shards unread. Raises UserError if it is missing, malformed or of another version."""
-    path = files.join(root, INDEX)
+    path = index_of(root)
     if not files.exists(path):
-        raise UserError(f"expected a dataset written by `vit-tickets pack`, found no {INDEX} in {root}")
-    record = files.read_json(path)
+        found = "no such file" if path == root else f"no {INDEX} in {root}"
+        raise UserError(f"expected a dataset written by `vit-tickets pack`, found {found}")
+    content = files.read_json(path)
     try:
-        return DatasetRecord.read(record)
+        record = DatasetRecord.read(content)
+        if (path == root) != (record.root is not None):
+            expected = "its root, the folder of the tars" if path == root else "no root in the folder of the tars"
+            raise UserError(f"expected {expected}, found {record.root or 'none; give the folder'}")
+        return record
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def index_of(root: str) -> str:
+    """The index of the dataset `root`: dataset.json in it, or `root` itself if it is such a file."""
+    return root if root.lower().endswith(".json") and not files.is_dir(root) else files.join(root, INDEX)
 
 
 def read_shard(path: str) -> Iterator[Sample]:

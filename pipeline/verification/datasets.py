@@ -26,7 +26,7 @@ def verify_dataset(root: str, progress: bool = False) -> Iterator[str]:
     Raises UserError where there is no dataset index that can be read.
     """
     record = read_record(root)
-    dataset = Dataset(root, record.name, record.classes, record.source)
+    dataset = Dataset(root, record.name, record.classes, record.source, tars=record.root)
     entries = [entry for split in record.splits.values() for entry in split.shards if isinstance(entry, dict)]
     listed = {str(entry.get("file")) for entry in entries}
     for split, entry in record.splits.items():
@@ -41,7 +41,7 @@ def verify_dataset(root: str, progress: bool = False) -> Iterator[str]:
         for shard in Bar(shards, desc=f"verify {split}", unit="shard", leave=False, disable=None if progress else True):
             yield from _check_shard(dataset, shard, keys)
         for folder in sorted({shard.file.rpartition("/")[0] for shard in shards} or {split}):
-            tars = [name for name in visible(files.join(root, folder)) if name.endswith(".tar")]
+            tars = [name for name in visible(files.join(record.root or root, folder)) if name.endswith(".tar")]
             paths = (f"{folder}/{name}" if folder else name for name in tars)
             yield from (
                 f"{path}: expected only tars that {INDEX} lists, found this one" for path in paths if path not in listed

@@ -54,7 +54,7 @@ def request_of(
     record = {
         "format_version": FORMAT_VERSION,
         "dataset": opened.name,
-        "dataset_sha256": shards.sha256_of(files.join(opened.root, shards.INDEX)),
+        "dataset_sha256": shards.sha256_of(shards.index_of(opened.root)),
         "selector": selector,
         "weights": asked.weights,
         **({"weights_key": asked.weights_key} if asked.weights_key else {}),

@@ -90,9 +90,10 @@ def pack_in_place(source: str, split: str | Sequence[str] | None = None, reading
     return write_index(source, plan_in_place(source, split, reading)).dataset
 
 
-def write_index(source: str, planned: Plan) -> PackResult:
-    """Write dataset.json for the tars in `source` that `plan_in_place` found."""
-    dataset = Dataset(source, files.name_of(source), planned.classes, "webdataset")
+def write_index(source: str, planned: Plan, index: str | None = None) -> PackResult:
+    """Write dataset.json for the tars in `source` that `plan_in_place` found; or `index`, which says where they are."""
+    tars = (files.filesystem(source)[1] if files.is_local(source) else source) if index else None
+    dataset = Dataset(index or source, files.name_of(source), planned.classes, "webdataset", tars=tars)
     for name, part in planned.splits.items():
         dataset.splits[name], dataset.left_out[name] = planned.shards[name], list(part.left_out)
     _record_left_out(dataset, planned)
