@@ -206,7 +206,7 @@ class Counter:
 def generating(engine: LocalEngine, task: shard.ShardTask) -> Callable[[], None]:
     def generate() -> None:
         counter = Counter()
-        for finished in engine.run([task], counter):
+        for finished in engine.run([task], counter, lambda met: None):
             if finished.error or counter.errors or counter.images != task.samples:
                 raise RuntimeError(f"{finished.error or 'not every image was selected'}: the time means nothing")
 

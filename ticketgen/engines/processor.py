@@ -44,10 +44,6 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def device_name(device: str) -> str:
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
-
-
 class Processor:
     """Processes shards with one network; after the GPU runs out of memory, with half the batch size."""
 

@@ -1,10 +1,11 @@
 """What a job gives an engine, and what it expects of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vit_tickets.pipeline.system.bars import Bar
+from vit_tickets.ticketgen.engines.kinds import Met
 from vit_tickets.ticketgen.engines.work import Progress, Settings
 
 
@@ -59,15 +60,17 @@ class ShardBar(Bar):
 
 
 class Engine(Protocol):
-    """Runs shard tasks. `device` and `name` go into the index.
+    """Runs shard tasks. `name` goes into the index.
 
     batch_size: images per pass that it begins with.
     """
 
     name: str
-    device: str
     batch_size: int
 
-    def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
-        """Process every task exactly once, in any order; `bar` shows images, errors and retries."""
+    def run(self, tasks: list[Task], bar: ShardBar, started: Callable[[Met], None]) -> Iterator[Finished]:
+        """Process every task exactly once, in any order; `bar` shows images, errors and retries.
+
+        `started` is told of each worker before it gets its first task.
+        """
         ...

@@ -4,13 +4,14 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from vit_tickets.pipeline.system.cluster import machines_of, ray_session
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.ticketgen.engines.kinds import Met, check_same_program
 from vit_tickets.ticketgen.engines.placement import place
 from vit_tickets.ticketgen.engines.processor import Processor, Spec, reason
 from vit_tickets.ticketgen.engines.protocols import Finished, ShardBar, Task
@@ -26,7 +27,11 @@ class Worker:
 
     def __init__(self, spec: Spec, settings: Settings, device: str, precision: str):
         self.processor = Processor(spec, settings, device, precision)
+        self.device = device
         self.images = self.errors = 0
+
+    def about(self) -> Met:
+        return Met.here(self.device)
 
     def process(self, task: Task) -> Finished:
         return self.processor.process(task, self._count)
@@ -84,7 +89,7 @@ class RayEngine:
         self._running: dict[Any, tuple[ActorState, Task]] = {}
         self._failed_starts = 0
 
-    def run(self, tasks: list[Task], bar: ShardBar) -> Iterator[Finished]:
+    def run(self, tasks: list[Task], bar: ShardBar, started: Callable[[Met], None]) -> Iterator[Finished]:
         waiting, attempts = list(reversed(tasks)), Counter()
         reported = time.monotonic()
         while waiting or self._running:
@@ -95,7 +100,7 @@ class RayEngine:
             self._move(bar)
             for reference in done:
                 if reference in self._starting:
-                    why = self._register(reference)
+                    why = self._register(reference, started)
                     if why and self._failed_starts >= ATTEMPTS and not self._running and not self._idle:
                         yield from (Finished(task, f"no worker starts: {why}") for task in waiting)
                         return
@@ -118,16 +123,24 @@ class RayEngine:
         for _ in range(wanted - len(self._starting) - len(self._idle) - len(self._running)):
             worker = self.ray.remote(Worker).options(**self._options)
             actor = worker.remote(self._spec, self._settings, self.device, self._precision)
-            self._starting[actor.progress.remote()] = ActorState(actor)
+            self._starting[actor.about.remote()] = ActorState(actor)
 
-    def _register(self, reference: Any) -> str | None:
-        """Register an actor that has started; returns why it has not, if it has failed."""
+    def _register(self, reference: Any, started: Callable[[Met], None]) -> str | None:
+        """Register an actor that has started; returns why it has not, if it has failed.
+
+        Raises UserError if another vit-tickets is installed where it runs.
+        """
         worker = self._starting.pop(reference)
         try:
-            self.ray.get(reference)
+            met = self.ray.get(reference)
         except self._lost as failure:
             self._failed_starts += 1
             return reason(failure)
+        except self.ray.exceptions.RayTaskError as failure:  # an older one cannot tell
+            why = reason(failure.cause if failure.cause is not None else failure)
+            raise UserError(f"expected this vit-tickets on every worker, found one that differs: {why}") from None
+        check_same_program(met)
+        started(met)
         self._failed_starts = 0
         self._idle.append(worker)
         return None

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,9 +15,9 @@ from vit_tickets.pipeline.manifests.tables import PER_SHARD, difference, read_in
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.stopping import stoppable
+from vit_tickets.ticketgen.engines.kinds import VERSIONED, Kind, devices_of, versions_of
 from vit_tickets.ticketgen.engines.protocols import Engine, ShardBar, Task
-
-VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "pyarrow")
+from vit_tickets.ticketgen.jobs.making import Making
 
 
 @dataclass
@@ -100,11 +101,15 @@ class Folder:
         """Delete the index, before its files are replaced."""
         files.remove(self.index_path)
 
-    def complete(self, dataset: Dataset, engine_record: dict[str, Any] | None, seconds: float) -> None:
-        """Write the index, splits of earlier calls included; `engine_record` is None if nothing was left to do."""
+    def making(self) -> Making:
+        """The kinds of workers that its files are of."""
+        return Making.open(self.root, self._index() if files.exists(self.index_path) else {})
+
+    def complete(self, dataset: Dataset, engine: str | None, making: Making, seconds: float) -> None:
+        """Write the index, splits of earlier calls included; `engine` is None if nothing was left to do."""
         existing = self._index() if files.exists(self.index_path) else {}
         splits = dict(existing.get("splits", {}))
-        if engine_record is None and self.entries.keys() <= splits.keys():
+        if engine is None and self.entries.keys() <= splits.keys():
             return
         for split, entry in self.entries.items():
             rows = errors = 0
@@ -116,11 +121,17 @@ class Folder:
             "splits": splits,
             **self.origin,
             "wall_time_s": round(existing.get("wall_time_s", 0.0) + seconds, 1),
-            **(engine_record or {key: existing.get(key) for key in ("engine", "device")}),
-            "versions": {name: importlib.metadata.version(name) for name in VERSIONED}
-            | {"python": platform.python_version()},
+            "engine": engine or existing.get("engine"),
+            "device": devices_of(making.kinds) if making.kinds else existing.get("device"),
+            "versions": versions_of(making.kinds) if making.kinds else _versions_here(),
         }
         files.write_json(self.index_path, record)
+        making.forget()
+
+
+def _versions_here() -> dict[str, str]:
+    """Those of this process, where nobody knows what made the files."""
+    return {name: importlib.metadata.version(name) for name in VERSIONED} | {"python": platform.python_version()}
 
 
 def check_made(path: str, metadata: dict[str, Any]) -> None:
@@ -182,18 +193,22 @@ class Job:
         tasks, skipped = self.plan()
         summary = summary or Summary()
         summary.skipped, summary.total = skipped, skipped + sum(task.samples for task in tasks)
-        engine_record = None
+        engine_name = None
+        if self.overwrite and tasks:
+            for folder in self.folders:
+                files.check_writable(folder.root)
+                folder.withdraw()
+                folder.making().forget()
+        making = [folder.making() for folder in self.folders]
         if tasks:
             for folder in self.folders:
                 files.check_writable(folder.root)
-                if self.overwrite:
-                    folder.withdraw()
             with engine_of() as engine:
-                engine_record = {"engine": engine.name, "device": engine.device}
+                engine_name = engine.name
                 summary.first_batch_size = engine.batch_size
                 with self._bar(summary, progress) as bar:
                     left = len(tasks)
-                    for finished in engine.run(list(tasks), bar):
+                    for finished in engine.run(list(tasks), bar, lambda met: _record(making, met.kind, bar)):
                         left -= 1
                         if finished.error is not None:
                             summary.failures.append(f"{finished.task.name}: {finished.error}")
@@ -209,8 +224,8 @@ class Job:
             shown = "; ".join(summary.failures[:3]) + (" ..." if len(summary.failures) > 3 else "")
             unfinished = f" and {left} were left" if left else ""
             raise WorkFailed(f"{len(summary.failures)} of {len(tasks)} shards failed{unfinished}: {shown}")
-        for folder in self.folders:
-            folder.complete(self.dataset, engine_record, summary.seconds)
+        for folder, made in zip(self.folders, making, strict=True):
+            folder.complete(self.dataset, engine_name, made, summary.seconds)
         return summary
 
     def _bar(self, summary: Summary, progress: bool) -> ShardBar:
@@ -222,6 +237,13 @@ class Job:
             disable=not progress,
             smoothing=0.1,
         )
+
+
+def _record(making: list[Making], kind: Kind, bar: ShardBar) -> None:
+    """Record a worker's kind in every folder, and say where it differs from that of earlier files."""
+    for folder in making:
+        if warning := folder.meet(kind):
+            bar.write(warning, file=sys.stderr)
 
 
 @contextlib.contextmanager
