@@ -40,6 +40,7 @@ OTHERS = {
     "torchrun": {"--nnodes", "--nproc-per-node", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint", "--standalone"},
     "ray": {"--head", "--node-ip-address", "--port", "--address"},
     "sbatch": {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--signal", "--requeue"},
+    "docker": {"--shm-size"},
     "tests.bench": {"--quick", "--runs"},
     "docker": {"--shm-size"},
 }
