@@ -42,7 +42,6 @@ OTHERS = {
     "sbatch": {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--signal", "--requeue"},
     "docker": {"--shm-size"},
     "tests.bench": {"--quick", "--runs"},
-    "docker": {"--shm-size"},
 }
 
 matplotlib.use("Agg")
