@@ -1,5 +1,6 @@
 """A folder as the search for splits sees it: listed when needed, and once."""
 
+import os
 import posixpath
 from functools import cached_property
 
@@ -7,15 +8,15 @@ from vit_tickets.pipeline.datasets.sources.names import FOREIGN, TABLES, TARS, s
 from vit_tickets.pipeline.geometry.images import SUFFIXES
 from vit_tickets.pipeline.system import files
 
-DEEPEST = 12  # levels of folders: links may lead in a circle
+DEEPEST = 12  # levels of folders
 LOOKED_INTO = 64  # folders of one remote folder, where each takes a request
 
 
 class Listing:
     """A folder, at `path`; `below` is the same relative to the source, empty for the source itself."""
 
-    def __init__(self, path: str, below: str = "", level: int = 0):
-        self.path, self.below, self._level = path, below, level
+    def __init__(self, path: str, below: str = "", around: "tuple[Listing, ...]" = ()):
+        self.path, self.below, self._around = path, below, around
 
     @property
     def name(self) -> str:
@@ -27,9 +28,9 @@ class Listing:
 
     @cached_property
     def folders(self) -> list["Listing"]:
-        """Its folders, without those that other programs make."""
+        """Its folders, without those that other programs make and links back to a folder around them."""
         names = [name for name, is_folder in self._visible.items() if is_folder and name not in FOREIGN]
-        return [self.folder(name) for name in names]
+        return [folder for folder in map(self.folder, names) if not folder._leads_back]
 
     @cached_property
     def foreign(self) -> list[str]:
@@ -41,7 +42,7 @@ class Listing:
         return [name for name, is_folder in self._visible.items() if not is_folder]
 
     def folder(self, name: str) -> "Listing":
-        return Listing(files.join(self.path, name), posixpath.join(self.below, name), self._level + 1)
+        return Listing(files.join(self.path, name), posixpath.join(self.below, name), (*self._around, self))
 
     @cached_property
     def images(self) -> list[str]:
@@ -64,7 +65,18 @@ class Listing:
     def has_content(self) -> bool:
         """Whether there are images, tars or Parquet files in it or below."""
         here = self.images or self.tars or self.tables
-        return bool(here) or (self._level < DEEPEST and any(folder.has_content for folder in self.folders))
+        return bool(here) or (len(self._around) < DEEPEST and any(folder.has_content for folder in self.folders))
+
+    @cached_property
+    def _real(self) -> str | None:
+        """Its path without links; None where there are none."""
+        return os.path.realpath(files.filesystem(self.path)[1]) if files.is_local(self.path) else None
+
+    @property
+    def _leads_back(self) -> bool:
+        real = self._real
+        inside = [folder._real for folder in self._around] if real else []
+        return any(f"{path}/".startswith(f"{real}/") for path in inside)
 
     @cached_property
     def full(self) -> list["Listing"]:

@@ -484,3 +484,18 @@ def test_odd_names_of_splits(tmp_path):
 def test_a_pattern_of_files_is_answered_by_the_folder(pattern, tmp_path):
     line = why_not(tars(tmp_path / "shards", "train-000") / pattern)
     assert f"no such source: {tmp_path}/shards/{pattern}; the folder, {tmp_path}/shards, takes all its files" in line
+
+
+def test_links_back_are_no_folders_of_the_layout(tmp_path):
+    for split in ("train", "val"):
+        write_folder(tmp_path / "a" / "photos" / split, {"cat": 1, "dog": 1})
+        for number in range(6):
+            (tmp_path / "a" / "photos" / split / f"back{number}").symlink_to(tmp_path / "a")
+    for number in range(6):
+        (tmp_path / "a" / f"back{number}").symlink_to(tmp_path)
+        (tmp_path / "a" / "photos" / f"back{number}").symlink_to(tmp_path / "a")
+    assert packed(tmp_path / "a") == {"train": 2, "val": 2}
+    (tmp_path / "empty" / "x").mkdir(parents=True)
+    for number in range(6):
+        (tmp_path / "empty" / "x" / f"back{number}").symlink_to(tmp_path / "empty")
+    assert "found none in" in refused("pack", tmp_path / "empty", tmp_path / "out")
