@@ -6,7 +6,7 @@ import hashlib
 import math
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import Any
 
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -45,7 +45,7 @@ def read_tar(
         is_gzip = gzipped and start.startswith(GZIP)
         if start.startswith(COMPRESSED) and not is_gzip:
             raise ValueError("expected a plain tar, found a compressed one")
-        source: IO[bytes] = gzip.GzipFile(fileobj=stream) if is_gzip else stream
+        source: Any = gzip.GzipFile(fileobj=stream) if is_gzip else stream
         if hashed is not None:
             hashed.source = source
             source = hashed
@@ -68,9 +68,7 @@ def reported(path: str) -> Iterator[None]:
         raise UserError(f"{path} cannot be read as a WebDataset shard: {why}") from None
 
 
-def _members(
-    stream: IO[bytes], mode: str, wanted: Callable[[str], bool], most: float
-) -> Iterator[tuple[str, bytes | None]]:
+def _members(stream: Any, mode: Any, wanted: Callable[[str], bool], most: float) -> Iterator[tuple[str, bytes | None]]:
     with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header) as tar:
         for member in tar:
             if member.size < 0 or member.issparse():
@@ -85,7 +83,8 @@ def _members(
                     raise ValueError(f"expected names in UTF-8 without null characters, found {member.name}")
                 data = tar.extractfile(member) if wanted(member.name) else None
                 yield member.name, None if data is None else data.read()
-            tar.members = []  # otherwise tarfile keeps all of them in memory
+            # otherwise tarfile keeps all of them in memory
+            tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Header(tarfile.TarInfo):
@@ -99,7 +98,7 @@ class _Header(tarfile.TarInfo):
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
         try:
             header = super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # pyright: ignore[reportAttributeAccessIssue]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"{error} before the end-of-archive block") from None
@@ -117,7 +116,7 @@ def is_text(name: str) -> bool:
 class HashedStream:
     """Passes on what is written to or read from `source`, and computes its SHA-256 and length."""
 
-    def __init__(self, source: IO[bytes] | None = None):
+    def __init__(self, source: Any = None):
         self.source, self._hash, self.length = source, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:

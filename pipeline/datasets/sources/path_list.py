@@ -5,6 +5,7 @@ import posixpath
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -32,7 +33,13 @@ class PathList(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -47,7 +54,7 @@ class PathList(Sequence[str]):
 class KeyList(Sequence[str]):
     """The keys of `paths`, as `folder_keys` gives them. Only those of clashing paths are stored."""
 
-    def __init__(self, paths: Sequence[str]):
+    def __init__(self, paths: PathList):
         self._paths = paths
         self._all: list[str] | None = None
         self._suffixed: dict[int, str] = {}
@@ -63,7 +70,13 @@ class KeyList(Sequence[str]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         if self._all is not None:
