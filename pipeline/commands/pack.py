@@ -88,12 +88,14 @@ def pack(
     tars and Parquet files (dataset_train/, Test-0.parquet, x-validation-00.tar), at SOURCE or below it. Without a val,
     test is packed as val, which is said. What cannot be read in one way only is refused; what is left out is counted.
 
-    With --shorter-side, large images are shrunk. All others are stored unchanged, byte for byte.
+    With --shorter-side, large images are shrunk. All others are stored unchanged, byte for byte. A call that was
+    interrupted goes on when it is repeated: finished shards are kept if what they are made from is as it was.
 
     \b
     vit-tickets pack imagenet/ --dry-run
     vit-tickets pack imagenet/ data/imagenet --shorter-side 256
     vit-tickets pack cifar10/ data/cifar10
+    vit-tickets pack val/ data/imagenet --labels-file LOC_val_solution.csv
     vit-tickets pack my-tars/ --in-place
     """
     from vit_tickets.pipeline.datasets import pack as packing
