@@ -27,6 +27,7 @@ class Spec(Protocol):
     @property
     def num_bytes(self) -> int:
         """Bytes of its weights."""
+        ...
 
     def build(self, device: str, precision: str) -> Any:
         """Build what `Task.process` works with."""
