@@ -10,7 +10,7 @@ from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.runs.config import CONFIG, LAST
 from vit_tickets.pipeline.runs.paths import PATHS
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, say
 from vit_tickets.pipeline.system.fields import click_options, options_of, parsed
 from vit_tickets.train.commands.options import (
     RECIPE_SECTIONS,
@@ -83,18 +83,15 @@ def train(
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.loop.trainer import Trainer
-    from vit_tickets.train.recipes.presets import recipe_for
-    from vit_tickets.train.runs import folder
-    from vit_tickets.train.runs.resolve import resolve
+    from vit_tickets.train.runs import defaults, folder
     from vit_tickets.train.runtime.distributed import world
 
     with world(device) as here, contextlib.ExitStack() as held:
         opened = open_or_build(dataset)
-        chosen = recipe_for(opened.source, request.model, recipe, options["image_size"], request.path)
-        chosen = chosen.override(**{each.name: options[each.name] for each in options_of(Recipe)})
-        if chosen.batch_size % here.size:
-            raise UserError(f"expected a batch size that {here.size} ranks can share, found {chosen.batch_size}")
-        run = resolve(opened, chosen, request, here.device)
+        asked = defaults.Asked(recipe, {each.name: options[each.name] for each in options_of(Recipe)})
+        run, follows = defaults.resolved(opened, request, asked, here.device, overwrite)
+        if run.recipe.batch_size % here.size:
+            raise UserError(f"expected a batch size that {here.size} ranks can share, found {run.recipe.batch_size}")
         held.enter_context(folder.held(run.root, here))
         todo = folder.claim(run.root, run.config, resume, overwrite)
         if not here.agrees(("start", "resume", "finished").index(todo)):
@@ -123,6 +120,9 @@ def train(
             files.write_json(run.place(CONFIG), replace(run.config, environment=where).record())
         if here.is_main:
             click.echo(describe(run, trainer, todo))
+        for note in (follows, defaults.few_steps(run, asked, trainer.steps, sum(trainer.stream.data.counts))):
+            if note:
+                say(note)
         trainer.fit()
         if here.is_main:
             use = f"score it with `vit-tickets evaluate {run.root}`"

@@ -96,8 +96,8 @@ class Plan:
         views = sum(self.counts) // self.repeats * self.repeats
         if views < self.batch_size:
             raise UserError(
-                f"expected at least one batch of {self.batch_size} images, found {views} images to train on; "
-                "--batch-size sets another"
+                f"expected at least one batch of {self.batch_size} images, found {sum(self.counts):,} images to train "
+                "on; --batch-size sets another"
             )
         return views // self.batch_size
 

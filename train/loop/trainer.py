@@ -191,6 +191,7 @@ class Trainer:
         if scores is None:  # `last.pt` was saved before; a resumed run scores again
             self._stop()
         metrics |= {f"{name}_top1": score for name, score in scores.items()}
+        metrics |= {f"{name}_view": self.validation.view(name) for name in scores}
         metrics |= self.sums.speed(self.steps, self.run.recipe.batch_size)
         metrics["seconds"] = self.sums.seconds + time.monotonic() - began
         if self.sums.skipped:
@@ -211,8 +212,14 @@ class Trainer:
         raise WorkFailed(message) if self.world.is_main else SystemExit(1)
 
     def result(self) -> str:
-        """The last epoch's accuracy on val, for the user to read; empty if there is none."""
-        return "" if self.val_top1 is None else f", {self.val_top1:.2f}% top-1 on val"
+        """The last epoch's accuracy on val and the view that it is of, for the user to read; empty if there is none."""
+        if self.val_top1 is None:
+            return ""
+        whose, view = self.validation.view("val").split(": ")
+        shown = f"the manifest's view, {view}"
+        if whose == "own":
+            shown = f"its own view, {view}; `evaluate --tickets` scores it on a manifest's, to be compared"
+        return f", {self.val_top1:.2f}% top-1 on val ({shown})"
 
     def save(self) -> None:
         """Write `last.pt`, on the main rank."""

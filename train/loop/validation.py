@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.evaluation.predict import accuracy, eval_config, val_sets
 from vit_tickets.train.runs.run import Run
@@ -25,6 +26,12 @@ class Validation:
         self.decoding = {"max_pixels": max_pixels, "skip_errors": skip_errors, "hint": "pass --skip-errors to continue"}
         self.sets = val_sets(run)
 
+    def view(self, name: str) -> str:
+        """What is shown of the images of set `name`: accuracies are compared on one view only."""
+        data = self.sets[name]
+        view = eval_config(self.run, data).view
+        return f"{'own' if data.manifest is None else 'manifest'}: {described(view)}"
+
     def top1(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float] | None:
         """Top-1 accuracy of `model` on each set, in percent, over the images of all ranks.
 
@@ -43,3 +50,9 @@ class Validation:
                 return None
             scores[name] = 100 * hits / seen
         return scores
+
+
+def described(view: View) -> str:
+    """`view` in words: its kind, the share that a centre crop shows, and an interpolation other than bicubic."""
+    shown = f"{view.kind} {view.crop_pct:g}" if view.kind == "center" else view.kind
+    return shown if view.interpolation == "bicubic" else f"{shown} {view.interpolation}"

@@ -159,7 +159,10 @@ class Recipe:
     )
     limit: int | None = option("Train on the first so many images only.", default=None, type=COUNT)
     image_size: int | None = option(
-        "Side of the training view in pixels.  [default: the manifest's, the model's]", default=None, type=COUNT
+        "Side of the training view in pixels.  [default: by the images if they are small, else the manifest's or the "
+        "model's]",
+        default=None,
+        type=COUNT,
     )
     patch_size: int | None = option("Side of a patch, or of an occluded cell, in pixels.", default=None, type=COUNT)
 

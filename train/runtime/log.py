@@ -66,7 +66,7 @@ class RunLog:
         if self._writer is not None:
             with self._events():
                 for name, value in metrics.items():
-                    if name not in ("epoch", "step"):
+                    if name not in ("epoch", "step") and not isinstance(value, str):
                         self._writer.add_scalar(name, value, metrics["step"])
                 self._writer.flush()
         written = files.read_bytes(self._path).splitlines(keepends=True) if files.exists(self._path) else []

@@ -150,12 +150,15 @@ def _training_figure(
 ) -> Html | None:
     look = looks(group.rows)
     lines = []
+    views = {_view_while_training(run) for row in rows for run in group.of(row)}
     for row in rows:
-        by_test: dict[str, list[RunResult]] = {}
+        by_test: dict[tuple[str, str], list[RunResult]] = {}
         for run in group.of(row):
-            by_test.setdefault(_tested_while_training(run), []).append(run)
-        for on, runs in by_test.items():
+            by_test.setdefault((_tested_while_training(run), _view_while_training(run)), []).append(run)
+        for (on, view), runs in by_test.items():
             said = name_of(row, on) if name == "val_top1" else row
+            if name == "val_top1" and len(views) > 1:
+                said += f" ({view})"
             lines += _training_lines(said, runs, name, look(row, on))
     if not lines:
         return None
@@ -167,6 +170,12 @@ def _training_figure(
 def _tested_while_training(run: RunResult) -> str:
     """What `train` shows a run of val after each epoch: what it is trained on, if a manifest has that of val."""
     return run.path if PATHS[run.path].drops_patches and run.config.tickets_dir else "dense"
+
+
+def _view_while_training(run: RunResult) -> str:
+    """The view of val that `train` scored the run on, whoever's it is; curves on different views say which."""
+    view = next((line["val_view"] for line in reversed(run.epochs_log) if "val_view" in line), "view not recorded")
+    return str(view).partition(": ")[2] or str(view)
 
 
 def _training_lines(said: str, runs: list[RunResult], name: str, look: Look) -> list[Line]:

@@ -1,0 +1,22 @@
+"""Accuracy on val says which view it is of."""
+
+import json
+
+import pytest
+
+from tests.command import run
+
+SHORT = ("--model", "deit_micro", "--epochs", 1, "--batch-size", 8, "--workers", 0, "--device", "cpu", "--skip-errors")
+OWN = "its own view, center 0.5; `evaluate --tickets` scores it on a manifest's, to be compared"
+
+
+@pytest.mark.parametrize(
+    ("with_tickets", "view", "told"), [(False, "own", OWN), (True, "manifest", "the manifest's view")]
+)
+def test_metrics_and_the_last_line_name_the_view(packed, tickets, tmp_path, with_tickets, view, told):
+    given = ("--tickets", tickets) if with_tickets else ()
+    done = run("train", packed, "--path", "dense", "--crop-pct", 0.5, *SHORT, *given, "--out", tmp_path / "run")
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert str(line.get("val_view")).startswith(f"{view}: center")
+    assert (line["val_view"] == "own: center 0.5") is not with_tickets
+    assert f"% top-1 on val ({told}" in done.stdout

@@ -1,0 +1,149 @@
+"""What a run has by default: its family's recipe, in sizes and batches that follow the images and their number."""
+
+import io
+import itertools
+import statistics
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image
+
+from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
+from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
+from vit_tickets.pipeline.system import files
+from vit_tickets.train.recipes.presets import CIFAR_SIDE, recipe_for
+from vit_tickets.train.recipes.recipe import DEFAULTS, Recipe
+from vit_tickets.train.runs.request import Request
+from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runs.run import Run
+
+LOOKED_AT = 64  # images whose sizes stand for those of all
+TINY, SMALL = 40, 128  # pixels: up to these, images are trained on at 32 pixels, or at about their own size
+TINY_PATCH, SMALL_PATCH = 4, 8
+FEW_STEPS = 20  # an epoch of fewer is said to be short
+LEAST_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user set of the recipe.
+
+    Attributes:
+        recipe: name of the recipe; None for the family's.
+        values: those of its fields, None where not given.
+    """
+
+    recipe: str | None
+    values: dict[str, Any]
+
+    def given(self, name: str) -> bool:
+        return self.values.get(name) is not None
+
+
+def resolved(dataset: Dataset, request: Request, asked: Asked, device: str, overwrite: bool) -> tuple[Run, str | None]:
+    """The run, and a line about what of it follows the images.
+
+    A run that an older version began with other defaults keeps them.
+    """
+    family = _recipe(dataset, request, asked, {})
+    fitted = _fitted(dataset, request, asked, family)
+    run = resolve(dataset, fitted, request, device)
+    if fitted == family:
+        return run, None
+    if not overwrite and files.exists(files.join(run.root, CONFIG)):
+        found = RunConfig.read(run.root, ("recipe",))
+        if run.config.difference(found, DEFAULTS):
+            older = resolve(dataset, family, request, device)
+            if older.config.difference(found, DEFAULTS) is None:
+                return older, None
+    changed = [
+        name for name in ("image_size", "patch_size", "batch_size") if getattr(fitted, name) != getattr(family, name)
+    ]
+    options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+    return run, (
+        f"defaults that follow the {dataset.samples(request.split):,} images of {dataset.name}: {run.image_size} px, "
+        f"patches of {run.config.patch_size} px, batches of {fitted.batch_size}, recipe {fitted.name}; "
+        f"{options or '--recipe'} or --recipe would set others"
+    )
+
+
+def _recipe(dataset: Dataset, request: Request, asked: Asked, sizes: dict[str, int]) -> Recipe:
+    """The recipe by name or family, changed by `sizes` and by what was asked for. Small images have one for them."""
+    side = asked.values.get("image_size") or sizes.get("image_size")
+    if side and not asked.given("image_size") and side <= SMALL:
+        side = CIFAR_SIDE
+    chosen = recipe_for(dataset.source, request.model, asked.recipe, side, request.path)
+    return replace(chosen, **sizes).override(**asked.values)
+
+
+def _fitted(dataset: Dataset, request: Request, asked: Asked, family: Recipe) -> Recipe:
+    """The recipe that follows the images; `family` where it is named, or the dataset is the built-in one."""
+    if asked.recipe is not None or dataset.source == EMBEDDED:
+        return family
+    recipe = family
+    if family.image_size is None:
+        recipe = _recipe(dataset, request, asked, _sizes(dataset, request, asked))
+    if asked.given("batch_size"):
+        return recipe
+    batch = fitting_batch(images_of(dataset, request, recipe), recipe.batch_size)
+    return replace(recipe, batch_size=batch)
+
+
+def _sizes(dataset: Dataset, request: Request, asked: Asked) -> dict[str, int]:
+    """Sizes of view and patch: those of the run whose weights it starts from, or those that small images suggest."""
+    if request.init is not None:
+        if not files.exists(files.join(request.init, CONFIG)):
+            return {}  # the sizes of the model, whose weights these are
+        run = RunConfig.read(request.init, ("image_size", "patch_size"))
+        return {"image_size": run.image_size, "patch_size": run.patch_size}
+    side = None if request.is_online else shorter_side(dataset, request.split)
+    if side is None or side > SMALL:
+        return {}
+    if side <= TINY:
+        return {"image_size": CIFAR_SIDE, "patch_size": TINY_PATCH}
+    return {"image_size": round(side / SMALL_PATCH) * SMALL_PATCH, "patch_size": SMALL_PATCH}
+
+
+def shorter_side(dataset: Dataset, split: str) -> int | None:
+    """Median of the shorter sides of the first images of `split`, in pixels; None where none can be opened."""
+    sides = []
+    for shard in dataset.shards(split)[:1]:
+        for sample in itertools.islice(read_shard(dataset.path_of(shard)), LOOKED_AT):
+            try:
+                sides.append(min(Image.open(io.BytesIO(sample.data or b"")).size))
+            except Exception:  # noqa: S112  # Pillow raises anything for hostile data; the stream tells of it
+                continue
+    return statistics.median_low(sides) if sides else None
+
+
+def images_of(dataset: Dataset, request: Request, recipe: Recipe) -> int:
+    """Number of images to train on, about."""
+    count = dataset.samples(request.split) * (1 - request.holdout)
+    if fold := request.fold:
+        count *= 1 - 1 / fold.count
+    return int(min(count, recipe.limit or count))
+
+
+def fitting_batch(images: int, most: int) -> int:
+    """The largest power of two that makes at least `FEW_STEPS` steps of `images`; `LEAST_BATCH` to `most`."""
+    if images >= FEW_STEPS * most:
+        return most
+    batch = LEAST_BATCH
+    while 2 * batch * FEW_STEPS <= images:
+        batch *= 2
+    return min(batch, most)
+
+
+def few_steps(run: Run, asked: Asked, steps: int, images: int) -> str | None:
+    """A warning where an epoch has few steps, with a batch that fits; None for the built-in dataset's own settings."""
+    own = run.dataset.source == EMBEDDED and not asked.given("batch_size") and not asked.given("limit")
+    if steps >= FEW_STEPS or own:
+        return None
+    found = f"expected {FEW_STEPS} steps an epoch or more, found {steps} of {run.recipe.batch_size} images"
+    fits = fitting_batch(images, run.recipe.batch_size)
+    if fits < run.recipe.batch_size:
+        return f"{found}; --batch-size {fits} makes {images // fits}"
+    return (
+        f"{found}; with {images:,} images, --epochs {-(-FEW_STEPS * run.recipe.epochs // steps)} makes as many in all"
+    )
