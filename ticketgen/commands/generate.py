@@ -10,7 +10,7 @@ from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, uses_selector
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed, say
 from vit_tickets.pipeline.system.fields import COUNT, PART, click_options, option, parsed, sections_of
-from vit_tickets.ticketgen.commands.options import SELECTOR_BATCH, EngineOptions
+from vit_tickets.ticketgen.commands.options import SELECTOR_BATCH, EngineOptions, check_weights
 
 FORMATS = ("parquet", "webdataset")
 METHOD_HELP = "; ".join(f"({name}) {declared.criterion}" for name, declared in METHODS.items())
@@ -173,24 +173,29 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.geometry.patches import parse_budgets
+    from vit_tickets.pipeline.manifests.manifest import INDEX
     from vit_tickets.pipeline.manifests.methods import Method
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
-    from vit_tickets.ticketgen.jobs import tickets as job
-    from vit_tickets.ticketgen.jobs.driver import stoppable_job
     from vit_tickets.ticketgen.jobs.places import at_place, check_out
-    from vit_tickets.ticketgen.jobs.predicted import doubts
 
     options, engine = parsed(GenerateOptions, values), parsed(EngineOptions, values)
     budgets = parse_budgets(options.sparsity, options.keep_rate)
     options.check()
     method = Method(options.method, options.block)
     method.check_view(options.view)
+    parse_stages(options.stages)
+    check_weights(options.weights)
     opened = at_place(open_or_build(dataset))
-    for split in options.splits:
+    splits = list(options.splits) or list(opened.splits)
+    for split in splits:
         opened.shards(split)
     if options.out is not None:
-        check_out(options.out, opened, job.INDEX)
+        check_out(options.out, opened, INDEX)
+    from vit_tickets.ticketgen.jobs import tickets as job
+    from vit_tickets.ticketgen.jobs.driver import stoppable_job
+    from vit_tickets.ticketgen.jobs.predicted import doubts
+
     name, spec = options.open_selector(opened, method)
     options.check_predictions(name, spec.num_classes)
     by = f", method {spec.method}" if options.method != STAGED else ""
@@ -201,8 +206,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     opener = engine.opener(spec, SELECTOR_BATCH)
     outs = job.default_outs(opened, spec, budgets, options.view, options.out)
     for out in outs:
-        check_out(out, opened, job.INDEX)
-    splits = list(options.splits) or list(opened.splits)
+        check_out(out, opened, INDEX)
     request = job.Request(
         dataset=opened,
         selector=spec,

@@ -7,7 +7,7 @@ import click
 
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, parsed
-from vit_tickets.ticketgen.commands.options import ANNOTATOR_BATCH, EngineOptions
+from vit_tickets.ticketgen.commands.options import ANNOTATOR_BATCH, EngineOptions, check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +59,11 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     vit-tickets verify manifests/labels/imagenet-dm_nfnet_f6 --dataset data/imagenet
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build
+    from vit_tickets.pipeline.manifests.labels import INDEX
     from vit_tickets.pipeline.runs.names import labels_name
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
-    from vit_tickets.ticketgen.jobs import labels as label_job
-    from vit_tickets.ticketgen.jobs.driver import stoppable_job
     from vit_tickets.ticketgen.jobs.places import at_place, check_out
-    from vit_tickets.ticketgen.selection.annotator import default_annotator, open_annotator
 
     options, engine = parsed(LabelOptions, values), parsed(EngineOptions, values)
     opened = at_place(open_or_build(dataset))
@@ -73,7 +71,12 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     for split in splits:
         opened.shards(split)
     if options.out is not None:
-        check_out(options.out, opened, label_job.INDEX)
+        check_out(options.out, opened, INDEX)
+    check_weights(options.weights)
+    from vit_tickets.ticketgen.jobs import labels as label_job
+    from vit_tickets.ticketgen.jobs.driver import stoppable_job
+    from vit_tickets.ticketgen.selection.annotator import default_annotator, open_annotator
+
     name = options.annotator or default_annotator(opened.source)
     spec = open_annotator(name, options.weights, options.image_size, len(opened.classes), options.weights_key)
     click.echo(
@@ -82,7 +85,7 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     )
     opener = engine.opener(spec, ANNOTATOR_BATCH)
     folder = options.out or labels_name(opened.name, spec.model)
-    check_out(folder, opened, label_job.INDEX)
+    check_out(folder, opened, INDEX)
     request = label_job.LabelRequest(
         opened, spec, files.absolute(folder), splits, engine.max_pixels, engine.precision, overwrite
     )

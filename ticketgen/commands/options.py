@@ -67,3 +67,11 @@ class EngineOptions:
             )
         is_elsewhere = self.engine == "ray" and self.ray_address is not None
         return self.device if is_elsewhere else resolve_device(self.device)
+
+
+def check_weights(path: str | None) -> None:
+    """Raise UserError unless the file of `--weights` is there."""
+    from vit_tickets.pipeline.system import files
+
+    if path is not None and not files.exists(path):
+        raise UserError(f"--weights: expected a file of weights, found no {path}")

@@ -50,6 +50,14 @@ def check_alone(given: EvaluateOptions) -> None:
             raise UserError(f"{flag}: expected --dataset instead of a RUN, whose own weights are scored, found {found}")
 
 
+def model_and_out(given: EvaluateOptions) -> tuple[str, str]:
+    """What plain weights need besides `--dataset`; raises UserError where it is lacking."""
+    if not (given.model and given.out):
+        lacking = "--out" if given.model else "--model"
+        raise UserError(f"--dataset: expected --model, and --out for the predictions, found no {lacking}")
+    return given.model, given.out
+
+
 @click.command()
 @click.argument("run", required=False)
 @click_options(EvaluateOptions)
@@ -72,27 +80,30 @@ def evaluate(run: str | None, workers: int | None, device: str, **values: str | 
     if (run is None) == (given.dataset is None):
         found = "neither" if run is None else "both"
         raise UserError(f"expected either a RUN, or --dataset with --model, found {found}")
+    if run is not None:
+        check_alone(given)
+    model, out = ("", "") if run is not None else model_and_out(given)
+    from vit_tickets.train.commands.checks import check_device, check_evaluate
+
+    check_device(device)
+    check_evaluate(run, given.dataset, given.split, given.on, {"tickets": given.tickets, "weights": given.weights})
     with stoppable(lambda: "predictions are written at the end, the same command starts anew"):
         from vit_tickets.train.evaluation import scoring
         from vit_tickets.train.runtime.distributed import world
 
         with world(device) as here:
             if run is not None:
-                check_alone(given)
                 subject = scoring.open_run(run, given.tickets, given.split, given.out)
-            elif given.dataset and given.model and given.out:
+            else:
                 subject = scoring.open_weights(
-                    given.dataset,
+                    given.dataset or "",
                     given.split,
-                    given.model,
+                    model,
                     given.weights,
                     given.tickets,
-                    given.out,
+                    out,
                     given.weights_key,
                 )
-            else:
-                lacking = "--out" if given.model else "--model"
-                raise UserError(f"--dataset: expected --model, and --out for the predictions, found no {lacking}")
             wanted = given.on.split(",") if given.on else scoring.default_on(subject)
             workers = default_workers(1) if workers is None else workers
             top1 = scoring.score(subject, wanted, given.view, here.device, workers)

@@ -38,17 +38,22 @@ def request_of(
     parsed = parse_train_options(dataset, options, command, (*OWN, "rc") if command == SWEEP else OWN)
     from vit_tickets.pipeline.datasets import shards
     from vit_tickets.pipeline.datasets.pack import open_or_build
-    from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.names import default_selector
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.redaction import without_secrets
+    from vit_tickets.train.commands.checks import check_device, check_there
 
-    for model in budgets:
-        registry.check_model(model)
+    if parsed.get("device"):
+        check_device(parsed["device"])
+    check_there("--weights", asked.weights)
     opened = open_or_build(dataset)
     out = asked.out or f"runs/{command}-{opened.name}"
     if not files.is_local(out):
         raise UserError(f"--out: expected a folder of this machine, found {out}")
+    from vit_tickets.pipeline.networks import registry
+
+    for model in budgets:
+        registry.check_model(model)
     annotator, labels_dir = labels_from(asked.labels, list(budgets), out)
     selector = asked.selector or default_selector(opened.source)
     record = {

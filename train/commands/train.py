@@ -80,6 +80,10 @@ def train(
         raise UserError(f"--amp: expected --precision bf16 or none, found {request.precision}")
     if amp:
         request = replace(request, precision="bf16")
+    of_recipe = {each.name: options[each.name] for each in options_of(Recipe)}
+    from vit_tickets.train.commands.checks import check_train
+
+    check_train(dataset, request, recipe, of_recipe, device, resume, overwrite)
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.loop.trainer import Trainer
@@ -88,7 +92,7 @@ def train(
 
     with world(device) as here, contextlib.ExitStack() as held:
         opened = open_or_build(dataset)
-        asked = defaults.Asked(recipe, {each.name: options[each.name] for each in options_of(Recipe)})
+        asked = defaults.Asked(recipe, of_recipe)
         run, follows = defaults.resolved(opened, request, asked, here.device, overwrite)
         if run.recipe.batch_size % here.size:
             raise UserError(f"expected a batch size that {here.size} ranks can share, found {run.recipe.batch_size}")
