@@ -11,7 +11,7 @@ from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, LAST, RunConfig
-from vit_tickets.pipeline.runs.families import timm_name
+from vit_tickets.pipeline.runs.families import family_of, timm_name
 from vit_tickets.pipeline.runs.paths import ON
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -46,7 +46,7 @@ def check_train(
     check_there("--weights", request.weights)
     if request.manifest is not None:
         check_tickets(request.manifest, opened, request.split)
-    if request.labels is not None:
+    if request.labels is not None and family_of(request.model).has_token_outputs:
         _check_name(LabelMaps.open(request.labels), opened)
     if request.out is not None and not overwrite:
         _check_folder(request.out, request, values, resume)

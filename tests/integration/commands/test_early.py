@@ -58,7 +58,7 @@ CASES = [
     (("train", "DATA", *LT, "--tickets", "/nowhere"), "/nowhere"),
     (("train", "DATA", *LT, "--tickets", "OTHER"), "found 'another'"),
     (("train", "DATA", *TRAIN, "--init", "/no/weights.pth"), "found no /no/weights.pth"),
-    (("train", "DATA", *TRAIN, "--labels", "/nowhere"), "/nowhere"),
+    (("train", "DATA", "--model", "lvvit_s", "--path", "dense", "--labels", "/nowhere"), "/nowhere"),
     (("train", "DATA", *TRAIN, "--device", "gpu"), "found 'gpu'"),
     (("train", "DATA", *TRAIN, "--keep-warmup", "9:3"), "found 9:3"),
     (("train", "DATA", *TRAIN, "--rand-augment", "strong"), "found 'strong'"),
