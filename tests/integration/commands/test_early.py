@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
 PROGRAM = """
 import json, os, sys
 from click.testing import CliRunner
@@ -88,7 +89,6 @@ CASES = [
 ]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[" ".join(words) for words, _ in CASES])
 def test_without_torch(answers, number):
     words, code, stderr, imported = answers[number]
