@@ -25,6 +25,14 @@ NO_SOURCE = "expected images as class/image, Parquet or WebDataset tars, found"
 PATTERN = set("*?{")
 TO_UNPACK = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 
+#: the kind of source that an option is for
+OF_KIND = {
+    "image_column": ParquetSplit.kind,
+    "label_column": ParquetSplit.kind,
+    "label_field": TarSplit.kind,
+    "tar_classes": TarSplit.kind,
+}
+
 
 @dataclass
 class Source:
@@ -74,7 +82,7 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
         flat = [part.name for _, part in chosen if part.flat and part.name]
         classes = f"; --no-splits takes {listed(flat)} for classes" if len(flat) > 1 and not wanted else ""
         raise UserError(f"{unlabelled[0]}{classes}") if classes else unlabelled[0]
-    _check_labels(opened, unlabelled, reading, aside)
+    _check_options(opened, unlabelled, reading, aside)
     test = name_of_test(parts, opened, wanted, aside.notes)
     opened = {test if name == "test" else name: split for name, split in opened.items()}
     return Source(opened, aside.left_out, aside.notes, any(STANDS_IN in note for note in aside.notes))
@@ -113,14 +121,18 @@ def open_part(part: Part, reading: Reading) -> Split:
     return split
 
 
-def _check_labels(opened: dict[str, Split], unlabelled: list[Unlabelled], reading: Reading, aside: Aside) -> None:
-    """Say for which splits --labels-file was taken, and as what. Raises UserError if for none."""
+def _check_options(opened: dict[str, Split], unlabelled: list[Unlabelled], reading: Reading, aside: Aside) -> None:
+    """Say for which splits --labels-file was taken, and as what. Raises UserError for options without any effect."""
     file = reading.samples.labels_file
     taken = {name: split for name, split in opened.items() if isinstance(split, FlatSplit)}
     aside.notes += [f"{name}: classes from {split.labels.path}, {split.labels.form}" for name, split in taken.items()]
     if file and not taken:
         found = unlabelled[0].reason if unlabelled else f"class folders or labels in every split: {', '.join(opened)}"
         raise UserError(f"--labels-file {file}: expected images without class folders, found {found}")
+    for name, kind in OF_KIND.items():
+        if getattr(reading.samples, name) and not any(split.kind == kind for split in opened.values()):
+            found = ", ".join(sorted({split.kind for split in opened.values()}))
+            raise UserError(f"--{name.replace('_', '-')}: expected a source of kind {kind}, found {found}")
     if reading.samples.class_list and not file:
         raise UserError("--class-list: expected --labels-file with it, found none")
 

@@ -109,7 +109,7 @@ def _samples(path: str, key: str, group: list[tuple[str, bytes | None]], options
         raise UserError(f"{path}: expected one label for {key}, found {', '.join(labels)}")
     label = own or (labels[0] if labels else None)
     plain = len(exact) == 1 or (not exact and len(images) <= 1)
-    plain &= label in ("cls", None) and not options.label_field
+    plain &= label in ("cls", None) and not options.label_field and not options.tar_classes
     yield Member(
         key,
         image,
@@ -152,6 +152,7 @@ def _field(member: Member, path: str, name: str) -> int | str:
     if isinstance(value, str) and value and not value.isdecimal():
         return value
     index = int(value) if isinstance(value, str) and value else value
+    index = int(index) if isinstance(index, float) and index.is_integer() else index
     if type(index) is not int or not 0 <= index < MAX_CLASSES:
         raise UserError(
             f"{path}: expected a class index or the name of a class in {name} of {member.key}.json, found {value!r}"

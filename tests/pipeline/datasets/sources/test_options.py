@@ -232,3 +232,20 @@ def test_in_place_reads_the_image_of_a_suffix_of_several_parts(tmp_path):
     assert CliRunner().invoke(main, ["pack", str(tmp_path), "--in-place"]).exit_code == 0
     assert [sample.data for sample in read_shard(str(tmp_path / "x.tar"))] == [png(1), png(2)]
     assert CliRunner().invoke(main, ["verify", str(tmp_path)]).exit_code == 0
+
+
+@pytest.mark.parametrize("words", ["--label-field label", "--tar-classes", "--image-column img", "--label-column y"])
+def test_an_option_for_another_kind_of_source_is_refused(tmp_path, words):
+    write_folder(tmp_path / "in", {"cat": 1, "dog": 1})
+    result = CliRunner().invoke(main, ["pack", str(tmp_path / "in"), str(tmp_path / "out"), *words.split()])
+    assert result.exit_code == 2
+    assert f"{words.split()[0]}: expected a source of kind" in result.output
+    assert result.output.strip().endswith("found image folder")
+
+
+def test_in_place_refuses_classes_that_readers_do_not_know(tmp_path):
+    for name in ("cat", "dog"):
+        tar(tmp_path / f"{name}.tar", {f"{name}_1.png": png(1)})
+    result = CliRunner().invoke(main, ["pack", str(tmp_path), "--in-place", "--tar-classes"])
+    assert result.exit_code == 2
+    assert result.output.strip().endswith("give a DATASET to pack into")
