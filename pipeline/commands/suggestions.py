@@ -139,8 +139,8 @@ def suggesting(typed: Sequence[str] = ()) -> Iterator[None]:
         if not isinstance(kind, click.Choice) or "did you mean" in error.message:
             raise
         value = next((word for word in _quoted(error.message) if word not in kind.choices), "")
-        error.message = error.message.rstrip(".") + (did_you_mean(value, map(str, kind.choices)) or ".")
-        raise
+        message = error.message.rstrip(".") + (did_you_mean(value, map(str, kind.choices)) or ".")
+        raise click.BadParameter(message, error.ctx, error.param, error.param_hint) from None
 
 
 def no_such_command(name: str, known: Sequence[str], ctx: click.Context) -> NoReturn:

@@ -102,8 +102,8 @@ def _begin(_: int) -> None:
     interrupts.outlive()
 
 
-def _handed_over(share: Share) -> Share:
-    """`share` with its tensors in shared memory, or the failure that says why they cannot be.
+def _handed_over(share: Any) -> Any:
+    """The Share `share` with its tensors in shared memory, or the failure that says why they cannot be.
 
     Otherwise torch moves them in a thread of the worker, where an error loses the share and the trainer waits for it.
     """
