@@ -73,9 +73,14 @@ def test_no_one_wins_or_loses_where_dense_has_barely_learnt(tmp_path):
     verdict = made.verdicts[0].verdict
     assert (verdict.match.lower > -0.5, verdict.gap.lower > 0) == (True, True)
     assert verdict.label == "inconclusive"
-    (reason,) = verdict.reasons
-    assert reason.startswith("dense on dense is not above 28%, 20% of the way from chance (10%) to all")
-    assert "verdict: inconclusive, weak baseline" in rendering.text([made], [])
+    assert verdict.reasons[0].startswith(
+        "dense on dense is not above 28%, 20% of the way from the share of the most frequent class (10%) to 100%, "
+    )
+    shown = rendering.text([made], [])
+    assert "verdict: inconclusive, weak baseline" in shown
+    for found in (verdict.match, verdict.gap):
+        assert f"over 2 seeds each; its bounds are {found.lower:+.2f} and {found.upper:+.2f}\n" in shown
+    assert "What would decide: dense trained for longer (`--epochs`; it had 3 epochs).\n" in shown
 
 
 def test_learnt_enough_is_judged(tmp_path):

@@ -17,6 +17,7 @@ from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import (
     BARELY,
     IN_THESE_RUNS,
+    MIN_IMAGES,
     OPEN,
     Verdict,
     judge,
@@ -56,7 +57,7 @@ class NullHypothesis:
 
     Attributes:
         name: row of the baseline.
-        label: beats, ties, trails or inconclusive; ahead, behind or level with one seed, which settles nothing.
+        label: beats, ties, trails or inconclusive; ahead, behind, level or none with one seed, which settles nothing.
         sentence: why.
         contrast: the difference.
         needed: what would settle it, if it is open.
@@ -133,10 +134,10 @@ def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) 
         return NamedVerdict(name, None, f"expected results of {expected}{found}", tuple(dict.fromkeys(todo)))
     match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
     longest, shortest = _epochs(group, ticket, max), _epochs(group, dense, min)
-    judged = judge(
-        match, gap, lt_epochs=longest, dense_epochs=shortest, undertrained=_undertrained(group, dense, BARELY)
-    )
-    decides = _decides(group, judged.needed, (ticket, dense, random))
+    undertrained = _undertrained(group, dense, BARELY)
+    judged = judge(match, gap, lt_epochs=longest, dense_epochs=shortest, undertrained=undertrained)
+    cells = (ticket, dense, random)
+    decides = _first(group, dense if undertrained else None, cells) or _decides(group, judged.needed, cells)
     return NamedVerdict(name, judged, weak_baseline=_weak_baseline(group, dense, weak_below), decides=decides)
 
 
@@ -151,6 +152,28 @@ def _decides(group: Group, wanted: Needed, cells: tuple[Cell, ...]) -> str | Non
     said = f"about {' and '.join(counts)}, at even odds, if the differences found are the true ones{spread}"
     further = wanted.seeds and notices.further_seeds({cell[0]: _seeds_of(group, cell) for cell in cells}, wanted.seeds)
     return f"{said}: {further}" if further else said
+
+
+def _first(group: Group, undertrained: Cell | None, cells: tuple[Cell, ...]) -> str | None:
+    """What is needed before bounds mean anything: more images, or longer training of the `undertrained`; then seeds.
+
+    None where there are enough images and all have learnt enough.
+    """
+    if group.images < MIN_IMAGES:
+        said = f"at least {MIN_IMAGES} images to test on"
+    elif undertrained is None:
+        return None
+    elif PATHS[undertrained[0].partition(":")[0]].is_trained:
+        epochs = _epochs(group, undertrained, min)
+        had = f"; it had {notices.counted(epochs, 'epoch')}" if epochs else ""
+        said = f"{undertrained[0]} trained for longer (`--epochs`{had})"
+    else:
+        said = "dense runs in place of the published weights"
+    seeds = {cell[0]: _seeds_of(group, cell) for cell in cells}
+    if min(map(len, seeds.values())) > 1:
+        return said
+    wanted = max(2, *map(len, seeds.values()))
+    return f"{said}, and {wanted} seeds per path: {notices.further_seeds(seeds, wanted)}"
 
 
 def _seeds_of(group: Group, cell: Cell) -> list[int | None]:
@@ -190,11 +213,14 @@ def _nulls(group: Group) -> list[NullHypothesis]:
 def _null(group: Group, cell: Cell, baseline: str, moral: str) -> NullHypothesis:
     compared, dense = _contrast(group, ("lt", "lt"), cell), (group.baseline, "dense")
     weak_dense = _undertrained(group, dense, BARELY) if dense in group.matrix else None
-    label, sentence = null_hypothesis(compared, baseline, moral, weak_dense or _undertrained(group, cell))
+    undertrained = weak_dense or _undertrained(group, cell)
+    label, sentence = null_hypothesis(compared, baseline, moral, undertrained)
     wanted = needed(compared, 0.0) if label in OPEN else Needed()
     if label in IN_THESE_RUNS:
         both = {row: _seeds_of(group, (row, on)) for row, on in (("lt", "lt"), cell)}
         sentence += f"; one seed settles nothing: {notices.further_seeds(both, max(2, *map(len, both.values())))}"
+    elif first := _first(group, (dense if weak_dense else cell) if undertrained else None, (("lt", "lt"), cell)):
+        sentence += f"; what would decide: {first}"
     return NullHypothesis(cell[0], label, sentence, compared, wanted)
 
 

@@ -24,13 +24,14 @@ class Verdict:
     """The verdict on a ticket.
 
     Attributes:
-        label: wins, loses or inconclusive; with one seed of a path ahead, behind or level, which is no verdict.
+        label: wins, loses or inconclusive; with one seed of a path ahead, behind, level or none, which is no verdict.
         reasons: sentences with the numbers.
         scope: what the bounds hold for.
         match: ticket minus dense.
         gap: ticket minus random subset.
         needed: what would settle an inconclusive one.
-        standing: with one seed of a path, where the ticket is beside dense and the random subset; otherwise None.
+        standing: with one seed of a path, where the ticket is beside dense and the random subset, or, where the label
+            is none, why there is nothing to say; otherwise None.
     """
 
     label: str
@@ -52,19 +53,26 @@ def judge(
     by its upper bound. Otherwise, and with fewer than 30 images, inconclusive.
 
     Where a path has one seed there is no such word, for its bounds know nothing of other seeds: the ticket is then
-    ahead of both, behind one of them, or level, in these runs; see `standing`.
+    ahead of both, behind one of them, or level, in these runs; see `standing`. With fewer than 30 images, or where
+    dense has learnt too little, there is not even that: the label is then none.
 
     Args:
         match: tickets minus dense.
         gap: tickets minus random subsets.
         lt_epochs: the longest training on tickets; None if unknown, which does not meet the condition.
         dense_epochs: the shortest dense training; None if unknown, too.
-        undertrained: why dense has learnt too little, from `learnt_too_little`; the verdict is then inconclusive.
+        undertrained: why dense has learnt too little, from `learnt_too_little`; no word is given then.
     """
-    if undertrained is not None:
-        return Verdict("inconclusive", (undertrained,), scope(match, gap), match, gap, Needed())
-    if match.images < MIN_IMAGES:
-        return Verdict("inconclusive", (_few(match),), scope(match, gap), match, gap, Needed(images=MIN_IMAGES))
+    few = match.images < MIN_IMAGES
+    if few or undertrained is not None:
+        label, stands = "inconclusive", None
+        if single_seeds(match, gap):
+            dense = match.subtrahend.rpartition(" on ")[0]
+            why = "too few images" if few else f"{dense} has learnt too little"
+            label, stands = "none", f"{_one_seed(match, gap)}; {why}"
+        reasons = (_few(match) if few else str(undertrained), _bounded(match), _bounded(gap))
+        wanted = Needed(images=MIN_IMAGES) if few else Needed()
+        return Verdict(label, reasons, scope(match, gap), match, gap, wanted, stands)
     matched, lost_match = match.lower > MATCH, match.upper < MATCH
     above, lost_gap = gap.lower > 0, gap.upper <= 0
     in_time = lt_epochs is not None and dense_epochs is not None and lt_epochs <= dense_epochs
@@ -114,11 +122,12 @@ def learnt_too_little(name: str, low: float, chance: float, share: float = 0.0) 
     least = chance + share * (100 - chance)
     if low > least:
         return None
+    most = f"the share of the most frequent class ({chance:.3g}%)"
     if low <= chance:
-        return f"{name} is not above chance ({chance:.3g}%) by its lower bound {low:.2f}: too little was learnt"
+        return f"{name} is not above {most} by its lower bound {low:.2f}%: too little was learnt"
     return (
-        f"{name} is not above {least:.3g}%, {share:.0%} of the way from chance ({chance:.3g}%) to all, by its lower "
-        f"bound {low:.2f}: too little was learnt"
+        f"{name} is not above {least:.3g}%, {share:.0%} of the way from {most} to 100%, by its lower bound {low:.2f}%: "
+        "too little was learnt"
     )
 
 
@@ -137,14 +146,14 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
         moral: what follows if the ticket does no better.
         undertrained: why a run has learnt too little, as in `judge`.
 
-    The label is beats, ties or trails; ahead, behind or level where one of the two has one seed (`standing`);
-    inconclusive with fewer than 30 images, or if runs are `undertrained`. A ticket that beats each of several baselines
-    beats all of them with the same confidence; no correction for their number.
+    The label is beats, ties or trails; ahead, behind or level where one of the two has one seed (`standing`). With
+    fewer than 30 images, or if runs are `undertrained`, it is inconclusive, or none where one of the two has one seed.
+    A ticket that beats each of several baselines beats all of them with the same confidence; no correction for their
+    number.
     """
-    if undertrained is not None:
-        return "inconclusive", undertrained
-    if contrast.images < MIN_IMAGES:
-        return "inconclusive", _few(contrast)
+    few = contrast.images < MIN_IMAGES
+    if few or undertrained is not None:
+        return "none" if single_seeds(contrast) else "inconclusive", _few(contrast) if few else str(undertrained)
     beats, trails = contrast.lower > 0, contrast.upper <= 0
     sentence = _sentence(contrast, 0.0, beats, trails)
     if single_seeds(contrast):
@@ -159,12 +168,16 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
 def scope(*contrasts: Contrast) -> str:
     """A sentence on what the bounds generalise to: these runs, or the seeds that were resampled."""
     seeds, single = _seeds(contrasts), single_seeds(*contrasts)
+    few = contrasts[0].images < MIN_IMAGES
     if len(single) == len(seeds):
         runs = {2: "two", 3: "three"}.get(len(seeds), str(len(seeds)))
-        return f"One seed per path, no verdict: this speaks of these {runs} runs on other images, not of other seeds."
+        where = f"these {runs} runs on {'these' if few else 'other'} images"
+        return f"One seed per path, no verdict: this speaks of {where}, not of other seeds."
     sentence = f"Seeds: {', '.join(f'{name} {count}' for name, count in seeds.items())}; "
     if single:
         return f"{sentence}no verdict, for what another seed would change in {listed(single)} is in no bound."
+    if few:
+        return f"{sentence}of so few images there are no bounds."
     sentence += "the bounds hold for other seeds and other images."
     if any(count < 5 for count in seeds.values()):
         sentence += " With fewer than five seeds they are wide."
@@ -174,6 +187,14 @@ def scope(*contrasts: Contrast) -> str:
 def _seeds(contrasts: Iterable[Contrast]) -> dict[str, int]:
     """Number of seeds by cell."""
     return {c.minuend: c.seeds[0] for c in contrasts} | {c.subtrahend: c.seeds[1] for c in contrasts}
+
+
+def _one_seed(*contrasts: Contrast) -> str:
+    """`one seed per path`, or `one seed of dense and RC` where the others have more."""
+    single = single_seeds(*contrasts)
+    if len(single) == len(_seeds(contrasts)):
+        return "one seed per path"
+    return f"one seed of {listed([name.rpartition(' on ')[0] for name in single])}"
 
 
 def _beside(words: tuple[str, str], match: Contrast, gap: Contrast) -> str:
@@ -204,25 +225,44 @@ def _wanted(undecided: list[tuple[Contrast, float]], can_win: bool) -> Needed:
     )
 
 
-def _sentence(contrast: Contrast, threshold: float, above: bool, below: bool) -> str:
-    def points(value: float) -> str:
-        digits = 2 if value == threshold or round(value, 2) != threshold else 4
-        return f"{value:+.{digits}f}"
+def _points(value: float, threshold: float) -> str:
+    """To two digits, or to four where two would show the threshold."""
+    return f"{value:+.{2 if value == threshold or round(value, 2) != threshold else 4}f}"
 
+
+def _difference(contrast: Contrast, threshold: float = 0.0) -> str:
+    """`LT on lt minus RC on lt is +1.20 points over 3 seeds each`."""
     first, second = (counted(count, "seed") for count in contrast.seeds)
     between = f"over {first} each" if first == second else f"over {first} and {second}"
     if contrast.seeds == (1, 1):
         between = "between these two runs"
-    start = f"{contrast.minuend} minus {contrast.subtrahend} is {points(contrast.estimate)} points {between}"
+    found = _points(contrast.estimate, threshold)
+    return f"{contrast.minuend} minus {contrast.subtrahend} is {found} points {between}"
+
+
+def _bounded(contrast: Contrast, threshold: float = 0.0) -> str:
+    """The difference with its bounds, where there are any, and no word on them."""
+    start = _difference(contrast, threshold)
+    if contrast.images < MIN_IMAGES:
+        return start
+    held = ""
     if single := single_seeds(contrast):
-        held = "for the same two runs on other images" if len(single) == 2 else f"without other seeds of {single[0]}"
-        return f"{start}; {held} its bounds are {points(contrast.lower)} and {points(contrast.upper)}"
+        held = "for the same two runs on other images " if len(single) == 2 else f"without other seeds of {single[0]} "
+    lower, upper = _points(contrast.lower, threshold), _points(contrast.upper, threshold)
+    return f"{start}; {held}its bounds are {lower} and {upper}"
+
+
+def _sentence(contrast: Contrast, threshold: float, above: bool, below: bool) -> str:
+    if single_seeds(contrast):
+        return _bounded(contrast, threshold)
+    start = _difference(contrast, threshold)
+    lower, upper = _points(contrast.lower, threshold), _points(contrast.upper, threshold)
     if above:
-        return f"{start}; its lower bound {points(contrast.lower)} is above {threshold:g}"
+        return f"{start}; its lower bound {lower} is above {threshold:g}"
     if below:
         found = "is below" if contrast.upper < threshold else "is not above"
-        return f"{start}; even its upper bound {points(contrast.upper)} {found} {threshold:g}"
-    bounds = f"its bounds {points(contrast.lower)} and {points(contrast.upper)} leave open whether it is above"
+        return f"{start}; even its upper bound {upper} {found} {threshold:g}"
+    bounds = f"its bounds {lower} and {upper} leave open whether it is above"
     return f"{start}; {bounds} {threshold:g}, {_needed_words(contrast, threshold)}"
 
 

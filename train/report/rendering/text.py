@@ -206,20 +206,24 @@ def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
 
 
 def verdict_label(verdict: NamedVerdict) -> str:
-    """`LT wins`, `LT loses`, `inconclusive` or `none yet`, of one seed `LT ahead of dense and RC in these runs`; with
-    `, weak baseline` if it is weak."""
+    """`LT wins`, `LT loses`, `inconclusive` or `none yet`, of one seed `LT ahead of dense and RC in these runs` or
+    `none, one seed per path; dense has learnt too little`; with `, weak baseline` if there is a word and it is weak."""
     judged = verdict.verdict
     if judged is None:
         return "none yet"
+    if judged.label == "none":
+        return f"none, {judged.standing}"
     label = judged.label if judged.label == "inconclusive" else f"LT {judged.standing or judged.label}"
     return label + (", weak baseline" if verdict.weak_baseline else "")
 
 
 def against(null: NullHypothesis) -> str:
-    """`LT beats it`, of one seed `LT ahead of it in these runs`."""
+    """`LT beats it`, of one seed `LT ahead of it in these runs`, or `none, one seed` where there is nothing to say."""
     words = {"ahead": "LT ahead of it", "level": "LT level with it", "behind": "LT behind it"}
     if null.label in words:
         return f"{words[null.label]} in these runs"
+    if null.label == "none":
+        return "none, one seed"
     return null.label if null.label == "inconclusive" else f"LT {null.label} it"
 
 

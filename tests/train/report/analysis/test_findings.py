@@ -56,11 +56,11 @@ def test_small_proves_nothing_where_nothing_was_learnt(tmp_path, path):
     write_predictions(tmp_path / f"{path}-seed0", "dense", 0.1, size=24 if path == "small" else 48)
     finding = finding_of(runs)
     (small,) = finding.nulls
-    assert small.label == "inconclusive"
-    assert f"{path} on dense is not above chance (10%)" in small.sentence
+    assert small.label == "none"
+    assert f"{path} on dense is not above the share of the most frequent class (10%)" in small.sentence
     shown = text([finding], []) + markdown([finding], [], None)
-    assert "null hypothesis small: inconclusive" in shown
-    assert "### Null hypothesis `small`: inconclusive" in shown
+    assert "null hypothesis small: none, one seed" in shown
+    assert "### Null hypothesis `small`: none, one seed" in shown
     assert "no ticket" not in shown
 
 
@@ -98,6 +98,27 @@ def test_one_seed_of_a_path_gets_no_label_anywhere_and_is_told_what_would_decide
     (verdict,) = group["verdicts"]
     assert (verdict["verdict"]["label"], verdict["verdict"]["needed"]["seeds"]) == ("ahead", 2)
     assert [null["label"] for null in group["nulls"]] == ["ahead"]
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_one_seed_that_cannot_be_judged_has_no_word_anywhere_and_is_told_what_would_decide(tmp_path, few):
+    runs = [write_run(tmp_path, path) for path in RIGHT]
+    for path, columns in RIGHT.items():
+        for on, share in columns.items():
+            size, keys = 24 if path == "small" else 48, [f"{i:05d}" for i in range(20)] if few else None
+            write_predictions(tmp_path / f"{path}-seed0", on, share if few else 0.2, size=size, keys=keys)
+    shown = run("report", "--out", tmp_path / "out", "--html", "--gallery", 0, *runs).output
+    page, record, markdown = ((tmp_path / "out" / f"report.{kind}").read_text() for kind in ("html", "json", "md"))
+    why = "too few images" if few else "dense has learnt too little"
+    assert f"verdict: none, one seed per path; {why}\n" in shown
+    for said in (shown, page, markdown):
+        assert f"none, one seed per path; {why}" in said
+        assert "none, one seed<" in said or "none, one seed\n" in said
+    for said in (shown, page, markdown, record):
+        assert "inconclusive" not in said
+        first = "at least 30 images to test on" if few else "dense trained for longer (`--epochs`; it had 3 epochs)"
+        assert f"{first}, and 2 seeds per path: train dense, lt and rc with `--seed 1`, evaluate, and report" in said
+        assert f"what would decide: {first}, and 2 seeds per path: train lt and small with `--seed 1`" in said
 
 
 def test_two_seeds_of_every_path_get_a_label(tmp_path):

@@ -356,22 +356,49 @@ def test_null_hypothesis():
 def test_runs_that_have_learnt_nothing_are_not_compared():
     verdict = judge(GOOD_MATCH, GOOD_GAP, 15, 15, undertrained="dense on dense is not above chance")
     assert verdict.label == "inconclusive"
-    assert verdict.reasons == ("dense on dense is not above chance",)
+    assert verdict.reasons == (
+        "dense on dense is not above chance",
+        "LT on lt minus dense on dense is -0.10 points over 5 seeds each; its bounds are -0.40 and +0.20",
+        "LT on lt minus RC on lt is +2.00 points over 5 seeds each; its bounds are +1.60 and +2.40",
+    )
     assert null_hypothesis(GOOD_GAP, "it", "", verdict.reasons[0]) == ("inconclusive", verdict.reasons[0])
+
+
+@pytest.mark.parametrize("images", [29, 10_000])
+@pytest.mark.parametrize(("seeds", "single"), [((1, 1), "one seed per path"), ((1, 5), "one seed of LT")])
+def test_one_seed_that_cannot_be_judged_has_no_word(seeds, single, images):
+    made = [replace(of, seeds=seeds, images=images) for of in (GOOD_MATCH, GOOD_GAP)]
+    verdict = judge(*made, 15, 15, undertrained="dense on dense is too low" if images > 29 else None)
+    assert verdict.label == "none"
+    assert verdict.standing == f"{single}; {'dense has learnt too little' if images > 29 else 'too few images'}"
+    assert ("bounds are" in verdict.reasons[1]) == (images > 29)
+    assert null_hypothesis(made[1], "it", "", "it is too low" if images > 29 else None)[0] == "none"
+
+
+def test_of_few_images_there_are_no_bounds():
+    few = [replace(of, images=29) for of in (GOOD_MATCH, GOOD_GAP)]
+    verdict = judge(*few, 15, 15)
+    assert "bounds are" not in " ".join(verdict.reasons)
+    assert verdict.scope.endswith("of so few images there are no bounds.")
 
 
 @pytest.mark.parametrize(
     ("low", "chance", "share", "said"),
     [
-        (8.0, 10.0, 0.0, "is not above chance (10%) by its lower bound 8.00"),
-        (10.0, 10.0, BARELY, "is not above chance (10%) by its lower bound 10.00"),
+        (8.0, 10.0, 0.0, "is not above the share of the most frequent class (10%) by its lower bound 8.00%: "),
+        (10.0, 10.0, BARELY, "is not above the share of the most frequent class (10%) by its lower bound 10.00%: "),
         (10.1, 10.0, 0.0, None),
-        (18.0, 10.0, BARELY, "is not above 28%, 20% of the way from chance (10%) to all, by its lower bound 18.00"),
+        (
+            18.0,
+            10.0,
+            BARELY,
+            "is not above 28%, 20% of the way from the share of the most frequent class (10%) to 100%, ",
+        ),
         (28.1, 10.0, BARELY, None),
         (20.0, 0.1, BARELY, "is not above 20.1%"),
         (20.1, 0.1, BARELY, None),
         (71.0, 70.0, BARELY, "is not above 76%"),
-        (100.0, 100.0, 0.0, "is not above chance (100%)"),
+        (100.0, 100.0, 0.0, "is not above the share of the most frequent class (100%)"),
     ],
 )
 def test_what_has_learnt_too_little(low, chance, share, said):
