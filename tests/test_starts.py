@@ -109,6 +109,12 @@ def test_worth(packed, tmp_path):
 
 
 @pytest.mark.slow
+def test_verdicts():
+    told = run("tests.bench.verdicts", "--images", 2000, "--seeds", 1, 2, "--deviations", 0.3, "--repetitions", 20)
+    assert len(re.findall(r"^\| 2,000 \| 0\.3 \| [12] \|", told, re.MULTILINE)) == 2, told
+
+
+@pytest.mark.slow
 def test_the_storage_server_says_its_port_and_ends_with_its_input():
     assert re.fullmatch(r"\d+\n", run("tests.integration.storage.server"))
 
@@ -117,5 +123,5 @@ def test_no_program_is_missing_here():
     """A file that can be run is a registry's, or has a test of its own above."""
     found = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py") if ENTRY.search(path.read_text())}
     registries = {"bench/__main__.py", "soak/__main__.py"}
-    alone = {f"bench/{name}.py" for name in ("fidelity", "golden", "growth", "worth")}
+    alone = {f"bench/{name}.py" for name in ("fidelity", "golden", "growth", "verdicts", "worth")}
     assert found == registries | alone | {"hostile/__main__.py", "integration/storage/server.py", "meddling.py"}

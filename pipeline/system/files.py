@@ -99,7 +99,7 @@ def list_kinds(folder: str) -> dict[str, bool]:
     """
     with _storage(folder) as (fs, inner):
         if isinstance(fs, LocalFileSystem):
-            return dict(sorted((entry.name, entry.is_dir()) for entry in _entries(inner)))
+            return dict(sorted((entry.name, _is_dir(entry)) for entry in _entries(inner)))
         fs.invalidate_cache(inner)
         found = {entry["name"].rstrip("/"): entry["type"] == "directory" for entry in fs.ls(inner, detail=True)}
     return {posixpath.basename(name): found[name] for name in sorted(found) if name != inner.rstrip("/")}
@@ -135,6 +135,14 @@ def _entries(folder: str) -> list[os.DirEntry]:
             return list(found)
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
+
+
+def _is_dir(entry: os.DirEntry) -> bool:
+    """Whether it is a folder; False for a link that leads to itself."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _walk(root: str, unfollowed: dict[str, str]) -> Iterator[str]:

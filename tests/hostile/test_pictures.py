@@ -118,9 +118,9 @@ def named(name: bytes):
 
 NAMES = [  # (kind, what is put beside a.png, keys that are packed beside it or why nothing is)
     ("link to a file", linked("a.png", "b.png"), ["cat/b"]),
-    ("link to nothing", linked("nowhere.png", "b.png"), "no such file"),
-    ("link to itself", linked("b.png", "b.png"), "Too many levels of symbolic links"),
-    ("link to the folder above", linked("..", "loop"), "found a link to one, cat/loop"),
+    ("link to nothing", linked("nowhere.png", "b.png"), []),
+    ("link to itself", linked("b.png", "b.png"), []),
+    ("link to the folder above", linked("..", "loop"), []),
     ("pipe", lambda folder: os.mkfifo(folder / "b.png"), []),
     ("folder named as an image", lambda folder: (folder / "b.png").mkdir(), []),
     ("name with a line end", named(b"b\nc.png"), ["cat/b\nc"]),

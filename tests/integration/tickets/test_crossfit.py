@@ -95,7 +95,7 @@ def test_what_is_refused(oblong, folds, selector_run, tmp_path):
         ("--cross-fit", 3, "--selector", f"{a},{b}"): f"expected a run without a fold of 3, found {a} trained without",
         ("--cross-fit", 2, "--selector", "deit_tiny"): "found no config.json in deit_tiny",
         ("--cross-fit", 2, "--selector", selector_run): "expected a run on data, found one on None",
-        ("--cross-fit", 2, "--selector", f"{a},{b}", "--weights", "w.pth"): "found --weights",
+        ("--cross-fit", 2, "--selector", f"{a},{b}", "--weights", __file__): "found --weights",
         ("--cross-fit", 2, "--selector", f"{a},{b}", "--method", "centre"): "asks the selector, found centre",
         ("--cross-fit", 1, "--selector", a): "Invalid value for '--cross-fit'",
     }

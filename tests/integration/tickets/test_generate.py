@@ -16,6 +16,7 @@ from tests.command import VIT_TICKETS, refused, run
 from tests.helpers import contents, without_circumstances
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.datasets.sources.split import Reading
 from vit_tickets.ticketgen.engines import processor
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
@@ -150,7 +151,7 @@ def test_exit_1_where_every_image_failed(selector_run, tmp_path):
         (("--sparsity", "0.5", "--keep-rate", "0.9"), "expected --sparsity or --keep-rate, found both"),
         (("--sparsity", "much"), "found 'much'"),
         (("--selector", "deit_gigantic"), "found 'deit_gigantic'"),
-        (("--selector", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
+        (("--selector", "resnet18", "--weights", "none.pth"), "found no none.pth"),
         (("--split", "test"), "expected a split 'test', found train, val"),
         (("--stages", "9"), "expected ascending stages between 1 and 4"),
         (("--format", "csv"), "found 'csv'"),
@@ -177,7 +178,7 @@ def many(tmp_path_factory, small_source):
     root = tmp_path_factory.mktemp("many")
     for i in range(25):
         shutil.copytree(small_source / "train", root / "source" / "train" / f"c{i % 2}" / f"copy{i:02d}")
-    pack(str(root / "source"), str(root / "data"), shard_size=14, progress=False)
+    pack(str(root / "source"), str(root / "data"), shard_size=14, reading=Reading(class_folder="first"), progress=False)
     assert len(Dataset.open(str(root / "data")).shards("train")) > 40
     return root / "data"
 

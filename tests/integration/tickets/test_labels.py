@@ -219,7 +219,7 @@ def test_a_failed_shard_is_named_and_the_others_are_done(local, packed, annotato
     [
         (("--weights", 3), "expected an annotator of 2 classes like the dataset, found 3"),
         (("--split", "test"), "expected a split 'test', found train, val"),
-        (("--annotator", "resnet18", "--weights", "none.pth"), "no such file: none.pth"),
+        (("--annotator", "resnet18", "--weights", "none.pth"), "found no none.pth"),
         (("--annotator", "runs/nothing"), "expected a model or the folder of a finished run"),
         (("--annotator", "deit_gigantic"), "found 'deit_gigantic'"),
     ],

@@ -111,7 +111,7 @@ def test_verify_finds_a_tampered_mean(mean, oblong, tmp_path):
                 "crops-mean:5 (whole image, mean over random crops from 0.2 of its area on, flip 0.5",
                 "; grid 12 x 12, 72 of 144 cells",
             ],
-            5,
+            4,
         ),
         ("doubled", ["full@2 (whole image, bicubic, 48 px); grid 12 x 12, 72 of 144 cells"], 5),
     ],

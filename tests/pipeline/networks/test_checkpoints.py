@@ -205,7 +205,8 @@ def test_what_only_pretraining_uses_is_left_out_by_name(kind, packed, tmp_path):
 
 def test_a_checkpoint_of_a_run_of_ours_is_read(packed, tmp_path):
     how = ("--model", "deit_micro", "--path", "dense", "--epochs", "1", "--batch-size", "8", "--ema", "0.9")
-    run("train", packed, *how, "--workers", "0", "--skip-errors", "--out", tmp_path / "run")
+    how += ("--image-size", "48", "--patch-size", "8", "--workers", "0", "--skip-errors")
+    run("train", packed, *how, "--out", tmp_path / "run")
     final = select(packed, tmp_path, tmp_path / "run/final.safetensors").stdout.splitlines()[0]
     for name in ("run/last.pt", "run/final.safetensors"):
         said = select(packed, tmp_path, tmp_path / name, "--overwrite")

@@ -9,6 +9,7 @@ import webdataset as wds
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard
 from vit_tickets.pipeline.geometry.patches import Budget, random_subset
+from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.rows import Layout
 from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.system.errors import UserError
@@ -98,7 +99,8 @@ def test_a_decompression_bomb_is_an_error_of_its_row(selector, samples):
 def task_for(packed, tmp_path, **changes):
     dataset = Dataset.open(packed)
     shard = dataset.shards("train")[0]
-    metadata = {"num_patches": 36, "format_version": 1}
+    view = View("full", 48, interpolation="bicubic")
+    metadata = {"num_patches": 36, "format_version": 1, "view": view.kind, "preprocessing": view.preprocessing()}
     output = Output(str(tmp_path / "000000.parquet"), PLANS[0], Layout(36, 18), metadata, str(tmp_path / "000000.tar"))
     return ShardTask("train", dataset.path_of(shard), changes.pop("samples", shard.samples), None, (output,))
 

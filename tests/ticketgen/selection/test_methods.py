@@ -201,7 +201,7 @@ def test_only_methods_that_read_cls_need_one():
     for name in METHODS:
         reads_cls = METHODS[name].reads_cls
         if reads_cls:
-            with pytest.raises(UserError, match="with a CLS token as selector, found VisionTransformer"):
+            with pytest.raises(UserError, match="with a CLS token as selector, found a VisionTransformer without one"):
                 vit.check_selector(network, (3,), reads_cls)
             continue
         vit.check_selector(network, (3,), reads_cls)
