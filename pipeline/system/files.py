@@ -99,7 +99,7 @@ def list_kinds(folder: str) -> dict[str, bool]:
     """
     with _storage(folder) as (fs, inner):
         if isinstance(fs, LocalFileSystem):
-            return dict(sorted((entry.name, _is_dir(entry)) for entry in _entries(inner)))
+            return dict(sorted((entry.name, _leads_to_folder(entry)) for entry in _entries(inner)))
         fs.invalidate_cache(inner)
         found = {entry["name"].rstrip("/"): entry["type"] == "directory" for entry in fs.ls(inner, detail=True)}
     return {posixpath.basename(name): found[name] for name in sorted(found) if name != inner.rstrip("/")}
@@ -137,12 +137,8 @@ def _entries(folder: str) -> list[os.DirEntry]:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
 
 
-def _is_dir(entry: os.DirEntry) -> bool:
-    """Whether it is a folder; False for a link that leads to itself."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+def _leads_to_folder(entry: os.DirEntry) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # False for a link to itself
 
 
 def _walk(root: str, unfollowed: dict[str, str]) -> Iterator[str]:
