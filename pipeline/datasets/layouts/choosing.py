@@ -1,5 +1,6 @@
 """Which parts of a source are packed, and under which names."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 
@@ -11,13 +12,16 @@ from vit_tickets.pipeline.system.errors import UserError
 STANDS_IN = "the source has no val: its split test is packed as val"
 
 
-def choose(source: str, parts: list[Part], wanted: tuple[str, ...], notes: list[str]) -> list[tuple[str, Part]]:
+def choose(
+    source: str, parts: list[Part], wanted: tuple[str, ...], notes: list[str], no_splits: bool = False
+) -> list[tuple[str, Part]]:
     """The parts to open, by their names in the dataset: those that are `wanted`, or all of them.
 
-    Says in `notes` what a name was taken from. Raises UserError if a split is not there, or there twice.
+    Says in `notes` what a name was taken from. Raises UserError if a split is not there, or there twice, or if a source
+    without splits is named after another split than the one that is wanted; not with `no_splits`.
     """
     if parts[0].split is None:
-        return [(_only_name(source, parts[0], wanted, notes), parts[0])]
+        return [(_only_name(source, parts[0], wanted, notes, no_splits), parts[0])]
     chosen = _asked_for(source, parts, wanted, notes) if wanted else [(part.split or "", part) for part in parts]
     twice = next((split for split, count in Counter(split for split, _ in chosen).items() if count > 1), None)
     if twice is not None:
@@ -57,7 +61,7 @@ def _both_names(part: Part) -> str:
     return f"{part.split} ({part.name})" if part.name not in ("", part.split) else part.name
 
 
-def _only_name(source: str, part: Part, wanted: tuple[str, ...], notes: list[str]) -> str:
+def _only_name(source: str, part: Part, wanted: tuple[str, ...], notes: list[str], no_splits: bool) -> str:
     """The name of the split of a source without splits."""
     if len(wanted) > 1:
         raise UserError(f"{source}: expected --split once for a source without splits, found {', '.join(wanted)}")
@@ -65,9 +69,39 @@ def _only_name(source: str, part: Part, wanted: tuple[str, ...], notes: list[str
         name = split_named(wanted[0])
         if not name or name.startswith(".") or "/" in name:
             raise UserError(f"--split: expected the name of a folder, found {wanted[0]!r}")
+        if not no_splits:
+            _check_name(source, name, part, notes)
         return name
-    spoken = splits_in(stem(files.name_of(source)))
-    name = split_at_end(source) if part.files != ("",) else spoken.pop() if len(spoken) == 1 else None
+    name = next((found for path in _names_of(source) if (found := _spoken(path, part))), None)
     if name not in (None, "train"):
-        notes.append(f"packed as {name}, the word in the name of the source (--split NAME gives another)")
+        notes.append(f"packed as {name}, the word in the name of the source (--split NAME --no-splits gives another)")
+    if name and not no_splits:
+        _check_name(source, name, part, notes)
     return name or "train"
+
+
+def _check_name(source: str, name: str, part: Part, notes: list[str]) -> None:
+    """Raise UserError if `source`, or what it links to, is named after another split; test may stand in for val."""
+    for path in _names_of(source):
+        spoken = _spoken(path, part)
+        if spoken == "test" and name == "val":
+            notes.append(f"{files.name_of(path)} is packed as val")
+        elif spoken not in (None, name) and name in SPLITS:
+            kind = "folder" if part.files != ("",) else "file"
+            link = "" if path == source else ", to which it links"
+            raise UserError(
+                f"{source}: expected the split {name}, found a {kind} named {files.name_of(path)}{link}; give the path "
+                f"of the {name} images (--split {name} --no-splits packs these as {name} all the same)"
+            )
+
+
+def _names_of(source: str) -> list[str]:
+    """`source`, and what it is without links."""
+    real = os.path.realpath(files.filesystem(source)[1]) if files.is_local(source) else source
+    return [source] if files.name_of(real) == files.name_of(source) else [source, real]
+
+
+def _spoken(path: str, part: Part) -> str | None:
+    """The split that the name of `path` speaks of, whose only part is `part`."""
+    spoken = splits_in(stem(files.name_of(path)))
+    return split_at_end(path) if part.files != ("",) else spoken.pop() if len(spoken) == 1 else None

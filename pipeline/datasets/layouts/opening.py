@@ -69,7 +69,7 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
         raise UserError(f"no such source: {source}{folder}")
     aside = Aside()
     parts = find_parts(source, wanted, reading, aside)
-    chosen = choose(source, parts, wanted, aside.notes)
+    chosen = choose(source, parts, wanted, aside.notes, reading.no_splits)
     opened: dict[str, Split] = {}
     unlabelled = []
     for name, part in chosen:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vit_tickets.pipeline.datasets.layouts import data_files
 from vit_tickets.pipeline.datasets.layouts.listing import Listing
 from vit_tickets.pipeline.datasets.layouts.part import Aside, Part
-from vit_tickets.pipeline.datasets.sources.names import ABOUT, PICTURES, listed, split_named, splits_in
+from vit_tickets.pipeline.datasets.sources.names import ABOUT, PICTURES, SPLIT_OF, listed, split_named, splits_in
 from vit_tickets.pipeline.datasets.sources.split import Reading
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -54,12 +54,13 @@ class Search:
         if not any(asked.values()):
             self._check_readings(folder, by_split, named, rest)
             self._pass_over(folder, named)
+        there = {*by_split, *(sub.name for sub in named), *({"val"} if "test" in by_split else ())}
+        if any(word not in there and split_named(word) not in there for word in self.wanted):  # for the message
+            return [Part(split, sub.name, sub.path) for split, subs in by_split.items() for sub in subs]
         found = []
         for split, subs in by_split.items():
             for sub in subs if not self.wanted else asked[split]:
                 found += [part.of(split, sub.name) for part in self.find(sub, split)]
-        if not found and self.wanted:  # none of those asked for: the names, for the message
-            found = [Part(split, sub.name, sub.path) for split, subs in by_split.items() for sub in subs]
         return found
 
     def _check_readings(
@@ -121,16 +122,30 @@ class Search:
             return self._inside(folder, pictures[0], within)
         if len(full) == 1 and (not full[0].images or full[0] in pictures or splits_in(full[0].name) == {within}):
             return self._inside(folder, full[0], within)
+        if not self.reading.no_splits:
+            self._check_order(folder)
         if not any(sub.images for sub in full) and not self.reading.class_folder:
             sources = [
                 sub for sub in full if sub.tars or sub.tables or any(splits_in(below.name) for below in sub.full)
             ]
-            if sources and not self.reading.no_splits:
+            if 2 * len(sources) > len(full) and not self.reading.no_splits:
                 raise UserError(
                     f"{folder.path}: expected one dataset, found {len(sources)}: {listed([s.name for s in sources])}; "
                     f"give the path of one, such as {sources[0].path}"
                 )
         return [Part(within, "", folder.path)]
+
+    def _check_order(self, folder: Listing) -> None:
+        """Raise UserError where folders of splits with images lie in folders of classes."""
+        below = [inner for sub in folder.full if not sub.images for inner in sub.full]
+        splits = [
+            sub.below.removeprefix(f"{folder.below}/") for sub in below if sub.name.lower() in SPLIT_OF and sub.is_flat
+        ]
+        if splits and 2 * len(splits) > len(below):
+            raise UserError(
+                f"{folder.path}: expected folders SPLIT/CLASS, found CLASS/SPLIT: {listed(splits)}; move or link "
+                f"them to {'/'.join(reversed(splits[0].split('/')))} and so on; with --no-splits the names say nothing"
+            )
 
     def _inside(self, folder: Listing, sub: Listing, within: str | None) -> list[Part]:
         self._pass_over(folder, [sub])

@@ -117,9 +117,12 @@ def _plan(found: Source, existing: Dataset | None, asked: bool) -> Plan:
     if numbered and classes[-1] != str(len(classes) - 1):
         numbers = f"folder {classes[0]} is class 0, folder {classes[-1]} is class {len(classes) - 1}"
         notes.append(f"class folders are numbers but not 0 to {len(classes) - 1}: {numbers}")
+    notes += [
+        f"{name}: {part.deeper}" for name, part in found.splits.items() if isinstance(part, FolderSplit) and part.deeper
+    ]
     if not asked and "val" not in {*found.splits, *(existing.splits if existing else ())}:
         flat = any(entry.what == "split" and "val" in splits_in(" ".join(entry.examples)) for entry in found.left_out)
-        adds = "pack SOURCE DATASET --split val" + (" --labels-file FILE" if flat else "")
+        adds = f"pack {'SOURCE' if flat else 'VAL_IMAGES'} DATASET --split val{' --labels-file FILE' if flat else ''}"
         notes.append(f"no split val, which evaluate needs: {adds} adds it")
     return Plan(found.splits, classes, list(found.left_out), notes, existing)
 

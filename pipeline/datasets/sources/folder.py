@@ -1,9 +1,11 @@
 """Image folders as a source of samples."""
 
 import posixpath
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.datasets.sources.image_files import ImageFiles
 from vit_tickets.pipeline.datasets.sources.names import ABOUT, FOREIGN, PICTURES, listed
 from vit_tickets.pipeline.system import files
@@ -22,6 +24,8 @@ class FolderSplit(ImageFiles):
 
     def __init__(self, root: str, class_folder: Literal["first", "last"] | None = None):
         self._class_folder = class_folder
+        #: what lies deeper than in a class folder, or its one folder of pictures, as a text for the user
+        self.deeper = ""
         links: dict[str, str] = {}
         super().__init__(root, links)
         if not self.paths:
@@ -47,20 +51,36 @@ class FolderSplit(ImageFiles):
 
     def _check_depth(self) -> None:
         """Raise UserError if a class folder holds no image, only folders that do: these may be the classes."""
-        below: dict[str, set[str]] = {}
+        below: dict[str, Counter[str]] = {}
         for path in self.paths:
-            name, *folders, _ = path.split("/")
-            below.setdefault(name, set()).add(folders[0] if folders else "")
-        nested = [name for name, inner in below.items() if "" not in inner and {i.lower() for i in inner} - PICTURES]
+            name, _, folders = posixpath.dirname(path).partition("/")
+            below.setdefault(name, Counter())[folders] += 1
+        nested = [name for name, inner in below.items() if "" not in inner and not _pictures(inner)]
         if nested:
             example = next(posixpath.dirname(path) for path in self.paths if path.split("/")[0] == nested[0])
             raise UserError(
                 f"{self.root}: expected class folders that hold images, found only folders in {listed(nested)}; "
                 f"--class-folder last makes classes like {example}, --class-folder first classes like {nested[0]}"
             )
+        deeper = {
+            f"{name}/{folders}": count
+            for name, inner in below.items()
+            for folders, count in inner.items()
+            if folders and ("" in inner or "/" in folders)
+        }
+        if deeper:
+            self.deeper = (
+                f"{counted(sum(deeper.values()), 'image')} in folders below class folders, taken for the class: "
+                f"{listed(list(deeper))} (--class-folder last makes classes of these folders)"
+            )
 
     def class_of(self, path: str) -> str:
         return posixpath.dirname(path) if self._class_folder == "last" else path.split("/")[0]
+
+
+def _pictures(folders: Iterable[str]) -> bool:
+    """Whether all `folders` are in folders of pictures, such as images/."""
+    return all(folder.split("/")[0].lower() in PICTURES for folder in folders)
 
 
 def ordered(classes: Iterable[str]) -> list[str]:

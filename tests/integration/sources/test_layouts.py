@@ -373,8 +373,8 @@ def test_an_archive_beside_what_came_from_it(tmp_path):
 def test_a_source_named_after_a_split(name, tmp_path):
     source = write_folder(tmp_path / "in" / name, {"cat": 1, "dog": 1})
     assert packed(source) == {"val": 2}
-    assert "packed as val, the word in the name of the source (--split NAME gives another)" in said(source)
-    assert packed(source, "--split", "train") == {"train": 2}
+    assert "packed as val, the word in the name of the source (--split NAME --no-splits gives another)" in said(source)
+    assert packed(source, "--split", "train", "--no-splits") == {"train": 2}
     write_parquet(tmp_path / "in" / f"{name}-00000-of-00001.parquet", [0, 1])
     run("pack", tmp_path / "in" / f"{name}-00000-of-00001.parquet", tmp_path / "table")
     assert list(Dataset.open(str(tmp_path / "table")).splits) == ["val"]
@@ -432,7 +432,7 @@ def test_classes_called_like_splits_are_refused_with_what_to_type(tmp_path):
 
 def test_what_has_no_val_says_so(tmp_path):
     source = write_folder(tmp_path / "photos", {"cat": 1, "dog": 1})
-    told = "no split val, which evaluate needs: pack SOURCE DATASET --split val adds it"
+    told = "no split val, which evaluate needs: pack VAL_IMAGES DATASET --split val adds it"
     assert told in said(source)
     run("pack", source, tmp_path / "out", "--split", "val")
     assert told not in run("pack", source, tmp_path / "out", "--split", "train").stderr
@@ -499,3 +499,47 @@ def test_links_back_are_no_folders_of_the_layout(tmp_path):
     for number in range(6):
         (tmp_path / "empty" / "x" / f"back{number}").symlink_to(tmp_path / "empty")
     assert "found none in" in refused("pack", tmp_path / "empty", tmp_path / "out")
+
+
+def test_images_of_one_split_are_not_packed_as_another(tmp_path):
+    train = write_folder(tmp_path / "a" / "train", {"cat": 2, "dog": 1})
+    line = why_not(train, "--split", "val")
+    assert f"{train}: expected the split val, found a folder named train; give the path of the val images" in line
+    (tmp_path / "more").symlink_to(train)
+    assert "found a folder named train, to which it links;" in why_not(tmp_path / "more", "--split", "val")
+    (tmp_path / "val").symlink_to(train)
+    assert "expected the split val, found a folder named train" in why_not(tmp_path / "val")
+    assert packed(train, "--split", "val", "--no-splits") == {"val": 3}
+    write_parquet(tmp_path / "train-00000-of-00001.parquet", [0, 1])
+    assert "found a file named train-0" in why_not(tmp_path / "train-00000-of-00001.parquet", "--split", "val")
+    test = write_folder(tmp_path / "a" / "test", {"cat": 1, "dog": 1})
+    assert packed(test, "--split", "val") == {"val": 2}
+    assert "test is packed as val" in said(test, "--split", "val")
+
+
+def test_splits_below_classes_are_refused(tmp_path):
+    for name in ("cat", "dog"):
+        write_folder(tmp_path / "m" / name, {"train": 2, "val": 1})
+    for options in ((), ("--class-folder", "first"), ("--split", "val")):
+        line = why_not(tmp_path / "m", *options)
+        assert "expected folders SPLIT/CLASS, found CLASS/SPLIT: cat/train, cat/val, dog/train and 1 more" in line
+        assert "--class-folder" not in line
+        assert "give the path" not in line
+    assert packed(tmp_path / "m", "--no-splits", "--class-folder", "first") == {"train": 6}
+
+
+def test_images_below_class_folders_are_counted(tmp_path):
+    source = write_folder(tmp_path / "photos", {"cat": 2, "dog": 1})
+    write_folder(source / "cat", {"mask": 2})
+    write_folder(source / "dog" / "more" / "of", {"it": 1})
+    told = "train: 3 images in folders below class folders, taken for the class: cat/mask, dog/more/of/it"
+    assert told in said(source).replace(f"{source}: ", "")
+    assert packed(source) == {"train": 6}
+    assert "below class folders" not in said(layouts.tiny_imagenet(tmp_path / "tiny"))
+
+
+def test_a_split_that_is_not_there_is_answered_by_all_that_are(tmp_path):
+    for split in ("train", "val", "test"):
+        write_folder(tmp_path / "photos" / split, {"cat": 1, "dog": 1})
+    for options in (("--split", "train", "--split", "foo"), ("--split", "foo", "--split", "train"), ("--split", "foo")):
+        assert "expected a split 'foo', found train, val, test" in why_not(tmp_path / "photos", *options)
