@@ -105,11 +105,6 @@ def list_kinds(folder: str) -> dict[str, bool]:
     return {posixpath.basename(name): found[name] for name in sorted(found) if name != inner.rstrip("/")}
 
 
-def walk_files(folder: str, unfollowed: dict[str, str] | None = None) -> list[str]:
-    """Sorted paths, relative to `folder`, of all files below it; see `iter_files`."""
-    return sorted(iter_files(folder, unfollowed))
-
-
 def iter_files(folder: str, unfollowed: dict[str, str] | None = None) -> Iterator[str]:
     """Paths, relative to `folder`, of all files below it, without hidden files, pipes and devices.
 

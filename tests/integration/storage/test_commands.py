@@ -54,7 +54,7 @@ def tour(source: str, root: str) -> dict[str, str]:
 def snapshot(root: str) -> dict[str, str]:
     """SHA-256 of every file below `root` that is the same in every run of the same commands; of the others ''."""
     found = {}
-    for name in files.walk_files(root):
+    for name in sorted(files.iter_files(root)):
         timed = name.endswith(("ticket.json", "labels.json", "config.json", "metrics.jsonl", "last.pt", ".md"))
         if "events.out" not in name and not name.startswith("source"):
             same = not timed and "report" not in name
@@ -78,7 +78,7 @@ def local(source, tmp_path_factory) -> tuple[str, dict[str, str]]:
 
 @pytest.fixture
 def uploaded(source, bucket) -> str:
-    for name in files.walk_files(str(source)):
+    for name in sorted(files.iter_files(str(source))):
         with files.atomic_write(f"{bucket}/source/{name}") as stream:
             stream.write((source / name).read_bytes())
     return f"{bucket}/source"
@@ -106,7 +106,7 @@ def test_generate_by_ray_writes_the_same(local, bucket):
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed")
     options = ("--selector", f"{local[0]}/runs/dense", "--sparsity", 0.5, "--batch-size", 4, "--engine", "ray")
-    for path in files.walk_files(f"{local[0]}/data"):
+    for path in sorted(files.iter_files(f"{local[0]}/data")):
         with files.atomic_write(f"{bucket}/data/{path}") as stream:
             stream.write(files.read_bytes(f"{local[0]}/data/{path}"))
     run("generate", f"{bucket}/data/small", *options, "--workers", 2, "--out", f"{bucket}/tickets")
@@ -137,7 +137,7 @@ def test_killed_and_resumed_on_s3_a_run_ends_with_the_same_weights(local, bucket
 def test_storage_that_fails_for_good_ends_a_run_with_one_line(local, uploaded, bucket, server, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     root = local[0]
-    for name in files.walk_files(f"{root}/data"):
+    for name in sorted(files.iter_files(f"{root}/data")):
         with files.atomic_write(f"{bucket}/data/{name}") as stream:
             stream.write(files.read_bytes(f"{root}/data/{name}"))
     files.remove(f"{bucket}/data/small/train/000002.tar")
