@@ -130,7 +130,7 @@ def _verdict(group: Group, name: str, tested_on: str, weak_below: float | None) 
         absent = [row for row, _ in lacking if not group.of(row)]
         found = f"; found no {' and no '.join(absent)} run" if absent else ""
         expected = ", ".join(cell_name(*cell) for cell in lacking)
-        todo = [notices.making(group.runs, row, on) for row, on in lacking]
+        todo = [notices.making(group.runs, row, on, group.method, group.scored) for row, on in lacking]
         return NamedVerdict(name, None, f"expected results of {expected}{found}", tuple(dict.fromkeys(todo)))
     match, gap = _contrast(group, ticket, dense), _contrast(group, ticket, random)
     longest, shortest = _epochs(group, ticket, max), _epochs(group, dense, min)

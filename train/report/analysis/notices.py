@@ -41,11 +41,10 @@ def listed(names: Sequence[str]) -> str:
 
 def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> list[str]:
     """What is missing of `runs`, and the commands that make it. method: of the group's tickets."""
-    own = [run for run in runs if run.path not in DROPPING or run.method == method]
-    manifest = next((run.config.tickets_dir for run in own if _knows_manifest(run)), None) or "MANIFEST"
+    manifest = _manifest(runs, method)
     sentences = []
     for run in runs:
-        lacking = [on for on in PATHS[run.path].tested_on if on not in run.predictions]
+        lacking = _unpredicted(run)
         if PATHS[run.path].is_trained and not run.finished:
             epochs = counted(run.epochs, "epoch") if run.epochs else "? epochs"
             done = f"{len(run.epochs_log)} of {epochs}"
@@ -60,14 +59,32 @@ def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> lis
     return sentences
 
 
-def making(runs: list[RunResult], row: str, on: str) -> str:
-    """The command that makes the results of `row` tested on `on`: of the run that lacks them, or of a new one."""
-    manifest = next((run.config.tickets_dir for run in runs if _knows_manifest(run)), None) or "MANIFEST"
+def _unpredicted(run: RunResult) -> list[str]:
+    return [on for on in PATHS[run.path].tested_on if on not in run.predictions]
+
+
+def _manifest(runs: list[RunResult], method: str) -> str:
+    """What to type as the manifest of the tickets of `method`."""
+    own = [run for run in runs if run.path not in DROPPING or run.method == method]
+    return next((run.config.tickets_dir for run in own if _knows_manifest(run)), None) or "MANIFEST"
+
+
+def making(
+    runs: list[RunResult], row: str, on: str, method: str, scored: Mapping[tuple[str, str], Sequence[RunResult]]
+) -> str:
+    """The command that makes the results of `row` tested on `on`, as in `missing`: of the run that lacks them, or of a
+    new one.
+
+    method: of the group's tickets, scored: by (row, column), the runs whose predictions count.
+    """
+    manifest = _manifest(runs, method)
     if of_row := [run for run in runs if run.row == row]:
-        lacking = [run for run in of_row if on not in run.predictions] or of_row
-        if PATHS[row.partition(":")[0]].is_trained and not lacking[0].finished:
-            return f"`vit-tickets train ... --out {lacking[0].folder} --resume` goes on"
-        return _evaluate(lacking[0], [on], manifest)
+        run = next((run for run in of_row if not _counts(run, on, scored)), of_row[0])
+        if PATHS[run.path].is_trained and not run.finished:
+            return f"`vit-tickets train ... --out {run.folder} --resume` goes on"
+        others = [each for each in run.predictions if not _counts(run, each, scored)]
+        alike = next((these for these in (_unpredicted(run), others) if on in these), [on])
+        return _evaluate(run, alike, manifest)
     like = next((run for run in runs if PATHS[run.path].is_trained), runs[0])
     path = row.partition(":")[0]
     words = ["vit-tickets train", shlex.quote(like.config.root or "DATASET"), "--model", like.config.model]
@@ -77,6 +94,10 @@ def making(runs: list[RunResult], row: str, on: str) -> str:
         *(["--seed", str(like.seed)] if like.seed else []),
     ]
     return f"`{' '.join(words)}` with the other options of these runs trains {row}; `vit-tickets evaluate` tests it"
+
+
+def _counts(run: RunResult, on: str, scored: Mapping[tuple[str, str], Sequence[RunResult]]) -> bool:
+    return any(run is each for each in scored.get((run.row, on), ()))
 
 
 def further_seeds(seeds: Mapping[str, Sequence[int | None]], count: int) -> str | None:

@@ -114,7 +114,7 @@ def no_verdict(group: Group) -> list[str]:
     """Why there is none in a group without a ticket to judge, and the commands that make what is lacking."""
     found = f"expected runs on {listed(JUDGED)} at one budget, found {', '.join(group.rows)}"
     absent = [(path, path) for path in JUDGED if not group.of(path) and not (path == "dense" and group.of("weights"))]
-    return [found, *(making(group.runs, row, on) for row, on in absent)]
+    return [found, *(making(group.runs, row, on, group.method, group.scored) for row, on in absent)]
 
 
 def title(group: Group) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.runs import finding_of, write_run
+from tests.runs import TICKETS, finding_of, write_run
 from vit_tickets.train.report.analysis import notices
 from vit_tickets.train.report.rendering.text import text
 
@@ -49,7 +49,26 @@ def test_no_verdict_yet_names_the_commands_that_are_missing(tmp_path):
     assert "--path rc --tickets MANIFEST --epochs 3 --seed 2`" in alone
     untested = write_run(tmp_path, "rc", 2, on=[])
     (verdict,) = finding_of([dense, lt, untested]).verdicts
-    assert verdict.todo == (f"`vit-tickets evaluate {untested} --on lt` makes them",)
+    assert verdict.todo == (f"`vit-tickets evaluate {untested} --on dense,lt,rc` makes them",)
+
+
+@pytest.mark.parametrize("can_drop_patches", [True, False])
+def test_a_run_without_results_is_evaluated_by_one_command(tmp_path, can_drop_patches):
+    runs = [write_run(tmp_path, path, on=[], can_drop_patches=can_drop_patches) for path in ("dense", "lt", "rc")]
+    finding = finding_of(runs)
+    told = {sentence.partition("; ")[2] for sentence in finding.group.missing}
+    assert len(told) == 3
+    assert {command for verdict in finding.verdicts for command in verdict.todo} == told
+
+
+def test_a_run_tested_on_other_tickets_is_evaluated_by_one_command(tmp_path):
+    dense, rc = (write_run(tmp_path, path) for path in ("dense", "rc"))
+    of_centre = {"tickets": TICKETS | {"view": "center", "method": "centre"}}
+    lt = write_run(tmp_path, "lt", metadata=of_centre)
+    finding = finding_of([dense, lt, rc])
+    (told,) = (sentence.partition("; ")[2] for sentence in finding.group.missing)
+    assert finding.verdicts[0].todo == (told,)
+    assert "--on lt,rc` makes" in told
 
 
 def test_one_is_singular(tmp_path):
