@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import click
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import click_options, option, parsed
 from vit_tickets.pipeline.system.stopping import stoppable
@@ -108,4 +109,6 @@ def evaluate(run: str | None, workers: int | None, device: str, **values: str | 
             workers = default_workers(1) if workers is None else workers
             top1 = scoring.score(subject, wanted, given.view, here.device, workers)
     for how, percent in top1.items():
-        click.echo(f"{subject.folder}: {percent:.2f}% top-1 on {how}, {subject.images:,} images of {given.split}")
+        click.echo(
+            f"{subject.folder}: {percent:.2f}% top-1 on {how}, {counted(subject.images, 'image')} of {given.split}"
+        )

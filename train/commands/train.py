@@ -8,6 +8,7 @@ import click
 
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.runs.config import CONFIG, LAST
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError, say
@@ -102,7 +103,7 @@ def train(
             raise UserError(f"expected all ranks to see the same folder {run.root}; is it on a shared file system?")
         if todo == "finished":
             if here.is_main:
-                click.echo(f"{run.root}: finished already, {run.recipe.epochs} epochs")
+                click.echo(f"{run.root}: finished already, {counted(run.recipe.epochs, 'epoch')}")
             return
         workers = here.least(default_workers(here.size) if workers is None else workers)
         how = replace(parsed(Options, options), workers=workers)
@@ -148,15 +149,15 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     if trainer.learner.model.has_token_outputs:
         by = run.labels.labels.annotator if run.labels else None
         share += f", labels of tokens by {by}" if by else ", the class label for every token (no --labels)"
-    images = f"{sum(trainer.stream.data.counts):,} images" + (f" (limited to {limit:,})" if limit else "")
+    images = counted(sum(trainer.stream.data.counts), "image") + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position
     begun = f"from the weights of {config.init}" if config.init else "from scratch"
     if todo == "resume":
-        begun = f"resumed in epoch {at.epoch + 1} after {at.step} steps"
+        begun = f"resumed in epoch {at.epoch + 1} after {counted(at.step, 'step')}"
     if run.recipe.repeats > 1:
         images += f" ({trainer.stream.plan.samples_per_epoch:,} an epoch, {run.recipe.repeats} views of each)"
     return (
         f"{run.root}: {config.model} at {run.image_size} px on {run.path}, {share}, {images}, "
-        f"{config.epochs} epochs of {trainer.steps} steps of {config.batch_size} "
+        f"{counted(config.epochs, 'epoch')} of {counted(trainer.steps, 'step')} of {config.batch_size} "
         f"(recipe {run.recipe.name}), {begun}"
     )

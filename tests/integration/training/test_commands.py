@@ -109,8 +109,16 @@ def test_predictions_say_where_they_are_from(runs):
 def test_the_report_shows_the_matrix_and_a_verdict(runs, tmp_path):
     done = run("report", *runs.values(), "--out", tmp_path)
     assert "verdict" in done.stdout.lower()
-    assert any(word in done.stdout for word in ("in these runs", "inconclusive"))
+    assert "verdict: none, one seed per path; too few images\n" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} >= {"report.md", "report.json"}
+
+
+def test_one_epoch_of_one_step_is_singular(numbered_data, tmp_path):
+    how = ("--model", "deit_micro", "--path", "dense", *SMALL, "--epochs", 1, "--batch-size", 1)
+    train = ("train", numbered_data, *how, "--limit", 1, "--out", tmp_path / "run")
+    said = run(*train).stdout
+    assert ", 1 image (limited to 1), 1 epoch of 1 step of 1 (" in said
+    assert "finished already, 1 epoch\n" in run(*train).stdout
 
 
 def test_a_finished_run_is_left_as_it_is(runs, train_lt):
