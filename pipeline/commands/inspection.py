@@ -2,7 +2,7 @@
 
 import click
 
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.errors import UserError, say
 
 
 @click.command()
@@ -32,13 +32,18 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     from vit_tickets.pipeline.datasets.shards import Dataset
     from vit_tickets.pipeline.inspection import labels as label_summary
     from vit_tickets.pipeline.inspection import tickets as ticket_summary
-    from vit_tickets.pipeline.inspection.gallery import write_gallery
+    from vit_tickets.pipeline.inspection.gallery import check_name, write_gallery
     from vit_tickets.pipeline.manifests import labels
     from vit_tickets.pipeline.manifests.manifest import Manifest
     from vit_tickets.pipeline.system import files
 
     if gallery and not dataset:
         raise UserError("--gallery: expected --dataset DATASET, to read the images from, found none")
+    if gallery:
+        check_name(gallery)
+    images_of = Dataset.open(dataset) if dataset else None
+    if images_of and not gallery:
+        say("--dataset is not used: --gallery alone reads images")
     if files.exists(files.join(manifest, labels.INDEX)):
         if gallery:
             raise UserError(f"--gallery: expected a manifest, found label maps in {manifest}")
@@ -55,6 +60,6 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
             name, ticket_summary.summarise_split(opened, name), opened.ticket.scored_by
         ):
             click.echo(line)
-    if gallery and dataset:
-        count = write_gallery(gallery, opened, Dataset.open(dataset), shown[0], images)
+    if gallery and images_of:
+        count = write_gallery(gallery, opened, images_of, shown[0], images)
         click.echo(f"{gallery}: {count} images of {shown[0]}")

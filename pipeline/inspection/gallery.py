@@ -227,10 +227,15 @@ def lightness(score_N: np.ndarray) -> np.ndarray:
     return (values - values.min()) / span if span > 0 else np.zeros_like(values)
 
 
-def write_gallery(path: str, manifest: Manifest, dataset: Dataset, split: str, count: int = 8) -> int:
-    """Draw `count` images of `split` as a PNG at `path`. Returns the number of images drawn."""
+def check_name(path: str) -> None:
+    """Raise UserError unless `path` names a PNG."""
     if not path.lower().endswith(".png"):
         raise UserError(f"--gallery: expected a name that ends in .png, found {path}")
+
+
+def write_gallery(path: str, manifest: Manifest, dataset: Dataset, split: str, count: int = 8) -> int:
+    """Draw `count` images of `split` as a PNG at `path`. Returns the number of images drawn."""
+    check_name(path)
     picked = pick(manifest, dataset, split, count)
     out = BytesIO()
     draw(picked, manifest.num_patches_of(split)).save(out, "PNG")
