@@ -47,8 +47,10 @@ def check_classes(network: nn.Module, state: dict[str, Tensor], origin: str, cla
     if not Names.of(network).classifier & state.keys():
         raise UserError(f"{what}, found such without a classifier (no {name})")
     if weight is not None and weight.ndim == 2 and len(weight) != len(expected):
-        fits = weight.shape[1] == expected.shape[1]
-        raise UserError(f"{what}, found {'such' if fits else described(state)} for {len(weight):,}")
+        if weight.shape[1] != expected.shape[1]:
+            raise UserError(f"{what}, found {described(state)} for {len(weight):,}")
+        todo = f"give weights for these {len(expected):,}, or a dataset that has all {len(weight):,} in their order"
+        raise UserError(f"{what}, found such for {len(weight):,}; no option picks classes: {todo}")
 
 
 def name_of(network: nn.Module) -> str:

@@ -196,6 +196,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     from vit_tickets.ticketgen.jobs.driver import stoppable_job
     from vit_tickets.ticketgen.jobs.predicted import doubts
 
+    engine.check_device()
     name, spec = options.open_selector(opened, method)
     options.check_predictions(name, spec.num_classes)
     by = f", method {spec.method}" if options.method != STAGED else ""

@@ -77,6 +77,7 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     from vit_tickets.ticketgen.jobs.driver import stoppable_job
     from vit_tickets.ticketgen.selection.annotator import default_annotator, open_annotator
 
+    engine.check_device()
     name = options.annotator or default_annotator(opened.source)
     spec = open_annotator(name, options.weights, options.image_size, len(opened.classes), options.weights_key)
     click.echo(

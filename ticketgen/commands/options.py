@@ -55,6 +55,10 @@ class EngineOptions:
         batches = Batches(self.batch_size, gpu_batch, CPU_BATCH)
         return engine_of(self.engine, spec, batches, self._device, self.precision, self.workers, self.ray_address)
 
+    def check_device(self) -> None:
+        """Raise UserError for a device that is not there, before a network is loaded."""
+        _ = self._device
+
     @property
     def _device(self) -> str:
         """The device of this machine; unresolved where the workers are on others."""

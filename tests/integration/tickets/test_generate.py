@@ -269,3 +269,12 @@ def test_it_finishes_on_one_cpu(local, packed, selector_run, tmp_path, monkeypat
     options = ("--selector", selector_run, "--sparsity", 0.5, "--format", "parquet,webdataset")
     run("generate", packed, *options, "--engine", "ray", "--out", tmp_path / "m")
     assert contents(tmp_path / "m") == contents(local)
+
+
+def test_a_card_that_is_not_there_is_told_before_a_network_is_opened(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(processor.torch.cuda, "is_available", lambda: False)
+    for words in (
+        ("generate", packed, "--selector", "/none", "--sparsity", 0.5),
+        ("labels", packed, "--annotator", "x"),
+    ):
+        assert "expected a GPU for --device cuda, found none" in refused(*words, "--device", "cuda", "--out", tmp_path)

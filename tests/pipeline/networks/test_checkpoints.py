@@ -287,7 +287,10 @@ def test_weights_of_another_model_and_number_of_classes_are_named(packed, tmp_pa
     assert "under 'model'" in said
     seven = saved(tmp_path, {"state_dict": network_of(0, num_classes=7).state_dict()})
     classless = saved(tmp_path, {"state_dict": without_head()}, "none.pth")
-    for weights, found in ((seven, "for 7"), (classless, "without a classifier")):
+    for weights, found in (
+        (seven, "for 7; no option picks classes: give weights for these 2, or a dataset that has all 7 in"),
+        (classless, "without a classifier"),
+    ):
         said = refused(
             "evaluate", "--dataset", packed, "--model", "deit_micro", "--weights", weights, "--out", tmp_path
         )
