@@ -11,7 +11,7 @@ from tests import layouts
 from tests.command import refused, run
 from tests.helpers import png, write_folder, write_parquet
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
-from vit_tickets.pipeline.system.files import walk_files
+from vit_tickets.pipeline.system.files import iter_files
 
 
 def packed(source: Path, *options) -> dict[str, int]:
@@ -40,9 +40,9 @@ def why_not(source: Path, *options) -> str:
 
 def said(source: Path, *options) -> str:
     """All that `pack --dry-run` says; it writes nothing."""
-    before = walk_files(str(source.parent))
+    before = sorted(iter_files(str(source.parent)))
     done = run("pack", source, "--dry-run", *options)
-    assert walk_files(str(source.parent)) == before
+    assert sorted(iter_files(str(source.parent))) == before
     return done.output
 
 
