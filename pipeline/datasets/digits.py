@@ -30,11 +30,13 @@ class DigitsSplit:
 
     kind = NAME
     readers = 1
+    root = NAME
 
     def __init__(self, split: str):
         self.split = split
         self.left_out = Omissions()
         self.classes = [str(digit) for digit in range(10)]
+        self.empty: list[str] = []
 
     def __len__(self) -> int:
         return SAMPLES[self.split]

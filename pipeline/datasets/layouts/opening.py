@@ -11,6 +11,7 @@ from vit_tickets.pipeline.datasets.layouts.listing import Listing
 from vit_tickets.pipeline.datasets.layouts.part import Aside, Part
 from vit_tickets.pipeline.datasets.layouts.search import Search
 from vit_tickets.pipeline.datasets.left_out import Omissions
+from vit_tickets.pipeline.datasets.sources.columns import TO_PACK_PATHS
 from vit_tickets.pipeline.datasets.sources.flat import FlatSplit
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.datasets.sources.labels_file import read_labels
@@ -81,7 +82,9 @@ def open_source(source: str, wanted: Sequence[str] = (), reading: Reading | None
     if unlabelled and (wanted or not opened):
         flat = [part.name for _, part in chosen if part.flat and part.name]
         classes = f"; --no-splits takes {listed(flat)} for classes" if len(flat) > 1 and not wanted else ""
-        raise UserError(f"{unlabelled[0]}{classes}") if classes else unlabelled[0]
+        tables = [entry.examples[0] for entry in aside.left_out if entry.what == "table"]
+        beside = f"; {tables[0]} holds no images: if paths and labels, {TO_PACK_PATHS}" if tables else ""
+        raise UserError(f"{unlabelled[0]}{classes}{beside}") if classes or beside else unlabelled[0]
     _check_options(opened, unlabelled, reading, aside)
     test = name_of_test(parts, opened, wanted, aside.notes)
     opened = {test if name == "test" else name: split for name, split in opened.items()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from vit_tickets.pipeline.datasets.layouts.opening import Source, open_source
 from vit_tickets.pipeline.datasets.left_out import LeftOut, counted
+from vit_tickets.pipeline.datasets.pack.classes import merge_classes, without_images
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.datasets.sources.names import splits_in
@@ -106,13 +107,15 @@ def _inside(root: str, source: str) -> bool:
 
 
 def _plan(found: Source, existing: Dataset | None, asked: bool) -> Plan:
-    classes = merge_classes({name: part.classes for name, part in found.splits.items()}, existing)
+    classes = merge_classes(found.splits, existing)
     notes = list(found.notes)
     if len(classes) == 1:
         notes.append(
             f"warning: a single class, {classes[0]}: expected class folders or labels of two or more to train on"
         )
-    first = next(iter(found.splits.values()))
+    name, first = next(iter(found.splits.items()))
+    if first.classes == classes and (line := without_images(name, first)):
+        notes.append(line)
     numbered = first.kind == FolderSplit.kind and all(name.isdecimal() for name in classes)
     if numbered and classes[-1] != str(len(classes) - 1):
         numbers = f"folder {classes[0]} is class 0, folder {classes[-1]} is class {len(classes) - 1}"
@@ -130,14 +133,3 @@ def _plan(found: Source, existing: Dataset | None, asked: bool) -> Plan:
 def wanted(split: str | Sequence[str] | None) -> tuple[str, ...]:
     """The splits that are asked for; none stands for all."""
     return () if split is None else (split,) if isinstance(split, str) else tuple(split)
-
-
-def merge_classes(by_split: dict[str, list[str]], existing: Dataset | None) -> list[str]:
-    """The classes of the dataset, which are those of the first split. Raises UserError if another split has more."""
-    known = list(existing.classes) if existing else []
-    for split, classes in by_split.items():
-        if not known:
-            known = list(classes)
-        elif new := [name for name in classes if name not in set(known)]:
-            raise UserError(f"split {split}: expected only classes of the first split, found {new[0]!r}")
-    return known

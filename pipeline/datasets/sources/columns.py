@@ -9,6 +9,7 @@ from vit_tickets.pipeline.datasets.sources.options import SampleOptions
 from vit_tickets.pipeline.datasets.sources.split import Unlabelled
 from vit_tickets.pipeline.system.errors import UserError
 
+TO_PACK_PATHS = "write a CSV of file,label and pack the folder of images with --labels-file"
 LABELS = frozenset({"labels", "class", "class_id", "class_index", "target", "targets", "category", "cls", "y"})
 
 
@@ -31,7 +32,8 @@ def columns_of(schema: pa.Schema, options: SampleOptions, path: str) -> tuple[st
     if not pa.types.is_integer(kind := schema.field(label).type):
         raise UserError(f"{path}: expected integers in {label}, found {kind}{_instead(labels, '--label-column')}")
     if not holds_bytes(kind := schema.field(image).type):
-        raise UserError(f"{path}: expected bytes, or a struct with a field bytes, in {image}, found {kind}")
+        paths = f", which may be paths; {TO_PACK_PATHS}" if _holds_paths(kind) else ""
+        raise UserError(f"{path}: expected bytes, or a struct with a field bytes, in {image}, found {kind}{paths}")
     return image, label
 
 
@@ -46,6 +48,8 @@ def _column(schema: pa.Schema, usual: str, asked: str | None, candidates: list[s
         raise UserError(f"{path}: expected a column {usual}, found {found}; --{usual}-column NAME chooses")
     expected = f"a column {asked}" if asked else "columns image and label"
     where = "" if asked else "; --image-column and --label-column name others"
+    texts = [field.name for field in schema if _holds_paths(field.type)] if usual == "image" and not candidates else []
+    where += f"; if {texts[0]} holds paths, {TO_PACK_PATHS}" if texts else ""
     raise UserError(f"{path}: expected {expected}, found {', '.join(schema.names)}{where}")
 
 
@@ -58,6 +62,13 @@ def holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
     return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def _holds_paths(kind: pa.DataType) -> bool:
+    """Whether a column of type `kind` may hold paths of images: text, or a struct with a field path."""
+    if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        kind = kind.field("path").type
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def class_names(schema: pa.Schema, label: str) -> list[str] | None:

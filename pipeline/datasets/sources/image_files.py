@@ -30,6 +30,7 @@ class ImageFiles:
 
     def __init__(self, root: str, links: dict[str, str]):
         self.root = root
+        self.empty: list[str] = []
         self.left_out = Omissions()
         self.paths = PathList()
         parts = []  # of each first-level folder, so that only one at a time is a list

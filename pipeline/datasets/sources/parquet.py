@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.datasets.left_out import Omissions
 from vit_tickets.pipeline.datasets.shards import MAX_CLASSES, Sample
-from vit_tickets.pipeline.datasets.sources.columns import class_names, columns_of, holds_bytes
+from vit_tickets.pipeline.datasets.sources.columns import TO_PACK_PATHS, class_names, columns_of, holds_bytes
 from vit_tickets.pipeline.datasets.sources.options import SampleOptions, stamp_of
-from vit_tickets.pipeline.datasets.sources.split import Unlabelled
+from vit_tickets.pipeline.datasets.sources.split import Unlabelled, empty_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.parquet_files import open_parquet
@@ -76,9 +76,7 @@ class ParquetSplit:
                     fault = f"{path}: expected {CLASS_INDICES}, found {distinct[0]} in every row"
                     without.append(Unlabelled(fault, "no class index in any row"))
                 else:
-                    for value in (pc.min(labels).as_py(), pc.max(labels).as_py()):
-                        if value is not None and not 0 <= value < MAX_CLASSES:
-                            raise UserError(f"{path}: expected {CLASS_INDICES}, found {value}")
+                    _check_range(path, label, labels)
                 present = None if without or _all_there(file, image) else self._present(file, image, row)
                 found.append(_Table(schema, image, label, labels, present))
                 row += len(labels)
@@ -88,7 +86,10 @@ class ParquetSplit:
             raise Unlabelled(str(without[0]), f"no class index in its {row:,} rows" if row else without[0].reason)
         if row and not any(table.images for table in found):
             why = "; ".join(map(str, self.left_out))
-            raise UserError(f"{self.root}: expected images in {found[0].image}, found none in {row:,} rows: {why}")
+            instead = f"; {TO_PACK_PATHS}" if any(entry.reason == ONLY_PATH for entry in self.left_out) else ""
+            raise UserError(
+                f"{self.root}: expected images in {found[0].image}, found none in {row:,} rows: {why}{instead}"
+            )
         return found
 
     def _present(self, file: pq.ParquetFile, image: str, first: int) -> np.ndarray:
@@ -137,11 +138,20 @@ class ParquetSplit:
             labels = table.labels.to_numpy(zero_copy_only=False)
             missing = table.labels.is_null().to_numpy(zero_copy_only=False)
             if len(found := np.flatnonzero(missing)):
-                raise UserError(f"{path}: expected a label in every row, found none in row {row + found[0]}")
+                expected = "expected a label in every row"
+                raise UserError(f"{path}: {expected}, found none {_in_rows(found)}{_without(table.label)}")
             if len(found := np.flatnonzero(labels >= classes)):
                 key, label = f"{row + found[0]:08d}", labels[found[0]]
                 raise UserError(f"{path}: {key}: expected a label in 0..{classes - 1}, found {label}")
             row += len(labels)
+
+    @property
+    def empty(self) -> list[str]:
+        labels = set()
+        for table in self._tables:
+            present = table.labels if table.present is None else table.labels.filter(pa.array(table.present))
+            labels.update(present.unique().to_pylist())
+        return empty_of(self.classes, labels)
 
     def __len__(self) -> int:
         return sum(table.images for table in self._tables)
@@ -167,6 +177,25 @@ class ParquetSplit:
                         row += 1
             if row - first != len(labels):
                 raise UserError(f"{path}: expected as many images as labels ({len(labels)}), found {row - first}")
+
+
+def _check_range(path: str, column: str, labels: pa.Array) -> None:
+    """Raise UserError if `labels`, one per row, hold a number that is no class index."""
+    values = labels.to_numpy(zero_copy_only=False)
+    if len(found := np.flatnonzero((values < 0) | (values >= MAX_CLASSES))):
+        value = labels[int(found[0])].as_py()
+        advice = _without(column) if value < 0 else ""
+        raise UserError(f"{path}: expected {CLASS_INDICES}, found {value} {_in_rows(found)}{advice}")
+
+
+def _in_rows(rows: np.ndarray) -> str:
+    """Row numbers in one file, from 0."""
+    return f"in row {rows[0]}" + (f" and {len(rows) - 1:,} more" if len(rows) > 1 else "")
+
+
+def _without(label: str) -> str:
+    """What to do about rows without a label."""
+    return f"; pack a copy without such rows, in pyarrow table.filter(pc.field({label!r}) >= 0)"
 
 
 def _bytes_of(column: pa.Array) -> pa.Array:

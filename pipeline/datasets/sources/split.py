@@ -1,6 +1,6 @@
 """A split of a source, whatever it is stored as."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -35,6 +35,12 @@ class Reading:
     samples: SampleOptions = field(default_factory=SampleOptions)
 
 
+def empty_of(classes: list[str], labels: Set[int | str]) -> list[str]:
+    """`Split.empty`, for samples of the class indices `labels`."""
+    numbered = all(name == str(number) for number, name in enumerate(classes))
+    return [name for number, name in enumerate(classes) if number not in labels] if numbered else []
+
+
 class Split(Protocol):
     """One split of a source: its classes, the number of its samples, and the samples themselves."""
 
@@ -42,8 +48,18 @@ class Split(Protocol):
     def kind(self) -> str: ...
 
     @property
+    def root(self) -> str:
+        """The folder or file that it lies in."""
+        ...
+
+    @property
     def classes(self) -> list[str]:
         """Raises Unlabelled if no sample has a label."""
+        ...
+
+    @property
+    def empty(self) -> list[str]:
+        """Those of `classes` that have no sample, if classes are nothing but the numbers from 0 to the highest."""
         ...
 
     @property

@@ -23,7 +23,7 @@ from vit_tickets.pipeline.datasets.sources.members import (
 )
 from vit_tickets.pipeline.datasets.sources.names import listed, stem
 from vit_tickets.pipeline.datasets.sources.options import SampleOptions, stamp_of
-from vit_tickets.pipeline.datasets.sources.split import Unlabelled
+from vit_tickets.pipeline.datasets.sources.split import Unlabelled, empty_of
 from vit_tickets.pipeline.datasets.tar_files import HashedStream, read_tar
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
@@ -201,6 +201,10 @@ class TarSplit:
                     raise UserError(f"{self.root}: expected a label in 0..{len(classes) - 1}, found {highest}")
                 return classes
         return [str(label) for label in range(max(map(int, labels)) + 1)]
+
+    @property
+    def empty(self) -> list[str]:
+        return empty_of(self.classes, set().union(*(tar.labels for tar in self._tars)))
 
     def __len__(self) -> int:
         return sum(len(tar.keys) for tar in self._tars)

@@ -543,3 +543,69 @@ def test_a_split_that_is_not_there_is_answered_by_all_that_are(tmp_path):
         write_folder(tmp_path / "photos" / split, {"cat": 1, "dog": 1})
     for options in (("--split", "train", "--split", "foo"), ("--split", "foo", "--split", "train"), ("--split", "foo")):
         assert "expected a split 'foo', found train, val, test" in why_not(tmp_path / "photos", *options)
+
+
+def test_numbered_classes_without_images_are_named(tmp_path):
+    write_parquet(tmp_path / "one" / "a.parquet", [1, 2, 2])
+    assert "train: class 0 has no images (the labels begin at 1)" in said(tmp_path / "one")
+    layouts.tar(tmp_path / "shards" / "a.tar", layouts.wds_members([0, 3], ""))
+    assert "train: 2 of 4 classes have no images: 1, 2\n" in said(tmp_path / "shards")
+    write_parquet(tmp_path / "all" / "a.parquet", [0, 1])
+    assert "no images" not in said(tmp_path / "all")
+
+
+def test_classes_of_another_split_are_compared(tmp_path):
+    write_folder(tmp_path / "a" / "train", {"cat": 1, "guinea pig": 1})
+    write_folder(tmp_path / "a" / "val", {"Guinea_Pig": 1, "cat": 1})
+    line = why_not(tmp_path / "a")
+    told = "split val: expected only classes of train (cat, guinea pig), found 'Guinea_Pig' in "
+    assert f"{told}{tmp_path}/a/val (Guinea_Pig, cat); did you mean 'guinea pig'?" in line
+    write_parquet(tmp_path / "b" / "train.parquet", [0, 1, 2])
+    write_parquet(tmp_path / "b" / "val.parquet", [0, 5])
+    told = f"expected only classes of train (0, 1, 2), found '5' in {tmp_path}/b/val.parquet (0, 5)\n"
+    assert told in refused("pack", tmp_path / "b", "--dry-run")
+    write_parquet(tmp_path / "c" / "train.parquet", [0, 1], ["ant", "bee"])
+    write_parquet(tmp_path / "c" / "val.parquet", [0, 1])
+    assert "(0, 1); numbers where train has names" in why_not(tmp_path / "c")
+
+
+def test_a_split_that_remains_keeps_its_classes(tmp_path):
+    for split in ("train", "test"):
+        write_folder(tmp_path / "a" / split, {"cat": 1, "dog": 1})
+    write_folder(tmp_path / "b", {"emu": 1, "fox": 1})
+    assert packed(tmp_path / "a", "--split", "train", "--split", "test") == {"train": 2, "test": 2}
+    line = refused("pack", tmp_path / "b", tmp_path / "packed", "--overwrite")
+    told = (
+        f"expected only classes of {tmp_path}/packed (cat, dog), whose split test remains, found 'emu' and 1 more in "
+    )
+    assert f"{told}{tmp_path}/b (emu, fox); take another DATASET" in line
+    assert packed(tmp_path / "a", "--split", "train") == {"train": 2}
+    run("pack", tmp_path / "b", tmp_path / "packed", "--overwrite")
+    assert classes_of(tmp_path / "b") == ["emu", "fox"]
+    run("verify", tmp_path / "packed")
+
+
+@pytest.mark.parametrize("column", ["image", "file_name"])
+def test_tables_of_paths_are_refused_with_what_to_do(column, tmp_path):
+    told = "write a CSV of file,label and pack the folder of images with --labels-file"
+    table = layouts.pa.table({column: ["images/0.png", "images/1.png"], "label": [0, 1]})
+    (tmp_path / "alone").mkdir()
+    layouts.pq.write_table(table, tmp_path / "alone" / "train.parquet")
+    assert told in why_not(tmp_path / "alone")
+    write_folder(tmp_path / "a", {"images": 2})
+    layouts.pq.write_table(table, tmp_path / "a" / "train.parquet")
+    assert f"train.parquet holds no images: if paths and labels, {told}" in why_not(tmp_path / "a")
+    layouts.text(tmp_path / "train.csv", "file,label\nimages/images_00.png,ant\nimages/images_01.png,bee\n")
+    assert packed(tmp_path / "a", "--labels-file", tmp_path / "train.csv") == {"train": 2}
+    write_parquet(tmp_path / "b" / "train.parquet", [0, 1], image=[{"bytes": None, "path": f"{n}.png"} for n in (0, 1)])
+    assert told in refused("pack", tmp_path / "b", "--dry-run")
+
+
+def test_a_row_without_a_label_is_named(tmp_path):
+    write_parquet(tmp_path / "a" / "a.parquet", [0, 1])
+    for label, found in ((-1, "found -1"), (None, "found none")):
+        write_parquet(tmp_path / "a" / "b.parquet", [0, 1, label, 1])
+        line = why_not(tmp_path / "a")
+        assert f"{tmp_path}/a/b.parquet: expected " in line
+        assert f"{found} in row 2; pack a copy without such rows" in line
+        assert "table.filter(pc.field('label') >= 0)" in line
