@@ -29,6 +29,10 @@ def choose(
         raise UserError(
             f"{source}: expected one split {twice}, found {listed(names)}; --split {names[0]} packs that one alone"
         )
+    for split, part in chosen:
+        for path in _names_of(part.root)[1:] if part.files is None else ():
+            if split_at_end(path) not in (None, part.split):
+                notes.append(f"{part.name} links to {path}: packed as {split}")
     return chosen
 
 

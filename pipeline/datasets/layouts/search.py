@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vit_tickets.pipeline.datasets.layouts import data_files
 from vit_tickets.pipeline.datasets.layouts.listing import Listing
 from vit_tickets.pipeline.datasets.layouts.part import Aside, Part
-from vit_tickets.pipeline.datasets.sources.names import ABOUT, PICTURES, SPLIT_OF, listed, split_named, splits_in
+from vit_tickets.pipeline.datasets.sources.names import ABOUT, PICTURES, listed, split_named, splits_in
 from vit_tickets.pipeline.datasets.sources.split import Reading
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -137,9 +137,13 @@ class Search:
 
     def _check_order(self, folder: Listing) -> None:
         """Raise UserError where folders of splits with images lie in folders of classes."""
-        below = [inner for sub in folder.full if not sub.images for inner in sub.full]
+        below = [
+            inner for sub in folder.full if not sub.images for inner in sub.full if not (inner.tars or inner.tables)
+        ]
         splits = [
-            sub.below.removeprefix(f"{folder.below}/") for sub in below if sub.name.lower() in SPLIT_OF and sub.is_flat
+            sub.below.removeprefix(f"{folder.below}/")
+            for sub in below
+            if len(splits_in(sub.name)) == 1 and all(inner.name.lower() in PICTURES for inner in sub.full)
         ]
         if splits and 2 * len(splits) > len(below):
             raise UserError(

@@ -517,6 +517,13 @@ def test_images_of_one_split_are_not_packed_as_another(tmp_path):
     assert "test is packed as val" in said(test, "--split", "val")
 
 
+def test_a_split_that_links_to_another_is_said(tmp_path):
+    train = write_folder(tmp_path / "photos" / "train", {"cat": 2, "dog": 1})
+    (tmp_path / "photos" / "val").symlink_to(train)
+    assert f"val links to {train}: packed as val" in said(tmp_path / "photos")
+    assert packed(tmp_path / "photos") == {"train": 3, "val": 3}
+
+
 def test_splits_below_classes_are_refused(tmp_path):
     for name in ("cat", "dog"):
         write_folder(tmp_path / "m" / name, {"train": 2, "val": 1})
@@ -526,6 +533,11 @@ def test_splits_below_classes_are_refused(tmp_path):
         assert "--class-folder" not in line
         assert "give the path" not in line
     assert packed(tmp_path / "m", "--no-splits", "--class-folder", "first") == {"train": 6}
+    for place in ("cat/train_set", "cat/val_set", "dog/train_set"):
+        write_folder(tmp_path / "other" / place, {"images": 1})
+    assert "found CLASS/SPLIT: cat/train_set, cat/val_set, dog/train_set; move or link" in refused(
+        "pack", tmp_path / "other", "--dry-run"
+    )
 
 
 def test_images_below_class_folders_are_counted(tmp_path):
@@ -563,7 +575,7 @@ def test_classes_of_another_split_are_compared(tmp_path):
     write_parquet(tmp_path / "b" / "train.parquet", [0, 1, 2])
     write_parquet(tmp_path / "b" / "val.parquet", [0, 5])
     told = f"expected only classes of train (0, 1, 2), found '5' in {tmp_path}/b/val.parquet (0, 5)\n"
-    assert told in refused("pack", tmp_path / "b", "--dry-run")
+    assert told in why_not(tmp_path / "b")
     write_parquet(tmp_path / "c" / "train.parquet", [0, 1], ["ant", "bee"])
     write_parquet(tmp_path / "c" / "val.parquet", [0, 1])
     assert "(0, 1); numbers where train has names" in why_not(tmp_path / "c")
