@@ -86,7 +86,7 @@ FINDS = {
     "export": ("data", "manifests"),
 }
 ALL = ("data", "manifests", "runs", "digits-tickets.parquet")
-SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights")
+SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights", "val", "LOC_val_solution.csv")
 
 # What the capitals of commands within sentences stand for.
 STANDS_FOR = {

@@ -66,6 +66,12 @@ def folder(tmp_path_factory) -> Path:
     write_parquet(root / "cifar10" / "train-0.parquet", [*range(8)] * 4, classes, images)
     write_parquet(root / "cifar10" / "test-0.parquet", [*range(8)], classes, images[:8])
     write_tars(root / "my-tars", {"000000": [0, 1], "000001": [1]})
+    (root / "val").mkdir()
+    names = [f"ILSVRC2012_val_{number:08d}" for number in range(1, 5)]
+    for name in names:
+        (root / "val" / f"{name}.JPEG").write_bytes(encode(Image.fromarray(noise[0]), "JPEG"))
+    lines = [f"{name},{classes[0]} 1 2 3 4" for name in names]
+    (root / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *lines, ""]))
     with contextlib.chdir(root):
         exec(PICTURE[0], {})  # noqa: S102 (our own page)
     (root / "weights").mkdir()
