@@ -39,14 +39,15 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
 
     if gallery and not dataset:
         raise UserError("--gallery: expected --dataset DATASET, to read the images from, found none")
+    has_labels = files.exists(files.join(manifest, labels.INDEX))
+    if gallery and has_labels:
+        raise UserError(f"--gallery: expected a manifest, found label maps in {manifest}")
     if gallery:
         check_name(gallery)
     images_of = Dataset.open(dataset) if dataset else None
     if images_of and not gallery:
         say("--dataset is not used: --gallery alone reads images")
-    if files.exists(files.join(manifest, labels.INDEX)):
-        if gallery:
-            raise UserError(f"--gallery: expected a manifest, found label maps in {manifest}")
+    if has_labels:
         maps = labels.LabelMaps.open(manifest)
         for line in label_summary.describe(maps, [split] if split else maps.splits):
             click.echo(line)
