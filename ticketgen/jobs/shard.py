@@ -16,7 +16,7 @@ from vit_tickets.pipeline.manifests.rows import AnyRow, Layout, Row, write_rows
 from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.ticketgen.engines.work import Progress, Settings
 from vit_tickets.ticketgen.jobs.crops import rank_crops
-from vit_tickets.ticketgen.jobs.driver import check_samples, count_errors
+from vit_tickets.ticketgen.jobs.driver import check_samples
 from vit_tickets.ticketgen.jobs.ranking import Plan, Selection, rank_samples
 from vit_tickets.ticketgen.selection.selector import Selector
 
@@ -63,14 +63,16 @@ class ShardTask:
         Raises:
             UserError: the shard cannot be read to its end, or does not hold what the dataset's index says.
         """
+        errors = 0
         for output in self.outputs:
             if output.made:
                 table, _ = read_table(output.path)
                 check_samples(output.path, self.samples, table.num_rows)
                 write_ticket_shard(output, self.path, stored_rows(table))
+                errors = table.num_rows - table["error"].null_count
         outputs = [output for output in self.outputs if not output.made]
         if not outputs:
-            progress(self.samples, count_errors(self.outputs[0].path)[1])
+            progress(self.samples, errors)
             return
         plans = [output.plan for output in outputs]
         samples = shards.read_shard(self.path)

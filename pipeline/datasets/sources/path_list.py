@@ -10,7 +10,25 @@ from typing import overload
 import numpy as np
 
 
-class PathList(Sequence[str]):
+class Texts(Sequence[str]):
+    """A sequence of texts that `_at` gives one by one."""
+
+    def _at(self, index: int) -> str:
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._at(at) for at in range(*index.indices(len(self)))]
+        return self._at(index)
+
+
+class PathList(Texts):
     """Sorted paths as one text and their ends in it: their own bytes and 8 more, where a list of str takes 60 more."""
 
     def __init__(self, paths: Iterable[str] = ()):
@@ -33,15 +51,7 @@ class PathList(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
+    def _at(self, index: int) -> str:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
@@ -51,7 +61,7 @@ class PathList(Sequence[str]):
         return (self[index] for index in range(len(self)))
 
 
-class KeyList(Sequence[str]):
+class KeyList(Texts):
     """The keys of `paths`, as `folder_keys` gives them. Only those of clashing paths are stored."""
 
     def __init__(self, paths: PathList):
@@ -70,15 +80,7 @@ class KeyList(Sequence[str]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
+    def _at(self, index: int) -> str:
         if self._all is not None:
             return self._all[index]
         known = self._suffixed.get(index)
