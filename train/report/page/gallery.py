@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, read_shard
@@ -22,8 +21,8 @@ from vit_tickets.pipeline.inspection.gallery import lightness
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.runs.paths import DROPPING
 from vit_tickets.pipeline.runs.predictions import Predictions
-from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.parquet_files import open_parquet
 from vit_tickets.train.report.analysis.comparison import Group
 
 BYTES = 5_000_000  # of the whole gallery, and
@@ -164,8 +163,8 @@ def _tickets(source: Source, keys: set[str]) -> dict[str, dict[str, Any]]:
 
 
 def _columns(source: Source, shard: Shard) -> list[str]:
-    with files.open_read(source.manifest.path_of(source.split, shard)) as stream:
-        return pq.read_schema(stream).names
+    with open_parquet(source.manifest.path_of(source.split, shard)) as file:
+        return file.schema_arrow.names
 
 
 def _pictures(source: Source, places: dict[str, tuple[Shard, int]], most: int) -> dict[str, str]:
@@ -235,8 +234,8 @@ def _base64(values: np.ndarray) -> str:
 
 
 def _predictions(predictions: Predictions, keys: list[str]) -> list[list | None]:
-    with files.open_read(predictions.path) as stream:
-        table = pq.read_table(stream, columns=["key", "prediction", "confidence"])
+    with open_parquet(predictions.path) as file:
+        table = file.read(["key", "prediction", "confidence"], use_threads=False)
     chosen = table.take(pc.index_in(pa.array(keys), value_set=table["key"].combine_chunks()))
     classes, confidences = (chosen[name].to_pylist() for name in ("prediction", "confidence"))
     return [_said(*values) for values in zip(classes, confidences, strict=True)]
