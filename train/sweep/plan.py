@@ -1,8 +1,7 @@
 """The steps of a sweep or a table, each after those that it needs."""
 
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.runs.config import FINAL
-from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.sweep import steps
 from vit_tickets.train.sweep.request import FIXED, TABLE, Request, Trial
@@ -47,11 +46,22 @@ def _method(request: Request, trial: Trial) -> str:
 def _train(request: Request, trial: Trial, tickets: dict[str, Step], labels: list[Step]) -> Step:
     method = _method(request, trial)
     needs = tuple(step.title for step in labels if steps.takes_labels(trial.model))
-    manifest = None
-    if PATHS[trial.path].uses_tickets and trial.budget:
-        needs, manifest = (tickets[method].title, *needs), request.tickets(trial.budget, method)
+    manifest = request.tickets(trial.budget or request.budgets[trial.model][0], method)
+    if trial.budget is None:
+        manifest = _begun_with(request.run(trial), manifest)
+    if manifest:
+        needs = (tickets[method].title, *needs)
     rc = trial.variant if trial.path == "rc" and trial.variant != FIXED else None
     return steps.train(request, trial, manifest, rc, needs)
+
+
+def _begun_with(run: str, manifest: str) -> str | None:
+    """The manifest that a run without a budget is tested on while it trains: `manifest`, so that its view is that of
+    the runs on tickets, unless the run was begun with another, or with none, and has to be resumed with that."""
+    if not files.exists(files.join(run, CONFIG)):
+        return manifest
+    begun = RunConfig.read(run).tickets_dir
+    return manifest if begun and not files.exists(begun) else begun
 
 
 def _evaluate(request: Request, trial: Trial, budget: Budget, training: Step, tickets: dict[str, Step]) -> Step:

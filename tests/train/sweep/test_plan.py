@@ -1,5 +1,8 @@
 """The plans of sweeps and tables: their steps, what these need, and the commands that they are."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.fixtures.plans import R8, R9, R95, S5, S75, parsed, sweep_request, table_request
@@ -156,3 +159,26 @@ def test_a_table_differs_from_a_sweep_in_the_folders_of_its_tickets_alone():
     of_sweep = {step.title: " ".join(step.command) for step in plan(sweep)}
     of_table = {step.title: " ".join(step.command) for step in plan(table) if step.command[0] != "report"}
     assert of_table == {title: command.replace("tickets/staged", "tickets") for title, command in of_sweep.items()}
+
+
+def test_all_runs_of_a_budget_are_tested_on_one_view_while_they_train():
+    asked = sweep_request(models=("deit_s", "swin_t"), methods=("staged", "centre"))
+    for step in plan(asked):
+        if step.command[0] == "train":
+            assert parsed(step)["tickets"], step.title
+            if parsed(step)["path"] == "dense":
+                assert parsed(step)["tickets"] == asked.tickets(S5)
+
+
+@pytest.mark.parametrize("begun", ["other", None, "gone"])
+def test_a_dense_run_resumes_with_the_manifest_that_it_was_begun_with(tmp_path, begun):
+    asked = sweep_request(budgets=(S5,), paths=("dense",), out=str(tmp_path))
+    (other := tmp_path / "other").mkdir()
+    run = Path(asked.run(asked.trials()[0]))
+    run.mkdir(parents=True)
+    tickets_dir = {"other": str(other), None: None, "gone": str(tmp_path / "gone")}[begun]
+    config = {"model": "deit_small_patch16_224", "path": "dense", "seed": 0, "tickets_dir": tickets_dir}
+    (run / "config.json").write_text(json.dumps(config))
+    training = next(step for step in plan(asked) if step.command[0] == "train")
+    expected = {"other": str(other), None: None, "gone": asked.tickets(S5)}[begun]
+    assert parsed(training)["tickets"] == expected
