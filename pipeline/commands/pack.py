@@ -29,6 +29,13 @@ from vit_tickets.pipeline.system.fields import click_options, parsed
     type=click.Choice(["first", "last"]),
     help="Where class folders hold only folders: the class is the first folder, or the path of the last.",
 )
+@click.option(
+    "--val-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Without a val: hold out this share of train as val, of each class the same and by hash of the key, so that "
+    "it is always the same images.",
+)
 @click_options(SampleOptions)
 @click.option(
     "--shard-size",
@@ -69,6 +76,7 @@ def pack(
     split: tuple[str, ...],
     no_splits: bool,
     class_folder: Literal["first", "last"] | None,
+    val_share: float | None,
     shard_size: int | None,
     shorter_side: int | None,
     quality: int,
@@ -94,6 +102,7 @@ def pack(
     \b
     vit-tickets pack imagenet/ --dry-run
     vit-tickets pack imagenet/ data/imagenet --shorter-side 256
+    vit-tickets pack photos/ data/photos --val-share 0.2
     vit-tickets pack cifar10/ data/cifar10
     vit-tickets pack val/ data/imagenet --labels-file LOC_val_solution.csv
     vit-tickets pack my-tars/ --in-place
@@ -110,12 +119,14 @@ def pack(
         raise UserError(f"--in-place: expected no DATASET other than SOURCE, found {dataset}")
     if dataset is None and not in_place and not dry_run:
         raise UserError("expected a folder DATASET to write to, found none")
+    if in_place and val_share is not None:
+        raise UserError("--val-share: expected a DATASET to pack into, found --in-place, which leaves tars as they are")
     reading = Reading(no_splits=no_splits, class_folder=class_folder, samples=parsed(SampleOptions, values))
     if in_place:
         planned = packing.plan_in_place(source, split, reading)
         result = None if dry_run else packing.write_index(source, planned, index)
     elif dry_run or dataset is None:
-        planned, result = packing.plan(source, dataset, split, reading, overwrite), None
+        planned, result = packing.plan(source, dataset, split, reading, overwrite, val_share), None
     else:
         with alone_in(dataset):
             result = packing.pack(
@@ -127,6 +138,7 @@ def pack(
                 quality=quality,
                 overwrite=overwrite,
                 reading=reading,
+                val_share=val_share,
             )
         planned = result.plan
     shown = source if dry_run else index or dataset or source

@@ -49,6 +49,11 @@ class DigitsSplit:
             Image.fromarray(canvas).save(out, "PNG")
             yield Sample(f"{index:05d}", int(labels[index % len(labels)]), out.getvalue(), "png")
 
+    def labelled(self) -> Iterator[tuple[str, int]]:
+        _, labels = _scans(self.split)
+        for index in range(len(self)):
+            yield f"{index:05d}", int(labels[index % len(labels)])
+
     def stamp(self, order: Iterable[int]) -> str:
         return f"{NAME} {self.split} {SEED}"
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from vit_tickets.pipeline.datasets.left_out import LeftOut
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.system.records import Count, typed
+from vit_tickets.pipeline.system.records import Count, Name, typed
 
 VERSION = 1
 BLOCK = 512  # bytes: no member of a tar is shorter
@@ -53,6 +53,14 @@ class Shard:
             raise UserError(fault) from None
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Of a split that is a part of what the source has as another: of which, and its share of the images."""
+
+    of: Name
+    share: Annotated[float, Meta(gt=0, lt=1, description="a share")]
+
+
 class SplitEntry(msgspec.Struct, frozen=True):
     """An entry of `splits`: its shards are not yet read, for `verify`."""
 
@@ -60,6 +68,7 @@ class SplitEntry(msgspec.Struct, frozen=True):
     samples: Any = None
     #: what the source held of this split that was not packed
     left_out: Annotated[list[LeftOut], Meta(description="a list of what was left out")] = []
+    held_out: HeldOut | None = None
 
 
 class DatasetRecord(msgspec.Struct, frozen=True):

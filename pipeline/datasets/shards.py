@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
-from vit_tickets.pipeline.datasets.index import VERSION, DatasetRecord, Shard, read_shards
+from vit_tickets.pipeline.datasets.index import VERSION, DatasetRecord, HeldOut, Shard, read_shards
 from vit_tickets.pipeline.datasets.left_out import LeftOut
 from vit_tickets.pipeline.datasets.tar_files import HashedStream, read_tar, reported
 from vit_tickets.pipeline.geometry.images import SUFFIXES
@@ -41,6 +41,8 @@ class Dataset:
     passed_over: list[LeftOut] = field(default_factory=list)
     #: the folder of the tars, if `root` is an index
     tars: str | None = None
+    #: the splits that are a part of what the source has as another
+    held_out: dict[str, HeldOut] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: str) -> "Dataset":
@@ -55,7 +57,10 @@ class Dataset:
             except UserError as error:
                 raise UserError(f"{path}: {split}: {error}") from None
         left_out = {split: entry.left_out for split, entry in record.splits.items() if entry.left_out}
-        return cls(root, record.name, record.classes, record.source, splits, left_out, record.left_out, record.root)
+        held_out = {split: entry.held_out for split, entry in record.splits.items() if entry.held_out}
+        return cls(
+            root, record.name, record.classes, record.source, splits, left_out, record.left_out, record.root, held_out
+        )
 
     def save(self) -> None:
         """Write dataset.json."""
@@ -65,6 +70,7 @@ class Dataset:
                 "shards": [asdict(shard) for shard in shards],
             }
             | ({"left_out": [asdict(entry) for entry in left_out]} if (left_out := self.left_out.get(split)) else {})
+            | ({"held_out": asdict(held_out)} if (held_out := self.held_out.get(split)) else {})
             for split, shards in self.splits.items()
         }
         record = {"name": self.name, "classes": self.classes, "source": self.source, "version": VERSION}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
+from vit_tickets.pipeline.datasets.index import HeldOut
+from vit_tickets.pipeline.datasets.pack.holdout import TRAIN, VAL
 from vit_tickets.pipeline.datasets.pack.planning import Plan, SplitLine, plan, plan_in_place, size_of_shards
 from vit_tickets.pipeline.datasets.pack.writing import Storing, Writing
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard
@@ -40,6 +42,7 @@ def pack(
     overwrite: bool = False,
     progress: bool = True,
     reading: Reading | None = None,
+    val_share: float | None = None,
 ) -> PackResult:
     """Write `source` as a dataset at `root`. New splits are added to a dataset that exists there.
 
@@ -57,14 +60,16 @@ def pack(
         overwrite: Replace splits that exist.
         progress: Show a progress bar.
         reading: How the source is read, where it leaves a choice.
+        val_share: Hold out this share of train as val, where the source has none.
 
     Raises:
         UserError: The source is of none of the known kinds, can be read in two ways, or the split exists.
     """
-    planned = plan(source, root, split, reading, overwrite)
+    planned = plan(source, root, split, reading, overwrite, val_share)
     existing, classes = planned.existing, planned.classes
     dataset = Dataset(root, files.name_of(root), classes, planned.kind, dict(existing.splits) if existing else {})
     dataset.left_out.update(existing.left_out if existing else {})
+    dataset.held_out.update(existing.held_out if existing else {})
 
     storing = Storing(source, classes, shorter_side, quality)
     writings = []
@@ -77,6 +82,9 @@ def pack(
         writings.append(writing)
         _remove_surplus(root, split_name, shards)
         dataset.splits[split_name], dataset.left_out[split_name] = shards, list(part.left_out)
+        dataset.held_out.pop(split_name, None)
+    if planned.val_share is not None:
+        dataset.held_out[VAL] = HeldOut(TRAIN, planned.val_share)
     _record_left_out(dataset, planned)
     dataset.save()
     for writing in writings:

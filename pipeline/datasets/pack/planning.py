@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from vit_tickets.pipeline.datasets.layouts.choosing import STANDS_IN
 from vit_tickets.pipeline.datasets.layouts.opening import Source, open_source
 from vit_tickets.pipeline.datasets.left_out import LeftOut, counted
 from vit_tickets.pipeline.datasets.pack.classes import merge_classes, without_images
+from vit_tickets.pipeline.datasets.pack.holdout import TRAIN, VAL, hold_out
 from vit_tickets.pipeline.datasets.shards import INDEX, Dataset, Shard
 from vit_tickets.pipeline.datasets.sources.folder import FolderSplit
 from vit_tickets.pipeline.datasets.sources.names import splits_in
@@ -49,6 +51,8 @@ class Plan:
     existing: Dataset | None = None
     #: for `--in-place`: the tars of each split
     shards: dict[str, list[Shard]] = field(default_factory=dict)
+    #: the share of train that its split val is
+    val_share: float | None = None
 
     @property
     def kind(self) -> str:
@@ -76,17 +80,36 @@ def plan(
     split: str | Sequence[str] | None = None,
     reading: Reading | None = None,
     overwrite: bool = False,
+    val_share: float | None = None,
 ) -> Plan:
     """What `pack` would write to `root` (None: not decided). Raises UserError as `pack` would."""
     if root is not None and _inside(root, source):
         raise UserError(f"expected a DATASET outside SOURCE, found {root}; --in-place is for WebDataset tars")
     found = open_source(source, wanted(split), reading)
     existing = Dataset.open(root) if root is not None and files.exists(files.join(root, INDEX)) else None
+    if val_share is not None:
+        _hold_out(found, source, val_share)
     taken = sorted(set(found.splits) & set(existing.splits)) if existing and not overwrite else []
     if taken:
         keep = ", or --split test to keep the source's name for it" if taken[0] == "val" and found.val_is_test else ""
         raise UserError(f"{root} has split {taken[0]} already; pass --overwrite to pack it again{keep}")
-    return _plan(found, existing, bool(wanted(split)))
+    if existing and TRAIN in found.splits and VAL not in found.splits and (held := existing.held_out.get(VAL)):
+        raise UserError(f"{root}: val was held out of train; pass --val-share {held.share:g} to pack both again")
+    return replace(_plan(found, existing, bool(wanted(split))), val_share=val_share)
+
+
+def _hold_out(found: Source, source: str, share: float) -> None:
+    """Replace the split train of `found` by what remains of it, and by val."""
+    if found.val_is_test and VAL in found.splits:  # a test set that would stand in for val keeps its name
+        found.splits["test"] = found.splits.pop(VAL)
+        found.notes[:] = [note for note in found.notes if STANDS_IN not in note]
+    if VAL in found.splits or TRAIN not in found.splits:
+        expected = f"a split {TRAIN} and no {VAL} in {source}"
+        raise UserError(f"--val-share: expected {expected}, found {', '.join(found.splits)}")
+    train, val, line = hold_out(found.splits[TRAIN], share)
+    beside = {name: split for name, split in found.splits.items() if name != TRAIN}
+    found.splits = {TRAIN: train, VAL: val, **beside}
+    found.notes.append(line)
 
 
 def plan_in_place(source: str, split: str | Sequence[str] | None = None, reading: Reading | None = None) -> Plan:
@@ -126,7 +149,8 @@ def _plan(found: Source, existing: Dataset | None, asked: bool) -> Plan:
     if not asked and "val" not in {*found.splits, *(existing.splits if existing else ())}:
         flat = any(entry.what == "split" and "val" in splits_in(" ".join(entry.examples)) for entry in found.left_out)
         adds = f"pack {'SOURCE' if flat else 'VAL_IMAGES'} DATASET --split val{' --labels-file FILE' if flat else ''}"
-        notes.append(f"no split val, which evaluate needs: {adds} adds it")
+        holds = ", --val-share 0.2 holds a part of train out as val" if "train" in found.splits else ""
+        notes.append(f"no split val, which evaluate needs: {adds} adds it{holds}")
     return Plan(found.splits, classes, list(found.left_out), notes, existing)
 
 

@@ -90,6 +90,10 @@ class ImageFiles:
             while chunk := list(itertools.islice(order, 4 * REMOTE_READERS)):
                 yield from pool.map(self._sample, chunk)
 
+    def labelled(self) -> Iterator[tuple[str, int]]:
+        for index, path in enumerate(self.paths):
+            yield self.keys[index], self._index_of[self.class_of(path)]
+
     def _sample(self, index: int) -> Sample:
         path = self.paths[index]
         data = files.read_bytes(files.join(self.root, path))

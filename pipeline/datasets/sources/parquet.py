@@ -156,6 +156,14 @@ class ParquetSplit:
     def __len__(self) -> int:
         return sum(table.images for table in self._tables)
 
+    def labelled(self) -> Iterator[tuple[str, int]]:
+        row = 0
+        for table in self._tables:
+            for within, label in enumerate(table.labels.to_pylist()):
+                if table.present is None or table.present[within]:
+                    yield f"{row:08d}", label
+                row += 1
+
     def stamp(self, order: Iterable[int]) -> str | None:
         return stamp_of(self._paths, self.options)
 

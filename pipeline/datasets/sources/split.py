@@ -80,6 +80,10 @@ class Split(Protocol):
         """The samples with the numbers `order`, which must be 0, 1, 2 ... if `readers` is 0."""
         ...
 
+    def labelled(self) -> Iterator[tuple[str, int]]:
+        """Key and class index of every sample, in the order of their numbers; no image is read."""
+        ...
+
     def stamp(self, order: Iterable[int]) -> str | None:
         """A text that changes with the samples `order`, or, if `readers` is 0, with any; None: it cannot be told."""
         ...

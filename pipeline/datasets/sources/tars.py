@@ -3,7 +3,7 @@
 import posixpath
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -213,15 +213,24 @@ class TarSplit:
         return stamp_of(self._paths, self.options)
 
     def read(self, order: Iterable[int]) -> Iterator[Sample]:
+        for member, label in self._members(_all):
+            yield Sample(member.key, label, member.data, last(member.suffix or ""))
+
+    def labelled(self) -> Iterator[tuple[str, int]]:
+        wanted = label_suffix(self.options)
+        for member, label in self._members(lambda name: last(name.lower()) == wanted):
+            yield member.key, label
+
+    def _members(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, int]]:
+        """The samples that have an image, with their class index; of files that are not `wanted`, only the names."""
         index_of = {name: index for index, name in enumerate(self.classes)}
         for path, tar in zip(self._paths, self._tars, strict=True):
-            members = read_tar(path, _all, gzipped=True)
+            members = read_tar(path, wanted, gzipped=True)
             for member in samples_of(path, self.options, members, tar.scattered):
                 if member.suffix is None:
                     continue
                 label = label_of(member, stem(posixpath.basename(path)), path, self.options)
-                index = index_of[label] if isinstance(label, str) else label
-                yield Sample(member.key, index, member.data, last(member.suffix))
+                yield member, index_of[label] if isinstance(label, str) else label
 
 
 def _all(name: str) -> bool:
