@@ -1,4 +1,4 @@
-"""Ray: a cluster on this machine or an existing one, the machines in it, and amounts as Ray takes them."""
+"""Ray: whether it is used, a cluster on this machine or an existing one, its machines, amounts as Ray takes them."""
 
 import contextlib
 import glob
@@ -19,9 +19,59 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
 
+AUTO, RAY, LOCAL = "auto", "ray", "local"
+ENGINES = (AUTO, RAY, LOCAL)
+ADDRESS, OF_JOB = "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"  # environment; `ray job submit` sets both
+
 FOLDERS = "vt-ray-"
 SESSION = "s"  # in such a folder; all names short, since the paths of Ray's sockets may have 107 bytes
 BELOW_SESSION = len("/session_2026-11-22_00-07-55_659759_4194304/sockets/plasma_store")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where the work is done.
+
+    Attributes:
+        name: `ray` or `local`.
+        address: of the Ray cluster that is joined; None for one that is started here.
+        why: what decided, for a line to the user; None where the engine was asked for.
+    """
+
+    name: str
+    address: str | None = None
+    why: str | None = None
+
+    def __str__(self) -> str:
+        if self.name == LOCAL:
+            return f"engine: this process ({self.why})"
+        return f"engine: Ray, {f'at {self.address}' if self.address else 'started here'} ({self.why})"
+
+
+def choose_engine(asked: str, address: str | None, gpus: int) -> Engine:
+    """The engine that `--engine ASKED --ray-address ADDRESS` means; raises UserError where the two contradict.
+
+    `auto` is Ray where an address is given or RAY_ADDRESS is set, in a job of Ray, and where there are several devices;
+    otherwise it is this process.
+
+    Args:
+        asked: one of `ENGINES`.
+        address: of a Ray cluster.
+        gpus: that may be used on this machine.
+    """
+    if asked == LOCAL and address is not None:
+        raise UserError(f"--ray-address: expected --engine ray or auto, found --engine {asked}")
+    if asked != AUTO:
+        return Engine(asked, address)
+    if address is not None:
+        return Engine(RAY, address, "--ray-address")
+    if found := os.environ.get(ADDRESS):
+        return Engine(RAY, None if found == LOCAL else found, ADDRESS)
+    if OF_JOB in os.environ:
+        return Engine(RAY, "auto", "a job of Ray")
+    if gpus > 1:
+        return Engine(RAY, None, f"{gpus} GPUs")
+    return Engine(LOCAL, None, "1 GPU and no Ray cluster" if gpus else "no GPU and no Ray cluster")
 
 
 @dataclass(frozen=True)

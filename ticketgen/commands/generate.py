@@ -168,7 +168,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     vit-tickets generate data/imagenet --sparsity 0.27,0.488 --out manifests/imagenet
     vit-tickets generate data/imagenet --view crops:8
     vit-tickets generate data/imagenet --method cls-attention --block 10
-    vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0 --engine local
+    vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0
     vit-tickets generate data/cifar10 --cross-fit 2 --selector runs/without-1of2,runs/without-2of2
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build

@@ -55,7 +55,7 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     \b
     vit-tickets labels data/imagenet
     vit-tickets labels data/imagenet --annotator resnet50 --precision bf16
-    vit-tickets labels data/cifar10 --annotator runs/cifar10-resnet50-dense-seed0 --engine local
+    vit-tickets labels data/cifar10 --annotator runs/cifar10-resnet50-dense-seed0
     vit-tickets verify manifests/labels/imagenet-dm_nfnet_f6 --dataset data/imagenet
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build

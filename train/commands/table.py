@@ -8,6 +8,7 @@ import click
 
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.runs.paths import JUDGED
+from vit_tickets.pipeline.system.cluster import ENGINES
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, models_of
 from vit_tickets.train.report.analysis.paper import MODELS
@@ -21,7 +22,7 @@ class TableOptions(PlanOptions):
         "As `train --model` names them; a list.", default=",".join(MODELS), section="What to compare", show_default=True
     )
     engine: str | None = option(
-        "Of tickets and label maps.  [default: ray]", default=None, choices=["ray", "local"], section="Where it runs"
+        "Of tickets and label maps.  [default: auto]", default=None, choices=ENGINES, section="Where it runs"
     )
     gpus: int = option("Processes that train a run, by torchrun.", default=1, type=COUNT, show_default=True)
 

@@ -17,6 +17,7 @@ from tests.helpers import contents, without_circumstances
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.datasets.sources.split import Reading
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.engines import processor
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
@@ -66,6 +67,26 @@ def test_the_local_engine_does_not_import_ray(packed, selector_run, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([*command, "--out", str(tmp_path / "m")], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_a_second_gpu_or_a_cluster_this_process_does_the_work(
+    local, packed, selector_run, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    done = run("generate", packed, "--selector", selector_run, "--sparsity", 0.5, "--out", tmp_path / "m")
+    assert "\nengine: this process (no GPU and no Ray cluster)\n" in done.stdout
+    record = json.loads((tmp_path / "m/ticket.json").read_text())
+    assert record["engine"] == "local"
+
+
+def test_a_cluster_that_the_environment_names_is_joined(packed, selector_run, tmp_path, monkeypatch):
+    def join(address, object_store_memory):
+        raise UserError(f"joins {address}")
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr("vit_tickets.ticketgen.engines.ray_cluster.ray_session", join)
+    assert "joins 10.0.0.1:6379" in refused("generate", packed, "--selector", selector_run, "--out", tmp_path / "m")
 
 
 def test_several_sparsities_equal_each_alone(local, packed, selector_run, tmp_path):
