@@ -17,6 +17,7 @@ import numpy as np
 
 from tests.fixtures.simulated import simulated
 from vit_tickets.train.report.analysis.bootstrap import Contrast, lower_bound, upper_bound, widened
+from vit_tickets.train.report.analysis.bounds.welch import TWO_SIDED
 from vit_tickets.train.report.analysis.verdict import FLOOR, MATCH, judge, null_hypothesis
 
 IMAGES, SEED_SDS, SEEDS = (10_000, 50_000), (0.0, 0.15, 0.3), (1, 2, 3, 5)
@@ -65,6 +66,8 @@ def resampled(rng: np.random.Generator, first_Sn: np.ndarray, second_Sn: np.ndar
         seed_error=0.0,
         images=images,
         seeds=(num_seeds, num_seeds),
+        low=float(np.quantile(difference_B, 1 - TWO_SIDED)),
+        high=float(np.quantile(difference_B, TWO_SIDED)),
     )
 
 

@@ -24,7 +24,8 @@ def repeat(rng, images):
 @pytest.mark.parametrize(("times", "at_least", "at_most"), [(0.5, 0.2, 0.42), (1, 0.42, 0.58), (2.3, 0.73, 0.87)])
 def test_the_named_images_decide_at_even_odds_and_2_3_times_as_many_in_four_of_five(times, at_least, at_most):
     error = 100 * math.sqrt((LT_ALONE + RC_ALONE - (LT_ALONE - RC_ALONE) ** 2) / 400)
-    images = needed(Contrast("LT", "RC", 2.0, -9.0, 9.0, error, 0.0, 400, (5, 5)), 0.0).images  # seeds all alike
+    alike = Contrast("LT", "RC", 2.0, -9.0, 9.0, error, 0.0, 400, (5, 5), -9.0, 9.0)  # seeds all alike
+    images = needed(alike, 0.0).images
     rng = np.random.default_rng(12)
     decided = [repeat(rng, math.ceil(times * images)).lower > 0 for _ in range(300)]
     assert at_least <= np.mean(decided) <= at_most
@@ -44,7 +45,7 @@ def test_the_named_seeds_decide_at_about_even_odds():
     error, seed_error = (
         math.sqrt(np.mean([getattr(pilot, name) ** 2 for pilot in pilots])) for name in ("standard_error", "seed_error")
     )
-    wanted = needed(Contrast("LT", "RC", estimate, -9.0, 9.0, error, seed_error, 400, (3, 3)), 0.0)
+    wanted = needed(Contrast("LT", "RC", estimate, -9.0, 9.0, error, seed_error, 400, (3, 3), -9.0, 9.0), 0.0)
     assert wanted.images is None
     decided = [repeat(wanted.seeds).lower > 0 for _ in range(100)]
     assert 0.35 <= np.mean(decided) <= 0.75

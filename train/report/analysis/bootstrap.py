@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vit_tickets.train.report.analysis.bounds.welch import CONFIDENCE, welch_half_width
+from vit_tickets.train.report.analysis.bounds.welch import CONFIDENCE, TWO_SIDED, welch_half_width
 
 RESAMPLES = 10_000
 _COUNTS_AT_ONCE = 2_000_000  # 8 bytes each
@@ -87,8 +87,7 @@ class Accuracy:
 def accuracy(correct_Sn: np.ndarray) -> Accuracy:
     """Mean over seeds of the accuracy, with its spread and interval; see `bootstrap_means`."""
     per_seed = 100 * correct_Sn.mean(axis=1)
-    resampled = bootstrap_means({"": correct_Sn})[""]
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(bootstrap_means({"": correct_Sn})[""], [1 - TWO_SIDED, TWO_SIDED])
     return Accuracy(
         mean=rounded(per_seed.mean()),
         sd=rounded(per_seed.std(ddof=1)) if len(per_seed) > 1 else None,
@@ -113,6 +112,8 @@ class Contrast:
         seed_error: the part of it that comes from the spread between seeds; 0 if each path has one seed.
         images: their number.
         seeds: of the minuend and of the subtrahend, different ones.
+        low: lower end of the two-sided 95% interval.
+        high: its upper end.
     """
 
     minuend: str
@@ -124,6 +125,8 @@ class Contrast:
     seed_error: float
     images: int
     seeds: tuple[int, int]
+    low: float
+    high: float
 
     @property
     def image_error(self) -> float:
@@ -163,6 +166,7 @@ def resampled_contrast(
     difference = resampled["minuend"] - resampled["subtrahend"]
     accuracies = [100 * correct_Sn.mean(axis=1) for correct_Sn in (minuend_Sn, subtrahend_Sn)]
     seed_variance = sum(values.var(ddof=1) / len(values) for values in accuracies if len(values) > 1)
+    low, high = np.quantile(difference, [1 - TWO_SIDED, TWO_SIDED])
     return Contrast(
         minuend,
         subtrahend,
@@ -173,6 +177,8 @@ def resampled_contrast(
         seed_error=rounded(seed_variance**0.5),
         images=minuend_Sn.shape[1],
         seeds=seeds,
+        low=rounded(low),
+        high=rounded(high),
     )
 
 
@@ -183,9 +189,14 @@ def widened(found: Contrast, minuend_Sn: np.ndarray, subtrahend_Sn: np.ndarray) 
     in up to 14% of cases with two seeds and 8% with five, where seeds differ much more than images do
     (docs/report.md, by tests/bench/verdicts.py).
     """
-    half_width = welch_half_width(minuend_Sn, subtrahend_Sn)
-    lower, upper = rounded(found.estimate - half_width), rounded(found.estimate + half_width)
-    return replace(found, lower=min(found.lower, lower), upper=max(found.upper, upper))
+    one, two = (welch_half_width(minuend_Sn, subtrahend_Sn, quantile) for quantile in (CONFIDENCE, TWO_SIDED))
+    return replace(
+        found,
+        lower=min(found.lower, rounded(found.estimate - one)),
+        upper=max(found.upper, rounded(found.estimate + one)),
+        low=min(found.low, rounded(found.estimate - two)),
+        high=max(found.high, rounded(found.estimate + two)),
+    )
 
 
 def rounded(value: float) -> float:

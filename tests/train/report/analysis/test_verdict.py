@@ -173,13 +173,15 @@ def test_accuracy_reports_seeds_and_sample_deviation():
 
 
 def match(estimate, lower, upper, images=10_000, seeds=(5, 5), seed_error=0.0):
+    error = (upper - lower) / 2 / 1.645
     return Contrast(
-        "LT on lt", "dense on dense", estimate, lower, upper, (upper - lower) / 2 / 1.645, seed_error, images, seeds
+        "LT on lt", "dense on dense", estimate, lower, upper, error, seed_error, images, seeds, lower, upper
     )
 
 
 def gap(estimate, lower, upper, images=10_000, seeds=(5, 5)):
-    return Contrast("LT on lt", "RC on lt", estimate, lower, upper, (upper - lower) / 2 / 1.645, 0.0, images, seeds)
+    error = (upper - lower) / 2 / 1.645
+    return Contrast("LT on lt", "RC on lt", estimate, lower, upper, error, 0.0, images, seeds, lower, upper)
 
 
 GOOD_MATCH, GOOD_GAP = match(-0.1, -0.4, 0.2), gap(2.0, 1.6, 2.4)
@@ -270,7 +272,7 @@ def test_needed_images_bring_the_bound_to_the_threshold():
 def test_needed_seeds_where_seeds_dominate_and_both_where_neither_is_enough():
     def open_match(estimate, seed_error, image_error):
         error = math.hypot(seed_error, image_error)
-        return Contrast("LT", "dense", estimate, -9.0, 9.0, error, seed_error, 1000, (3, 3))
+        return Contrast("LT", "dense", estimate, -9.0, 9.0, error, seed_error, 1000, (3, 3), -9.0, 9.0)
 
     def half_width(seed_part, image_part, seeds):
         df = (seed_part + image_part) ** 2 / (seed_part**2 / (2 * (seeds - 1)))
@@ -291,7 +293,7 @@ def test_needed_seeds_where_seeds_dominate_and_both_where_neither_is_enough():
 
 
 def test_where_one_seed_is_all_there_is_it_takes_seeds_at_an_assumed_spread():
-    one = Contrast("LT", "dense", 0.5, -9.0, 9.0, 0.1, 0.0, 1000, (1, 1))
+    one = Contrast("LT", "dense", 0.5, -9.0, 9.0, 0.1, 0.0, 1000, (1, 1), -9.0, 9.0)
     wanted = needed(one, 0.0)
     assert wanted.images is None
     width = [

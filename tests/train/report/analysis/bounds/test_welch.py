@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from vit_tickets.train.report.analysis.bounds.welch import t_quantile, welch_half_width
+from vit_tickets.train.report.analysis.bounds.welch import TWO_SIDED, t_quantile, welch_half_width
 
 
 @pytest.mark.parametrize("df", [1, 1.05, 1.5, 2, 2.7, 4, 8, 30, 200, 999, 1e6])
 def test_the_quantile_is_students(df):
     stats = pytest.importorskip("scipy.stats")
     assert t_quantile(df) == pytest.approx(stats.t.ppf(0.95, df), rel=1e-3)
+    assert t_quantile(df, TWO_SIDED) == pytest.approx(stats.t.ppf(0.975, df), rel=2e-3)
 
 
 def test_where_images_say_nothing_it_is_welchs_interval():
@@ -22,6 +23,8 @@ def test_where_images_say_nothing_it_is_welchs_interval():
     expected = stats.ttest_ind(*accuracies, equal_var=False).confidence_interval(0.9)
     half_width = (expected.high - expected.low) / 2
     assert welch_half_width(*runs) == pytest.approx(half_width, rel=0.01)
+    two_sided = stats.ttest_ind(*accuracies, equal_var=False).confidence_interval(0.95)
+    assert welch_half_width(*runs, TWO_SIDED) == pytest.approx((two_sided.high - two_sided.low) / 2, rel=0.01)
 
 
 def test_where_runs_are_alike_the_images_are_left():
