@@ -90,11 +90,13 @@ def load_pretrained(
     weights: str | None = None,
     check: Callable[[nn.Module], Any] | None = None,
     weights_key: str | None = None,
+    instead: str = "--weights FILE",
 ) -> nn.Module:
     """A pretrained classifier by timm name: weights from the hub (or its cache), or from `weights`, loaded strictly.
 
     The number of classes follows the file's head; a file without one gives a network without classes. `check` may
-    refuse the network before its weights are compared. Raises UserError offline with nothing cached, within seconds.
+    refuse the network before its weights are compared. Raises UserError offline with nothing cached, within seconds;
+    `instead` is what it says to pass.
     """
     if weights is not None:
         return _from_file(model, weights, check, weights_key)
@@ -103,13 +105,13 @@ def load_pretrained(
         raise UserError(f"expected a model of timm {timm.__version__} or the folder of a run, found {model!r}")
     cfg = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if cfg is None or not cfg.has_weights:
-        raise UserError(f"{model} has no published weights; pass --weights FILE")
+        raise UserError(f"{model} has no published weights; pass {instead}")
     if not _is_cached(cfg) and not _hub_answers():
-        raise UserError(f"the weights of {name} are not cached and the hub cannot be reached; pass --weights FILE")
+        raise UserError(f"the weights of {name} are not cached and the hub cannot be reached; pass {instead}")
     try:
         return timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub client raises many kinds; any of them means no weights
-        raise UserError(f"the weights of {name} could not be loaded ({error}); pass --weights FILE") from None
+        raise UserError(f"the weights of {name} could not be loaded ({error}); pass {instead}") from None
 
 
 def _from_file(

@@ -20,12 +20,14 @@ from vit_tickets.pipeline.system.errors import UserError
 
 N = TypeVar("N", bound=nn.Module)
 
+LVVIT_CFG = {"interpolation": "bicubic", "classifier": ("head", "aux_head")}
+
 default_cfgs = generate_default_cfgs(
     {
         "deit_medium": {"input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic"},
         "deit_micro": {"input_size": (3, 48, 48), "crop_pct": 1.0, "interpolation": "bicubic"},
-        "lvvit_small": {"input_size": (3, 224, 224), "crop_pct": 0.9, "interpolation": "bicubic"},
-        "lvvit_micro": {"input_size": (3, 48, 48), "crop_pct": 1.0, "interpolation": "bicubic"},
+        "lvvit_small": LVVIT_CFG | {"input_size": (3, 224, 224), "crop_pct": 0.9},
+        "lvvit_micro": LVVIT_CFG | {"input_size": (3, 48, 48), "crop_pct": 1.0},
     }
     | {
         f"resnet{depth}": {"input_size": (3, 32, 32), "crop_pct": 1.0, "interpolation": "bicubic", "classifier": "fc"}

@@ -2,12 +2,19 @@
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks.checkpoints import WeightSet
+
+
+def converter_of(network: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], Any] | None:
+    """The function with which timm converts checkpoints for networks of this kind, if it has one."""
+    modules = (sys.modules.get(kind.__module__) for kind in type(network).__mro__)
+    return next((found for each in modules if (found := getattr(each, "checkpoint_filter_fn", None))), None)
 
 
 def renaming(network: nn.Module) -> "partial[WeightSet]":
@@ -20,7 +27,7 @@ def renamed(one: WeightSet, network: nn.Module) -> WeightSet:
 
     Tensors that timm would have to resample are no such case: weights for other sizes are never changed unseen.
     """
-    convert: Any = getattr(sys.modules.get(type(network).__module__), "checkpoint_filter_fn", None)
+    convert = converter_of(network)
     if convert is None:
         return one
     try:

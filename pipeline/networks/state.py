@@ -2,6 +2,7 @@
 
 import hashlib
 
+import torch
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks.checkpoints import Checkpoint
@@ -96,5 +97,5 @@ def state_sha256(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from vit_tickets.pipeline.system.fields import option
 # What a dropped patch shows: the mean colour, as in the authors' programs, or black, as in the paper.
 OCCLUSIONS = ("mean", "black")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRETRAINED = "pretrained"  # as --init: the published weights of the model
 RANDOM_SUBSETS = ("fixed", "fresh", "aligned")
 
 
@@ -25,7 +26,10 @@ class Choices:
         choices=TRAINED,
     )
     init: str | None = option(
-        "Start from these weights (a file or a finished run) instead of random ones.", default=None
+        "Start from these weights instead of random ones: pretrained (those that timm has for the model), a file, or a "
+        "finished run. Of another number of classes they get a fresh head; positions are resampled to another grid.",
+        default=None,
+        metavar="pretrained|FILE|RUN",
     )
     sparsity: float | None = option(
         "Train with another sparsity than the manifest's, read off its ranks.  [default: the manifest's, or 0.27]",

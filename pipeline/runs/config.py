@@ -12,6 +12,7 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.choices import OCCLUSIONS, Choices
 from vit_tickets.pipeline.runs.provenance import TicketProvenance, read_tickets
+from vit_tickets.pipeline.runs.weights import InitialWeights
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import WORDS, fields_fault, is_count
@@ -29,7 +30,7 @@ ORDER = (
     *("num_classes", "holdout", "without_fold", "limit", "init", "tickets_dir", "tickets", "labels_dir", "labels"),
     *("recipe", "eval_view"),
 )
-OPTIONAL = ("run", "weights_key")  # entries that are left out where they say nothing
+OPTIONAL = ("run", "weights_key", "initial")  # entries that are left out where they say nothing
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
@@ -141,6 +142,8 @@ class RunConfig(Choices):
     run: str | None = None
     #: Name of the set of weights in the file `init`; None where it was not named.
     weights_key: str | None = None
+    #: What `init` named; None for random weights, and in the runs of older versions.
+    initial: InitialWeights | None = None
     #: Entries that this version does not know.
     others: dict[str, Any] = field(default_factory=dict)
 
@@ -190,6 +193,7 @@ class RunConfig(Choices):
             "preprocessing": self.eval_view.preprocessing(),
         }
         optional = asdict(self.environment) | {name: getattr(self, name) for name in OPTIONAL}
+        optional["initial"] = self.initial and asdict(self.initial)
         return own | {name: value for name, value in optional.items() if value is not None} | self.others
 
     def without_secrets(self) -> "RunConfig":
@@ -199,18 +203,23 @@ class RunConfig(Choices):
     def difference(self, found: "RunConfig", recipe_defaults: Mapping[str, Any]) -> str | None:
         """The first entry in which `found` is another run, as `name: expected ..., found ...`; None if it is the same.
 
-        Places, the environment and the costs of tickets make no difference.
+        Places, the environment and the costs of tickets make no difference. Initial weights are told apart by their
+        SHA-256, or by where they were where an older run did not record it.
 
         Args:
             found: the config of the other run.
             recipe_defaults: values of the recipe's fields that an older run did not record.
         """
-        return difference(self._identity(recipe_defaults), found._identity(recipe_defaults))
+        both = self.initial is not None and found.initial is not None
+        return difference(self._identity(recipe_defaults, both), found._identity(recipe_defaults, both))
 
-    def _identity(self, recipe_defaults: Mapping[str, Any]) -> dict[str, Any]:
+    def _identity(self, recipe_defaults: Mapping[str, Any], by_sha256: bool) -> dict[str, Any]:
         identity = {name: value for name, value in self.record().items() if name not in (*PLACES, *ENVIRONMENT)}
         identity["recipe"] = {**recipe_defaults, **self.recipe}
         identity["tickets"] = self.tickets and self.tickets.identity
+        identity["initial"] = self.initial.sha256 if by_sha256 and self.initial else None
+        if by_sha256:
+            identity |= {"init": None, "weights_key": None}
         return json.loads(json.dumps(identity))
 
     @property
@@ -223,7 +232,13 @@ class RunConfig(Choices):
         """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
         names = dict.fromkeys(SETTINGS) | dict.fromkeys(choice.name for choice in fields(Choices))
         own = {name: getattr(self, name) for name in names if name not in APART}
-        return {**(self.recipe or {}), **own, "labels": self.labels and self.labels.annotator}
+        begun = {} if self.init is None else {"initial weights": self.begun_with}
+        return {**(self.recipe or {}), **own, "labels": self.labels and self.labels.annotator, **begun}
+
+    @property
+    def begun_with(self) -> str | None:
+        """The start of the SHA-256 of the initial weights, or where they were if that is all that is known."""
+        return self.initial.sha256[:12] if self.initial and self.initial.sha256 else self.init
 
 
 ENVIRONMENT = tuple(each.name for each in fields(Environment))
@@ -266,4 +281,11 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-_READ = {"eval_view": _view, "tickets": read_tickets, "labels": _labels, "stages": tuple, "counts": tuple}
+_READ = {
+    "eval_view": _view,
+    "tickets": read_tickets,
+    "labels": _labels,
+    "initial": InitialWeights.from_record,
+    "stages": tuple,
+    "counts": tuple,
+}

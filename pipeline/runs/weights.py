@@ -1,12 +1,33 @@
-"""The identity of a finished run's weights, read without PyTorch."""
+"""The identity of weights: those that a run began with, and those of a finished run, read without PyTorch."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import fields_fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialWeights:
+    """The weights that a run began with."""
+
+    #: timm's full name of published weights, else the file or the run.
+    source: str | None = None
+    #: SHA-256 of them as they were in the file, before they were fitted to the run's classes and sizes.
+    sha256: str | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "InitialWeights":
+        """Raises UserError for an entry that is of a wrong type."""
+        if fault := fields_fault(dict(record), {"source": str, "sha256": str}):
+            raise UserError(f"initial.{fault}")
+        return cls(source=record.get("source"), sha256=record.get("sha256"))
 
 
 def weights_sha256(path: str) -> str:

@@ -10,6 +10,7 @@ from vit_tickets.pipeline.datasets.shards import INDEX, Dataset
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import difference
+from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, LAST, RunConfig
 from vit_tickets.pipeline.runs.families import family_of, timm_name
 from vit_tickets.pipeline.runs.paths import ON
@@ -42,7 +43,8 @@ def check_train(
         raise UserError(f"expected a batch size that {ranks} ranks can share, found {chosen.batch_size}")
     if opened:
         opened.shards(request.split)
-    check_there("--init", request.init)
+    if request.init != PRETRAINED:
+        check_there("--init", request.init)
     check_there("--weights", request.weights)
     if request.manifest is not None:
         check_tickets(request.manifest, opened, request.split)

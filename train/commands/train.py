@@ -125,6 +125,8 @@ def train(
             files.write_json(run.place(CONFIG), replace(run.config, environment=where).record())
         if here.is_main:
             click.echo(describe(run, trainer, todo))
+        if run.start is not None:
+            say(run.start.said(trainer.learner.model.get_submodule("network")))
         for note in (follows, defaults.few_steps(run, asked, trainer.steps, sum(trainer.stream.data.counts))):
             if note:
                 say(note)
@@ -151,7 +153,7 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
         share += f", labels of tokens by {by}" if by else ", the class label for every token (no --labels)"
     images = counted(sum(trainer.stream.data.counts), "image") + (f" (limited to {limit:,})" if limit else "")
     at = trainer.position
-    begun = f"from the weights of {config.init}" if config.init else "from scratch"
+    begun = f"from the weights of {run.start.source}" if run.start else "from scratch"
     if todo == "resume":
         begun = f"resumed in epoch {at.epoch + 1} after {counted(at.step, 'step')}"
     if run.recipe.repeats > 1:

@@ -93,13 +93,17 @@ def open_weights(
         model=model, path="dense", tickets=tickets, out=out, split=split, init=weights, weights_key=weights_key
     )
     run = resolve(opened, recipe, request)
-    if weights is None:
+    if weights is None or run.start is None:
         built = build_model(model, len(opened.classes), run.image_size, run.config.patch_size, run.grid)
         state = pretrained.load_pretrained(model).state_dict()
         check_classes(built.network, state, model, "the dataset")
         load_strictly(built.network, state, model)
     else:
-        built = run.build_model()
+        built, start = replace(run, start=None).build_model(), run.start
+        check_classes(built.network, start.state, start.origin, "the dataset")
+        load_strictly(built.network, start.state, start.origin, start.recorded)
+        if start.note:
+            say(start.note)
     grid, kept = _grid_and_kept(run.config, manifest)
     run = replace(run, config=replace(run.config, path="weights"), grid=grid, kept=kept)
     return Subject(run, built, SplitData(opened, split, manifest), out)

@@ -12,6 +12,7 @@ from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED, method_name
 from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.choices import OCCLUSIONS, Choices
 from vit_tickets.pipeline.runs.config import Labels, RunConfig
 from vit_tickets.pipeline.runs.families import FAMILIES, timm_name
@@ -83,6 +84,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     if request.match_patches:
         recipe = replace(recipe, epochs=ceil_count(recipe.epochs * sizes.num_patches / sizes.kept))
     chooser = _online_selector(request, budget, image_size)
+    start = Start.open(request.init, request.model, request.weights_key) if request.init else None
     shown = sizes.at_low_resolution() if request.trained_on.low_resolution else sizes
     tickets = chooser.record() if chooser else manifest and TicketProvenance.of_training(manifest, request.split)
     config = RunConfig(
@@ -108,6 +110,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         labels_dir=maps and absolute(maps.root),
         labels=maps and Labels(**{each.name: getattr(maps.labels, each.name) for each in fields(Labels)}),
         weights_key=request.weights_key if request.init else None,
+        initial=start and start.record(),
         recipe=recipe.as_dict(),
         eval_view=_eval_view(probe, recipe, shown.image_size),
     )
@@ -124,7 +127,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         sizes.kept,
         chooser,
         maps,
-        request.init,
+        start,
     )
 
 

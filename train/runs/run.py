@@ -11,8 +11,8 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.networks.state import load_file
-from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
+from vit_tickets.pipeline.networks.starting import Start
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.data.split import Holdout
 from vit_tickets.train.models.online import OnlineSelector
@@ -38,8 +38,8 @@ class Run:
     #: Chooses the patches in every step; None for a manifest's tickets.
     online: OnlineSelector | None = field(default=None, repr=False)
     labels: LabelMaps | None = None
-    #: Where the first weights are, as it was given; `config` has it without secrets.
-    init: str | None = field(default=None, repr=False)
+    #: The weights that it begins with; None for random ones.
+    start: Start | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -69,7 +69,8 @@ class Run:
         return files.join(self.root, name)
 
     def build_model(self) -> Model:
-        """The run's model with its initial weights: the same for every path of a seed."""
+        """The run's model with its initial weights: the same for every path of a seed, as far as they have the sizes
+        of one another."""
         torch.manual_seed(self.config.seed)
         model = build_model(
             self.config.model,
@@ -81,9 +82,8 @@ class Run:
             self.config.occlude,
             self.config.stem_occlusion,
         )
-        if init := self.init:
-            init = files.join(init, FINAL) if files.exists(files.join(init, CONFIG)) else init
-            load_file(model.network, init, self.config.weights_key, "the dataset")
+        if self.start is not None:
+            self.start.load(model.network, self.config.seed)
         return model
 
 

@@ -296,10 +296,6 @@ def test_weights_of_another_model_and_number_of_classes_are_named(packed, tmp_pa
         )
         assert "for 2 classes, as the dataset has" in said
         assert found in said
-        how = ("--model", "deit_micro", "--path", "dense", "--epochs", "1", "--batch-size", "8", "--workers", "0")
-        said = refused("train", packed, *how, "--init", weights, "--out", tmp_path / "run")
-        assert "for 2 classes, as the dataset has" in said
-        assert found in said
     said = refused("labels", packed, "--annotator", "deit_micro", "--weights", classless, "--out", tmp_path / "maps")
     assert "expected an annotator of 2 classes like the dataset, found deit_micro without a classifier" in said
 

@@ -8,6 +8,7 @@ import pytest
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.runs.config import CONFIG, ORDER, Environment, Labels, RunConfig
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.pipeline.runs.weights import InitialWeights
 from vit_tickets.pipeline.system.errors import UserError
 
 TICKETS = {
@@ -153,6 +154,23 @@ def test_settings_are_those_of_recipe_and_run():
     assert settings["lr"] == 1e-3
     assert settings["labels"] == "deit_micro"
     assert not {"seed", "model", "path", "init"} & settings.keys()
+
+
+def test_runs_that_began_with_other_weights_differ_in_their_settings():
+    one, other = (InitialWeights(source="w.pth", sha256=sha * 32) for sha in ("ab", "cd"))
+    begun = replace(RUN, init="w.pth", initial=one)
+    assert begun.settings["initial weights"] == "ab" * 6
+    assert replace(begun, initial=None).settings["initial weights"] == "w.pth"
+    assert "initial weights" not in RUN.settings
+    assert RunConfig.from_record(begun.record()).initial == one
+    expected, found = (f'"{each.sha256}"' for each in (one, other))
+    assert begun.difference(replace(begun, initial=other), {}) == f"initial: expected {expected}, found {found}"
+    assert begun.difference(replace(begun, init="moved/w.pth", weights_key="model"), {}) is None
+    assert begun.difference(replace(begun, initial=None), {}) is None  # of an older version
+    assert "init: expected" in begun.difference(replace(begun, init="other.pth", initial=None), {})
+    assert "init: expected" in begun.difference(replace(RUN, init=None), {})
+    with pytest.raises(UserError, match=r"initial\.sha256: expected a text, found 1"):
+        RunConfig.from_record(RUN.record() | {"initial": {"sha256": 1}})
 
 
 def test_secrets_are_not_kept():

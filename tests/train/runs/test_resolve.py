@@ -6,7 +6,11 @@ import pytest
 
 from tests.training import SMALL
 from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.networks.checkpoints import Checkpoint, WeightSet
+from vit_tickets.pipeline.networks.state import state_sha256
 from vit_tickets.pipeline.runs.choices import Choices
+from vit_tickets.pipeline.runs.weights import InitialWeights
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
@@ -94,7 +98,11 @@ def test_the_default_folder_says_what_was_chosen(dataset, numbered_tickets):
     assert resolve(dataset, SMALL, replace(request, out="here")).root == "here"
 
 
-def test_secrets_reach_the_run_but_not_its_config(dataset):
-    init = "https://host/w.pth?X-Amz-Signature=ab12"
-    run = resolve(dataset, SMALL, replace(DENSE, init=init))
-    assert (run.init, run.config.init) == (init, "https://host/w.pth?X-Amz-Signature=***")
+def test_secrets_reach_the_weights_but_not_the_config(dataset, monkeypatch):
+    asked, init = [], "https://host/w.pth?X-Amz-Signature=ab12"
+    state = registry.create_model("deit_micro", img_size=24, patch_size=4, num_classes=2).state_dict()
+    sets = (WeightSet("", state),)
+    monkeypatch.setattr(Checkpoint, "open", lambda path: asked.append(path) or Checkpoint(path, sets))
+    config = resolve(dataset, SMALL, replace(DENSE, init=init)).config
+    assert (asked, config.init) == ([init], "https://host/w.pth?X-Amz-Signature=***")
+    assert config.initial == InitialWeights(source=config.init, sha256=state_sha256(state))
