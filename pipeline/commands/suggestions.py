@@ -58,6 +58,7 @@ OPTIONS = {
     **dict.fromkeys(("torchcompile",), ("compile",)),
     **dict.fromkeys(("fp16", "bf16", "fp32", "half", "mixedprecision", "ampdtype", "dtype"), ("precision",)),
     **dict.fromkeys(("keepratio", "keep", "basekeeprate", "tokenratio"), ("keep-rate",)),
+    **dict.fromkeys(("numtokens", "keptpatches", "numpatches", "topk", "k"), ("tokens",)),
     **dict.fromkeys(("ratio", "droprate", "prunerate", "pruningrate", "pruneratio"), ("sparsity",)),
     **dict.fromkeys(("force", "f", "forceoverwrite"), ("overwrite",)),
     **dict.fromkeys(("subset", "maxsamples", "numsamples"), ("limit",)),

@@ -5,12 +5,16 @@ Legend: N patches of an image (a G x G grid, p = row * G + column), k of them ke
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from vit_tickets.pipeline.system.errors import UserError
+
+# The letter by which folders are named after a budget, by the kind of budget.
+KINDS_OF_BUDGET = {"sparsity": "s", "keep_rate": "r", "tokens": "k"}
 
 
 def ceil_count(x: float) -> int:
@@ -28,47 +32,94 @@ def grid_side(num_patches: int) -> int:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many patches to keep, given as a sparsity or as a keep rate. Exactly one of the two is set.
+    """How many patches to keep, given as a sparsity, as a keep rate or as a number. Exactly one of the three is set.
 
     Attributes:
         sparsity: Share of the patches that are dropped in all: k = c((1 - s) * N) (Shen et al. 2023, section 3.3).
         keep_rate: Share of the remaining patches that each stage keeps (section 4).
+        tokens: k itself, on whatever grid: images of different sizes then cost a network as much.
     """
 
     sparsity: float | None = None
     keep_rate: float | None = None
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.sparsity is None) == (self.keep_rate is None):
-            found = "neither" if self.sparsity is None else "both"
-            raise UserError(f"expected either a sparsity or a keep rate, found {found}")
+        if len(given := self.record()) != 1:
+            found = " and ".join(given).replace("_", " ") or "none"
+            raise UserError(f"expected a sparsity, a keep rate or a number of tokens, found {found}")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise UserError(f"expected a sparsity in [0, 1), found {self.sparsity:g}")
         if self.keep_rate is not None and not 0 < self.keep_rate <= 1:
             raise UserError(f"expected a keep rate in (0, 1], found {self.keep_rate:g}")
+        if self.tokens is not None and self.tokens < 1:
+            raise UserError(f"expected 1 token or more, found {self.tokens}")
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Budget":
+        """The budget that `record` has among its entries (a ticket.json, a config.json); raises UserError for none."""
+        return cls(**{name: record.get(name) for name in KINDS_OF_BUDGET})
+
+    @classmethod
+    def chosen(cls, sparsity: float | None, keep_rate: float | None, tokens: int | None) -> "Budget | None":
+        """The budget of the options of those names; None if none was given. Raises UserError for several."""
+        check_one(sparsity, keep_rate, tokens)
+        return None if sparsity is None and keep_rate is None and tokens is None else cls(sparsity, keep_rate, tokens)
+
+    @property
+    def kind(self) -> str:
+        """`sparsity`, `keep_rate` or `tokens`."""
+        (name,) = self.record()
+        return name
+
+    @property
+    def value(self) -> float:
+        """The sparsity, the keep rate or the number."""
+        (value,) = self.record().values()
+        return value
+
+    def record(self) -> dict[str, float]:
+        """The budget as an entry of a record: the one of its attributes that is set."""
+        every = {name: getattr(self, name) for name in KINDS_OF_BUDGET}
+        return {name: value for name, value in every.items() if value is not None}
+
+    def in_full(self) -> dict[str, float | None]:
+        """The same for reports: `sparsity` and `keep_rate`, null where they are not set, and `tokens` where it is."""
+        return {"sparsity": None, "keep_rate": None} | self.record()
 
     def __str__(self) -> str:
-        """`sparsity 0.27` or `keep rate 0.9`."""
-        return f"sparsity {self.sparsity:g}" if self.keep_rate is None else f"keep rate {self.keep_rate:g}"
+        """`sparsity 0.27`, `keep rate 0.9` or `101 tokens`."""
+        return f"{self.tokens} tokens" if self.tokens else f"{self.kind.replace('_', ' ')} {self.value:g}"
 
     @property
     def label(self) -> str:
-        """`s0.27` or `r0.9`: the budget as a part of folder names."""
-        return f"s{self.sparsity:g}" if self.keep_rate is None else f"r{self.keep_rate:g}"
+        """`s0.27`, `r0.9` or `k101`: the budget as a part of folder names."""
+        return f"{KINDS_OF_BUDGET[self.kind]}{self.tokens or format(self.value, 'g')}"
 
     def stage_counts(self, num_patches: int, num_stages: int) -> tuple[int, ...]:
         """Numbers of patches that are left after each of `num_stages` stages, of `num_patches`.
 
         For sparsity s, stage i of n leaves c((1 - s)^(i / n) * N). For keep rate r, each stage leaves c(r * m) of the m
-        patches before it.
+        patches before it. k tokens are the sparsity 1 - k / N. Raises UserError where there are fewer than k patches.
         """
+        if self.tokens is not None and self.tokens > num_patches:
+            raise UserError(
+                f"expected at most {num_patches} tokens, {_patches_of_grid(num_patches)}, found {self.tokens}"
+            )
         counts: list[int] = []
         for stage in range(1, num_stages + 1):
             if self.sparsity is not None:
                 counts.append(ceil_count((1 - self.sparsity) ** (stage / num_stages) * num_patches))
             elif self.keep_rate is not None:
                 counts.append(ceil_count(self.keep_rate * (counts[-1] if counts else num_patches)))
+            elif self.tokens is not None:
+                counts.append(ceil_count((self.tokens / num_patches) ** (stage / num_stages) * num_patches))
         return tuple(counts)
+
+
+def _patches_of_grid(num_patches: int) -> str:
+    side = math.isqrt(num_patches)
+    return f"the patches of a {side} x {side} grid" if side * side == num_patches else "the patches there are"
 
 
 def scaled_count(kept: int, num_patches: int, target_patches: int) -> int:
@@ -133,9 +184,16 @@ def pack_mask(mask_N: np.ndarray) -> bytes:
     return np.packbits(mask_N, bitorder="little").tobytes()
 
 
-def parse_budgets(sparsity: str | None, keep_rate: str | None, default: float = 0.27) -> list[Budget]:
-    """Budgets of the options `--sparsity 0.27,0.488` or `--keep-rate 0.9`. Without either: sparsity `default`."""
-    check_one(sparsity, keep_rate)
+def parse_budgets(
+    sparsity: str | None, keep_rate: str | None, tokens: str | None = None, default: float = 0.27
+) -> list[Budget]:
+    """Budgets of the options `--sparsity 0.27,0.488`, `--keep-rate 0.9` or `--tokens 101,144`.
+
+    Without any: sparsity `default`.
+    """
+    check_one(sparsity, keep_rate, tokens)
+    if tokens:
+        return [Budget(tokens=value) for value in _counts("--tokens", tokens)]
     if keep_rate:
         return [Budget(keep_rate=value) for value in _numbers("--keep-rate", keep_rate)]
     return [Budget(sparsity=value) for value in _numbers("--sparsity", sparsity or f"{default:g}")]
@@ -146,10 +204,19 @@ def exact(value: float) -> str:
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
-def check_one(sparsity: str | float | None, keep_rate: str | float | None) -> None:
-    """Raise UserError if both options were given."""
-    if None not in (sparsity, keep_rate):
-        raise UserError("expected --sparsity or --keep-rate, found both")
+def check_one(sparsity: Any, keep_rate: Any, tokens: Any = None) -> None:
+    """Raise UserError if several of the options were given."""
+    options = {"--sparsity": sparsity, "--keep-rate": keep_rate, "--tokens": tokens}
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(f"expected --sparsity, --keep-rate or --tokens, found {' and '.join(given)}")
+
+
+def _counts(option: str, text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UserError(f"{option}: expected a whole number or a comma-separated list, found {text!r}") from None
 
 
 def _numbers(option: str, text: str) -> Iterable[float]:

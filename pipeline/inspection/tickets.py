@@ -172,7 +172,7 @@ def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
     stages = ", ".join(str(stage) for stage in ticket.stages or ()) or "unknown"
     kept = ", ".join(str(count) for count in ticket.counts)
     budget = manifest.budget
-    asked = f"sparsity {budget.sparsity:g}" if budget.keep_rate is None else f"keep rate {budget.keep_rate:g} per stage"
+    asked = f"{budget} per stage" if budget.keep_rate else f"{budget}"
     staged = f"; blocks {stages} keep {kept}" if ticket.scored_by == STAGED else ""
     if not staged:
         block = f" of block {ticket.block}" if ticket.block is not None else ""

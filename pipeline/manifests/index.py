@@ -10,7 +10,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
-from vit_tickets.pipeline.geometry.patches import Budget, grid_side
+from vit_tickets.pipeline.geometry.patches import KINDS_OF_BUDGET, Budget, grid_side
 from vit_tickets.pipeline.geometry.view_records import Side, read_view
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.methods import CROSS_FIT, STAGED, Method, method_name
@@ -79,10 +79,12 @@ class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
     block: int | None = None
     #: SHA-256 of the weights that marked each fold
     cross_fit: Hashes | None = None
-    #: share of patches dropped; None where `keep_rate` was asked for
+    #: share of patches dropped; None where `keep_rate` or `tokens` was asked for
     sparsity: Share | None = None
     #: share of patches that each stage keeps
     keep_rate: Finite | None = None
+    #: number of patches kept, on the selector's own grid and on a finer one
+    tokens: Patches | None = None
     #: blocks that drop patches, counted from 1
     stages: tuple[Any, ...] | None = None
     #: G: cells along a side of the grid; 0 where it is not recorded
@@ -126,7 +128,7 @@ class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def budget(self) -> Budget:
-        return Budget(self.sparsity, self.keep_rate)
+        return Budget(self.sparsity, self.keep_rate, self.tokens)
 
     @property
     def scored_by(self) -> str:
@@ -156,15 +158,14 @@ class TicketRecord(msgspec.Struct, frozen=True, kw_only=True):
             raise UserError(f"method: {error}") from None
 
     def _check_budget(self) -> None:
-        N, counts, sparsity = self.num_patches, self.counts, self.sparsity
-        if sparsity is not None:
-            (kept,) = Budget(sparsity).stage_counts(N, 1)
-            if kept != counts[-1]:
-                raise UserError(f"counts: expected the last to be {kept} at sparsity {sparsity:g}, found {counts[-1]}")
+        N, counts = self.num_patches, self.counts
         try:
-            self.budget.stage_counts(N, len(counts))
+            budget = self.budget
+            kept = budget.stage_counts(N, len(counts))[-1]
         except UserError as error:
-            raise UserError(f"sparsity, keep_rate: {error}") from None
+            raise UserError(f"{', '.join(KINDS_OF_BUDGET)}: {error}") from None
+        if budget.keep_rate is None and kept != counts[-1]:
+            raise UserError(f"counts: expected the last to be {kept} at {budget}, found {counts[-1]}")
 
 
 class LabelRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +247,6 @@ def finer_sizes(num_patches: int, num_stages: int, budget: Budget, view: View) -
 
 def true_of(record: dict[str, Any], view: View) -> dict[str, Any]:
     """The entries that all splits share, `record`, as they apply to a split of `view`; see `finer_sizes`."""
-    budget = Budget(record.get("sparsity"), record.get("keep_rate"))
+    budget = Budget.of(record)
     own = finer_sizes(record["num_patches"], len(record["counts"]), budget, view)
     return record | own | {"counts": list(own.get("counts", record["counts"]))}

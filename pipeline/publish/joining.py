@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, parse_label, read_members
-from vit_tickets.pipeline.geometry.patches import random_subset, ticket_of
+from vit_tickets.pipeline.geometry.patches import KINDS_OF_BUDGET, random_subset, ticket_of
 from vit_tickets.pipeline.manifests.card import write_card
 from vit_tickets.pipeline.manifests.index import PER_SPLIT, true_of
 from vit_tickets.pipeline.manifests.keyed import OTHER_LABELS, KeyedRows, check_fixed_view
@@ -22,7 +22,7 @@ from vit_tickets.pipeline.system.errors import UserError
 NO_TICKET = "no ticket in the archive"
 JOINED = "joined"
 # Entries that a manifest takes from an archive: those on which tickets depend, and those of ticket.json alone.
-KEPT = ("format_version", "selector", "weights_sha256", *METHOD_ENTRIES, "sparsity", "keep_rate", "stages", "counts")
+KEPT = ("format_version", "selector", "weights_sha256", *METHOD_ENTRIES, *KINDS_OF_BUDGET, "stages", "counts")
 KEPT += ("num_patches", "grid", "patch_size", "image_size", "mask_seed", "precision", "max_pixels")
 ABOUT = ("selector_seconds", "wall_time_s", "engine", "device", "versions")
 

@@ -6,7 +6,7 @@ import click
 
 from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.runs.paths import PATHS, TRAINED
-from vit_tickets.pipeline.system.fields import option
+from vit_tickets.pipeline.system.fields import COUNT, option
 
 # What a dropped patch shows: the mean colour, as in the authors' programs, or black, as in the paper.
 OCCLUSIONS = ("mean", "black")
@@ -36,6 +36,12 @@ class Choices:
         default=None,
     )
     keep_rate: float | None = option("The same budget as a share kept per stage.", default=None)
+    tokens: int | None = option(
+        "The same budget as the number of patches kept, on whatever grid: at --image-size 288 a DeiT that keeps 196 of "
+        "its 324 patches costs what one on all of 224 px does.",
+        default=None,
+        type=COUNT,
+    )
     match_patches: bool = option(
         "Train lt or rc for ceil(E N / k) epochs: as many patches as a dense run of E epochs sees.",
         default=False,

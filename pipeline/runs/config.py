@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.patches import KINDS_OF_BUDGET, Budget
 from vit_tickets.pipeline.geometry.view_records import MAX_SIDE, view_fault
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.tables import difference
@@ -30,13 +30,13 @@ ORDER = (
     *("num_classes", "holdout", "without_fold", "limit", "init", "tickets_dir", "tickets", "labels_dir", "labels"),
     *("recipe", "eval_view"),
 )
-OPTIONAL = ("run", "weights_key", "initial")  # entries that are left out where they say nothing
+OPTIONAL = ("run", "weights_key", "initial", "tokens")  # entries that are left out where they say nothing
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
     *("precision", "occlude", "stem_occlusion", "without_fold"),
 )
-APART = ("model", "path", "init", "sparsity", "keep_rate", "match_patches", "seed", "mask_seed")
+APART = ("model", "path", "init", *KINDS_OF_BUDGET, "match_patches", "seed", "mask_seed")
 # Of every run that `train` made; None in folders that hold less.
 RECORDED: Any = None
 
@@ -225,7 +225,8 @@ class RunConfig(Choices):
     @property
     def budget(self) -> Budget | None:
         """None for runs that have no budget; raises UserError where two are recorded, or one that is none."""
-        return None if self.sparsity is None and self.keep_rate is None else Budget(self.sparsity, self.keep_rate)
+        given = self.sparsity, self.keep_rate, self.tokens
+        return None if given == (None, None, None) else Budget(*given)
 
     @property
     def settings(self) -> dict[str, Any]:

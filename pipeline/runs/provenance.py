@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import method_entries, scored_by
+from vit_tickets.pipeline.manifests.methods import ENTRIES as METHOD_ENTRIES
+from vit_tickets.pipeline.manifests.methods import scored_by
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import fields_fault
 
@@ -22,6 +23,8 @@ OF_MANIFEST = (
     "mask_seed",
     "precision",
 )
+# Recorded where a manifest has them.
+OF_SOME = (*METHOD_ENTRIES, "tokens")
 # Recorded by a run alone: two runs on the same tickets may differ in them.
 COSTS = ("selector_run", "selector_seconds", "wall_time_s")
 KINDS = {
@@ -32,6 +35,7 @@ KINDS = {
     "weights_sha256": str,
     "sparsity": float,
     "keep_rate": float,
+    "tokens": int,
     "selector_seconds": float,
     "wall_time_s": float,
 }
@@ -55,6 +59,8 @@ class TicketProvenance:
     sparsity: float | None = None
     #: Share of patches kept per stage.
     keep_rate: float | None = None
+    #: Number of patches kept.
+    tokens: int | None = None
     #: The run, or one per fold, that trained the selector; None for published weights.
     selector_run: str | list[str] | None = None
     #: Seconds of their training.
@@ -76,13 +82,13 @@ class TicketProvenance:
     def of_training(cls, manifest: Manifest, split: str) -> "TicketProvenance":
         """What a run records of the tickets of `split`: the view they belong to and their costs among it."""
         view = manifest.view(split)
-        record = {name: manifest.record.get(name) for name in OF_MANIFEST + COSTS} | method_entries(manifest.record)
+        record = _entries(manifest.record, OF_MANIFEST + COSTS)
         return cls.from_record(record | {"view": view.kind, "preprocessing": view.preprocessing()})
 
     @classmethod
     def of_predictions(cls, manifest: Manifest, split: str, kept: int) -> "TicketProvenance":
         """What predictions on `split` record of the tickets they were made with, `kept` patches of the model's."""
-        return cls.from_record(_identity(manifest) | {"view": manifest.view(split).kind, "kept": kept})
+        return cls.from_record(_entries(manifest.record) | {"view": manifest.view(split).kind, "kept": kept})
 
     @property
     def scored_by(self) -> str:
@@ -96,9 +102,7 @@ class TicketProvenance:
 
     def are_of(self, manifest: Manifest) -> bool:
         """Whether these are tickets of `manifest`, whatever the split."""
-        expected = _identity(manifest)
-        found = method_entries(dict(self.entries)) | {name: self.entries.get(name) for name in OF_MANIFEST}
-        return found == expected
+        return _entries(self.entries) == _entries(manifest.record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +161,9 @@ def read_tickets(record: Mapping[str, Any] | None) -> TicketProvenance | None:
         raise UserError(f"tickets.{error}") from None
 
 
-def _identity(manifest: Manifest) -> dict[str, Any]:
-    return {name: manifest.record.get(name) for name in OF_MANIFEST} | method_entries(manifest.record)
+def _entries(record: Mapping[str, Any], always: tuple[str, ...] = OF_MANIFEST) -> dict[str, Any]:
+    """The entries of `record` by which tickets are told apart, or those of `always`, and what it has `OF_SOME`."""
+    return {name: record.get(name) for name in always} | {name: record[name] for name in OF_SOME if name in record}
 
 
 def _runs_fault(runs: Any) -> str | None:

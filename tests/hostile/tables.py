@@ -282,7 +282,9 @@ ROWS = [
     Spoilt("counts as text", index(TICKET, counts="18"), "counts: expected a list", "counts: expected a list"),
     Spoilt("another k", index(TICKET, counts=[26, 17]), "expected the last to be 18", "to be 18 at sparsity 0.5"),
     Spoilt("sparsity of text", index(TICKET, sparsity="half"), "sparsity: expected", "sparsity: expected"),
-    Spoilt("neither sparsity nor keep rate", index(TICKET, sparsity=None), "either a sparsity", "either a sparsity"),
+    Spoilt(
+        "neither sparsity nor keep rate", index(TICKET, sparsity=None), "a number of tokens, found none", "found none"
+    ),
     Spoilt("mask seed of text", index(TICKET, mask_seed="3"), "mask_seed: expected an integer", "mask_seed: expected"),
     Spoilt("method unheard of", index(TICKET, method="magic"), "expected a method among", "expected a method among"),
     Spoilt("method as a list", index(TICKET, method=["lotus"]), "method: ", "method: "),

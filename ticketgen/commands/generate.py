@@ -27,6 +27,7 @@ class GenerateOptions:
     keep_rate: str | None = option(
         "Instead: the share that each stage keeps, as the paper gives it (0.9); or a list.", default=None
     )
+    tokens: str | None = option("Instead: the number of patches to keep (101); or a list.", default=None)
     selector: str | None = option(
         "A timm ViT with a CLS token, or the folder of a run; with --cross-fit K runs, separated by commas.  "
         "[default: deit_small, on digits its own dense run]",
@@ -180,7 +181,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     from vit_tickets.ticketgen.jobs.places import at_place, check_out
 
     options, engine = parsed(GenerateOptions, values), parsed(EngineOptions, values)
-    budgets = parse_budgets(options.sparsity, options.keep_rate)
+    budgets = parse_budgets(options.sparsity, options.keep_rate, options.tokens)
     options.check()
     method = Method(options.method, options.block)
     method.check_view(options.view)
@@ -199,6 +200,8 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     engine.check_device()
     name, spec = options.open_selector(opened, method)
     options.check_predictions(name, spec.num_classes)
+    for budget in budgets:
+        budget.stage_counts(spec.num_patches, 1)  # raises where it is more than there are
     by = f", method {spec.method}" if options.method != STAGED else ""
     by += f", each of {options.cross_fit} for the images that it was trained without" if options.cross_fit else ""
     click.echo(

@@ -85,14 +85,13 @@ class Request:
     def shared(self, budget: Budget) -> dict[str, Any]:
         """Provenance that all files of a manifest share."""
         selector = self.selector
-        chosen = {"sparsity": budget.sparsity} if budget.keep_rate is None else {"keep_rate": budget.keep_rate}
         return {
             "format_version": FORMAT_VERSION,
             "dataset": self.dataset.name,
             "selector": selector.model,
             "weights_sha256": selector.weights_sha256,
             **selector.entries,
-            **chosen,
+            **budget.record(),
             "stages": list(selector.stages),
             "counts": list(budget.stage_counts(selector.num_patches, len(selector.stages))),
             "num_patches": selector.num_patches,

@@ -10,7 +10,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
 
 # Options of `train` that a plan sets itself, and those that not every path takes.
-OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate")
+OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate", "tokens")
 OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
 # Options of `train` that may differ when a plan is resumed, as they may when a run is.
 MAY_DIFFER = (
@@ -34,6 +34,7 @@ class PlanOptions:
     )
     sparsity: str | None = option("Shares of patches to drop; a list.", default=None)
     keep_rate: str | None = option("Instead: the share of patches that each stage keeps; a list.", default=None)
+    tokens: str | None = option("Instead: the number of patches to keep; a list.", default=None)
     seeds: int = option("Runs of everything: seeds 0, 1, ...", default=1, type=COUNT, show_default=True)
     epochs: int | None = option("Of every run.  [default: the recipe's]", default=None, type=COUNT, section="Every run")
     recipe: str | None = option("Of every run.  [default: by dataset and model]", default=None)

@@ -84,7 +84,9 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.train.sweep.plan import evaluated, trained
     from vit_tickets.train.sweep.request import SWEEP
 
-    budgets = dict.fromkeys(models_of(asked.models), tuple(parse_budgets(asked.sparsity, asked.keep_rate)))
+    budgets = dict.fromkeys(
+        models_of(asked.models), tuple(parse_budgets(asked.sparsity, asked.keep_rate, asked.tokens))
+    )
     request = request_of(
         SWEEP,
         dataset,

@@ -53,7 +53,7 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.train.sweep.local import LocalEngine
     from vit_tickets.train.sweep.request import TABLE
 
-    budgets = budgets_of(asked.models, asked.keep_rate, asked.sparsity)
+    budgets = budgets_of(asked.models, asked.keep_rate, asked.sparsity, asked.tokens)
     request = request_of(TABLE, dataset, train_options, asked, budgets, paths=JUDGED, engine=asked.engine)
 
     def report(failed: list[str]) -> list[str]:
@@ -77,13 +77,13 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
     )
 
 
-def budgets_of(models: str, keep_rate: str | None, sparsity: str | None) -> dict:
+def budgets_of(models: str, keep_rate: str | None, sparsity: str | None, tokens: str | None) -> dict:
     """The budgets of every model of the list `models`: the given ones, or the paper's."""
     from vit_tickets.pipeline.geometry.patches import Budget, check_one, parse_budgets
     from vit_tickets.train.report.analysis.paper import keep_rates
 
     names = models_of(models)
-    check_one(sparsity, keep_rate)
-    if sparsity or keep_rate:
-        return dict.fromkeys(names, tuple(parse_budgets(sparsity, keep_rate)))
+    check_one(sparsity, keep_rate, tokens)
+    if sparsity or keep_rate or tokens:
+        return dict.fromkeys(names, tuple(parse_budgets(sparsity, keep_rate, tokens)))
     return {name: tuple(Budget(keep_rate=rate) for rate in keep_rates(name)) for name in names}

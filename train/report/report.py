@@ -135,7 +135,7 @@ def record(finding: Finding) -> dict[str, Any]:
         {
             "dataset": group.dataset,
             "model": group.model,
-            "budget": group.budget,
+            "budget": group.budget and group.budget.in_full(),
             "kept": kept,
             "num_patches": num_patches,
             "cross_fit": group.cross_fit,

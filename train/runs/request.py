@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from vit_tickets.pipeline.geometry.patches import Budget, check_one
+from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.runs.choices import Choices
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED, TrainingPath
@@ -67,8 +67,7 @@ class Request(Choices, Sources):
     @property
     def budget(self) -> Budget | None:
         """The budget that was asked for; None for the manifest's. Raises UserError for two."""
-        check_one(self.sparsity, self.keep_rate)
-        return None if self.sparsity is None and self.keep_rate is None else Budget(self.sparsity, self.keep_rate)
+        return Budget.chosen(self.sparsity, self.keep_rate, self.tokens)
 
     @property
     def fold(self) -> Fold | None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.geometry.patches import Budget, ceil_count, small_grid_side
+from vit_tickets.pipeline.geometry.patches import KINDS_OF_BUDGET, Budget, ceil_count, small_grid_side
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
@@ -252,8 +252,7 @@ def _choices(request: Request, budget: Budget) -> dict[str, Any]:
     has_budget = request.trained_on.has_budget
     return given | {
         "model": timm_name(request.model),
-        "sparsity": budget.sparsity if has_budget else None,
-        "keep_rate": budget.keep_rate if has_budget else None,
+        **{kind: getattr(budget, kind) if has_budget else None for kind in KINDS_OF_BUDGET},
         "mask_seed": request.seed if request.mask_seed is None else request.mask_seed,
         "occlude": request.occlude or OCCLUSIONS[0],
     }

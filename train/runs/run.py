@@ -99,7 +99,7 @@ def absolute(path: str) -> str:
 
 
 def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None) -> int:
-    """k on a grid of `num_patches`: c((1 - s) * N), or with a keep rate the manifest's share of it."""
+    """k on a grid of `num_patches`: c((1 - s) * N), with a keep rate the manifest's share of it, or k tokens."""
     if budget.keep_rate is None:
         return budget.stage_counts(num_patches, 1)[-1]
     if manifest is None:

@@ -65,8 +65,8 @@ def argv(step: Step, gpus: int = 1) -> list[str]:
 def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
     """Select the tickets of all budgets by one call, which decodes every image once."""
     budgets, root = request.all_budgets, request.tickets_root(method)
-    kind = "sparsity" if budgets[0].keep_rate is None else "keep_rate"
-    values = ",".join(exact(getattr(budget, kind)) for budget in budgets)
+    kind = budgets[0].kind
+    values = ",".join(exact(budget.value) for budget in budgets)
     named = None if method == methods.STAGED else method
     out = files.join(root, budgets[0].label) if len(budgets) == 1 else root
     command = _command(

@@ -86,6 +86,8 @@ class Tickets:
 
     def kept_on(self, grid: int) -> int:
         """K, the number of patches that the trainer keeps on a grid of `grid` x `grid`."""
+        if self.manifest.budget.tokens is not None:
+            return self.manifest.budget.stage_counts(grid * grid, 1)[-1]
         return scaled_count(self.manifest.kept, self.manifest.num_patches, grid * grid)
 
     def lookup(self, key: str) -> TicketRow:

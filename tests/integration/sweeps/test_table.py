@@ -52,7 +52,7 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
         (("--models", ","), "expected a comma-separated list of models"),
         (("--out", "memory://x"), "--out: expected a folder of this machine"),
         (("--labels", "dm_nfnet_f6"), "--labels: expected a model that classifies every token (LV-ViT), found"),
-        (("--keep-rate", ".9", "--sparsity", ".5"), "expected --sparsity or --keep-rate, found both"),
+        (("--keep-rate", ".9", "--sparsity", ".5"), "found --sparsity and --keep-rate"),
         (("--selector", "deit_tiny"), f'selector: expected "deit_tiny", found "{DEFAULT_SELECTOR}"'),
         (("--", "--limit", 9), "than was asked for: train.limit: expected 9, found 8"),
     ],

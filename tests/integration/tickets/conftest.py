@@ -26,7 +26,7 @@ def make(oblong, selector_run, tmp_path_factory):
     def made(*options, out=None, engine="local", code=0):
         out = out or tmp_path_factory.mktemp("made") / "m"
         fixed = words("--stages 2,4 --batch-size 4 --engine", engine, "--selector", selector_run, "--out", out)
-        sparsity = () if "--sparsity" in options else ("--sparsity", 0.5)
+        sparsity = () if {"--sparsity", "--tokens"} & set(options) else ("--sparsity", 0.5)
         asked = ("generate", oblong, *fixed, *sparsity, *options)
         if code:
             return refused(*asked, code=code)

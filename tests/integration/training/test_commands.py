@@ -213,7 +213,7 @@ def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monke
         (("train", "DATA", "--model", "deit_micro", "--path", "dense", "--hflip", 3), "3.0 is not in the range"),
         (
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--sparsity", 0, "--keep-rate", 1),
-            "expected --sparsity or --keep-rate, found both",
+            "expected --sparsity, --keep-rate or --tokens, found --sparsity and --keep-rate",
         ),
         (
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", *SMALL, "--grad-accum", 9),

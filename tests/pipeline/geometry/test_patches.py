@@ -41,6 +41,10 @@ def test_ceil_count(x, count):
         (Budget(keep_rate=0.8), (157, 126, 101)),
         (Budget(keep_rate=0.75), (147, 111, 84)),
         (Budget(sparsity=0.0), (196, 196, 196)),
+        (Budget(tokens=144), (177, 160, 144)),
+        (Budget(tokens=101), (158, 126, 101)),
+        (Budget(tokens=196), (196, 196, 196)),
+        (Budget(tokens=1), (34, 6, 1)),
     ],
 )
 def test_stage_counts_of_the_papers(budget, counts):
@@ -56,6 +60,24 @@ def test_sparsity_counts_descend_to_k(sparsity, side, stages):
     assert 1 <= counts[-1] <= counts[0] <= N
     assert counts[-1] == Budget(sparsity=sparsity).stage_counts(N, 1)[0], "k does not depend on the stages"
     assert abs(counts[-1] - (1 - sparsity) * N) < 1 + 1e-6
+
+
+@given(st.integers(1, 40).flatmap(lambda side: st.tuples(st.just(side * side), st.integers(1, side * side))), st.data())
+def test_tokens_are_exact_and_the_stages_those_of_the_same_sparsity(sizes, data):
+    N, kept = sizes
+    stages = data.draw(st.integers(1, 5))
+    counts = Budget(tokens=kept).stage_counts(N, stages)
+    assert counts[-1] == kept
+    assert list(counts) == sorted(counts, reverse=True)
+    assert counts[0] <= N
+    for stage, count in enumerate(counts, start=1):
+        exact = (kept / N) ** (stage / stages) * N
+        assert exact - 1e-6 <= count < exact + 1 + 1e-6
+
+
+def test_more_tokens_than_patches_are_refused_with_the_grid():
+    with pytest.raises(UserError, match="expected at most 196 tokens, the patches of a 14 x 14 grid, found 197"):
+        Budget(tokens=197).stage_counts(196, 3)
 
 
 @given(st.floats(0.01, 1), st.integers(1, 30))
@@ -76,6 +98,8 @@ def test_keep_rate_applies_to_what_is_left(rate, side):
         {"keep_rate": 0.0},
         {"keep_rate": 1.1},
         {"sparsity": math.nan},
+        {"tokens": 0},
+        {"tokens": 101, "sparsity": 0.1},
     ],
 )
 def test_impossible_budgets(values):
@@ -86,15 +110,31 @@ def test_impossible_budgets(values):
 def test_labels():
     assert Budget(sparsity=0.270).label == "s0.27"
     assert Budget(keep_rate=0.9).label == "r0.9"
+    assert Budget(tokens=101).label == "k101"
+    assert [str(budget) for budget in parse_budgets(None, None, "101,144")] == ["101 tokens", "144 tokens"]
+
+
+@pytest.mark.parametrize("budget", [Budget(sparsity=0.0), Budget(keep_rate=1.0), Budget(tokens=1)])
+def test_a_record_gives_its_budget_back(budget):
+    assert Budget.of(budget.record()) == Budget.of(budget.in_full()) == budget
+    assert budget.record() == {budget.kind: budget.value}
 
 
 def test_parse_budgets():
     assert parse_budgets(None, None) == [Budget(sparsity=0.27)]
     assert parse_budgets("0.27,0.488,0.27", None) == [Budget(sparsity=0.27), Budget(sparsity=0.488)]
     assert parse_budgets(None, "0.9") == [Budget(keep_rate=0.9)]
-    for sparsity, keep_rate in (("0.2", "0.9"), ("a", None), ("0.2,", None), ("1.5", None)):
+    assert parse_budgets(None, None, "101,144,101") == [Budget(tokens=101), Budget(tokens=144)]
+    for options in (
+        ("0.2", "0.9"),
+        ("a", None),
+        ("0.2,", None),
+        ("1.5", None),
+        (None, None, "9.5"),
+        (None, "0.9", "9"),
+    ):
         with pytest.raises(UserError, match="expected"):
-            parse_budgets(sparsity, keep_rate)
+            parse_budgets(*options)
 
 
 # of 196 patches, 0.27 keeps 144 = 12 x 12 = 192 px; 0.488 keeps 101, and 160 px has 100

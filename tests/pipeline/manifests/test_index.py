@@ -49,7 +49,17 @@ def test_a_finer_grid_has_sizes_of_its_own():
         ("counts", [18, 0], "counts: expected a list of counts, found [18, 0]"),
         ("sparsity", float("nan"), "sparsity: expected a number in [0, 1), found nan"),
         ("keep_rate", float("inf"), "keep_rate: expected a number, found inf"),
-        ("keep_rate", 0.9, "sparsity, keep_rate: expected either a sparsity or a keep rate, found both"),
+        (
+            "keep_rate",
+            0.9,
+            "sparsity, keep_rate, tokens: expected a sparsity, a keep rate or a number of tokens, found sp",
+        ),
+        (
+            "tokens",
+            18,
+            "sparsity, keep_rate, tokens: expected a sparsity, a keep rate or a number of tokens, found sp",
+        ),
+        ("tokens", 0, "tokens: expected a count in 1..65536, found 0"),
         ("mask_seed", True, "mask_seed: expected an integer, found True"),
         ("grid", None, "grid: expected a count, found None"),
         ("stages", [1], "stages: expected as many as counts, 2, found [1]"),

@@ -30,6 +30,7 @@ def test_a_manifest_is_named_after_view_and_method_without_a_colon(view, method,
 
 
 def test_a_run_has_its_budget_where_the_path_has_one():
+    assert run_name("d", "deit_s", "lt", Budget(tokens=101), 0) == "runs/d-deit_small-lt-k101-seed0"
     assert run_name("d", "deit_s", "lt", Budget(0.5), 1, "black") == "runs/d-deit_small-lt-s0.5-black-seed1"
     assert run_name("d", "deit_small_patch16_224.fb_in1k", "dense", Budget(0.5), 0) == "runs/d-deit_small-dense-seed0"
 

@@ -10,6 +10,7 @@ from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.networks.checkpoints import Checkpoint, WeightSet
 from vit_tickets.pipeline.networks.state import state_sha256
 from vit_tickets.pipeline.runs.choices import Choices
+from vit_tickets.pipeline.runs.config import OPTIONAL
 from vit_tickets.pipeline.runs.weights import InitialWeights
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.runs.request import Request
@@ -29,7 +30,7 @@ def test_choices_are_recorded_under_their_names(dataset, numbered_tickets):
     request = Request(model="deit_micro", tickets=numbered_tickets, **chosen)
     config = resolve(dataset, SMALL, request).config
     assert {name: getattr(config, name) for name in chosen} == chosen
-    assert set(config.record()) >= {each.name for each in fields(Choices)}
+    assert set(config.record()) >= {each.name for each in fields(Choices)} - set(OPTIONAL)
 
 
 def test_choices_without_a_value_get_what_they_stand_for(dataset, numbered_tickets):
@@ -40,6 +41,20 @@ def test_choices_without_a_value_get_what_they_stand_for(dataset, numbered_ticke
     assert (own.sparsity, own.kept, own.read_off) == (0.5, 18, False)
     other = resolve(dataset, SMALL, replace(LT, tickets=numbered_tickets, sparsity=0.75)).config
     assert (other.sparsity, other.kept, other.read_off) == (0.75, 9, True)
+
+
+def test_tokens_are_as_many_on_a_finer_grid(dataset, numbered_tickets):
+    larger = replace(SMALL, image_size=36)
+    run = resolve(dataset, larger, replace(LT, tickets=numbered_tickets, tokens=36))
+    assert (run.image_size, run.grid, run.kept, run.config.num_patches) == (36, 9, 36, 81)
+    assert (run.config.tokens, run.config.sparsity, run.config.read_off) == (36, None, True)
+    assert run.root == "runs/data-deit_micro-lt-k36-seed0"
+    assert run.config.record()["tokens"] == 36
+    dense = resolve(dataset, larger, replace(DENSE, tokens=36)).config
+    assert dense.tokens is None
+    assert "tokens" not in dense.record()
+    with pytest.raises(UserError, match="at most 36 tokens, the patches of a 6 x 6 grid, found 37"):
+        resolve(dataset, SMALL, replace(LT, tickets=numbered_tickets, tokens=37))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +85,10 @@ def test_a_low_resolution_shows_as_many_patches_as_a_ticket_keeps(dataset, numbe
         (replace(DENSE, match_patches=True), "--match-patches: expected a path that drops patches, .* found dense"),
         (replace(DENSE, holdout=1.0), r"expected a holdout in \[0, 1\), found 1"),
         (replace(DENSE, holdout=0.1, without_fold="1/2"), "expected --holdout or --without-fold, found both"),
-        (replace(DENSE, sparsity=0.5, keep_rate=0.9), "expected --sparsity or --keep-rate, found both"),
+        (
+            replace(DENSE, sparsity=0.5, keep_rate=0.9),
+            "expected --sparsity, --keep-rate or --tokens, found --sparsity and --keep-rate",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(request_, told):

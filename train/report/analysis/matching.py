@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.patches import KINDS_OF_BUDGET, Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.paths import DROPPING
@@ -16,7 +16,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.results import RunResult
 
 # What tickets of two methods must share, so that only the choice of patches differs.
-SHARED = ("dataset", "num_patches", "sparsity", "keep_rate", "mask_seed", "view", "kept")
+SHARED = ("dataset", "num_patches", *KINDS_OF_BUDGET, "mask_seed", "view", "kept")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
 
 
 def _is_of_budget(tickets: TicketProvenance, budget: Budget | None) -> bool:
-    return budget is None or (tickets.sparsity, tickets.keep_rate) == (budget.sparsity, budget.keep_rate)
+    return budget is None or all(getattr(tickets, kind) == getattr(budget, kind) for kind in KINDS_OF_BUDGET)
 
 
 def _entries(predictions: Predictions | None) -> Mapping[str, Any]:

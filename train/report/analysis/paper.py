@@ -82,7 +82,7 @@ def row_of(model: str, budget: Budget) -> PaperRow | None:
 def _is_at(row: PaperRow, budget: Budget) -> bool:
     """Whether `budget` is the row's; sparsities may differ by under a fifth of a percent (0.27 is the paper's 27.1)."""
     if budget.sparsity is None:
-        return row.keep_rate == budget.keep_rate
+        return budget.keep_rate is not None and row.keep_rate == budget.keep_rate
     return abs(100 * budget.sparsity - row.sparsity) < 0.2
 
 

@@ -101,7 +101,7 @@ class RunResult:
         path = PATHS[self.path]
         if not path.has_budget or (path.prunes_tokens and self.config.budget is None):
             return None
-        return Budget(self.config.sparsity, self.config.keep_rate)
+        return Budget.of(vars(self.config))
 
     @property
     def tickets(self) -> TicketProvenance | None:

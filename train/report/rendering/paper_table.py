@@ -167,7 +167,7 @@ def _record(row: Row) -> dict[str, Any]:
         figures[figure.field] = {"measured": ours and dataclasses.asdict(ours), "paper": theirs}
     return {
         "model": row.model,
-        "budget": dataclasses.asdict(row.budget),
+        "budget": row.budget.in_full(),
         "sparsity": {"measured": group.dropped, "paper": said and said.sparsity},
         "kept": kept,
         "num_patches": num_patches,

@@ -16,7 +16,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="path: expected one of"):
         read_run(first)
     for change, message in (
-        ({"sparsity": None}, "expected either a sparsity or a keep rate, found neither"),
+        ({"sparsity": None}, "expected a sparsity, a keep rate or a number of tokens, found none"),
         ({"sparsity": 2.0}, r"expected a sparsity in \[0, 1\), found 2"),
         ({"format_version": 7}, "expected format version 1, found 7"),
         ({"epochs": "many"}, "epochs: expected a whole number"),
