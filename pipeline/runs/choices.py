@@ -13,6 +13,13 @@ OCCLUSIONS = ("mean", "black")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PRETRAINED = "pretrained"  # as --init: the published weights of the model
 RANDOM_SUBSETS = ("fixed", "fresh", "aligned")
+# Whose ticket an image is trained on: what each says, for help texts.
+TICKETS = {
+    "own": "its own",
+    "mean": "one fixed mask for all, the cells that most tickets of the split hold",
+    "swapped": "another image's",
+    "class-swapped": "another image's of the same class",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +60,13 @@ class Choices:
         "on the manifest's grid and sent through the view's geometry like a ticket.",
         default="fixed",
         choices=RANDOM_SUBSETS,
+        show_default=True,
+    )
+    ticket: str = option(
+        f"Whose ticket an image is trained on, to test whether tickets are of their images. "
+        f"{'; '.join(f'{name}: {meaning}' for name, meaning in TICKETS.items())}.",
+        default="own",
+        choices=tuple(TICKETS),
         show_default=True,
     )
     align: bool = option(

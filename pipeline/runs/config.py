@@ -25,7 +25,7 @@ PLACES = ("root", "tickets_dir", "labels_dir")  # where things lie: no part of w
 # Entries of config.json in their order; those that are not named follow, and the environment comes last.
 ORDER = (
     *("format_version", "dataset", "root", "split", "shards_sha256", "model", "path", "sparsity", "keep_rate", "kept"),
-    *("num_patches", "can_drop_patches", "occlude", "stem_occlusion", "seed", "mask_seed", "rc", "align"),
+    *("num_patches", "can_drop_patches", "occlude", "stem_occlusion", "seed", "mask_seed", "rc", "ticket", "align"),
     *("match_patches", "read_off", "stages", "counts", "epochs", "batch_size", "image_size", "patch_size", "precision"),
     *("num_classes", "holdout", "without_fold", "limit", "init", "tickets_dir", "tickets", "labels_dir", "labels"),
     *("recipe", "eval_view"),
@@ -36,7 +36,8 @@ SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
     *("precision", "occlude", "stem_occlusion", "without_fold"),
 )
-APART = ("model", "path", "init", *KINDS_OF_BUDGET, "match_patches", "seed", "mask_seed")
+APART = ("model", "path", "init", *KINDS_OF_BUDGET, "match_patches", "seed", "mask_seed", "ticket")
+OF_ROW = ("temperature", "finish_dense")  # fields of the recipe that the row of a report names
 # Of every run that `train` made; None in folders that hold less.
 RECORDED: Any = None
 
@@ -234,7 +235,8 @@ class RunConfig(Choices):
         names = dict.fromkeys(SETTINGS) | dict.fromkeys(choice.name for choice in fields(Choices))
         own = {name: getattr(self, name) for name in names if name not in APART}
         begun = {} if self.init is None else {"initial weights": self.begun_with}
-        return {**(self.recipe or {}), **own, "labels": self.labels and self.labels.annotator, **begun}
+        recipe = {name: value for name, value in (self.recipe or {}).items() if name not in OF_ROW}
+        return {**recipe, **own, "labels": self.labels and self.labels.annotator, **begun}
 
     @property
     def begun_with(self) -> str | None:

@@ -1,9 +1,16 @@
 """The training paths, in one table: commands, checks, reports and figures derive their lists from it."""
 
+import re
 from dataclasses import dataclass
 
-TESTED_ON = {"dense": "all patches", "lt": "the ticket", "rc": "a random subset"}
-ON = tuple(TESTED_ON)  # as `evaluate --on` names it
+OWN = "own"  # the column of runs whose patches no other column shows
+TESTED_ON = {
+    "dense": "all patches",
+    "lt": "the ticket",
+    "rc": "a random subset",
+    OWN: "what the run was trained on",
+}
+ON = ("dense", "lt", "rc")  # the columns of every report, as `evaluate --on` names them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +76,13 @@ _TABLE = (
         uses_tickets=True,
         low_resolution=True,
     ),
+    TrainingPath(
+        name="short",
+        meaning="all patches, for as many epochs as cost what training on tickets costs",
+        label="short\n(fewer epochs)",
+        tested_on=ON,
+        uses_tickets=True,
+    ),
     TrainingPath(name="selector", meaning="all patches, with token pruning, to make a selector", prunes_tokens=True),
     TrainingPath(
         name="weights",
@@ -88,8 +102,8 @@ DROPPING = tuple(path.name for path in _TABLE if path.drops_patches)
 
 
 def path_of(row: str) -> TrainingPath:
-    """The path of a report's row, which may say more than its path: `lt:centre`, `rc:fresh`.
+    """The path of a report's row, which may say more than its path: `lt:centre`, `rc:fresh`, `lt@288`.
 
-    Raises KeyError for a name that is not in `PATHS`.
+    Raises KeyError for a name that is not in `PATHS`. `rows.RowName` reads the rest.
     """
-    return PATHS[row.partition(":")[0]]
+    return PATHS[re.split("[@:]", row, maxsplit=1)[0]]

@@ -157,6 +157,19 @@ class Recipe:
         type=Span(),
         metavar="START:END",
     )
+    finish_dense: int = option(
+        "Train the last E epochs on all patches, on paths that drop any.",
+        default=0,
+        type=click.IntRange(0),
+        metavar="E",
+    )
+    temperature: float | None = option(
+        "Path lt: sample tickets anew for every view, k patches without replacement. Cold, as 0.01: nearly the ticket; "
+        "hot, as 10: nearly a random subset; 0.3 lies between.  [default: the ticket itself]",
+        default=None,
+        type=POSITIVE,
+        metavar="T",
+    )
     limit: int | None = option("Train on the first so many images only.", default=None, type=COUNT)
     image_size: int | None = option(
         "Side of the training view in pixels.  [default: by the images if they are small, else the manifest's or the "
@@ -201,6 +214,10 @@ class Recipe:
             )
         if self.cooldown_epochs >= self.epochs:
             raise UserError(f"expected a cool-down of less than {self.epochs} epochs, found {self.cooldown_epochs:g}")
+        if self.finish_dense and self.finish_dense >= self.epochs:
+            raise UserError(
+                f"--finish-dense: expected fewer epochs than the run's {self.epochs}, found {self.finish_dense}"
+            )
         if self.keep_warmup is not None and not 0 <= self.keep_warmup[0] <= self.keep_warmup[1]:
             start, end = self.keep_warmup
             raise UserError(f"expected a keep-rate warm-up from START to a later END, found {start:g}:{end:g}")

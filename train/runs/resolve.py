@@ -115,7 +115,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         eval_view=_eval_view(probe, recipe, shown.image_size),
     )
     root = request.out or run_name(
-        dataset.name, request.model, request.path, budget, request.seed, _variant(request, manifest)
+        dataset.name, request.model, request.path, budget, request.seed, _variant(request, recipe, manifest)
     )
     return Run(
         root,
@@ -258,7 +258,7 @@ def _choices(request: Request, budget: Budget) -> dict[str, Any]:
     }
 
 
-def _variant(request: Request, manifest: Manifest | None) -> str:
+def _variant(request: Request, recipe: Recipe, manifest: Manifest | None) -> str:
     """What sets the default folder's name apart from that of a run with default choices."""
     view, method = AUTO_VIEW, STAGED
     if manifest is not None and request.trained_on.uses_tickets:
@@ -268,6 +268,9 @@ def _variant(request: Request, manifest: Manifest | None) -> str:
         method: method != STAGED,
         "online": request.is_online,
         f"rc-{request.rc}": request.rc != "fixed",
+        f"ticket-{request.ticket}": request.ticket != "own",
+        f"t{recipe.temperature}": recipe.temperature is not None,
+        f"finish{recipe.finish_dense}": recipe.finish_dense > 0,
         "no-align": not request.align,
         "black": request.occlude == "black",
         "stem-occlusion": request.stem_occlusion,

@@ -208,6 +208,8 @@ TYPED = {
     "views_per_decode": ("1", 1),
     "crop_pct": ("0.8", 0.8),
     "keep_warmup": ("0:1", [0.0, 1.0]),
+    "finish_dense": ("1", 1),
+    "temperature": ("0.3", 0.3),
     "limit": ("40", 40),
     "image_size": ("24", 24),
     "patch_size": ("4", 4),

@@ -11,9 +11,10 @@ from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.log import read_log, training_seconds
-from vit_tickets.pipeline.runs.paths import ON, PATHS
+from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON
 from vit_tickets.pipeline.runs.predictions import Predictions, predictions_file, read_predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -27,7 +28,7 @@ class RunResult:
         config: its settings.
         epochs_log: the lines of metrics.jsonl, one per epoch.
         finished: whether the final weights exist.
-        predictions: by what the run was tested on (dense, lt, rc).
+        predictions: by what the run was tested on, one of `TESTED_ON`.
     """
 
     folder: str
@@ -64,10 +65,7 @@ class RunResult:
     @property
     def row(self) -> str:
         """Its row in the report: the path, and how its patches differ from the default: `lt:centre`, `rc:fresh`."""
-        if not PATHS[self.path].drops_patches:
-            return self.path
-        mode = self.config.rc if self.path == "rc" else None
-        return ":".join([self.path, *(name for name in (self.method, mode) if name not in (STAGED, "fixed", None))])
+        return str(RowName.of(self.config))
 
     @property
     def seed(self) -> int | None:
@@ -133,7 +131,7 @@ def read_run(folder: str) -> RunResult:
     if config.path not in PATHS:
         raise UserError(f"{path}: path: expected one of {', '.join(PATHS)}, found {config.path!r}")
     predictions = {}
-    for on in ON:
+    for on in TESTED_ON:
         file = predictions_file(folder, on)
         if files.exists(file):
             predictions[on] = read_predictions(file)
