@@ -4,12 +4,9 @@ Legend: N patches of an image, T tokens (prefix tokens and patches), D width. Co
 softmax, activations and everything else that is linear in the tokens are not.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from timm.models.vision_transformer import VisionTransformer
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from vit_tickets.pipeline.networks.lvvit import LVViT
 
@@ -133,13 +130,3 @@ def lvvit_forward(shape: Shape, stem: tuple[int, ...], kept: int | None = None) 
 def lvvit_training_step(shape: Shape, stem: tuple[int, ...], kept: int | None = None) -> int:
     """Every product costs three times its forward, the first convolution twice (pixels get no gradient)."""
     return 3 * lvvit_forward(shape, stem, kept) - stem[0]
-
-
-# --- any network
-
-
-def counted(work: Callable[[], object]) -> int:
-    """Multiply-accumulates that torch itself counts in `work`; it counts attention only where that is not fused."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops() // 2

@@ -29,8 +29,9 @@ from vit_tickets.ticketgen.engines.work import Decoded, Settings
 from vit_tickets.ticketgen.jobs.labels import label_group
 from vit_tickets.ticketgen.selection.annotator import Annotator, open_annotator
 from vit_tickets.ticketgen.selection.cells import cell_logits
+from vit_tickets.train.accounting.counting import counted
 
-from . import arithmetic, pictures
+from . import pictures
 from .harness import Finding, Options, fastest, take_turns
 from .selection import BY_TORCH, IN_POOL, batch_size, by_torch, classify, in_threads, num_images
 
@@ -95,5 +96,5 @@ def arithmetic_of(annotator: Annotator) -> float:
     """How fast labelling can be beside a forward pass, by operation counts."""
     side, network = annotator.spec.image_size, annotator.network
     image = torch.zeros(1, 3, side, side, device=annotator.device)
-    passed = arithmetic.counted(lambda: network(image))
-    return passed / arithmetic.counted(lambda: cell_logits(network, image))
+    passed = counted(lambda: network(image))
+    return passed / counted(lambda: cell_logits(network, image))

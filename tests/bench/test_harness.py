@@ -10,6 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.networks.lvvit import LVViT
+from vit_tickets.train.accounting.counting import counted
 from vit_tickets.train.models.sparse import SparseLVViT, SparseViT
 
 from . import arithmetic
@@ -97,17 +98,17 @@ def network() -> VisionTransformer:
 def test_operation_counts_are_what_torch_counts(network):
     shape, images = arithmetic.Shape.of(network), torch.zeros(2, 3, 48, 48)
     with torch.no_grad():
-        assert 2 * arithmetic.forward(shape) == arithmetic.counted(lambda: network(images))
+        assert 2 * arithmetic.forward(shape) == counted(lambda: network(images))
         kept_BK = torch.arange(9).expand(2, 9)
-        assert 2 * arithmetic.forward(shape, 9) == arithmetic.counted(lambda: SparseViT(network)(images, kept_BK))
+        assert 2 * arithmetic.forward(shape, 9) == counted(lambda: SparseViT(network)(images, kept_BK))
     stages, plan = (2, 4), (20, 9)
-    selected = arithmetic.counted(lambda: vit.identify_tokens(network, images, stages, [plan]))
+    selected = counted(lambda: vit.identify_tokens(network, images, stages, [plan]))
     assert 2 * arithmetic.selection(shape, stages, plan) == selected
     plans = [plan, (18, 5)]
-    both = arithmetic.counted(lambda: vit.identify_tokens(network, images, stages, plans))
+    both = counted(lambda: vit.identify_tokens(network, images, stages, plans))
     alone = sum(arithmetic.selection(shape, stages, plan) for plan in plans)
     assert both == 2 * (alone - arithmetic.until_identified(shape, stages[0]))
-    trained = arithmetic.counted(lambda: SparseViT(network)(images, kept_BK).sum().backward())
+    trained = counted(lambda: SparseViT(network)(images, kept_BK).sum().backward())
     assert 2 * arithmetic.training_step(shape, 9) == trained
 
 
@@ -131,9 +132,9 @@ def test_operation_counts_of_lvvit_are_what_torch_counts(kept):
     images, kept_BK = torch.zeros(2, 3, 48, 48), None if kept is None else torch.arange(kept).expand(2, kept)
     model = SparseLVViT(network).train()
     with torch.no_grad():
-        passed = arithmetic.counted(lambda: model(images, kept_BK))
+        passed = counted(lambda: model(images, kept_BK))
     assert passed == 2 * arithmetic.lvvit_forward(shape, stem, kept)
-    trained = arithmetic.counted(lambda: sum(part.sum() for part in model(images, kept_BK)).backward())
+    trained = counted(lambda: sum(part.sum() for part in model(images, kept_BK)).backward())
     assert trained == 2 * arithmetic.lvvit_training_step(shape, stem, kept)
 
 

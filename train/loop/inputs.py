@@ -104,6 +104,8 @@ class Preparation:
     def _kept(self, batch: TrainBatch, seen: Tensor, mix: Mix | None, kept: int) -> Tensor | None:
         """The patches to keep, int64 (B, K), of the views in `batch` that the model sees as `seen`; None for all."""
         grid = self.run.grid
+        if kept == grid**2 and (self.online is not None or batch.rank is not None):  # nothing to choose
+            return torch.arange(kept, device=seen.device).expand(len(seen), -1)
         if self.online is not None:
             return self.online.choose(seen, self.mean / 255, self.std / 255, grid, kept)
         if batch.rank is None:

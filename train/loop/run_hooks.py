@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vit_tickets.train.loop.hooks import Hook, StepState
-from vit_tickets.train.loop.schedule import kept_at
+from vit_tickets.train.recipes.schedule import kept_at
 from vit_tickets.train.runs.run import Run
 
 

@@ -15,7 +15,8 @@ from vit_tickets.pipeline.runs.config import BEST, FINAL, LAST
 from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.bars import Bar
-from vit_tickets.pipeline.system.errors import WorkFailed
+from vit_tickets.pipeline.system.errors import WorkFailed, say
+from vit_tickets.train.accounting.counting import StepMacs
 from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
@@ -24,10 +25,10 @@ from vit_tickets.train.loop.hooks import EpochState, Hook, StepState
 from vit_tickets.train.loop.inputs import Preparation, training_stream
 from vit_tickets.train.loop.learner import Learner
 from vit_tickets.train.loop.options import Options
-from vit_tickets.train.loop.parts import check_parts
+from vit_tickets.train.loop.parts import check_parts, part_sizes
 from vit_tickets.train.loop.run_hooks import hooks_of
-from vit_tickets.train.loop.schedule import learning_rate
 from vit_tickets.train.loop.validation import Validation
+from vit_tickets.train.recipes.schedule import learning_rate
 from vit_tickets.train.runs.folder import save_weights
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.agreement import Agreed, Attempt
@@ -51,6 +52,8 @@ class Trainer:
         self.stream = training_stream(run, world, options)
         check_parts(options.grad_accum, self.stream.batch_of_rank, bool(run.recipe.mix_token))
         self.steps = self.stream.plan.steps
+        drops_patches = PATHS[run.path].drops_patches
+        self.macs = StepMacs(self.learner.model, run.image_size, run.grid**2, drops_patches, run.online)
         self.prepare = Preparation(run, world.device, self.learner.model.has_token_outputs)
         self.validation = Validation(
             run, world, self.learner.autocast, options.workers, options.max_pixels, options.skip_errors
@@ -118,7 +121,8 @@ class Trainer:
                 raise attempt.failure or SystemExit(1)
             self._take(attempt.loss, agreed, step)
             seconds, memory_mib = time.monotonic() - began, peak_memory_mib(self.world.device)
-            self.sums.add(agreed.loss, agreed.clumping, int(agreed.skipped), seconds, agreed.waited, memory_mib)
+            spent = (seconds, agreed.waited, memory_mib, agreed.macs)
+            self.sums.add(agreed.loss, agreed.clumping, int(agreed.skipped), *spent)
             log.after_step(self.step, loss=agreed.loss, lr=self.learner.lr)
             bar.update(self.run.recipe.batch_size)
             shown = {"loss": f"{agreed.loss:.3f}", "wait": f"{self.sums.data_wait:.0%}"}
@@ -147,9 +151,20 @@ class Trainer:
             waited = time.monotonic() - began
             loss, clumped = self.batch_loss(batch, step)
             value, clumped = torch.stack([loss.detach(), clumped]).tolist()
-            return Attempt(loss, value, clumped, waited, batch.skipped)
+            return Attempt(loss, value, clumped, waited, batch.skipped, self._macs_of(batch, step))
         except Exception as error:
             return Attempt(failure=error)
+
+    def _macs_of(self, batch: TrainBatch, step: StepState) -> float:
+        """Multiply-adds of the step on this rank; nan if they cannot be counted, which is said once."""
+        known = self.macs.fault is None
+        parts = part_sizes(len(batch.label), self.options.grad_accum, bool(self.run.recipe.mix_token))
+        macs = self.macs(parts, step.kept)
+        if macs is not None:
+            return macs
+        if known and self.world.is_main:
+            say(f"multiply-adds of {self.run.config.model} are not counted: {self.macs.fault}")
+        return math.nan
 
     def batch_loss(self, batch: TrainBatch, step: StepState) -> tuple[Tensor, Tensor]:
         """The rank's loss on `batch`, and how clumped the dropped patches are (0 if none are); float32 scalars.
@@ -194,6 +209,8 @@ class Trainer:
         metrics |= {f"{name}_view": self.validation.view(name) for name in scores}
         metrics |= self.sums.speed(self.steps, self.run.recipe.batch_size)
         metrics["seconds"] = self.sums.seconds + time.monotonic() - began
+        if self.sums.macs is not None:
+            metrics["macs"] = self.sums.macs
         if self.sums.skipped:
             metrics["skipped"] = self.sums.skipped
         for values in reported:
@@ -241,7 +258,10 @@ class Trainer:
         with checkpoint.restoring(path):
             self.learner.load_state_dict(state)
             self.position = checkpoint.unpack_position(state["position"])
-            self.saved_at, self.sums = self.position, Sums(**state["sums"])
+            sums = state["sums"]
+            if "macs" not in sums and self.position.step:  # an older file: those of the epoch's first steps are unknown
+                sums["macs"] = None
+            self.saved_at, self.sums = self.position, Sums(**sums)
             self.val_top1, self.best = state["val_top1"], state["best"]
 
 

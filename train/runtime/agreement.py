@@ -17,6 +17,7 @@ class Attempt:
         clumping: see `alignment.clumping`.
         waited: seconds spent waiting for the batch.
         skipped: images that were left out of the batch.
+        macs: multiply-adds of the rank's part of the step; nan where they cannot be counted.
         failure: why the rank failed; None if it did not.
     """
 
@@ -25,6 +26,7 @@ class Attempt:
     clumping: float = 0.0
     waited: float = 0.0
     skipped: int = 0
+    macs: float = 0
     failure: Exception | None = None
 
 
@@ -35,6 +37,7 @@ class Agreed:
     Attributes:
         loss: mean over the ranks, as are `clumping` and `waited` (seconds).
         skipped: images that were left out, of all ranks.
+        macs: multiply-adds of all ranks, a whole number below 2^53; nan where they cannot be counted.
         failed: number of ranks that failed.
         stop: number of ranks that were asked to stop.
         save: number of ranks that want `last.pt` to be saved.
@@ -44,6 +47,7 @@ class Agreed:
     clumping: float
     waited: float
     skipped: float
+    macs: float
     failed: float
     stop: float
     save: float
@@ -52,4 +56,4 @@ class Agreed:
     def on(cls, attempt: Attempt, world: World, stop: bool, save: bool) -> "Agreed":
         """The attempts of all ranks together; every rank calls this once per step."""
         means = (value / world.size for value in (attempt.value, attempt.clumping, attempt.waited))
-        return cls(*world.sum(*means, attempt.skipped, attempt.failure is not None, stop, save))
+        return cls(*world.sum(*means, attempt.skipped, attempt.macs, attempt.failure is not None, stop, save))

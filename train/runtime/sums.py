@@ -1,5 +1,6 @@
 """Sums over the steps of an epoch: loss, time and memory."""
 
+import math
 import resource
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ class Sums:
         seconds: Duration of the steps, mean over the ranks.
         waited: Part of `seconds` that was spent waiting for the next batch.
         peak_memory_mib: The largest memory use of any step on this rank (see the function `peak_memory_mib`).
+        macs: Multiply-adds of the steps, of all ranks; None where those of any step are unknown.
     """
 
     loss: float = 0.0
@@ -26,15 +28,26 @@ class Sums:
     seconds: float = 0.0
     waited: float = 0.0
     peak_memory_mib: float = 0.0
+    macs: int | None = 0
 
-    def add(self, loss: float, clumping: float, skipped: int, seconds: float, waited: float, memory_mib: float) -> None:
-        """Add one step. `memory_mib` is the peak so far."""
+    def add(
+        self,
+        loss: float,
+        clumping: float,
+        skipped: int,
+        seconds: float,
+        waited: float,
+        memory_mib: float,
+        macs: float = math.nan,
+    ) -> None:
+        """Add one step. `memory_mib` is the peak so far; `macs` are a whole number, or nan if unknown."""
         self.loss += loss
         self.clumping += clumping
         self.skipped += skipped
         self.seconds += seconds
         self.waited += waited
         self.peak_memory_mib = max(self.peak_memory_mib, memory_mib)
+        self.macs = None if self.macs is None or math.isnan(macs) else self.macs + int(macs)
 
     @property
     def data_wait(self) -> float:

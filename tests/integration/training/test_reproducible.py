@@ -18,7 +18,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.loop import checkpoint
-from vit_tickets.train.loop.schedule import learning_rate
+from vit_tickets.train.recipes.schedule import learning_rate
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 

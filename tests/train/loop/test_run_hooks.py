@@ -9,7 +9,7 @@ from torch import nn
 from tests.training import SMALL
 from vit_tickets.train.loop.hooks import StepState
 from vit_tickets.train.loop.run_hooks import KeepWarmup, MovingAverage, hooks_of
-from vit_tickets.train.loop.schedule import kept_at
+from vit_tickets.train.recipes.schedule import kept_at
 from vit_tickets.train.runtime.distributed import World
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
 
-from vit_tickets.train.loop.schedule import kept_at, learning_rate
 from vit_tickets.train.recipes.presets import CIFAR_DEIT, CIFAR_RESNET, DEIT, DIGITS, LVVIT, RESNET50, SWIN
+from vit_tickets.train.recipes.schedule import kept_at, learning_rate
 
 STEPS = 7
 SHORT = [

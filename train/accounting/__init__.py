@@ -1,0 +1,1 @@
+"""What training costs: multiply-adds of every step, and an estimate of its time."""
