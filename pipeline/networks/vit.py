@@ -4,6 +4,7 @@ Legend: B images, N patches of an image, n patches still alive, T tokens (prefix
 H heads, k kept.
 """
 
+import contextlib
 import copy
 import functools
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def attention_map(attn: Attention, x_BTD: Tensor) -> Tensor:
     qk = F.linear(x_BTD, attn.qkv.weight[: 2 * dim], None if bias is None else bias[: 2 * dim])
     q, k = (_heads(attn, part) for part in qk.chunk(2, dim=-1))
     q, k = attn.q_norm(q), attn.k_norm(k)
-    with torch.autocast(q.device.type, enabled=False):
+    with _without_autocast(q.device):
         per_head = zip(q.float().unbind(1), k.float().unbind(1), strict=True)
         maps = ((q_BTd * attn.scale @ k_BTd.transpose(-2, -1)).softmax(dim=-1) for q_BTd, k_BTd in per_head)
         return functools.reduce(torch.add, maps) / attn.num_heads
@@ -138,8 +139,13 @@ def _heads(attn: Attention, x_BTD: Tensor) -> Tensor:
     return x_BTD.unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)
 
 
+def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """Arithmetic in the types of the operands; torch's meta device, where nothing is computed, knows no other."""
+    return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
 def _cls_row(attn: Attention, q: Tensor, k: Tensor, num_prefix: int) -> Tensor:
-    with torch.autocast(q.device.type, enabled=False):
+    with _without_autocast(q.device):
         logits_BHT = (q.float() * attn.scale @ k.float().transpose(-2, -1)).squeeze(2)
         return logits_BHT.softmax(dim=-1)[:, :, num_prefix:].mean(dim=1)
 

@@ -10,9 +10,10 @@ norm, too), activations, softmax, sums, the loss, the optimizer, moving averages
 import copy
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,7 +53,8 @@ def training_pass(model: nn.Module, image_size: int, images: int, kept: int | No
 
     def work() -> None:
         outputs = model(*_inputs(image_size, images, kept))
-        loss = sum(output.sum() for output in ([outputs] if isinstance(outputs, Tensor) else outputs))
+        parts = [outputs] if isinstance(outputs, Tensor) else outputs
+        loss = torch.stack([part.sum() for part in parts]).sum()
         if loss.requires_grad:
             loss.backward()
 
@@ -72,7 +74,12 @@ def forward_pass(model: nn.Module, image_size: int, kept: int | None) -> int:
 
 
 def selection_pass(
-    network: nn.Module, image_size: int, images: int, stages: tuple[int, ...], counts: tuple[int, ...], whole: bool
+    network: VisionTransformer,
+    image_size: int,
+    images: int,
+    stages: tuple[int, ...],
+    counts: tuple[int, ...],
+    whole: bool,
 ) -> int:
     """Multiply-adds of `vit.identify_tokens` on a batch, up to the last identification or, if `whole`, to the logits.
 
@@ -116,11 +123,11 @@ class StepMacs:
         online: OnlineSelector | None = None,
     ):
         self.model, self.image_size, self.num_patches = model, image_size, num_patches
-        self.computes_kept = drops_patches and bool(model.can_drop_patches)
+        self.computes_kept = drops_patches and bool(getattr(model, "can_drop_patches", False))
         self.online = online if drops_patches else None
         self.fault: str | None = None
         self._model: nn.Module | None = None
-        self._selector: nn.Module | None = None
+        self._selector: VisionTransformer | None = None
         self._passes: dict[tuple[int, int | None], int] = {}
         self._selections: dict[int, int] = {}
 
@@ -152,7 +159,7 @@ class StepMacs:
     def _of_selection(self, images: int) -> int:
         online = self.online
         if online is not None and images not in self._selections:
-            self._selector = self._selector or skeleton(online.network)
+            self._selector = self._selector or skeleton(vit.check_is_vit(cast("nn.Module", online.network)))
             sizes = self.image_size, images, online.stages, online.counts
             self._selections[images] = selection_pass(self._selector, *sizes, whole=online.mode == "full")
         return self._selections[images]

@@ -1,7 +1,6 @@
 """Multiply-adds of steps against what torch counts in the real step, and against formulas."""
 
-import math
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 import torch
@@ -10,19 +9,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.bench import arithmetic
-from tests.training import SMALL, metrics, run_of, trainer, trainer_of
-from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.networks import registry
+from tests.training import SMALL, Unplugged, metrics, run_of, trainer, trainer_of, unplug_after
+from vit_tickets.pipeline.networks import vit
 from vit_tickets.train.accounting.counting import (
     StepMacs,
-    counted,
     forward_pass,
     selection_pass,
     skeleton,
     training_pass,
 )
 from vit_tickets.train.loop.parts import part_sizes
-from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.recipes.schedule import kept_at
@@ -39,7 +35,7 @@ FAMILIES = [
 
 
 def registered(work) -> int:
-    """Half of what FlopCounterMode registers in `work`, with attention as plain products: on a CPU it knows no other."""
+    """Half of what FlopCounterMode registers in `work`; fused attention it would not register on a CPU."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         work()
     assert counter.get_total_flops() % 2 == 0
@@ -57,12 +53,11 @@ def real_pass(model, image_size, images, kept):
 
 
 @pytest.mark.parametrize(("name", "side", "patch", "kept"), FAMILIES)
-@pytest.mark.parametrize("images", [2, 3])
-def test_a_training_pass_is_what_torch_registers_in_the_real_one(name, side, patch, kept, images):
-    model = build_model(name, 7, side, patch, 6 if side == 24 else 4, drop_path=0.1).train()
-    for drops in (False, True):
-        whole = StepMacs(model, side, model.grid**2, drops)([images], kept if drops else model.grid**2)
-        assert whole == registered(lambda: real_pass(model, side, images, kept if drops else None))
+def test_a_training_pass_is_what_torch_registers_in_the_real_one(name, side, patch, kept):
+    images, model = 3, build_model(name, 7, side, patch, 6 if side == 24 else 4, drop_path=0.1).train()
+    for of in (None, kept):
+        whole = StepMacs(model, side, model.grid**2, of is not None)([images], of or model.grid**2)
+        assert whole == registered(partial(real_pass, model, side, images, of))
     computed = kept if model.can_drop_patches else None
     model.eval()
     with torch.no_grad():
@@ -117,16 +112,23 @@ def test_weights_without_gradients_cost_no_backward_pass():
 
 
 def test_a_selector_counts_as_its_tokens_become_fewer():
-    network = build_model("deit_micro", 10, 24, 4, None).network
+    network = vit.check_is_vit(build_model("deit_micro", 10, 24, 4, None).network)
     shape, stages, plan = arithmetic.Shape.of(network), (2, 4), (18, 9)
     pruned = PrunedViT(network, stages, plan)
     found = training_pass(skeleton(pruned).eval(), 24, 3, None)
     assert found == registered(lambda: real_pass(pruned.eval(), 24, 3, None))
-    assert selection_pass(skeleton(network), 24, 2, stages, plan, whole=False) == 2 * arithmetic.selection(
-        shape, stages, plan
-    )
-    shape_of_all = arithmetic.pruned_forward(shape, stages, plan)
-    assert selection_pass(skeleton(network), 24, 2, stages, plan, whole=True) == 2 * shape_of_all
+    truncated, whole = (selection_pass(skeleton(network), 24, 2, stages, plan, whole) for whole in (False, True))
+    assert truncated == 2 * arithmetic.selection(shape, stages, plan)
+    assert whole == 2 * of_whole_selector(shape, stages, plan)
+    images = torch.randn(2, 3, 24, 24)
+    for found, predictions in ((truncated, False), (whole, True)):
+        assert found == registered(lambda of=predictions: vit.identify_tokens(network, images, stages, [plan], of))
+
+
+def of_whole_selector(shape, stages, plan):
+    """Of one image: keys and query of the last identification are computed apart, besides its attention."""
+    again = ((shape.num_patches, *plan)[-2] + shape.num_prefix + 1) * shape.width**2
+    return arithmetic.pruned_forward(shape, stages, plan) + again
 
 
 def test_nothing_of_the_model_is_changed_or_computed():
@@ -158,7 +160,7 @@ def test_a_model_that_cannot_be_counted_is_trained_all_the_same():
 
     macs = StepMacs(Odd(), 24, 36, False)
     assert macs([2], 36) is None
-    assert "meta" in macs.fault
+    assert "meta" in str(macs.fault)
 
 
 # --- whole runs
@@ -182,18 +184,6 @@ def real_steps(run_trainer, number=None):
         return said[-1]
 
     run_trainer.learner.loss, run_trainer.learner.update, run_trainer._macs_of = losing, updating, saying
-    online = run_trainer.prepare.online
-    if online is not None:
-        choose, chosen = online.choose, []
-
-        def choosing(*args):
-            values = []
-            chosen.append(registered(lambda: values.append(choose(*args))))
-            return values[0]
-
-        online.choose = choosing
-        run_trainer.fit()
-        return [sum(pair) for pair in zip(real, chosen, strict=True)], said
     run_trainer.fit()
     return real, said
 
@@ -222,18 +212,39 @@ def test_the_steps_of_a_run_cost_what_torch_registers(
     assert isinstance(metrics(tmp_path)[0]["macs"], int)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_that_resumes_within_an_epoch_counts_all_of_its_steps(numbered_data, tmp_path, known):
+    recipe = SMALL.override(epochs=2, limit=24)
+    first = trainer(numbered_data, tmp_path, recipe=recipe, passed={"checkpoint_minutes": 0.0})
+    unplug_after(first, 2)
+    with pytest.raises(Unplugged):
+        first.fit()
+    state = torch.load(tmp_path / "last.pt")
+    assert state["position"]["segments"][0]["steps"] == 2
+    if not known:  # as older versions wrote it
+        del state["sums"]["macs"]
+        torch.save(state, tmp_path / "last.pt")
+    second = trainer(numbered_data, tmp_path, recipe=recipe)
+    second.restore()
+    second.fit()
+    expected = vit_step(second.learner.model.network, 36, 24)
+    assert [line.get("macs") for line in metrics(tmp_path)] == [expected if known else None, expected]
+
+
 @pytest.mark.parametrize("mode", ["full", "truncated"])
 def test_online_selection_is_part_of_a_step(numbered_data, selector_run, tmp_path, mode):
-    recipe = SMALL.override(epochs=1, limit=24, keep_warmup=(0.4, 1.0))  # the first of three steps keeps all
+    recipe = SMALL.override(epochs=1, limit=24, keep_warmup=(0.2, 1.0))
     how = {"tickets": "online", "selector": selector_run, "online": mode, "sparsity": 0.5}
     made = trainer_of(run_of(numbered_data, tmp_path, "lt", recipe=recipe, **how))
-    network, online = made.learner.model.network, made.run.online
-    shape = arithmetic.Shape.of(online.network)
-    of_selector = {"full": arithmetic.pruned_forward, "truncated": arithmetic.selection}[mode]
-    steps = [vit_step(network, kept_at((0.4, 1.0), 18, 36, number / 3), 8) for number in range(3)]
+    network, online = made.learner.model.network, made.prepare.online
+    assert isinstance(online, OnlineSelector)
+    shape = arithmetic.Shape.of(vit.check_is_vit(online.network))
+    of_selector = {"full": of_whole_selector, "truncated": arithmetic.selection}[mode]
+    kept = [kept_at((0.2, 1.0), 18, 36, number / 3) for number in range(3)]
+    assert kept[0] == 36 > kept[1] > kept[2] > 18
     made.fit()
-    selected = 2 * 8 * of_selector(shape, online.stages, online.counts)  # where all are kept there is no selection
-    assert metrics(tmp_path)[0]["macs"] == sum(steps) + selected
+    selected = 2 * 8 * of_selector(shape, online.stages, online.counts)  # the first step has nothing to choose
+    assert metrics(tmp_path)[0]["macs"] == sum(vit_step(network, each, 8) for each in kept) + selected
 
 
 def test_a_path_selector_counts_its_pruned_tokens(numbered_data, selector_run, tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.loop.parts import check_parts, parts_of
+from vit_tickets.train.loop.parts import check_parts, part_sizes, parts_of
 
 
 @pytest.mark.parametrize("in_pairs", [False, True])
@@ -16,6 +16,7 @@ def test_every_image_is_in_one_part_beside_its_partner(in_pairs):
         batch = Inputs(images, images.unsqueeze(1) + 100, images + 200, swapped_N=swapped)
         for count in range(1, B + 1):
             parts = parts_of(batch, count)
+            assert [len(part.images) for part, _ in parts] == part_sizes(B, count, in_pairs)
             assert len(parts) == min(count, (B + 1) // 2 if in_pairs else B)
             assert torch.cat([part.images for part, _ in parts]).sort().values.tolist() == list(range(B))
             for part, share in parts:

@@ -3,9 +3,12 @@ from vit_tickets.train.runtime.sums import Sums, forget_peak, peak_memory_mib
 
 def test_steps_add_up_and_the_peak_is_the_largest():
     sums = Sums()
-    sums.add(2.0, 0.5, 1, seconds=3.0, waited=1.0, memory_mib=70.0)
-    sums.add(1.5, 0.25, 2, seconds=1.0, waited=0.0, memory_mib=60.0)
-    assert sums == Sums(loss=3.5, clumping=0.75, skipped=3, seconds=4.0, waited=1.0, peak_memory_mib=70.0)
+    sums.add(2.0, 0.5, 1, seconds=3.0, waited=1.0, memory_mib=70.0, macs=2.0**52)
+    sums.add(1.5, 0.25, 2, seconds=1.0, waited=0.0, memory_mib=60.0, macs=3.0)
+    assert sums == Sums(3.5, 0.75, 3, seconds=4.0, waited=1.0, peak_memory_mib=70.0, macs=2**52 + 3)
+    sums.add(0.0, 0.0, 0, seconds=1.0, waited=0.0, memory_mib=0.0, macs=float("nan"))
+    sums.add(0.0, 0.0, 0, seconds=1.0, waited=0.0, memory_mib=0.0, macs=3.0)
+    assert sums.macs is None  # unknown, once a step's are
 
 
 def test_speed_counts_images_of_all_steps():
