@@ -1,6 +1,7 @@
 """Multiply-adds of steps against what torch counts in the real step, and against formulas."""
 
 from functools import partial
+from typing import cast
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from vit_tickets.train.accounting.counting import (
     training_pass,
 )
 from vit_tickets.train.loop.parts import part_sizes
+from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.recipes.schedule import kept_at
@@ -238,7 +240,7 @@ def test_online_selection_is_part_of_a_step(numbered_data, selector_run, tmp_pat
     made = trainer_of(run_of(numbered_data, tmp_path, "lt", recipe=recipe, **how))
     network, online = made.learner.model.network, made.prepare.online
     assert isinstance(online, OnlineSelector)
-    shape = arithmetic.Shape.of(vit.check_is_vit(online.network))
+    shape = arithmetic.Shape.of(vit.check_is_vit(cast("nn.Module", online.network)))
     of_selector = {"full": of_whole_selector, "truncated": arithmetic.selection}[mode]
     kept = [kept_at((0.2, 1.0), 18, 36, number / 3) for number in range(3)]
     assert kept[0] == 36 > kept[1] > kept[2] > 18
