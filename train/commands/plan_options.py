@@ -11,7 +11,9 @@ from vit_tickets.pipeline.system.fields import COUNT, option
 
 # Options of `train` that a plan sets itself, and those that not every path takes.
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate", "tokens")
-OF_ONE_PATH = ("selector", "weights", "online", "rc", "align", "match_patches")
+OF_ROWS = ("rc", "ticket", "temperature", "finish_dense")
+OF_ONE_PATH = ("selector", "weights", "online", "align", "match_patches", *OF_ROWS)
+VAL_SHARE = 0.2
 # Options of `train` that may differ when a plan is resumed, as they may when a run is.
 MAY_DIFFER = (
     "device",
@@ -38,6 +40,11 @@ class PlanOptions:
     seeds: int = option("Runs of everything: seeds 0, 1, ...", default=1, type=COUNT, show_default=True)
     epochs: int | None = option("Of every run.  [default: the recipe's]", default=None, type=COUNT, section="Every run")
     recipe: str | None = option("Of every run.  [default: by dataset and model]", default=None)
+    init: str | None = option(
+        "Every run starts from these weights, as `train --init` takes them: pretrained, a file, or a finished run.",
+        default=None,
+        metavar="pretrained|FILE|RUN",
+    )
     selector: str | None = option(
         "Of the tickets: a timm ViT or a finished run.  [default: as `generate`]", default=None
     )
@@ -49,6 +56,19 @@ class PlanOptions:
         "Label maps for models that classify every token (LV-ViT): the annotator, as `labels --annotator` names it, or "
         "a folder of finished maps.  [default: none; the class label stands for every token]",
         default=None,
+    )
+    val_share: float | None = option(
+        f"The share of train that is held out as val, as `pack` does.  [default: {VAL_SHARE}, where there is no val]",
+        default=None,
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="SHARE",
+        section="Images that are packed first",
+    )
+    shorter_side: int | None = option(
+        "Shrink larger images to this shorter side; 0 leaves all as they are.  [default: 256 px, more where a network "
+        "sees more than 224]",
+        default=None,
+        type=click.IntRange(0),
     )
     out: str | None = option(
         "The folder of everything that is made.  [default: runs/sweep-<dataset>; of `table`: runs/table-<dataset>]",
@@ -82,6 +102,14 @@ def listed(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if not names or wrong:
         hint = did_you_mean(wrong[0], known) if wrong else ""
         raise UserError(f"{option}: expected some of {', '.join(known)}, found {', '.join(wrong) or repr(text)}{hint}")
+    return words_of(option, text)
+
+
+def words_of(option: str, text: str) -> tuple[str, ...]:
+    """The comma-separated list `text`; raises UserError if it is empty or repeats an entry."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UserError(f"{option}: expected a comma-separated list, found {text!r}")
     if len(set(names)) < len(names):
         raise UserError(f"{option}: expected everything once, found {text}")
     return names

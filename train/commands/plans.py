@@ -9,12 +9,14 @@ import click
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.train.commands.plan_options import (
     MAY_DIFFER,
+    OF_ROWS,
     OWN,
     PlanOptions,
     counted,
     labels_from,
     parse_train_options,
 )
+from vit_tickets.train.commands.sources import check_init, find_images, record_of, selector_of, sizes_of
 from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.request import FORMAT_VERSION, REQUEST, SWEEP, Request, check_request
 
@@ -26,18 +28,17 @@ def request_of(
 
     Args:
         command: SWEEP or TABLE.
-        dataset: folder of the dataset, or `digits`.
+        dataset: folder of the dataset, `digits`, or a source that is packed first.
         train_options: words for every `train`.
         asked: the options that both commands have.
         budgets: of every model.
         own: fields of Request that only the command sets.
     """
-    given = {"--epochs": asked.epochs, "--recipe": asked.recipe}
+    given = {"--epochs": asked.epochs, "--recipe": asked.recipe, "--init": asked.init}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += train_options
-    parsed = parse_train_options(dataset, options, command, (*OWN, "rc") if command == SWEEP else OWN)
-    from vit_tickets.pipeline.datasets import shards
-    from vit_tickets.pipeline.datasets.pack import open_or_build
+    parsed = parse_train_options(dataset, options, command, (*OWN, *OF_ROWS) if command == SWEEP else OWN)
+    from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.names import default_selector
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.redaction import without_secrets
@@ -46,38 +47,39 @@ def request_of(
     if parsed.get("device"):
         check_device(parsed["device"])
     check_there("--weights", asked.weights)
-    opened = open_or_build(dataset)
-    out = asked.out or f"runs/{command}-{opened.name}"
-    if not files.is_local(out):
-        raise UserError(f"--out: expected a folder of this machine, found {out}")
-    from vit_tickets.pipeline.networks import registry
-
+    check_init(parsed.get("init"), list(budgets))
     for model in budgets:
         registry.check_model(model)
+    if asked.out is not None and not files.is_local(asked.out):
+        raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
+    sizes = [parsed.get("image_size") or 0, *sizes_of([*budgets, asked.selector])]
+    images = find_images(dataset, command, asked, sizes)
+    out = asked.out or f"runs/{command}-{images.name}"
     annotator, labels_dir = labels_from(asked.labels, list(budgets), out)
-    selector = asked.selector or default_selector(opened.source)
+    selecting = selector_of(asked, images, list(budgets), parsed.get("init"), parsed.get("weights_key"))
     record = {
         "format_version": FORMAT_VERSION,
-        "dataset": opened.name,
-        "dataset_sha256": shards.sha256_of(shards.index_of(opened.root)),
-        "selector": selector,
-        "weights": asked.weights,
-        **({"weights_key": asked.weights_key} if asked.weights_key else {}),
+        "dataset": images.name,
+        **record_of(images),
+        "selector": selecting.selector,
+        "weights": selecting.weights,
+        **({"weights_key": selecting.weights_key} if selecting.weights_key else {}),
         "labels": asked.labels,
-        **({"first_method": own["methods"][0]} if command == SWEEP else {}),
+        **({"first_method": own["reference"]} if command == SWEEP else {}),
         "train": {name: value for name, value in parsed.items() if name not in MAY_DIFFER},
     }
     return Request(
-        dataset=opened.root,
-        name=opened.name,
+        images=images,
         out=out,
-        selector=selector,
+        selector=selecting.selector,
         budgets=budgets,
         command=command,
         seeds=asked.seeds,
-        pretrain=command == SWEEP and asked.selector is None and selector == default_selector("digits"),
-        weights=asked.weights,
-        weights_key=asked.weights_key,
+        pretrain=command == SWEEP and asked.selector is None and selecting.selector == default_selector("digits"),
+        weights=selecting.weights,
+        weights_key=selecting.weights_key,
+        selected_because=selecting.why,
+        init=parsed.get("init"),
         annotator=annotator,
         labels_dir=labels_dir,
         train_options=tuple(options),
@@ -91,6 +93,7 @@ def request_of(
 def carry_out(
     request: Request,
     about: str,
+    details: list[str],
     dry_run: bool,
     engine_of: Callable[[str], AbstractContextManager[Engine]],
     report: Callable[[list[str]], list[str]],
@@ -100,6 +103,7 @@ def carry_out(
     Args:
         request: with its record, which OUT/request.json must not contradict once anything was made.
         about: what is made, for the first line.
+        details: further lines on it, which are left out where nothing remains to be done.
         dry_run: whether to list the steps instead.
         engine_of: opens the engine that writes logs to the folder it is given.
         report: is given a sentence for every step that failed, and returns one for everything it could not report on.
@@ -118,12 +122,14 @@ def carry_out(
     if any(title != PRETRAINING for title in done):  # a request that produced nothing does not lock in its settings
         check_request(request)
     click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
+    for line in details if len(done) < len(steps) else ():
+        click.echo(line)
     if dry_run:
         for number, step in enumerate(steps, start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
         return
     with alone_in(request.out), stoppable(lambda: "the same command resumes"):
-        files.write_json(files.join(request.out, REQUEST), request.record)
+        files.write_json(files.join(request.out, REQUEST), {**request.record, **request.recorded_rows})
         logs = files.join(request.out, "logs")
         failed = execute(steps, done, lambda: engine_of(logs), logs)
         refused = report(failed)

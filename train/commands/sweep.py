@@ -2,18 +2,19 @@
 
 import contextlib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from vit_tickets.pipeline.commands.sections import SectionedCommand
-from vit_tickets.pipeline.runs.paths import COMPARED, JUDGED
-from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS
+from vit_tickets.pipeline.runs.paths import COMPARED
+from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS
+from vit_tickets.pipeline.system.cluster import AUTO, ENGINES, RAY, choose_engine
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
-from vit_tickets.train.commands.plan_options import PlanOptions, counted, listed, models_of
-
-KINDS_OF_RC = ("fixed", "fresh", "aligned")
+from vit_tickets.train.commands.plan_options import PlanOptions, counted, listed, models_of, words_of
+from vit_tickets.train.sweep.rows import AskedRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,24 +26,34 @@ class SweepOptions(PlanOptions):
         "its own recipe, in runs/digits-deit_micro-dense-seed0]",
         default=None,
     )
-    html: bool = option("Also write OUT/sweep.html: one page that needs no network.", default=False, is_flag=True)
-    paths: str = option(
-        f"Some of {', '.join(COMPARED)}; a list.",
-        default=",".join(JUDGED),
-        show_default=True,
-        section="Paths and methods",
+    html: bool = option(
+        "Write OUT/sweep.html: one page that needs no network.  [default]  --no-html leaves it out.", default=True
     )
-    methods: str = option(
+    without: str | None = option(
+        "Leave out these rows; a list of names as the report has them, or parts of names (fresh, centre, mean).",
+        default=None,
+        section="Rows: what is trained on",
+    )
+    extra: str | None = option(
+        "Add these rows; a list, such as lt:t0.3,lt:finish1,lt:class-swapped.", default=None, flag="--with"
+    )
+    rows: str | None = option(f"Exactly these rows; a list.  [default: {','.join(DEFAULT_ROWS)}]", default=None)
+    paths: str | None = option(
+        f"Exactly these paths, some of {', '.join(COMPARED)}, with --methods and --rc; a list.", default=None
+    )
+    methods: str | None = option(
         "Of the tickets, as `generate --method` names them; a list. The tickets of the first decide how many patches "
-        "rc and small keep, and dense is tested on them.",
-        default="staged",
-        show_default=True,
+        "rc and small keep, and dense is tested on them.  [default: staged]",
+        default=None,
     )
-    rc: str = option("Kinds of random subset, as `train --rc` names them; a list.", default="fixed", show_default=True)
+    rc: str | None = option(
+        "Kinds of random subset, as `train --rc` names them; a list.  [default: fixed, and fresh without --paths]",
+        default=None,
+    )
     engine: str = option(
         "Every step is a process of this machine, or a task of a Ray cluster whose machines share all folders.",
-        default="local",
-        choices=["local", "ray"],
+        default=AUTO,
+        choices=ENGINES,
         show_default=True,
         section="Where it runs",
     )
@@ -75,18 +86,18 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     vit-tickets sweep data/cifar10 --models deit_s --keep-rate 0.9 -- --image-size 32 --patch-size 4
     """
     asked = SweepOptions(**given)
-    if asked.ray_address and asked.engine != "ray":
-        raise UserError(f"--ray-address: expected --engine ray, found {asked.engine}")
+    choose_engine(asked.engine, asked.ray_address, 0)
     from vit_tickets.pipeline.geometry.patches import parse_budgets
-    from vit_tickets.pipeline.manifests.methods import METHODS
+    from vit_tickets.train.commands.announcing import announcement
     from vit_tickets.train.commands.plans import carry_out, request_of
     from vit_tickets.train.sweep import report as rendering
     from vit_tickets.train.sweep.plan import evaluated, trained
-    from vit_tickets.train.sweep.request import SWEEP
+    from vit_tickets.train.sweep.request import SWEEP, begun_before_rows
 
     budgets = dict.fromkeys(
         models_of(asked.models), tuple(parse_budgets(asked.sparsity, asked.keep_rate, asked.tokens))
     )
+    rows = rows_of(asked)
     request = request_of(
         SWEEP,
         dataset,
@@ -94,13 +105,16 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         asked,
         budgets,
         engine="local",
-        paths=listed("--paths", asked.paths, COMPARED),
-        methods=listed("--methods", asked.methods, tuple(METHODS)),
-        rc=listed("--rc", asked.rc, KINDS_OF_RC),
+        rows=rows.names(),
+        reference=rows.reference(),
     )
+    if not rows.names_all and begun_before_rows(request):
+        request = replace(request, rows=rows.as_before().names())
+        click.echo(
+            f"{request.out} was begun by an older version, and goes on with what was the default then: "
+            f"{', '.join(map(str, request.rows))}; --rows names others"
+        )
     trainings = len(request.trials())
-    if lacking := [path for path in JUDGED if path not in request.paths]:
-        click.echo(f"no verdicts without --paths {','.join(lacking)}")
 
     def report(failed: list[str]) -> list[str]:
         findings, refused = rendering.compare(evaluated(request))
@@ -111,19 +125,43 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         return refused
 
     about = f"{counted(trainings, 'training')} on {request.name}"
-    carry_out(request, about, asked.dry_run, lambda logs: open_engine(asked, request.device, logs), report)
+    carry_out(
+        request,
+        about,
+        announcement(request),
+        asked.dry_run,
+        lambda logs: open_engine(asked, request.device, logs),
+        report,
+    )
+
+
+def rows_of(asked: SweepOptions) -> AskedRows:
+    """What rows were asked for."""
+    from vit_tickets.pipeline.manifests.methods import METHODS
+
+    known = (("paths", COMPARED), ("methods", tuple(METHODS)), ("rc", RANDOM_SUBSETS))
+    lists = {name: listed(f"--{name}", given, of) for name, of in known if (given := getattr(asked, name)) is not None}
+    return AskedRows(
+        rows=None if asked.rows is None else words_of("--rows", asked.rows),
+        without=() if asked.without is None else words_of("--without", asked.without),
+        extra=() if asked.extra is None else words_of("--with", asked.extra),
+        **lists,
+    )
 
 
 def open_engine(asked: SweepOptions, device: str | None, logs: str) -> AbstractContextManager:
-    """The engine that was asked for, local or ray."""
-    on_cpu = device is not None and device.startswith("cpu")
-    if asked.engine == "ray":
-        from vit_tickets.train.sweep.ray_cluster import ray_engine
-
-        return ray_engine(asked.jobs_per_gpu, asked.jobs, asked.gpus, on_cpu, logs, asked.ray_address)
+    """The engine that was asked for; of `auto` Ray where there is a cluster, else this machine with all its GPUs."""
     import torch
 
+    on_cpu = device is not None and device.startswith("cpu")
+    found = 0 if on_cpu else torch.cuda.device_count()
+    engine = choose_engine(asked.engine, asked.ray_address, min(found, 1))
+    if engine.name == RAY:
+        from vit_tickets.train.sweep.ray_cluster import ray_engine
+
+        if engine.why is not None:
+            click.echo(str(engine))
+        return ray_engine(asked.jobs_per_gpu, asked.jobs, asked.gpus, on_cpu, logs, engine.address)
     from vit_tickets.train.sweep.local import LocalEngine, local_gpus
 
-    found = 0 if on_cpu else torch.cuda.device_count()
     return contextlib.nullcontext(LocalEngine(local_gpus(found, asked.gpus, asked.jobs_per_gpu, asked.jobs), logs))

@@ -8,6 +8,7 @@ import click
 
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.runs.paths import JUDGED
+from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.cluster import ENGINES
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, models_of
@@ -54,7 +55,8 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.train.sweep.request import TABLE
 
     budgets = budgets_of(asked.models, asked.keep_rate, asked.sparsity, asked.tokens)
-    request = request_of(TABLE, dataset, train_options, asked, budgets, paths=JUDGED, engine=asked.engine)
+    rows = tuple(map(RowName.parse, JUDGED))
+    request = request_of(TABLE, dataset, train_options, asked, budgets, rows=rows, engine=asked.engine)
 
     def report(failed: list[str]) -> list[str]:
         if not failed:
@@ -62,15 +64,16 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
                 paper_table.make_row(
                     model, budget, [scored for _, scored in request.group(model, budget)], request.report(model, budget)
                 )
-                for model, budget in request.rows
+                for model, budget in request.groups
             ]
             click.echo("\n" + paper_table.write(request.out, request.name, rows))
         return []
 
-    about = f"{', '.join(budgets)} on {request.name}, {counted(len(request.rows), 'row')}"
+    about = f"{', '.join(budgets)} on {request.name}, {counted(len(request.groups), 'row')}"
     carry_out(
         request,
         about,
+        [],
         asked.dry_run,
         lambda logs: contextlib.nullcontext(LocalEngine([None], logs, asked.gpus)),
         report,

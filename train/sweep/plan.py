@@ -4,7 +4,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.sweep import steps
-from vit_tickets.train.sweep.request import FIXED, TABLE, Request, Trial
+from vit_tickets.train.sweep.request import TABLE, Request, Trial
 from vit_tickets.train.sweep.steps import Step
 
 PRETRAINING = "train selector"
@@ -12,10 +12,11 @@ PRETRAINING = "train selector"
 
 def plan(request: Request) -> list[Step]:
     """All steps of `request`, those that are done included; each stands after those that it needs."""
-    pretrain = [_pretrain(request)] if request.pretrain else []
-    before = tuple(step.title for step in pretrain)
+    packing = steps.pack(request)
+    first = [*packing, *([_pretrain(request)] if request.pretrain else [])]
+    before = tuple(step.title for step in first)
     tickets = {method: steps.select(request, method, before) for method in request.methods}
-    labels = steps.map_labels(request)
+    labels = steps.map_labels(request, tuple(step.title for step in packing))
     of_trials, scored = [], {}
     for trial in request.trials():
         training = _train(request, trial, tickets, labels)
@@ -24,10 +25,10 @@ def plan(request: Request) -> list[Step]:
             scored[trial, budget] = _evaluate(request, trial, budget, training, tickets)
             of_trials.append(scored[trial, budget])
     reports = []
-    for model, budget in request.rows if request.command == TABLE else []:
+    for model, budget in request.groups if request.command == TABLE else []:
         group = request.group(model, budget)
         reports.append(steps.report(request, model, budget, tuple(scored[trial, budget].title for trial, _ in group)))
-    return [*pretrain, *tickets.values(), *labels, *of_trials, *reports]
+    return [*first, *tickets.values(), *labels, *of_trials, *reports]
 
 
 def _pretrain(request: Request) -> Step:
@@ -38,21 +39,15 @@ def _pretrain(request: Request) -> Step:
     return Step(PRETRAINING, (*command, "--resume", *on), lambda: steps.all_there(made), run=request.selector)
 
 
-def _method(request: Request, trial: Trial) -> str:
-    """Whose tickets the run is trained on, or tested on."""
-    return trial.variant if trial.path == "lt" and trial.variant else request.reference
-
-
 def _train(request: Request, trial: Trial, tickets: dict[str, Step], labels: list[Step]) -> Step:
-    method = _method(request, trial)
+    method = request.method(trial.row)
     needs = tuple(step.title for step in labels if steps.takes_labels(trial.model))
     manifest = request.tickets(trial.budget or request.budgets[trial.model][0], method)
     if trial.budget is None:
         manifest = _begun_with(request.run(trial), manifest)
     if manifest:
         needs = (tickets[method].title, *needs)
-    rc = trial.variant if trial.path == "rc" and trial.variant != FIXED else None
-    return steps.train(request, trial, manifest, rc, needs)
+    return steps.train(request, trial, manifest, needs)
 
 
 def _begun_with(run: str, manifest: str) -> str | None:
@@ -65,7 +60,7 @@ def _begun_with(run: str, manifest: str) -> str | None:
 
 
 def _evaluate(request: Request, trial: Trial, budget: Budget, training: Step, tickets: dict[str, Step]) -> Step:
-    method = _method(request, trial)
+    method = request.method(trial.row)
     needs = (training.title, tickets[method].title)
     return steps.evaluate(request, trial, budget, request.tickets(budget, method), needs)
 
@@ -73,7 +68,7 @@ def _evaluate(request: Request, trial: Trial, budget: Budget, training: Step, ti
 def evaluated(request: Request) -> list[list[str]]:
     """For every model and budget, the folders that hold predictions of finished runs; without empty lists."""
     groups = []
-    for model, budget in request.rows:
+    for model, budget in request.groups:
         there = [
             scored
             for trial, scored in request.group(model, budget)

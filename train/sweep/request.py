@@ -1,5 +1,6 @@
 """What a sweep or a table was asked for: its trainings, the folders that they fill, and request.json.
 
+OUT/data/<dataset>              the dataset, where it is packed first
 OUT/tickets/<method>/<budget>   manifests (of a table: OUT/tickets/<budget>)
 OUT/labels                      label maps
 OUT/runs/<run>                  runs, by their usual names
@@ -17,14 +18,51 @@ from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.names import run_name
-from vit_tickets.pipeline.runs.paths import COMPARED, PATHS
+from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 
 REQUEST = "request.json"
 FORMAT_VERSION = 1
-FIXED = "fixed"  # the default of `train --rc`
 SWEEP, TABLE = "sweep", "table"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a source is packed before all else.
+
+    Attributes:
+        source: an image folder, Parquet or tars; an absolute path, or a URL.
+        shorter_side: to which larger images are shrunk, in pixels; 0 or None to leave all as they are.
+        val_share: the share of train that is held out as val; None where the source has one.
+    """
+
+    source: str
+    shorter_side: int | None = None
+    val_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a plan.
+
+    Attributes:
+        root: folder of the dataset, which may not be there yet.
+        name: of the dataset.
+        source: the kind of source that it was packed from.
+        splits: number of images by split.
+        classes: number of classes.
+        packing: how it is made; None for a dataset that was there.
+        lines: what the user should know about them.
+    """
+
+    root: str
+    name: str
+    source: str
+    splits: dict[str, int]
+    classes: int
+    packing: Packing | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,23 +71,27 @@ class Trial:
 
     Attributes:
         model: as `train --model` names it.
-        path: as `train --path` names it.
+        row: what it is trained on.
         seed: of weights and data order.
         budget: of its tickets; None for a path without a budget.
-        variant: the method of its tickets (lt) or the kind of its random subset (rc); None for other paths.
     """
 
     model: str
-    path: str
+    row: RowName
     seed: int
     budget: Budget | None = None
-    variant: str | None = None
 
     @property
     def title(self) -> str:
-        shown = None if self.variant in (STAGED, FIXED) else self.variant
-        words = (short_name(self.model), self.path, shown, self.budget, f"seed {self.seed}")
+        words = (short_name(self.model), *str(self.row).split(":"), self.budget, f"seed {self.seed}")
         return " ".join(str(word) for word in words if word is not None)
+
+    @property
+    def variant(self) -> str:
+        """Part of the name of its folder that tells it from other rows of its path and budget; may be empty."""
+        parts = [f"{self.row.size}px"] if self.row.size else []
+        parts += [f"rc-{part}" if part == self.row.rc else part for part in str(self.row).split(":")[1:]]
+        return "-".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +99,20 @@ class Request:
     """What `sweep` or `table` was asked for.
 
     Attributes:
-        dataset: its folder.
-        name: of the dataset.
+        images: of the dataset, and how it is packed first.
         out: the folder of everything that is made.
         selector: of the tickets, as `generate --selector` names it.
         budgets: of every model, by the name that `train --model` takes.
         command: `sweep`, or `table`, which has one method and a report for every model and budget.
-        paths: what is trained, some of `COMPARED`.
-        methods: of the tickets, as `generate --method` names them. The tickets of the first decide how many patches rc
-            and small keep, and dense is tested on them.
-        rc: kinds of random subset, as `train --rc` names them.
+        rows: what is trained on.
+        reference: a method of tickets, as `generate --method` names it. Its tickets decide how many patches rows keep
+            that have none of their own, and dense is tested on them.
         seeds: number of runs of every trial.
         pretrain: whether the selector is a run that has to be trained first, as for the built-in dataset.
         weights: of the selector, as `generate --weights` takes them.
         weights_key: the same of `generate --weights-key`.
+        selected_because: why it is this selector, where the user did not name it.
+        init: the weights that every run starts from, as `train --init` takes them; None for random ones.
         engine: of tickets and label maps.
         annotator: makes the label maps in `labels_dir`; None if they exist or are not asked for.
         labels_dir: folder of the label maps.
@@ -80,19 +122,19 @@ class Request:
         record: what request.json holds.
     """
 
-    dataset: str
-    name: str
+    images: Images
     out: str
     selector: str
     budgets: dict[str, tuple[Budget, ...]]
     command: str = SWEEP
-    paths: tuple[str, ...] = COMPARED
-    methods: tuple[str, ...] = (STAGED,)
-    rc: tuple[str, ...] = (FIXED,)
+    rows: tuple[RowName, ...] = tuple(map(RowName.parse, DEFAULT_ROWS))
+    reference: str = STAGED
     seeds: int = 1
     pretrain: bool = False
     weights: str | None = None
     weights_key: str | None = None
+    selected_because: str = ""
+    init: str | None = None
     engine: str | None = None
     annotator: str | None = None
     labels_dir: str | None = None
@@ -102,8 +144,26 @@ class Request:
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def reference(self) -> str:
-        return self.methods[0]
+    def recorded_rows(self) -> dict[str, list[str]]:
+        """An entry of request.json, which may differ when a sweep is resumed; none of a table, whose rows are fixed."""
+        return {"rows": [str(row) for row in self.rows]} if self.command == SWEEP else {}
+
+    @property
+    def dataset(self) -> str:
+        return self.images.root
+
+    @property
+    def name(self) -> str:
+        return self.images.name
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method of tickets that a run needs, the reference first."""
+        return list(dict.fromkeys((self.reference, *(self.method(row) for row in self.rows))))
+
+    def method(self, row: RowName) -> str:
+        """Whose tickets the runs of `row` are trained or tested on."""
+        return row.method if row.path == "lt" or row.method != STAGED else self.reference
 
     @property
     def all_budgets(self) -> list[Budget]:
@@ -111,7 +171,7 @@ class Request:
         return list(dict.fromkeys(budget for budgets in self.budgets.values() for budget in budgets))
 
     @property
-    def rows(self) -> list[tuple[str, Budget]]:
+    def groups(self) -> list[tuple[str, Budget]]:
         """Every model with each of its budgets."""
         return [(model, budget) for model, budgets in self.budgets.items() for budget in budgets]
 
@@ -126,17 +186,16 @@ class Request:
 
     def run(self, trial: Trial) -> str:
         """The run's folder."""
-        variant = ""
-        if trial.variant not in (None, STAGED, FIXED):
-            variant = f"rc-{trial.variant}" if trial.path == "rc" else trial.variant
         budget = trial.budget or self.budgets[trial.model][0]
-        return files.join(self.out, run_name(self.name, trial.model, trial.path, budget, trial.seed, variant))
+        name = run_name(self.name, trial.model, trial.row.path, budget, trial.seed, trial.variant)
+        return files.join(self.out, name)
 
     def scored(self, trial: Trial, budget: Budget) -> str:
         """The folder with the run's predictions on tickets of `budget`."""
         if trial.budget is not None:
             return self.run(trial)
-        stem = f"{self.name}-{short_name(trial.model)}-{trial.path}-{budget.label}-seed{trial.seed}"
+        path = f"{trial.row.path}-{budget.label}" + (f"-{trial.variant}" if trial.variant else "")
+        stem = f"{self.name}-{short_name(trial.model)}-{path}-seed{trial.seed}"
         return files.join(self.out, "scores", stem)
 
     def report(self, model: str, budget: Budget) -> str:
@@ -146,19 +205,12 @@ class Request:
     def trials(self) -> list[Trial]:
         """All trainings; those of seed 0 come first, so that early results cover everything."""
         return [
-            trial
+            Trial(model, row, seed, budget)
             for seed in range(self.seeds)
             for model in self.budgets
-            for path in COMPARED
-            if path in self.paths
-            for trial in self._of_path(model, path, seed)
+            for row in self.rows
+            for budget in (self.budgets[model] if row.trained_on.has_budget else (None,))
         ]
-
-    def _of_path(self, model: str, path: str, seed: int) -> list[Trial]:
-        if not PATHS[path].has_budget:
-            return [Trial(model, path, seed)]
-        variants = {"lt": self.methods, "rc": self.rc}.get(path, (None,))
-        return [Trial(model, path, seed, budget, variant) for budget in self.budgets[model] for variant in variants]
 
     def group(self, model: str, budget: Budget) -> list[tuple[Trial, str]]:
         """The trials that are compared at a budget, each with the folder of its predictions."""
@@ -166,10 +218,16 @@ class Request:
         return [(trial, self.scored(trial, budget)) for trial in compared]
 
 
-def check_request(request: Request) -> None:
-    """Raise UserError if OUT is of another request. What the record does not hold may differ."""
+def begun_before_rows(request: Request) -> bool:
+    """Whether OUT was begun by a version that had other rows by default, and did not record which."""
     path = files.join(request.out, REQUEST)
-    if files.exists(path) and (different := difference(request.record, files.read_json(path))):
+    return files.exists(path) and "rows" not in files.read_json(path)
+
+
+def check_request(request: Request) -> None:
+    """Raise UserError if OUT is of another request. Rows, and what the record does not hold, may differ."""
+    path = files.join(request.out, REQUEST)
+    if files.exists(path) and (different := difference(request.record, files.read_json(path), ("rows",))):
         raise UserError(
             f"{request.out} holds another {request.command} than was asked for: {different}; repeat its settings, or "
             "pass another --out"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from vit_tickets.pipeline.datasets.shards import index_of
 from vit_tickets.pipeline.geometry.patches import Budget, exact
 from vit_tickets.pipeline.manifests import labels, methods
 from vit_tickets.pipeline.manifests import manifest as manifests
@@ -15,7 +16,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.runs.config import FINAL
 from vit_tickets.pipeline.runs.families import family_of, short_name
-from vit_tickets.pipeline.runs.paths import ON, PATHS
+from vit_tickets.pipeline.runs.paths import ON
 from vit_tickets.pipeline.runs.predictions import predictions_file
 from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.pipeline.runs.weights import weights_sha256
@@ -62,6 +63,16 @@ def argv(step: Step, gpus: int = 1) -> list[str]:
     return [sys.executable, "-m", "vit_tickets.pipeline.cli", *step.command]
 
 
+def pack(request: Request) -> list[Step]:
+    """Pack the source, if it is one."""
+    packing = request.images.packing
+    if packing is None:
+        return []
+    given = (packing.source, request.dataset)
+    command = ("pack", *given, *words({"shorter_side": packing.shorter_side or None, "val_share": packing.val_share}))
+    return [Step(f"pack {request.name}", command, partial(all_there, [index_of(request.dataset)]))]
+
+
 def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
     """Select the tickets of all budgets by one call, which decodes every image once."""
     budgets, root = request.all_budgets, request.tickets_root(method)
@@ -86,29 +97,29 @@ def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
     return Step(title, command, partial(all_there, made), needs)
 
 
-def map_labels(request: Request) -> list[Step]:
+def map_labels(request: Request, needs: tuple[str, ...] = ()) -> list[Step]:
     """Make the label maps, if there is an annotator."""
     if request.annotator is None or request.labels_dir is None:
         return []
     options = {"annotator": request.annotator, "engine": request.engine, "device": request.device}
     command = _command("labels", request.dataset, options, out=request.labels_dir)
     made = [files.join(request.labels_dir, labels.INDEX)]
-    return [Step(f"label maps {request.annotator}", command, partial(all_there, made))]
+    return [Step(f"label maps {request.annotator}", command, partial(all_there, made), needs)]
 
 
-def train(request: Request, trial: Trial, tickets: str | None, rc: str | None, needs: tuple[str, ...]) -> Step:
+def train(request: Request, trial: Trial, tickets: str | None, needs: tuple[str, ...]) -> Step:
     """Train a run, or resume it."""
     out = request.run(trial)
     maps = request.labels_dir if takes_labels(trial.model) else None
-    options = {"model": trial.model, "path": trial.path, "tickets": tickets, "rc": rc, "labels": maps}
-    command = _command("train", request.dataset, options, seed=trial.seed, out=out)
-    done = partial(all_there, [files.join(out, FINAL)])
-    return Step(f"train {trial.title}", (*command, "--resume", *request.train_options), done, needs, out)
+    command = _command("train", request.dataset, {"model": trial.model})
+    options = {"tickets": tickets, "labels": maps, "seed": trial.seed, "out": out}
+    command = (*command, *trial.row.options, *words(options), "--resume", *request.train_options)
+    return Step(f"train {trial.title}", command, partial(all_there, [files.join(out, FINAL)]), needs, out)
 
 
 def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs: tuple[str, ...]) -> Step:
     """Evaluate a run on the manifest `tickets`, whose budget is `budget`."""
-    run, scored, on = request.run(trial), request.scored(trial, budget), PATHS[trial.path].tested_on
+    run, scored, on = request.run(trial), request.scored(trial, budget), trial.row.tested_on
     options = {"on": ",".join(on), "tickets": tickets, "out": None if scored == run else scored}
     command = _command("evaluate", run, options, workers=request.workers, device=request.device)
     what = trial.title if trial.budget else f"{trial.title} on {budget}"
@@ -124,10 +135,13 @@ def report(request: Request, model: str, budget: Budget, needs: tuple[str, ...])
 
 def _command(name: str, subject: str, options: dict[str, Any], **more: Any) -> tuple[str, ...]:
     """The command with those options that are not None."""
-    given = [
-        (f"--{each.replace('_', '-')}", str(value)) for each, value in (options | more).items() if value is not None
-    ]
-    return name, subject, *(word for pair in given for word in pair)
+    return name, subject, *words(options | more)
+
+
+def words(options: dict[str, Any]) -> tuple[str, ...]:
+    """Those options that are not None, as they are typed."""
+    given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    return tuple(word for pair in given for word in pair)
 
 
 def takes_labels(model: str) -> bool:

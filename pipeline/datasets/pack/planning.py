@@ -81,12 +81,18 @@ def plan(
     reading: Reading | None = None,
     overwrite: bool = False,
     val_share: float | None = None,
+    val_if_missing: bool = False,
 ) -> Plan:
-    """What `pack` would write to `root` (None: not decided). Raises UserError as `pack` would."""
+    """What `pack` would write to `root` (None: not decided). Raises UserError as `pack` would.
+
+    val_if_missing: hold out `val_share` only where the source has nothing to pack as val.
+    """
     if root is not None and _inside(root, source):
         raise UserError(f"expected a DATASET outside SOURCE, found {root}; --in-place is for WebDataset tars")
     found = open_source(source, wanted(split), reading)
     existing = Dataset.open(root) if root is not None and files.exists(files.join(root, INDEX)) else None
+    if val_if_missing and VAL in found.splits:
+        val_share = None
     if val_share is not None:
         _hold_out(found, source, val_share)
     taken = sorted(set(found.splits) & set(existing.splits)) if existing and not overwrite else []

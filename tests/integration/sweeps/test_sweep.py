@@ -18,13 +18,16 @@ from vit_tickets.pipeline.datasets.shards import sha256_of
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
 
+BUDGETS = ("--sparsity", "0.5,0.75")
+
+
 def sweep(*arguments):
     return CliRunner().invoke(main, ["sweep", *map(str, arguments)])
 
 
 def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
     out = tmp_path / "s"
-    done = sweep(numbered_data, "--sparsity", "0.5,0.75", "--dry-run", "--out", out, "--", "--limit", 8)
+    done = sweep(numbered_data, "--paths", "dense,lt,rc", *BUDGETS, "--dry-run", "--out", out, "--", "--limit", 8)
     assert done.exit_code == 0, done.output
     first, *others = done.stdout.splitlines()
     assert first == f"{out}: 5 trainings on data; 0 of 12 steps done already"
@@ -36,10 +39,13 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--paths", "dense,tl"), "--paths: expected some of dense, lt, rc, small, found tl"),
+        (("--paths", "dense,tl"), "--paths: expected some of dense, lt, rc, small, short, found tl"),
         (("--rc", "fixed,fixed"), "--rc: expected everything once, found fixed,fixed"),
         (("--methods", ","), "--methods: expected some of staged, cls-attention"),
-        (("--ray-address", "auto"), "--ray-address: expected --engine ray, found local"),
+        (
+            ("--ray-address", "auto", "--engine", "local"),
+            "--ray-address: expected --engine ray or auto, found --engine",
+        ),
         (("--", "--rc", "fresh"), "options of train: expected none that the sweep sets itself, found --rc"),
         (("--", "--seed", 3), "options of train: expected none that the sweep sets itself, found --seed"),
         (("--epochs", 3), "holds another sweep than was asked for: train.epochs: expected 3, found 2"),
@@ -72,7 +78,7 @@ def test_a_sweep_grows_and_one_that_made_nothing_binds_nobody(numbered_data, tmp
     done = sweep(numbered_data, "--out", tmp_path, "--selector", "sel", *more, "--paths", "lt", "--rc", "fresh")
     assert done.exit_code == 0, done.output
     assert "0 of 16 trainings done" in done.stdout
-    assert "no verdicts without --paths dense,rc" in done.stdout
+    assert "no verdicts without the rows dense, rc" in done.stdout
 
 
 # --- processes

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.plans import R8, R9, R95, S5, S75, parsed, sweep_request, table_request
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.runs.paths import COMPARED
+from vit_tickets.pipeline.runs.paths import COMPARED, JUDGED
 from vit_tickets.train.sweep.plan import plan
 
 
@@ -110,7 +110,9 @@ def test_more_of_anything_leaves_the_steps_there_were_as_they_are():
 def test_groups_are_of_one_model_at_one_budget():
     asked = sweep_request(models=("deit_s", "swin_t"), seeds=2)
     group = asked.group("swin_t", S75)
-    assert [(trial.path, trial.seed) for trial, _ in group] == [(path, seed) for seed in (0, 1) for path in COMPARED]
+    assert [(str(trial.row), trial.seed) for trial, _ in group] == [
+        (path, seed) for seed in (0, 1) for path in COMPARED
+    ]
     assert group[0][1] == "out/scores/d-swin_tiny-dense-s0.75-seed0"
     assert asked.group("swin_t", S5)[0][1] != group[0][1]
     assert group[1][1] == "out/runs/d-swin_tiny-lt-s0.75-seed0"
@@ -153,7 +155,7 @@ def test_a_table_differs_from_a_sweep_in_the_folders_of_its_tickets_alone():
     """Folders of older tables are resumed: they must not move."""
     options = {"annotator": "resnet50", "labels_dir": "out/labels", "weights": "w"}
     table = table_request(budgets={"lvvit_s": (R9, R8)}, **options)
-    sweep = sweep_request(models=("lvvit_s",), budgets=(R9, R8), paths=table.paths, **options)
+    sweep = sweep_request(models=("lvvit_s",), budgets=(R9, R8), paths=JUDGED, **options)
     assert table.tickets(R9) == "out/tickets/r0.9"
     assert sweep.tickets(R9) == "out/tickets/staged/r0.9"
     of_sweep = {step.title: " ".join(step.command) for step in plan(sweep)}

@@ -1,0 +1,114 @@
+"""Which rows a sweep trains: those of the registry by default, or those that are asked for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from vit_tickets.pipeline.commands.suggestions import did_you_mean
+from vit_tickets.pipeline.manifests.methods import METHODS, STAGED
+from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS
+from vit_tickets.pipeline.runs.paths import COMPARED, JUDGED
+from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, ROWS, RowName, in_order
+from vit_tickets.pipeline.system.errors import UserError
+
+FIXED = RANDOM_SUBSETS[0]
+BEFORE = JUDGED  # the paths that a sweep had by default before rows were
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedRows:
+    """The lists of rows that `sweep` was given; None where an option was not.
+
+    Attributes:
+        rows: exactly these, as reports name them.
+        paths: all rows of these paths that `methods` and `rc` make, and no others.
+        methods: of tickets: these instead of the default's.
+        rc: kinds of random subset: these instead of the default's.
+        without: rows, or parts of their names, to leave out.
+        extra: rows to add.
+    """
+
+    rows: tuple[str, ...] | None = None
+    paths: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    rc: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    @property
+    def names_all(self) -> bool:
+        """Whether the rows are listed one by one, so that no default has a say."""
+        return self.rows is not None or self.paths is not None
+
+    def as_before(self) -> "AskedRows":
+        """The same, with the defaults that a sweep had before it knew rows."""
+        return replace(self, paths=BEFORE)
+
+    def names(self) -> tuple[RowName, ...]:
+        """The rows in the order of tables. Raises UserError for what is no row, or leaves nothing."""
+        _check_lists(self)
+        chosen = list(dict.fromkeys(self._chosen()))
+        for word in self.without:
+            left_out = [name for name in chosen if name == word] or [n for n in chosen if word in n.split(":")[1:]]
+            if not left_out:
+                parts = {part for name in chosen for part in name.split(":")[1:]}
+                hint = did_you_mean(word, [*chosen, *parts])
+                raise UserError(f"--without: expected some of {', '.join(chosen)}, found {word}{hint}")
+            chosen = [name for name in chosen if name not in left_out]
+        chosen += [str(row_of(word, "--with")) for word in self.extra]
+        if not chosen:
+            raise UserError("--without: expected a row to remain, found none")
+        return tuple(RowName.parse(name) for name in in_order(dict.fromkeys(chosen)))
+
+    def reference(self) -> str:
+        """The method whose tickets decide how many patches rows without tickets of their own keep, and on which dense
+        is tested: the first one asked for."""
+        if self.methods:
+            return self.methods[0]
+        found = [row.method for row in self.names() if row.path == "lt"]
+        return found[0] if found and STAGED not in found else STAGED
+
+    def _chosen(self) -> Iterable[str]:
+        if self.rows is not None:
+            return [str(row_of(word, "--rows")) for word in self.rows]
+        methods = [_with_part("lt", method, STAGED) for method in self.methods or (STAGED,)]
+        kinds = [_with_part("rc", kind, FIXED) for kind in self.rc or (FIXED,)]
+        if self.paths is not None:
+            variants = {"lt": methods, "rc": kinds}
+            return [name for path in self.paths for name in variants.get(path, [path])]
+        replaced = {"lt": methods if self.methods else None, "rc": kinds if self.rc else None}
+        kept = [name for name in DEFAULT_ROWS if not _is_variant(RowName.parse(name), replaced)]
+        return [*kept, *(name for names in replaced.values() for name in names or [])]
+
+
+def row_of(word: str, option: str) -> RowName:
+    """The row `word`; raises UserError, naming `option`, for what `train` cannot make."""
+    try:
+        row = RowName.parse(word)
+    except UserError as error:
+        raise UserError(f"{option}: {error}{did_you_mean(word, tuple(ROWS))}") from None
+    if row.path not in COMPARED:
+        raise UserError(f"{option}: expected a row of path {', '.join(COMPARED)}, found {word}")
+    if row.method not in METHODS:
+        hint = did_you_mean(word, tuple(ROWS)) or f"; methods are {', '.join(METHODS)}"
+        raise UserError(f"{option}: expected a row such as lt:centre or rc:fresh, found {word}{hint}")
+    if not row.trained_on.drops_patches and str(row) not in (row.path, f"{row.path}@{row.size}"):
+        raise UserError(f"{option}: expected {row.path} alone, which drops no patches, found {word}")
+    return row
+
+
+def _with_part(path: str, part: str, plain: str) -> str:
+    return path if part == plain else f"{path}:{part}"
+
+
+def _is_variant(row: RowName, replaced: dict[str, list[str] | None]) -> bool:
+    """Whether a default row stands for a method or a kind of random subset of which others are asked for."""
+    own = row.path == "rc" or (row.path == "lt" and row == RowName(path="lt", method=row.method))
+    return own and replaced.get(row.path) is not None
+
+
+def _check_lists(asked: AskedRows) -> None:
+    if asked.rows is None:
+        return
+    for option, given in (("--paths", asked.paths), ("--methods", asked.methods), ("--rc", asked.rc)):
+        if given is not None:
+            raise UserError(f"--rows: expected no {option} beside it, found {','.join(given)}")
