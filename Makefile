@@ -15,7 +15,7 @@ BIN := $(CURDIR)/.venv/bin
 READY := .venv/ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-VARIABLES := DATA SPARSITY SELECTOR WEIGHTS VIEW MODEL RECIPE LABELS EPOCHS GPUS SEED MODELS KEEP_RATE SEEDS METHODS JOBS ENGINE
+VARIABLES := DATA SPARSITY SELECTOR WEIGHTS VIEW MODEL INIT RECIPE LABELS EPOCHS GPUS SEED MODELS KEEP_RATE SEEDS METHODS JOBS ENGINE
 IS_GIVEN = $(filter command environment,$(firstword $(origin $(1))))
 GIVEN = $(foreach name,$(VARIABLES),$(if $(call IS_GIVEN,$(name)),$(name)='$($(name))')) PATH='$(TRAIN_PATH)' \
   $(if $(filter command,$(firstword $(origin DATASET))),DATASET='$(DATASET)')
@@ -38,7 +38,8 @@ help:  ## this list
 #: WEIGHTS    file with the selector's weights (default: the hub's)
 #: VIEW       what the selector sees: auto (the default), center, full, full@2, crops:V, crops-mean:V
 #: MODEL      deit_t/s/m/b, deit_micro, lvvit_s, lvvit_micro, swin_t, resnet50, resnet20 (32 px), any of timm's
-#: PATH       lt (the default), rc, dense or small
+#: PATH       lt (the default), rc, dense, small or short
+#: INIT       the weights that runs start from: pretrained, a file, or a run (default: random ones)
 #: RECIPE     hyperparameters of the run: a name that train --help lists (default: by dataset and model)
 #: LABELS     folder of label maps, with which LV-ViT trains (on digits made if missing); make table also takes
 #:            the name of an annotator that makes them
@@ -93,7 +94,7 @@ report: $(READY)  ## table and verdict over those runs
 table: $(READY)  ## the paper's table on DATA: MODELS on tickets and random subsets (resumes)
 	$(RUN)
 
-sweep: $(READY)  ## MODELS x sparsities x SEEDS on all paths, with tickets of METHODS, to one report (resumes)
+sweep: $(READY)  ## MODELS x sparsities x SEEDS, tickets and all that is simpler, to one report (resumes)
 	$(RUN)
 
 figure3: $(READY)  ## the paper's figure 3 on DATA: accuracy against sparsity for dense, lt and rc (resumes)

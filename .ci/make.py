@@ -64,7 +64,7 @@ class Target:
         program = f"torchrun --standalone --nproc-per-node {processes} -m vit_tickets.train"
         command = program if processes != "1" else "vit-tickets train"
         command += f" {self.dataset} --model {self.model} --path {self.path} --seed {self.given.get('SEED', 0)}"
-        command += self._options("RECIPE", "EPOCHS") + " --resume" + (f" --labels {labels}" if labels else "")
+        command += self._options("INIT", "RECIPE", "EPOCHS") + " --resume" + (f" --labels {labels}" if labels else "")
         return [*before, command + (f" --tickets {self._manifest}" if has_tickets else "")]
 
     def evaluate(self) -> list[str]:
@@ -85,10 +85,10 @@ class Target:
         command = f"vit-tickets table {self.dataset} --models {models} --selector {selector}"
         command += self._options("WEIGHTS", "KEEP_RATE", "SPARSITY") + (f" --labels {labels}" if labels else "")
         gpus = () if self.given.get("GPUS") == "1" else ("GPUS",)
-        return [*before, command + self._options("RECIPE", "EPOCHS", *gpus)]
+        return [*before, command + self._options("INIT", "RECIPE", "EPOCHS", *gpus)]
 
     def sweep(self) -> list[str]:
-        return self._sweep(self.model, "0.27,0.5,0.75", "--paths dense,lt,rc,small")
+        return self._sweep(self.model, "0.27,0.5,0.75", "")
 
     def figure3(self) -> list[str]:
         models = "deit_micro" if self.on_digits else "deit_t,deit_s"
@@ -96,8 +96,12 @@ class Target:
 
     def _sweep(self, models: str, sparsity: str, rest: str) -> list[str]:
         budget = self._options("KEEP_RATE") or self._options("SPARSITY") or f" --sparsity {sparsity}"
-        rest += self._options("SEEDS", "METHODS", "SELECTOR", "WEIGHTS", "RECIPE", "EPOCHS", "ENGINE", "JOBS", "GPUS")
-        return [*self._packed(), f"vit-tickets sweep {self.dataset} --models {self._models(models)}{budget} {rest}"]
+        rest += self._options("SEEDS", "METHODS", "SELECTOR", "WEIGHTS", "INIT", "RECIPE")
+        rest += self._options("EPOCHS", "ENGINE", "JOBS", "GPUS")
+        packed = self.on_digits or files.exists(f"{self.dataset}/dataset.json")  # a sweep packs other sources itself
+        before, dataset = (self._packed(), self.dataset) if packed else ([], self.source)
+        command = f"vit-tickets sweep {dataset} --models {self._models(models)}{budget} {rest}"
+        return [*before, command.rstrip()]
 
     def demo(self) -> list[str]:
         sparsity = self.given.get("SPARSITY", "0.75")

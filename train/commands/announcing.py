@@ -1,6 +1,7 @@
 """What a sweep says before it starts: what it will run, on what, and about how long that takes."""
 
 from vit_tickets.pipeline.datasets.left_out import counted
+from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.paths import JUDGED
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.report.rendering.text import aligned
@@ -17,7 +18,9 @@ def announcement(request: Request) -> list[str]:
     weights = f" with the weights {request.weights}" if request.weights else ""
     why = f" ({request.selected_because})" if request.selected_because else ""
     lines.append(f"tickets: {_listed(request.all_budgets)}, chosen by {redacted(request.selector + weights)}{why}")
-    start = f"the weights {redacted(request.init)}" if request.init else "random weights (--init pretrained fine-tunes)"
+    start = "random weights (--init pretrained fine-tunes)"
+    if request.init is not None:
+        start = "their published weights" if request.init == PRETRAINED else f"the weights {redacted(request.init)}"
     lines.append(f"runs: {_listed(request.budgets)}, from {start}, {counted(request.seeds, 'seed')} each")
     trials = request.trials()
     shown = [[str(row), str(sum(trial.row == row for trial in trials)), row.meaning] for row in request.rows]
@@ -26,9 +29,7 @@ def announcement(request: Request) -> list[str]:
     if lacking := [path for path in JUDGED if path not in paths]:
         lines.append(f"no verdicts without the rows {', '.join(lacking)}")
     elif request.seeds == 1:
-        lines.append(
-            "one seed each gives no verdict, as another seed may turn the order: --seeds 2 runs everything twice"
-        )
+        lines.append("one seed each gives no verdict, since another seed may turn the order; --seeds 2 does")
     return lines
 
 

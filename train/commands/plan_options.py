@@ -31,9 +31,7 @@ MAY_DIFFER = (
 class PlanOptions:
     """The options that `sweep` and `table` share."""
 
-    models: str = option(
-        "As `train --model` names them; a list.", default="deit_micro", show_default=True, section="What to compare"
-    )
+    models: str | None = option("As `train --model` names them; a list.", default=None, section="What to compare")
     sparsity: str | None = option("Shares of patches to drop; a list.", default=None)
     keep_rate: str | None = option("Instead: the share of patches that each stage keeps; a list.", default=None)
     tokens: str | None = option("Instead: the number of patches to keep; a list.", default=None)

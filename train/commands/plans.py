@@ -47,9 +47,9 @@ def request_of(
     if parsed.get("device"):
         check_device(parsed["device"])
     check_there("--weights", asked.weights)
-    check_init(parsed.get("init"), list(budgets))
     for model in budgets:
         registry.check_model(model)
+    check_init(parsed.get("init"), list(budgets))
     if asked.out is not None and not files.is_local(asked.out):
         raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
     sizes = [parsed.get("image_size") or 0, *sizes_of([*budgets, asked.selector])]

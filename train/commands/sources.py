@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vit_tickets.pipeline.runs.choices import PRETRAINED
+from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.plan_options import VAL_SHARE, PlanOptions
 from vit_tickets.train.sweep.request import Images, Packing
@@ -142,6 +143,13 @@ def check_init(init: str | None, models: list[str]) -> None:
     """Raise UserError for weights that are not there, or that would have to fit several models."""
     from vit_tickets.train.commands.checks import check_there
 
+    if init == PRETRAINED:
+        import timm
+
+        for model in models:
+            cfg = timm.get_pretrained_cfg(timm_name(model), allow_unregistered=False)
+            if cfg is None or not cfg.has_weights:
+                raise UserError(f"--init {PRETRAINED}: expected a model with published weights, found {model}")
     if init in (None, PRETRAINED):
         return
     check_there("--init", init)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vit_tickets.pipeline.commands.sections import SectionedCommand
-from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS
+from vit_tickets.pipeline.runs.choices import PRETRAINED, RANDOM_SUBSETS
 from vit_tickets.pipeline.runs.paths import COMPARED
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS
 from vit_tickets.pipeline.system.cluster import AUTO, ENGINES, RAY, choose_engine
@@ -16,11 +16,18 @@ from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sec
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, listed, models_of, words_of
 from vit_tickets.train.sweep.rows import AskedRows
 
+SMALLEST, FINE_TUNED = "deit_micro", "deit_tiny"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(PlanOptions):
     """The options of `sweep`."""
 
+    models: str | None = option(
+        f"As `train --model` names them; a list.  [default: {SMALLEST}, with --init {PRETRAINED} {FINE_TUNED}]",
+        default=None,
+        section="What to compare",
+    )
     selector: str | None = option(
         "Of the tickets: a timm ViT or a finished run.  [default: as `generate`; that of digits is trained first, by "
         "its own recipe, in runs/digits-deit_micro-dense-seed0]",
@@ -95,7 +102,8 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.train.sweep.request import SWEEP, begun_before_rows
 
     budgets = dict.fromkeys(
-        models_of(asked.models), tuple(parse_budgets(asked.sparsity, asked.keep_rate, asked.tokens))
+        models_of(asked.models or (FINE_TUNED if asked.init == PRETRAINED else SMALLEST)),
+        tuple(parse_budgets(asked.sparsity, asked.keep_rate, asked.tokens)),
     )
     rows = rows_of(asked)
     request = request_of(

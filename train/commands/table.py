@@ -14,13 +14,15 @@ from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sec
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, models_of
 from vit_tickets.train.report.analysis.paper import MODELS
 
+DEFAULT_MODELS = ",".join(MODELS)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions(PlanOptions):
     """The options of `table`."""
 
-    models: str = option(
-        "As `train --model` names them; a list.", default=",".join(MODELS), section="What to compare", show_default=True
+    models: str | None = option(
+        f"As `train --model` names them; a list.  [default: {DEFAULT_MODELS}]", default=None, section="What to compare"
     )
     engine: str | None = option(
         "Of tickets and label maps.  [default: auto]", default=None, choices=ENGINES, section="Where it runs"
@@ -54,7 +56,7 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.train.sweep.local import LocalEngine
     from vit_tickets.train.sweep.request import TABLE
 
-    budgets = budgets_of(asked.models, asked.keep_rate, asked.sparsity, asked.tokens)
+    budgets = budgets_of(asked.models or DEFAULT_MODELS, asked.keep_rate, asked.sparsity, asked.tokens)
     rows = tuple(map(RowName.parse, JUDGED))
     request = request_of(TABLE, dataset, train_options, asked, budgets, rows=rows, engine=asked.engine)
 

@@ -40,7 +40,7 @@ def compare(folders: Iterable[list[str]]) -> tuple[list[Finding], list[str]]:
 
 
 def write(
-    out: str, dataset: str, findings: list[Finding], lacking: list[str], total: int, done: int, html: bool = True
+    out: str, dataset: str, findings: list[Finding], lacking: list[str], total: int, done: int, html: bool = False
 ) -> str:
     """Write OUT/sweep.md, sweep.json and, with matplotlib, sweep.png; returns the text for the terminal.
 

@@ -115,7 +115,7 @@ def test_help_lists_every_target_that_has_a_description_and_every_variable(check
     ("setting", "said"),
     [
         ("RECIPE=apple", "RECIPE: expected deit, swin, .* found apple"),
-        ("PATH=none", "PATH: expected dense, lt, rc, small, found none"),
+        ("PATH=none", "PATH: expected dense, lt, rc, small, short, found none"),
         ("MODEL=deit_tinny", "MODEL: expected .* found 'deit_tinny'"),
         ("SPARSITY=much", "sparsity"),
     ],
@@ -225,13 +225,15 @@ def test_a_sweep_takes_its_variables():
     pack, line = make.commands("sweep")
     assert pack == PACK
     expected = {"dataset": "data/digits", "models": "deit_micro", "sparsity": "0.27,0.5,0.75", "seeds": 1, "gpus": None}
-    expected |= {"paths": "dense,lt,rc,small", "methods": "staged", "selector": None, "engine": "local", "out": None}
+    expected |= {"paths": None, "rows": None, "methods": None, "selector": None, "engine": "auto", "out": None}
     assert asked(sweep, line).items() >= expected.items()
     settings = ("METHODS=staged,centre", "SEEDS=3", "EPOCHS=2", "MODELS=deit_t deit_s", "JOBS=4", "GPUS=1")
+    settings += ("INIT=pretrained",)
     for data in ("DATASET=mine", "DATA=mine"):
         (line,) = make.commands("sweep", data, "SPARSITY=0.5,0.6", "ENGINE=ray", "SELECTOR=deit_tiny", *settings)
         expected = {"dataset": "mine", "models": "deit_t,deit_s", "sparsity": "0.5,0.6", "seeds": 3, "epochs": 2}
         expected |= {"methods": "staged,centre", "engine": "ray", "jobs": 4, "gpus": 1, "selector": "deit_tiny"}
+        expected |= {"init": "pretrained"}
         assert asked(sweep, line).items() >= expected.items()
     given = asked(sweep, make.commands("sweep", "DATA=mine", "KEEP_RATE=.9,.8")[0])
     assert (given["keep_rate"], given["sparsity"]) == (".9,.8", None)

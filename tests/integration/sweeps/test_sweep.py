@@ -10,10 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from tests.fixtures.numbered import PLAIN
+from tests.helpers import write_folder
 from tests.soak import kills
 from tests.soak.data import write_dataset
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import sha256_of
+from vit_tickets.pipeline.runs.names import DEFAULT_SELECTOR
+from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS as ROWS
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
@@ -31,9 +34,43 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
     assert done.exit_code == 0, done.output
     first, *others = done.stdout.splitlines()
     assert first == f"{out}: 5 trainings on data; 0 of 12 steps done already"
-    assert others[1].endswith(f"--out {out}/runs/data-deit_micro-dense-seed0 --resume --limit 8")
-    assert len(others) == 12
+    steps = [line for line in others if line.startswith("[")]
+    assert steps[1].endswith(f"--out {out}/runs/data-deit_micro-dense-seed0 --resume --limit 8")
+    assert len(steps) == 12
     assert not out.exists()
+
+
+def test_it_says_what_it_will_run_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "photos", {"cat": 20, "dog": 10}, height=4, width=4)
+    done = sweep("photos", "--init", "pretrained", "--sparsity", "0.5,0.75", "--without", "short,small", "--dry-run")
+    assert done.exit_code == 0, done.output
+    said = [line for line in done.stdout.splitlines() if not line.startswith("[")]
+    assert said[:5] == [
+        "runs/sweep-photos: 13 trainings on photos; 0 of 30 steps done already",
+        "images: 24 to train on, 6 to test on (val), 2 classes",
+        "  packed first, into runs/sweep-photos/data/photos, larger images shrunk to a shorter side of 256 px "
+        "(--shorter-side 0 leaves them)",
+        "  val is held out of train, 20% of each class by hash of the key: 6 of 30 images",
+        f"tickets: sparsity 0.5 and sparsity 0.75, chosen by {DEFAULT_SELECTOR} (the default; see --selector)",
+    ]
+    table = {line.split()[0]: line.split()[1] for line in said if line.startswith("  ")}
+    assert table.items() >= {"dense": "1", "lt": "2", "lt:swapped": "2", "rc:fresh": "2"}.items()
+    assert not {"short", "small"} & table.keys()
+    assert "one seed each gives no verdict, since another seed may turn the order; --seeds 2 does" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"], "written in a dry run"
+    steps = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    pack = f"vit-tickets pack {tmp_path}/photos runs/sweep-photos/data/photos --shorter-side 256 --val-share 0.2"
+    assert steps[0] == f"[1/30] pack photos: {pack}"
+    assert all("--init pretrained" in line for line in steps if " train " in line.split(":")[0])
+
+
+def test_what_an_older_version_began_goes_on_with_its_rows(numbered_data, tmp_path):
+    (tmp_path / "request.json").write_text(json.dumps({"format_version": 1, "first_method": "staged"}))
+    done = sweep(numbered_data, "--out", tmp_path, "--dry-run")
+    assert done.stdout.startswith(f"{tmp_path} was begun by an older version, and goes on with what was the default")
+    assert ": 3 trainings on data" in done.stdout
+    assert ": 9 trainings" in sweep(numbered_data, "--out", tmp_path, "--dry-run", "--rows", ",".join(ROWS[:9])).stdout
 
 
 @pytest.mark.parametrize(

@@ -103,5 +103,7 @@ def test_weights_of_one_model_are_not_for_several(tmp_path):
     check_init(str(tmp_path / "w.safetensors"), ["deit_tiny"])
     with pytest.raises(UserError, match=r"expected one model that these weights are of, found deit_tiny, deit_small"):
         check_init(str(tmp_path / "w.safetensors"), ["deit_tiny", "deit_small"])
+    with pytest.raises(UserError, match="--init pretrained: expected a model with published weights, found deit_micro"):
+        check_init("pretrained", ["deit_tiny", "deit_micro"])
     with pytest.raises(UserError, match=r"--init: expected .*, found no missing"):
         check_init("missing", ["deit_tiny"])

@@ -19,7 +19,7 @@ def rows(asked, right):
         paper_table.make_row(
             model, budget, [scored for _, scored in asked.group(model, budget)], asked.report(model, budget)
         )
-        for model, budget in asked.rows
+        for model, budget in asked.groups
     ]
 
 
