@@ -54,7 +54,9 @@ class Choices:
         default=False,
         is_flag=True,
     )
-    mask_seed: int | None = option("Seed of the random subsets.  [default: the seed]", default=None)
+    mask_seed: int | None = option(
+        "Seed of the random subsets, of sampled tickets and of swaps.  [default: the seed]", default=None
+    )
     rc: str = option(
         "The random subset: fixed per image on the view's own grid, fresh in every step (as the authors do), or fixed "
         "on the manifest's grid and sent through the view's geometry like a ticket.",

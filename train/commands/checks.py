@@ -38,6 +38,7 @@ def check_train(
     source = opened.source if opened else EMBEDDED
     chosen = recipe_for(source, request.model, recipe, values.get("image_size"), request.path)
     chosen = chosen.override(**values)
+    request.check_recipe(chosen)
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     if values.get("batch_size") and chosen.batch_size % ranks:
         raise UserError(f"expected a batch size that {ranks} ranks can share, found {chosen.batch_size}")

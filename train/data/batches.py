@@ -99,6 +99,8 @@ class TrainBatch(Batch):
     label_affine: Tensor | None = None
     #: float32 (B, L, 2, 3): as `through`.
     label_through: Tensor | None = None
+    #: float32 (B, T * T): Gumbel noise for the cells of each view, in runs on sampled tickets.
+    noise: Tensor | None = None
     #: int64 (B,): a number for the image that each view is of, where several views of one may be mixed.
     image: Tensor | None = None
     #: images that could not be decoded and were left out of the batch.

@@ -46,9 +46,10 @@ class TrainStreamConfig:
         epochs: number of epochs.
         seed: of order and views.
         grid: side of the training view's grid of patches.
-        mask_seed: seed of random subsets.
+        mask_seed: seed of random subsets and of sampled tickets.
         rc: how a random subset is drawn: `fixed` per image on the view's own grid, `fresh` in every view, or `aligned`,
             fixed per image on the manifest's grid and sent through the view's geometry as a ticket is.
+        sampled: whether views come with noise, by which their tickets are sampled.
         align: whether ranks follow crops, flips and operations; if not, they apply to whatever the view shows.
         repeats, views_per_decode: see `plan.Plan`.
         max_pixels: larger images are errors.
@@ -67,6 +68,7 @@ class TrainStreamConfig:
     grid: int
     mask_seed: int
     rc: str = "fixed"
+    sampled: bool = False
     align: bool = True
     repeats: int = 1
     views_per_decode: int = 1
@@ -194,6 +196,9 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
                 fields["affine"] = IDENTITY
             if config.align:  # fill comes last in a random subset, too
                 fields["through"] = drawn.through
+            if config.sampled:
+                rng = keyed_rng("sample", config.mask_seed, epoch, repeat, sample.key)
+                fields["noise"] = rng.gumbel(size=config.grid**2).astype(np.float32)
         return fields
 
     def _rank(self, manifest: Manifest, name: str, key: str, stored: Stored, number: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from vit_tickets.train.views.alignment import kept_cells
 from vit_tickets.train.views.augment import Augment
 from vit_tickets.train.views.erasing import erase
 from vit_tickets.train.views.mixing import Mix
+from vit_tickets.train.views.sampling import Sampling
 from vit_tickets.train.views.token_labels import TokenLabels, class_targets, one_hot, token_targets
 
 
@@ -44,6 +45,7 @@ def training_stream(run: Run, world: World, options: Options) -> TrainStreamConf
         grid=run.grid,
         mask_seed=run.config.mask_seed,
         rc=run.config.rc,
+        sampled=recipe.temperature is not None,
         align=run.config.align,
         repeats=recipe.repeats,
         views_per_decode=recipe.views_per_decode,
@@ -119,7 +121,12 @@ class Preparation:
             erased_B4=batch.erased,
             mix=mix,
             image_size=self.run.image_size,
+            sampling=self._sampling(batch),
         )
+
+    def _sampling(self, batch: TrainBatch) -> Sampling | None:
+        temperature = self.run.recipe.temperature
+        return None if temperature is None or batch.noise is None else Sampling(temperature, batch.noise)
 
     def _mix(self, step: int, rank: int) -> Mix | None:
         run, recipe = self.run, self.run.recipe

@@ -164,10 +164,11 @@ class Recipe:
         metavar="E",
     )
     temperature: float | None = option(
-        "Path lt: sample tickets anew for every view, k patches without replacement. Cold, as 0.01: nearly the ticket; "
-        "hot, as 10: nearly a random subset; 0.3 lies between.  [default: the ticket itself]",
+        "Path lt: sample the ticket anew for every view, k patches without replacement by Gumbel-top-k on "
+        "(1 - rank / N) / T. Cold, as 0.01, it is nearly the ticket; hot, as 10, nearly a random subset; 0.3 lies "
+        "between.  [default: the ticket itself]",
         default=None,
-        type=POSITIVE,
+        type=click.FloatRange(0, 1e6, min_open=True),
         metavar="T",
     )
     limit: int | None = option("Train on the first so many images only.", default=None, type=COUNT)

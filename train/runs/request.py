@@ -8,6 +8,7 @@ from vit_tickets.pipeline.runs.choices import Choices
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED, TrainingPath
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import option
+from vit_tickets.train.recipes.recipe import Recipe
 
 ONLINE = "online"  # instead of a manifest
 
@@ -92,6 +93,15 @@ class Request(Choices, Sources):
             raise UserError("expected --holdout or --without-fold, found both")
         _ = self.budget
 
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raise UserError for settings of the recipe that mean nothing on the path."""
+        if recipe.temperature is None:
+            return
+        if self.path != "lt":
+            raise UserError(f"--temperature: expected path lt, whose tickets it samples, found {self.path}")
+        if self.is_online:
+            raise UserError("--temperature: expected the ranks of a manifest (--tickets MANIFEST), found online")
+
     def _check_needed(self) -> None:
         path = self.path
         if self.trained_on.drops_patches and self.tickets is None:
@@ -115,10 +125,13 @@ class Request(Choices, Sources):
         only = (
             ("--tickets online", self.is_online, ("lt",)),
             (f"--rc {self.rc}", self.rc != "fixed", ("rc",)),
+            (f"--ticket {self.ticket}", self.ticket != "own", ("lt",)),
             ("--no-align", not self.align, DROPPING),
         )
         for name, given, paths in only:
             if given and self.path not in paths:
                 raise UserError(f"{name}: expected path {' or '.join(paths)}, found {self.path}")
+        if self.ticket != "own" and self.is_online:
+            raise UserError(f"--ticket {self.ticket}: expected a manifest (--tickets MANIFEST), found online")
         if self.match_patches and not self.trained_on.drops_patches:
             raise UserError(f"--match-patches: expected a path that drops patches, lt or rc, found {self.path}")

@@ -74,6 +74,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     """
     request = request.on(device)
     request.check()
+    request.check_recipe(recipe)
     dataset.shards(request.split)
     manifest = _open_manifest(request, dataset)
     image_size, probe = _probe(request.model, recipe, dataset, manifest)
@@ -226,12 +227,23 @@ def _check_stored_crops(request: Request, recipe: Recipe, manifest: Manifest, bu
         raise UserError(
             f"expected the manifest's own {manifest.budget.label}, found {budget.label}: {kind} holds masks"
         )
+    for option in _needing_ranks(request, recipe):
+        raise UserError(
+            f"{option}: expected a rank of each image, found masks of stored crops ({kind} in {manifest.root}); "
+            "tickets of --view full have it"
+        )
     if recipe.keep_warmup is not None and recipe.keep_warmup[1] > 0:
         start, end = recipe.keep_warmup
         raise UserError(
             f"--keep-warmup {start:g}:{end:g}: expected ranks, which say what to keep beside a ticket, found masks "
             f"({kind} in {manifest.root}); pass --keep-warmup 0:0, or tickets of --view full"
         )
+
+
+def _needing_ranks(request: Request, recipe: Recipe) -> list[str]:
+    given = {f"--ticket {request.ticket}": request.ticket != "own"}
+    given[f"--temperature {recipe.temperature}"] = recipe.temperature is not None
+    return [option for option, is_given in given.items() if is_given]
 
 
 def _online_selector(request: Request, budget: Budget, image_size: int) -> OnlineSelector | None:

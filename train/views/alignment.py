@@ -15,6 +15,7 @@ from torch import Tensor
 from vit_tickets.pipeline.geometry.regrid import ON_BORDER
 from vit_tickets.train.views.erasing import LAST, erased_cells
 from vit_tickets.train.views.mixing import Mix
+from vit_tickets.train.views.sampling import Sampling
 
 
 def value_map(rank_BN: Tensor) -> Tensor:
@@ -85,6 +86,7 @@ def kept_cells(
     erased_B4: Tensor | None = None,
     mix: Mix | None = None,
     image_size: int = 0,
+    sampling: Sampling | None = None,
 ) -> Tensor:
     """From ranks to the cells that are kept of each view: int64 (B, K), ascending, on the device of the arguments.
 
@@ -101,6 +103,7 @@ def kept_cells(
             cells come last.
         mix: how the batch was mixed; the values of cells are mixed alike.
         image_size: side of the view in pixels; needed if boxes were erased or mixed.
+        sampling: draws the cells instead of keeping the best; None for the best.
     """
     erased_BN = None if erased_B4 is None else erased_cells(erased_B4, image_size, target_side)
     if affine_B23 is None:
@@ -110,6 +113,8 @@ def kept_cells(
         values_BN = values_BN.masked_fill(erased_BN, LAST)
     if mix is not None:
         values_BN = mix.maps(values_BN, image_size)
+    if sampling is not None:
+        values_BN = sampling.drawn(values_BN)
     return keep_best(values_BN, kept)
 
 

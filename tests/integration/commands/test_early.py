@@ -29,6 +29,7 @@ for words in json.load(sys.stdin):
 """
 TRAIN = ("--model", "deit_micro", "--path", "dense")
 LT = ("--model", "deit_micro", "--path", "lt")
+ONLINE = ("--tickets", "online", "--selector", "deit_micro")
 PLAIN = ("--split", "val", "--model", "deit_micro", "--out", "none")
 
 
@@ -68,6 +69,10 @@ CASES = [
     (("train", "DATA", "--model", "lvvit_s", "--path", "dense", "--labels", "/nowhere"), "/nowhere"),
     (("train", "DATA", *TRAIN, "--device", "gpu"), "found 'gpu'"),
     (("train", "DATA", *TRAIN, "--keep-warmup", "9:3"), "found 9:3"),
+    (("train", "DATA", *TRAIN, "--temperature", "0.3"), "--temperature: expected path lt, whose tickets it samples"),
+    (("train", "DATA", *TRAIN, "--ticket", "mean"), "--ticket mean: expected path lt, found dense"),
+    (("train", "DATA", *LT, *ONLINE, "--ticket", "swapped"), "expected a manifest (--tickets MANIFEST), found online"),
+    (("train", "DATA", *LT, *ONLINE, "--temperature", "1"), "expected the ranks of a manifest"),
     (("train", "DATA", *TRAIN, "--rand-augment", "strong"), "found 'strong'"),
     (("train", "DATA", *TRAIN, "--sparsity", "2"), "found 2"),
     (("train", "DATA", *TRAIN, "--holdout", "1"), "found 1"),

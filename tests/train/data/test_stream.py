@@ -306,3 +306,25 @@ def test_tickets_of_other_shards_are_refused(numbered_data, numbered_tickets):
     changed = replace(dataset, splits={"train": shards})
     with pytest.raises(UserError, match="was made from another shard"):
         check_belongs(Manifest.open(numbered_tickets), changed, ["train"])
+
+
+def noise_of(config, workers=0):
+    """Noise of every view by number of its picture, in the order of epochs."""
+    found = {}
+    for rank in range(config.num_ranks):
+        for batch in train_batches(replace(config, rank=rank), workers):
+            for number, noise_N in zip(numbers_of(batch.pixels), batch.noise.tolist(), strict=True):
+                found.setdefault(number, []).append(tuple(noise_N))
+    return found
+
+
+def test_the_noise_of_sampled_tickets_is_the_views_own_whoever_reads_it(config):
+    sampled = replace(config, path="lt", sampled=True, repeats=2, views_per_decode=2, batch_size=12, epochs=4)
+    one = noise_of(sampled)
+    assert all(len(set(views)) == len(views) for views in one.values())  # anew in every view of every epoch
+    assert len({view for views in one.values() for view in views}) == sum(map(len, one.values()))
+    other = noise_of(replace(sampled, num_ranks=2), workers=2)
+    assert one.keys() == other.keys()
+    assert all(set(one[number]) == set(other[number]) for number in one)
+    assert noise_of(replace(sampled, mask_seed=1))[0] != one[0]
+    assert next(train_batches(replace(config, path="lt"), 0)).noise is None

@@ -216,9 +216,10 @@ TYPED = {
 }
 
 
-def test_every_field_has_an_option_that_reaches_config_json(numbered_data, tmp_path):
+def test_every_field_has_an_option_that_reaches_config_json(numbered_data, numbered_tickets, tmp_path):
     assert {field.name for field in fields(Recipe)} == TYPED.keys() | {"name"}
-    command = ["train", numbered_data, "--model", "deit_micro", "--path", "dense", "--workers", "0", "--device", "cpu"]
+    command = ["train", numbered_data, "--model", "deit_micro", "--path", "lt", "--tickets", numbered_tickets]
+    command += ["--workers", "0", "--device", "cpu"]
     for name, (typed, value) in TYPED.items():
         option = name.replace("_", "-")
         command += [f"--no-{option}" if value is False else f"--{option}", *([] if typed is None else typed.split())]
