@@ -127,9 +127,9 @@ def train(
             click.echo(describe(run, trainer, todo))
         if run.start is not None:
             say(run.start.said(trainer.learner.model.get_submodule("network")))
-        for note in (follows, defaults.few_steps(run, asked, trainer.steps, sum(trainer.stream.data.counts))):
-            if note:
-                say(note)
+        few = defaults.few_steps(run, asked, trainer.steps, sum(trainer.stream.data.counts))
+        for note in filter(None, (follows, few, defaults.enlarged(run, asked))):
+            say(note)
         trainer.fit()
         if here.is_main:
             use = f"score it with `vit-tickets evaluate {run.root}`"

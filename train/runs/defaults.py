@@ -134,6 +134,19 @@ def fitting_batch(images: int, most: int) -> int:
     return min(batch, most)
 
 
+def enlarged(run: Run, asked: Asked) -> str | None:
+    """A warning where `--image-size` is above what the images offer; None where it was not given."""
+    if not asked.given("image_size"):
+        return None
+    side = shorter_side(run.dataset, run.config.split)
+    if side is None or side >= run.image_size:
+        return None
+    return (
+        f"expected images of {run.image_size} px or more, found {side} px (median of the shorter sides of the first "
+        f"{LOOKED_AT}): enlarged pixels show no more detail"
+    )
+
+
 def few_steps(run: Run, asked: Asked, steps: int, images: int) -> str | None:
     """A warning where an epoch has few steps, with a batch that fits; None for the built-in dataset's own settings."""
     own = run.dataset.source == EMBEDDED and not asked.given("batch_size") and not asked.given("limit")

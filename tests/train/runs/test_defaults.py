@@ -56,6 +56,14 @@ def test_few_steps_are_warned_of_with_a_batch_that_fits(tmp_path, monkeypatch):
     assert "expected 20 steps an epoch or more, found 2 of 128 images; --batch-size 16 makes 20" in told
 
 
+def test_pixels_that_the_images_do_not_have_are_warned_of(tmp_path, monkeypatch):
+    data = dataset(tmp_path, 40, 32)
+    told = begun(monkeypatch, data, tmp_path / "a", "--image-size", 48, "--patch-size", 4)[1]
+    assert "expected images of 48 px or more, found 32 px (median of the shorter sides of the first 64)" in told
+    for out, given in (("b", ("--image-size", 32, "--patch-size", 4)), ("c", ())):
+        assert "enlarged" not in begun(monkeypatch, data, tmp_path / out, *given)[1]
+
+
 def test_an_unfinished_run_of_older_defaults_resumes_with_its_own(tmp_path, monkeypatch):
     data, out = dataset(tmp_path, 330, 32), tmp_path / "run"
     older = ("--recipe", "deit", "--image-size", 48, "--patch-size", 8, "--batch-size", 256, "--epochs", 2)
