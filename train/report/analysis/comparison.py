@@ -12,7 +12,7 @@ from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, accuracy
-from vit_tickets.train.report.analysis.matching import check_same_images, wanted_tickets
+from vit_tickets.train.report.analysis.matching import check_same_images, of_sizes, wanted_tickets
 from vit_tickets.train.report.analysis.notices import Untested, missing, sinks, warnings
 from vit_tickets.train.report.analysis.results import RunResult
 
@@ -119,8 +119,11 @@ class Group:
 
     @property
     def patches(self) -> str:
-        """`9 of 36`: patches kept of an image's; a dash if unknown."""
-        return "{} of {}".format(*self.kept) if self.kept else "-"
+        """`9 of 36`: patches kept of an image's, `196 of 324 or 484` at two image sizes; a dash if unknown."""
+        if self.kept is None:
+            return "-"
+        of = dict.fromkeys(run.config.num_patches for run in self.runs if run.path in DROPPING and run.config.kept)
+        return f"{self.kept[0]} of {' or '.join(map(str, of))}"
 
     @property
     def dropped(self) -> float:
@@ -144,7 +147,7 @@ def group_runs(runs: list[RunResult]) -> list[Group]:
         of_model = [run for run in runs if (run.config.dataset, run.model) == (dataset, model)]
         budgets = sorted({run.budget for run in of_model if run.budget}, key=lambda budget: budget.label)
         for budget in budgets or [None]:
-            members = [run for run in of_model if run.budget in (None, budget)]
+            members = of_sizes([run for run in of_model if run.budget in (None, budget)], budget)
             kinds = sorted({run.cross_fit for run in members if run.cross_fit is not None})
             for cross_fit in kinds or [False]:
                 groups.append(_group(_of_kind(members, cross_fit), budget, cross_fit))
@@ -177,7 +180,8 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
                 others.setdefault(differs, []).append(on)
                 continue
             reference = reference or predictions
-            check_same_images(reference, predictions, same_size=not PATHS[run.path].low_resolution)
+            own_size = run.size is not None or PATHS[run.path].low_resolution
+            check_same_images(reference, predictions, same_size=not own_size)
             scored.setdefault((run.row, on), []).append(run)
         untested += [Untested(run, on, differs) for differs, on in others.items()]
     records = {name: p.tickets for name, p in wanted.by_method.items() if p.tickets}

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from vit_tickets.pipeline.inspection.sinks import Sink, sinks_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED
-from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
+from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, path_of
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.results import RunResult
 
@@ -60,7 +61,7 @@ def missing(runs: list[RunResult], method: str, untested: list[Untested]) -> lis
 
 
 def _unpredicted(run: RunResult) -> list[str]:
-    return [on for on in PATHS[run.path].tested_on if on not in run.predictions]
+    return [on for on in run.tested_on if on not in run.predictions]
 
 
 def _manifest(runs: list[RunResult], method: str) -> str:
@@ -86,9 +87,11 @@ def making(
         alike = next((these for these in (_unpredicted(run), others) if on in these), [on])
         return _evaluate(run, alike, manifest)
     like = next((run for run in runs if PATHS[run.path].is_trained), runs[0])
-    path = row.partition(":")[0]
+    name = RowName.parse(row)
     words = ["vit-tickets train", shlex.quote(like.config.root or "DATASET"), "--model", like.config.model]
-    words += ["--path", path, *(["--tickets", shlex.quote(manifest)] if PATHS[path].uses_tickets else [])]
+    words += [*name.options, *(["--tickets", shlex.quote(manifest)] if name.trained_on.uses_tickets else [])]
+    tokens = next((run.budget.tokens for run in runs if run.budget), None)
+    words += ["--tokens", str(tokens)] if tokens and name.trained_on.has_budget else []
     words += [
         *(["--epochs", str(like.epochs)] if like.epochs else []),
         *(["--seed", str(like.seed)] if like.seed else []),
@@ -107,7 +110,7 @@ def further_seeds(seeds: Mapping[str, Sequence[int | None]], count: int) -> str 
     # Published weights have no seed, and no second run: dense runs take their place.
     of_rows = {"dense" if row == "weights" else row: [seed for seed in seeds[row] if seed is not None] for row in seeds}
     rows: dict[tuple[int, ...], list[str]] = {}
-    for row in sorted(of_rows, key=lambda row: list(PATHS).index(row.partition(":")[0])):
+    for row in sorted(of_rows, key=lambda row: list(PATHS).index(path_of(row).name)):
         of_row = of_rows[row]
         lacking = tuple(seed for seed in wanted if seed not in of_row)[: max(0, count - len(of_row))]
         if lacking:
@@ -176,7 +179,7 @@ def _settings(trained: list[RunResult]) -> list[str]:
     for name in dict.fromkeys(name for run in trained for name in run.settings if name != "rc"):  # the row says rc
         values: dict[str, list[str]] = {}
         for run in trained:
-            if not (name == "image_size" and PATHS[run.path].low_resolution):
+            if not (name == "image_size" and (run.size or PATHS[run.path].low_resolution)):  # the row says it
                 values.setdefault(str(run.settings.get(name)), []).append(run.name)
         if len(values) > 1:
             shown = ", ".join(f"{value} ({_names(names)})" for value, names in values.items())

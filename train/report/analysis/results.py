@@ -29,6 +29,8 @@ class RunResult:
         epochs_log: the lines of metrics.jsonl, one per epoch.
         finished: whether the final weights exist.
         predictions: by what the run was tested on, one of `TESTED_ON`.
+        size: side of its view in pixels, in a group where that tells rows apart (`lt@288`).
+        expected: what the report expects it to be tested on, where that is not what its row is.
     """
 
     folder: str
@@ -36,6 +38,8 @@ class RunResult:
     epochs_log: list[dict[str, Any]]
     finished: bool
     predictions: dict[str, Predictions]
+    size: int | None = None
+    expected: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -65,7 +69,12 @@ class RunResult:
     @property
     def row(self) -> str:
         """Its row in the report: the path, and how its patches differ from the default: `lt:centre`, `rc:fresh`."""
-        return str(RowName.of(self.config))
+        return str(RowName.of(self.config, self.size))
+
+    @property
+    def tested_on(self) -> tuple[str, ...]:
+        """What the report expects it to be tested on."""
+        return self.expected or RowName.of(self.config).tested_on
 
     @property
     def seed(self) -> int | None:
