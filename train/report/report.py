@@ -2,6 +2,7 @@
 
 import dataclasses
 import posixpath
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,14 +88,21 @@ def report(
     files.write_json(files.join(out, "report.json"), data)
     written = f"report: {out}"
     if html:
-        page.write(
-            files.join(out, page.NAME), rendering.TITLE, findings, data, page.IMAGES if gallery is None else gallery
-        )
+        command = _command(folders, out, weak_baseline, gallery)
+        images = page.IMAGES if gallery is None else gallery
+        page.write(files.join(out, page.NAME), rendering.TITLE, findings, data, command, images)
         written += f"; page: {files.join(out, page.NAME)}"
     else:
         files.remove(files.join(out, page.NAME))  # of an earlier call: its numbers would be others
     text = "\n".join([rendering.text(findings, left_out), *(f"note: {note}" for note in notes), written])
     return Report(text, markdown, data, out)
+
+
+def _command(folders: list[str], out: str, weak_baseline: float | None, gallery: int | None) -> str:
+    """The command line that writes the page."""
+    options = {"--out": out, "--weak-baseline": weak_baseline, "--gallery": gallery}
+    words = [word for name, value in options.items() if value is not None for word in (name, f"{value}")]
+    return shlex.join(["vit-tickets", "report", *folders, "--html", *words])
 
 
 def _competitors(folders: list[str]) -> tuple[list[RunResult], list[str]]:

@@ -40,7 +40,14 @@ def compare(folders: Iterable[list[str]]) -> tuple[list[Finding], list[str]]:
 
 
 def write(
-    out: str, dataset: str, findings: list[Finding], lacking: list[str], total: int, done: int, html: bool = False
+    out: str,
+    dataset: str,
+    findings: list[Finding],
+    lacking: list[str],
+    total: int,
+    done: int,
+    html: bool = False,
+    command: str = "",
 ) -> str:
     """Write OUT/sweep.md, sweep.json and, with matplotlib, sweep.png; returns the text for the terminal.
 
@@ -52,6 +59,7 @@ def write(
         total: number of trainings.
         done: number of finished trainings.
         html: whether to write sweep.html, too.
+        command: that makes it.
     """
     notes = figure.drawn(findings, files.join(out, PICTURE)) if findings else []
     picture = PICTURE if findings and not notes else None
@@ -68,7 +76,7 @@ def write(
     }
     files.write_json(files.join(out, RECORD), record)
     if html:
-        page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record)
+        page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record, command)
     lines = [*aligned(rows(findings)), f"({_legend(findings)})", ""] if findings else []
     for finding in findings:
         for verdict in finding.verdicts:

@@ -1,34 +1,19 @@
 """Charts as inline SVG: lines with bands, and values with intervals. Colours and dashes are classes of the style."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
+from vit_tickets.train.report.page.marks import INK, Look, legend, mark, path
 from vit_tickets.train.report.page.markup import Html, element
-from vit_tickets.train.report.rendering.encoding import STROKES, colours
 
 WIDTH = 400  # units of every chart; a phone shows about one per pixel
 LEFT = 58  # of the y axis
 MARKED = 12  # marks on a line, at most
 ROW, TALL_ROW = 20, 38  # of a chart of intervals; tall where the name stands above the bar
 LETTERS, LETTER = 20, 7.6  # how many fit beside a row of intervals, and the width of one
-
-
-class Look(NamedTuple):
-    """How a result is drawn: a colour and a line (classes of the style), and a mark."""
-
-    colour: str
-    mark: str
-    line: str
-
-
-INK = Look("c-ink", "round", "solid")
-CORNERS = {  # around the middle, in pixels
-    "square": ((-4, -4), (4, -4), (4, 4), (-4, 4)),
-    "triangle": ((0, -5), (5, 4), (-5, 4)),
-}
 
 
 @dataclass(frozen=True)
@@ -99,12 +84,6 @@ class Axis:
         return ticks(self.low, self.high)
 
 
-def looks(rows: Iterable[str]) -> Callable[[str, str], Look]:
-    """The look of a result by its row, one of `rows`, and by what it was tested on."""
-    colour = {row: f"c-{of.name}" for row, of in colours(rows).items()}
-    return lambda row, on: Look(colour[row], STROKES[on].mark, STROKES[on].line)
-
-
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round values (1, 2 or 5 times a power of ten) between `low` and `high`, at most `most`; low < high."""
     raw = (high - low) / most
@@ -155,10 +134,11 @@ def line_chart(
         if _apart(x, known)
         else [tick for tick in x.ticks if not whole_x or (tick == int(tick) and tick >= known[0])]
     )
-    parts = [_y_axis(y, LEFT, WIDTH - 14), _x_axis(x, bottom, at)]
+    parts = [y_axis(y, LEFT, WIDTH - 14), x_axis(x, bottom, at)]
     parts += [_band(line, x, y) for line in lines if line.band]
     parts += [_line(line, x, y) for line in lines]
-    return element("div", _svg(bottom + 46, describe, parts), _legend(lines), class_="chart")
+    named = legend((line.name, line.look) for line in lines)
+    return element("div", svg(bottom + 46, describe, parts), named, class_="chart")
 
 
 def _apart(x: Axis, values: list[float]) -> bool:
@@ -192,7 +172,7 @@ def interval_chart(
     bottom = top + height * len(rows)
     seen = [value for row in rows for value in (row.low, row.value, row.high)]
     x = Axis(x_label, *around([*seen, *([reference[0]] if reference else [])]), left, WIDTH - 22)
-    parts: list[Any] = [_x_axis(x, bottom, ticks(x.low, x.high, 5), grid=top)]
+    parts: list[Any] = [x_axis(x, bottom, ticks(x.low, x.high, 5), grid=top)]
     if reference:
         at = x(reference[0])
         parts.append(element("line", x1=at, x2=at, y1=top - 6, y2=bottom, class_="reference"))
@@ -208,9 +188,9 @@ def interval_chart(
             parts += _names(row, left, middle, row.name != said)
             said = row.name
         reach = f"M{x(row.low)} {middle}H{x(row.high)}M{x(row.low)} {middle - 4}v8M{x(row.high)} {middle - 4}v8"
-        marks = element("path", d=reach, class_="line"), _mark(row.look.mark, x(row.value), middle)
+        marks = element("path", d=reach, class_="line"), mark(row.look, x(row.value), middle)
         parts.append(element("g", element("title", row.title), *marks, class_=row.look.colour))
-    return element("div", _svg(bottom + 42, describe, parts), class_="chart")
+    return element("div", svg(bottom + 42, describe, parts), class_="chart")
 
 
 def _margin(rows: Sequence[Interval]) -> float:
@@ -233,18 +213,18 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _svg(height: float, describe: str, parts: list) -> Html:
+def svg(height: float, describe: str, parts: list) -> Html:
     return element("svg", parts, viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=describe)
 
 
-def _y_axis(y: Axis, left: float, right: float) -> list[Html]:
+def y_axis(y: Axis, left: float, right: float) -> list[Html]:
     parts = [element("line", x1=left, x2=right, y1=y(tick), y2=y(tick), class_="grid") for tick in y.ticks]
     parts += [element("text", number(tick), x=left - 7, y=y(tick) + 4, text_anchor="end") for tick in y.ticks]
     middle = (y.start + y.end) / 2
     return [*parts, element("text", y.label, transform=f"translate(13 {middle:g}) rotate(-90)", text_anchor="middle")]
 
 
-def _x_axis(x: Axis, bottom: float, at: list[float], grid: float | None = None) -> list[Html]:
+def x_axis(x: Axis, bottom: float, at: list[float], grid: float | None = None) -> list[Html]:
     parts = [element("line", x1=x.start, x2=x.end, y1=bottom, y2=bottom, class_="axis")]
     if grid is not None:
         parts += [element("line", x1=x(tick), x2=x(tick), y1=grid, y2=bottom, class_="grid") for tick in at]
@@ -256,7 +236,7 @@ def _x_axis(x: Axis, bottom: float, at: list[float], grid: float | None = None) 
 def _band(line: Line, x: Axis, y: Axis) -> Html:
     there = [(x(at), y(high)) for (at, _), (_, high) in zip(line.points, line.band, strict=True)]
     back = [(x(at), y(low)) for (at, _), (low, _) in zip(line.points, line.band, strict=True)]
-    return element("path", d=f"{_path([*there, *reversed(back)])}Z", class_=f"{line.look.colour} band")
+    return element("path", d=f"{path([*there, *reversed(back)])}Z", class_=f"{line.look.colour} band")
 
 
 def _line(line: Line, x: Axis, y: Axis) -> Html:
@@ -264,28 +244,7 @@ def _line(line: Line, x: Axis, y: Axis) -> Html:
     marks = []
     for place, point in enumerate(at):
         said = element("title", line.titles[place]) if line.titles else None
-        seen = _mark(line.look.mark, *point) if place % math.ceil(len(at) / MARKED) == 0 else None
+        seen = mark(line.look, *point) if place % math.ceil(len(at) / MARKED) == 0 else None
         marks.append(element("g", said, seen, element("circle", cx=point[0], cy=point[1], r=8, class_="hit")))
-    path = element("path", d=_path(at), class_=f"line {line.look.line}")
-    return element("g", path, marks, class_=line.look.colour)
-
-
-def _path(points: list[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
-
-
-def _mark(kind: str, x: float, y: float) -> Html:
-    if kind not in CORNERS:
-        return element("circle", cx=x, cy=y, r=4, class_="mark")
-    return element("path", d=f"{_path([(x + dx, y + dy) for dx, dy in CORNERS[kind]])}Z", class_="mark")
-
-
-def _legend(lines: Sequence[Line]) -> Html:
-    named = {line.name: line.look for line in lines}
-    return element("ul", [element("li", sample(look), name) for name, look in named.items()], class_="legend")
-
-
-def sample(look: Look) -> Html:
-    """A stretch of a line with its mark, for legends."""
-    stroke = element("path", d="M1 8H43", class_=f"line {look.line}"), _mark(look.mark, 22, 8)
-    return element("svg", stroke, viewBox="0 0 44 16", class_=f"sample {look.colour}", aria_hidden="true")
+    stroke = element("path", d=path(at), class_=f"line {line.look.line}")
+    return element("g", stroke, marks, class_=line.look.colour)

@@ -1,7 +1,6 @@
 """The charts of the page: accuracy against sparsity, of each path, the contrasts of a verdict, training, classes."""
 
 import math
-from typing import Any
 
 from vit_tickets.pipeline.runs.paths import ON, PATHS, path_of
 from vit_tickets.train.report.analysis.bootstrap import Contrast
@@ -11,8 +10,9 @@ from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import MATCH
-from vit_tickets.train.report.page.charts import INK, Interval, Line, Look, heights, interval_chart, line_chart, looks
-from vit_tickets.train.report.page.markup import Html, details, element, table
+from vit_tickets.train.report.page.charts import Interval, Line, heights, interval_chart, line_chart
+from vit_tickets.train.report.page.marks import INK, Look, Looks
+from vit_tickets.train.report.page.markup import Html, details, figure, table
 from vit_tickets.train.report.rendering.encoding import name_of
 from vit_tickets.train.report.rendering.figure import CURVES_ON
 
@@ -22,23 +22,18 @@ CLASS_UNITS = "top-1 %, and the difference in points ± half of its 95% interval
 SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
 
 
-def figure(caption: Any, *parts: Any) -> Html:
-    return element("figure", element("figcaption", caption), *parts)
-
-
 def other_methods(rows: list[str]) -> list[str]:
     """The rows of tickets of other methods, if there is a row of the group's own."""
     return [row for row in rows if row.startswith("lt:")] if "lt" in rows else []
 
 
-def sparsity_figures(groups: list[Group]) -> list[Html]:
+def sparsity_figures(groups: list[Group], look: Looks) -> list[Html]:
     """The paper's figure 3: for each model with several budgets, lines with 95% bands; without other methods."""
-    return [_sparsity_figure(of_model) for of_model in by_model(groups)]
+    return [_sparsity_figure(of_model, look) for of_model in by_model(groups)]
 
 
-def _sparsity_figure(groups: list[Group]) -> Html:
+def _sparsity_figure(groups: list[Group], look: Looks) -> Html:
     rows = _rows(groups)
-    look = looks(rows)
     lines = []
     for row in (row for row in rows if row not in other_methods(rows)):
         for on in CURVES_ON if path_of(row).drops_patches else ("dense",):
@@ -48,14 +43,13 @@ def _sparsity_figure(groups: list[Group]) -> Html:
     return figure(f"{name}: accuracy against sparsity", line_chart(lines, *SPARSITY_AXES, described, PERCENT))
 
 
-def method_figures(groups: list[Group]) -> list[Html]:
+def method_figures(groups: list[Group], look: Looks) -> list[Html]:
     """A small chart for the tickets of each other method, tested on them, beside the group's own."""
-    return [chart for of_model in by_model(groups) for chart in _method_figures(of_model)]
+    return [chart for of_model in by_model(groups) for chart in _method_figures(of_model, look)]
 
 
-def _method_figures(groups: list[Group]) -> list[Html]:
-    rows = _rows(groups)
-    look, name = looks(rows), _of_model(groups)
+def _method_figures(groups: list[Group], look: Looks) -> list[Html]:
+    rows, name = _rows(groups), _of_model(groups)
     dense, own = (
         _sparsity_lines(groups, row, on, look(row, on) if row in rows else INK)
         for row, on in ((groups[0].baseline, "dense"), ("lt", "lt"))
@@ -90,9 +84,8 @@ def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look) -> list[
     return [Line(name, look, points, band, titles)]
 
 
-def accuracy_figure(group: Group) -> Html | None:
+def accuracy_figure(group: Group, look: Looks) -> Html | None:
     """Accuracy with its 95% interval for every cell of the matrix."""
-    look = looks(group.rows)
     rows = [
         Interval(
             row, a.mean, a.low, a.high, f"{row} on {on}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]", look(row, on), on
@@ -136,19 +129,18 @@ def _contrast_figure(minuend: str, threshold: float, contrasts: list[Contrast]) 
     return figure(f"{minuend} …", interval_chart(rows, "points", said, reference, above=True))
 
 
-def training_figures(group: Group, rows: list[str]) -> list[Html]:
+def training_figures(group: Group, rows: list[str], look: Looks) -> list[Html]:
     """Training loss and accuracy on val after each epoch: for each of `rows` the mean of its runs, and their range."""
     charts = [
-        _training_figure(group, rows, "loss", "training loss", "on what each path is trained on", (0.0, math.inf)),
-        _training_figure(group, rows, "val_top1", "top-1 on val (%)", "tested as the legend says", PERCENT),
+        _training_figure(group, rows, look, "loss", "training loss", "on what each is trained on", (0.0, math.inf)),
+        _training_figure(group, rows, look, "val_top1", "top-1 on val (%)", "tested as the legend says", PERCENT),
     ]
     return [chart for chart in charts if chart is not None]
 
 
 def _training_figure(
-    group: Group, rows: list[str], name: str, label: str, tested: str, within: tuple[float, float]
+    group: Group, rows: list[str], look: Looks, name: str, label: str, tested: str, within: tuple[float, float]
 ) -> Html | None:
-    look = looks(group.rows)
     lines = []
     views = {_view_while_training(run) for row in rows for run in group.of(row)}
     for row in rows:

@@ -54,12 +54,18 @@ def table(caption: Any, rows: list[list[Any]], **attributes: Any) -> Html:
     head = element("tr", [element("th", cell, scope="col") for cell in header])
     lines = [element("tr", element("th", row[0], scope="row"), [_cell(cell) for cell in row[1:]]) for row in body]
     parts = element("caption", element("span", caption)), element("thead", head), element("tbody", lines)
-    # focusable, so that the keyboard can scroll it
-    return element("div", element("table", *parts, **attributes), class_="wide", tabindex="0")
+    # focusable, so that the keyboard can scroll it; the frame shows at which edge there is more
+    wide = element("div", element("table", *parts, **attributes), class_="wide", tabindex="0")
+    return element("div", wide, class_="frame")
 
 
 def _cell(cell: Any) -> Html:
     return cell if isinstance(cell, Html) and cell.startswith("<td") else element("td", cell)
+
+
+def figure(caption: Any, *parts: Any, **attributes: Any) -> Html:
+    """A figure below its caption."""
+    return element("figure", element("figcaption", caption), *parts, **attributes)
 
 
 def bullets(sentences: Sequence[Any]) -> Html | None:

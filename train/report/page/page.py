@@ -13,55 +13,71 @@ from typing import Any
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.page import gallery as page_gallery
 from vit_tickets.train.report.page.figures import method_figures, sparsity_figures
+from vit_tickets.train.report.page.marks import looks
 from vit_tickets.train.report.page.markup import Html, bullets, element, join, json_block
-from vit_tickets.train.report.page.sections import group_section, paper_table, section, subject, summary
-from vit_tickets.train.report.rendering.encoding import ALL_COLOURS
+from vit_tickets.train.report.page.opening import About, about, costs, masthead, matrices, section, subject, summary
+from vit_tickets.train.report.page.sections import group_section, paper_table
+from vit_tickets.train.report.rendering.encoding import ALL_COLOURS, DIVERGING
 from vit_tickets.train.report.rendering.text import INTRODUCTION
 
 NAME = "report.html"
+PARTS = ("page.css", "page.js", "take.js")
 IMAGES = 60  # of the gallery, where nothing is said
 RECORD, GALLERY = "report-data", "gallery-data"  # ids of the JSON that the page carries
 
 
-def write(path: str, heading: str, findings: list[Finding], data: dict[str, Any], images: int = IMAGES) -> None:
-    """Write the page; equal runs give equal bytes.
+def write(
+    path: str, heading: str, findings: list[Finding], data: dict[str, Any], command: str, images: int = IMAGES
+) -> None:
+    """Write the page; equal runs give equal bytes on one day, or with SOURCE_DATE_EPOCH set.
 
     Args:
         path: of the page.
         heading: its title.
         findings: of every group.
         data: content of report.json, which the page embeds.
+        command: that makes the page.
         images: number of images in the gallery. If the dataset or the manifest is gone, the page says so instead.
     """
     gallery, notes = page_gallery.collect([finding.group for finding in findings], images)
-    text = render(heading, findings, data, gallery, notes)
+    text = render(heading, findings, data, gallery, notes, about(redacted(command)))
     with files.atomic_write(path) as stream:
         stream.write(text.encode(errors="replace"))
 
 
 def render(
-    heading: str, findings: list[Finding], data: dict[str, Any], gallery: dict | None = None, notes: Sequence[str] = ()
+    heading: str,
+    findings: list[Finding],
+    data: dict[str, Any],
+    gallery: dict | None = None,
+    notes: Sequence[str] = (),
+    made: About | None = None,
 ) -> str:
     """The page. gallery: the result of `page_gallery.collect`; notes: why it lacks some groups, or all."""
-    style, script = (resources.files(__spec__.parent).joinpath(f"page.{kind}").read_text() for kind in ("css", "js"))
-    style = _palette() + style
+    style, *scripts = (resources.files(__spec__.parent).joinpath(name).read_text() for name in PARTS)
+    style, script = _palette() + style, "".join(scripts)
     names = [f"group-{number}" for number in range(1, len(findings) + 1)]
-    curves = sparsity_figures([finding.group for finding in findings])
+    groups = [finding.group for finding in findings]
+    look = looks(row for group in groups for row in group.rows)
+    reasons = [group_section(f, name, class_names(f.group), look) for f, name in zip(findings, names, strict=True)]
     body = [
         summary(findings, names),
-        _sparsity(curves, method_figures([finding.group for finding in findings])),
+        costs(findings, look),
+        matrices(findings, look),
+        _sparsity(sparsity_figures(groups, look), method_figures(groups, look)),
+        reasons,
         paper_table(findings),
-        [group_section(f, name, class_names(f.group)) for f, name in zip(findings, names, strict=True)],
         _gallery(gallery, notes),
         _rest(data),
     ]
-    nav = [("verdicts", "Verdicts"), *([("sparsity", "Sparsity")] if curves else []), ("table4", "Table")]
-    nav += list(zip(names, (subject(finding.group) for finding in findings), strict=True))
-    nav += [("gallery", "Gallery")] if gallery or notes else []
+    nav = [("found", "Found"), ("cost", "Cost"), ("matrix", "Matrix"), ("sparsity", "Sparsity")]
+    nav += list(zip(names, map(subject, groups), strict=True))
+    nav += [("table4", "The paper's table"), ("gallery", "Gallery")]
     present = join(body)
     links = [element("a", said, href=f"#{name}") for name, said in nav if f'id="{name}"' in present]
     page = element(
@@ -71,8 +87,7 @@ def render(
             "body",
             element(
                 "header",
-                element("h1", heading),
-                element("p", INTRODUCTION, class_="introduction"),
+                masthead(heading, made or about(""), findings, INTRODUCTION),
                 element("nav", links, aria_label="Sections"),
             ),
             element("main", present),
@@ -103,9 +118,8 @@ def _head(heading: str, style: str, script: str) -> list[Html]:
 
 def _palette() -> str:
     """The colours of `encoding` as style: a variable and a class for each."""
-    light, dark = (
-        " ".join(f"--trained-{of.name}: {getattr(of, kind)};" for of in ALL_COLOURS) for kind in ("light", "dark")
-    )
+    named = [(f"trained-{of.name}", of) for of in ALL_COLOURS] + [(of.name, of) for of in DIVERGING]
+    light, dark = (" ".join(f"--{name}: {getattr(of, kind)};" for name, of in named) for kind in ("light", "dark"))
     classes = " ".join(f".c-{of.name} {{ color: var(--trained-{of.name}); }}" for of in ALL_COLOURS)
     return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n{classes}\n"
 

@@ -1,16 +1,19 @@
-"""How report.png and report.html draw a result: its colour says what was trained on, its mark and line what it was
+"""How report.png and report.html draw a result: colour and shape say what was trained on, filling and line what it was
 tested on.
 
-The colours of any two paths differ with every kind of colour vision, and have a contrast of 3 to 1 with their paper
-(`tests/train/report/rendering/test_encoding.py`).
+Variants of a path share its hue. The colours differ with every kind of colour vision, and have a contrast of 3 to 1
+with their paper (`tests/train/report/rendering/test_encoding.py`).
 """
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON
 
-KEY = "colour: trained on; mark and line: tested on"
+INK = "#1b1f27"  # of report.png
+KEY = "colour and shape: trained on; filling and line: tested on"
 
 
 @dataclass(frozen=True)
@@ -30,52 +33,117 @@ class Colour:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A mark and a line.
+    """How what a result was tested on is drawn.
 
     Attributes:
-        mark: its name in the page's charts.
+        fill: how much of a mark is filled: full, none, left or bottom, as matplotlib has it.
         line: the class of its line in the page.
-        marker: matplotlib's of the mark.
         dashes: matplotlib's of the line.
     """
 
-    mark: str
+    fill: str
     line: str
-    marker: str
-    dashes: str | tuple[int, tuple[int, int]]
+    dashes: str | tuple[int, tuple[int, ...]]
 
 
-TRAINED_ON = {
-    "dense": Colour("dense", "#4a5160", "#c4cad4"),
-    "lt": Colour("lt", "#d55e00", "#f58a3c"),
-    "rc": Colour("rc", "#0072b2", "#3f9fdc"),
-    "small": Colour("small", "#b28391", "#b28391"),
-    "weights": Colour("weights", "#0b4410", "#8dfc8e"),
+@dataclass(frozen=True)
+class Encoded:
+    """How what a run was trained on is drawn.
+
+    Attributes:
+        colour: of its path, or the further shade of it.
+        shape: a key of `SHAPES`.
+    """
+
+    colour: Colour
+    shape: str
+
+
+# Of each path the colour of itself, then that of every second of its variants.
+HUES = {
+    "dense": (Colour("dense", "#4a5160", "#c4cad4"),),
+    "short": (Colour("short", "#1f2126", "#f4f7fc"),),
+    "lt": (Colour("lt", "#d55e00", "#f58a3c"), Colour("lt-2", "#a9481a", "#ab4415")),
+    "rc": (Colour("rc", "#0072b2", "#3f9fdc"), Colour("rc-2", "#3e97ee", "#0d68af")),
+    "small": (Colour("small", "#b28391", "#b28391"), Colour("small-2", "#93607a", "#8a6070")),
+    "weights": (Colour("weights", "#0b4410", "#8dfc8e"),),
 }
-# In turn for rows that are named after more than their path: lt:centre, rc:fresh.
-FURTHER = (
-    Colour("1", "#9d5bf4", "#9d5bf4"),
-    Colour("2", "#90502c", "#c06040"),
-    Colour("3", "#758057", "#a6b186"),
-    Colour("4", "#4d0154", "#bf2f52"),
-    Colour("5", "#4138ce", "#6c5eba"),
-    Colour("6", "#881f38", "#f2c14e"),
-)
-ALL_COLOURS = (*TRAINED_ON.values(), *FURTHER)
-# Broken lines for parts of an image.
+ALL_COLOURS = tuple(colour for of_path in HUES.values() for colour in of_path)
+# Differences: above, below. None of the colours of what was trained on.
+DIVERGING = Colour("above", "#00796b", "#5fd6c4"), Colour("below", "#7b3294", "#c98ae8")
+
+
+def _regular(corners: int, radius: float, turn: float = 0.0, inner: float | None = None) -> tuple:
+    """The corners of a regular polygon, or of a star, clockwise from the top."""
+    radii = (radius,) if inner is None else (radius, inner)
+    count = corners * len(radii)
+    angles = [turn + 2 * math.pi * corner / count for corner in range(count)]
+    return tuple(
+        (round(radii[place % len(radii)] * math.sin(angle), 2), round(-radii[place % len(radii)] * math.cos(angle), 2))
+        for place, angle in enumerate(angles)
+    )
+
+
+_PLUS = ((-1.7, -5), (1.7, -5), (1.7, -1.7), (5, -1.7), (5, 1.7), (1.7, 1.7))
+_TURN = math.sqrt(0.5)
+# Corners around the middle in units of the page's charts (y downwards), and matplotlib's marker.
+SHAPES: dict[str, tuple[tuple, str]] = {
+    "circle": (_regular(20, 4.4), "o"),
+    "square": (((-4, -4), (4, -4), (4, 4), (-4, 4)), "s"),
+    "triangle": (((0, -5.2), (5, 4), (-5, 4)), "^"),
+    "diamond": (((0, -5.6), (5.6, 0), (0, 5.6), (-5.6, 0)), "D"),
+    "down": (((0, 5.2), (5, -4), (-5, -4)), "v"),
+    "star": (_regular(5, 6.2, 0.0, 2.6), "*"),
+    "plus": ((*_PLUS, *((-x, -y) for x, y in _PLUS)), "P"),
+    "pentagon": (_regular(5, 5.2), "p"),
+    "cross": (
+        tuple(
+            (round(_TURN * (x - y), 2), round(_TURN * (x + y), 2)) for x, y in (*_PLUS, *((-x, -y) for x, y in _PLUS))
+        ),
+        "X",
+    ),
+    "left": (((-5.2, 0), (4, -5), (4, 5)), "<"),
+    "hexagon": (_regular(6, 5), "h"),
+    "right": (((5.2, 0), (-4, -5), (-4, 5)), ">"),
+}
+OWN_SHAPES = {
+    "dense": "circle",
+    "short": "down",
+    "lt": "square",
+    "rc": "triangle",
+    "small": "diamond",
+    "weights": "pentagon",
+}
+# Broken lines and marks that are not full for parts of an image.
 STROKES = {
-    "dense": Stroke("round", "solid", "o", "solid"),
-    "lt": Stroke("square", "dashed", "s", (0, (5, 2))),
-    "rc": Stroke("triangle", "dotted", "^", (0, (1, 2))),
+    "dense": Stroke("full", "solid", "solid"),
+    "lt": Stroke("none", "dashed", (0, (5, 2))),
+    "rc": Stroke("left", "dotted", (0, (1, 2))),
+    "own": Stroke("bottom", "mixed", (0, (6, 2, 1, 2))),
 }
 
 
-def colours(rows: Iterable[str]) -> dict[str, Colour]:
-    """The colour of each of `rows`, by name, in their order: its path's, or the next of six for rows without one."""
-    names = list(dict.fromkeys(rows))
-    others = [name for name in names if name not in TRAINED_ON]
-    further = {name: FURTHER[number % len(FURTHER)] for number, name in enumerate(others)}
-    return {name: TRAINED_ON.get(name) or further[name] for name in names}
+def encode(rows: Iterable[str]) -> dict[str, Encoded]:
+    """The look of each of `rows`, by name.
+
+    A path has one look whatever the other rows are; its variants (`lt:centre`, `rc:fresh`, `lt@288`) take the other
+    shapes in turn and the shades of its hue alternately, in the order of `rows`: 22 of one path differ.
+    """
+    found: dict[str, Encoded] = {}
+    variants: dict[str, int] = {}
+    for row in dict.fromkeys(rows):
+        path = re.split("[:@]", row, maxsplit=1)[0]
+        hue = HUES.get(path, HUES["weights"])
+        own = OWN_SHAPES.get(path, "pentagon")
+        if row == path:
+            found[row] = Encoded(hue[0], own)
+            continue
+        number = variants.get(path, 0)
+        variants[path] = number + 1
+        others = [shape for shape in SHAPES if shape != own]
+        shade = (number + 1) % len(hue)
+        found[row] = Encoded(hue[shade], others[(number + 2) % len(others)])
+    return found
 
 
 def name_of(row: str, on: str) -> str:

@@ -1,23 +1,24 @@
-"""report.png: accuracy of each path, tested each way, with 95% intervals; against sparsity if there are several."""
+"""report.png: accuracy against cost and sparsity, and of each path tested each way, with 95% intervals."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vit_tickets.pipeline.runs.paths import ON, PATHS, TESTED_ON, path_of
+from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.verdict import MATCH
-from vit_tickets.train.report.rendering.encoding import KEY, STROKES, colours, name_of
+from vit_tickets.train.report.rendering.cost_panel import fill, frame, style_of
+from vit_tickets.train.report.rendering.encoding import INK, KEY, Colour, Encoded, encode, name_of
+from vit_tickets.train.report.rendering.tradeoff import tradeoffs
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-INK = "#1b1f27"
 LINE = f"{{}}\nless {-MATCH:g}\npoints"
 INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)
 SPACING = 0.22  # between the markers of one row; rows are 1 apart
@@ -36,32 +37,40 @@ def drawn(findings: list[Finding], path: str) -> list[str]:
 def draw(groups: list[Group], path: str) -> None:
     """Write the picture; raises UserError without matplotlib.
 
-    It has one panel per group, and before them, for each model with several budgets, a panel of accuracy against
-    sparsity, as in the paper's figure 3.
+    It has one panel per group. Before them each model has one of accuracy against cost, tested on whole images, and
+    each with several budgets one of accuracy against sparsity, as in the paper's figure 3.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("report.png needs matplotlib: pip install matplotlib") from None
-    series = by_model(groups)
-    count = len(series) + len(groups)
+    series, charts = by_model(groups), [of_model[0] for of_model in tradeoffs(groups)]
+    encoded = encode(row for group in groups for row in group.rows)
+    count = len(charts) + len(series) + len(groups)
     columns = min(2, count)
     rows = -(-count // columns)
     width = max(5.5, INCHES_PER_ROW * max(len(group.rows) for group in groups))
     figure = Figure(figsize=(1 + width * columns, 0.9 + 4.2 * rows), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for panel, of_model in zip(panels, series, strict=False):
-        draw_curves(panel, of_model)
-    for panel, group in zip(panels[len(series) :], groups, strict=False):
-        draw_matrix(panel, group)
+    rest = iter(panels)
+    for chart, panel in zip(charts, rest, strict=False):
+        frame(panel, chart)
+        _tidy(panel)
+    for of_model, panel in zip(series, rest, strict=False):
+        draw_curves(panel, of_model, encoded)
+    for group, panel in zip(groups, rest, strict=False):
+        draw_matrix(panel, group, encoded)
     for panel in panels[count:]:
         panel.remove()
     handles = _tested_on(groups)
     if handles:
         where = {"loc": "outside lower center", "ncols": len(handles)}
         figure.legend(handles=handles, title=KEY, fontsize=9, handlelength=4, frameon=False, **where)
+    figure.draw_without_rendering()
+    for chart, panel in zip(charts, panels, strict=False):
+        fill(panel, chart, encoded)
     with files.atomic_write(path) as stream:
         figure.savefig(stream, format="png", metadata={"Software": None})
 
@@ -71,28 +80,25 @@ def _tested_on(groups: list[Group]) -> list[Artist]:
     from matplotlib.lines import Line2D
 
     found = {on for group in groups for _, on in group.accuracies}
-    return [Line2D([], [], color=INK, label=f"{TESTED_ON[on]} ({on})", **_stroke(on)) for on in ON if on in found]
+    ink = Encoded(Colour("ink", INK, INK), "circle")
+    return [Line2D([], [], label=f"{TESTED_ON[on]} ({on})", **style_of(ink, on)) for on in TESTED_ON if on in found]
 
 
-def _stroke(on: str) -> dict[str, Any]:
-    stroke = STROKES[on]
-    return {"marker": stroke.marker, "linestyle": stroke.dashes, "markersize": 5, "linewidth": 1.4}
-
-
-def draw_curves(panel: Axes, groups: list[Group]) -> None:
+def draw_curves(panel: Axes, groups: list[Group], encoded: dict[str, Encoded]) -> None:
     """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing.
 
     The line of a path without a budget, such as dense, is level.
     """
-    for row, colour in colours(row for group in groups for row in group.rows).items():
+    for row in dict.fromkeys(row for group in groups for row in group.rows):
         for on in CURVES_ON if path_of(row).drops_patches else ("dense",):
             points = [(group.dropped, group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
             if not points:
                 continue
             x, found = zip(*points, strict=True)
             low, high = [a.low for a in found], [a.high for a in found]
-            panel.fill_between(x, low, high, color=colour.light, alpha=0.15, linewidth=0)
-            panel.plot(x, [a.mean for a in found], color=colour.light, label=name_of(row, on), **_stroke(on))
+            style = style_of(encoded[row], on)
+            panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            panel.plot(x, [a.mean for a in found], label=name_of(row, on), **style)
     panel.set_xlabel("patches dropped (%)")
     panel.set_ylabel("top-1 (%), 95% band")
     panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)
@@ -100,16 +106,15 @@ def draw_curves(panel: Axes, groups: list[Group]) -> None:
     _tidy(panel)
 
 
-def draw_matrix(panel: Axes, group: Group) -> None:
+def draw_matrix(panel: Axes, group: Group, encoded: dict[str, Encoded]) -> None:
     """Draw one group into a matplotlib Axes: what each path reaches on each kind of input, with its interval."""
     rows = [row for row in group.rows if any(trained == row for trained, _ in group.accuracies)]
-    colour = colours(group.rows)
     for (row, on), accuracy in group.accuracies.items():
-        beside = [other for other in ON if (row, other) in group.accuracies]
+        beside = [other for other in TESTED_ON if (row, other) in group.accuracies]
         place = rows.index(row) + (beside.index(on) - (len(beside) - 1) / 2) * SPACING
         # A skewed resampled distribution may leave the mean outside its quantiles by a hair.
         reach = [[max(0.0, accuracy.mean - accuracy.low)], [max(0.0, accuracy.high - accuracy.mean)]]
-        style = {"color": colour[row].light, "marker": STROKES[on].marker, "markersize": 6, "linestyle": "none"}
+        style = style_of(encoded[row], on, line=False) | {"markersize": 6}
         panel.errorbar(place, accuracy.mean, reach, capsize=3, label=name_of(row, on), **style)
         above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
         panel.annotate(f"{accuracy.mean:.1f}", (place, accuracy.high), fontsize=8, color=style["color"], **above)
@@ -121,7 +126,7 @@ def draw_matrix(panel: Axes, group: Group) -> None:
         panel.annotate(LINE.format(group.baseline), (1, at), color=INK, fontsize=7, va="center", **beyond)
     panel.set_xticks(range(len(rows)), [_label(row) for row in rows])
     for tick, row in zip(panel.get_xticklabels(), rows, strict=True):
-        tick.set_color(colour[row].light)
+        tick.set_color(encoded[row].colour.light)
     panel.set_xlim(-0.6, max(len(rows), 1) - 0.4)
     panel.margins(y=0.12)
     panel.set_xlabel("trained on")
