@@ -1,10 +1,12 @@
 """Every number on report.html is one of report.json's, or of what the runs have logged."""
 
+import importlib.metadata
 import json
 import math
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +47,7 @@ class Shown(HTMLParser):
         assert self.path.pop() == tag
 
     def handle_data(self, data):
-        is_mark = self.path[-1:] == ["text"] and NUMBER.fullmatch(data)
+        is_mark = self.path[-1:] == ["text"] and NUMBER.fullmatch(data.removesuffix("%"))
         if not {"script", "style"} & set(self.path) and not is_mark:
             self.texts.append(data)
             if self.path[-1:] == ["title"] and "svg" in self.path:
@@ -63,13 +65,20 @@ def is_said(shown: str, numbers: list[float], words: set[str]) -> bool:
     """Whether one of `numbers`, rounded as `shown` is, reads like it; or whether it stands in a text of the JSON."""
     plain = shown.replace(",", "").lstrip("+")
     digits = len(plain.partition(".")[2]) if "e" not in plain else None
-    formats = [f".{digits}f", ".2g", ".4g", "g"] if digits is not None else [".2g", "g"]
+    formats = [f".{digits}f", ".2g", ".4g", "g"] if digits is not None else [".2g", ".4g", "g"]
     return shown in words or any(format(number, how) == plain for number in numbers for how in formats)
 
 
-def write_log(folder, loss: float, seconds: float = 3.0) -> None:
-    lines = [{"epoch": e, "step": e, "loss": loss / e, "seconds": seconds * e} for e in (1, 2, 3)]
+def write_log(folder, loss: float, seconds: float = 3.0, macs: int = 1_234_000_000) -> None:
+    lines = [{"epoch": e, "step": e, "loss": loss / e, "seconds": seconds * e, "macs": macs * e} for e in (1, 2, 3)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def mean_cost(group: dict, row: str, unit: str) -> float:
+    """What one run of `row` takes, from the logs of its runs."""
+    logs = [Path(run["folder"], "metrics.jsonl").read_text() for run in group["runs"] if run["row"] == row]
+    sums = [sum(json.loads(line)[unit] for line in log.splitlines()) for log in logs]
+    return sum(sums) / len(sums)
 
 
 def logged() -> dict[str, list[tuple[float, float, float]]]:
@@ -87,7 +96,7 @@ def written(tmp_path_factory):
     runs = []
     for seed in (0, 1):
         runs.append(write_run(root, "dense", seed))
-        write_log(root / f"dense-seed{seed}", LOSSES["dense"] - 0.125 * seed, 7.0)
+        write_log(root / f"dense-seed{seed}", LOSSES["dense"] - 0.125 * seed, 7.0, 5_678_000_000 + seed * 10_000_000)
         for sparsity, kept in ((0.5, 18), (0.75, 9)):
             tickets = TICKETS | {"sparsity": sparsity, "counts": [kept]}
             for row in ("lt", "lt:centre", "rc", "small"):
@@ -101,6 +110,7 @@ def written(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
         patch.setattr(figure, "draw", lambda groups, path: None)
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
         report(runs, str(root / "out"), html=True)
     data = json.loads((root / "out/report.json").read_text())
     return data, Shown((root / "out/report.html").read_text())
@@ -117,7 +127,13 @@ def test_every_number_is_in_the_json_or_the_logs(written):
             100 * group["cost"]["saving"] / group["cost"]["dense"],
         ]
         numbers += [len(run["settings"]) - 1 for run in group["runs"]]  # all but one are shared
-    words = {"2023,", "256"}  # the paper's year, SHA-256
+        means = [cell["mean"] for cells in group["matrix"].values() for cell in cells.values()]
+        numbers.append(max(abs(mean - group["matrix"]["dense"]["dense"]["mean"]) for mean in means))  # the full shade
+        for unit in ("macs", "seconds"):
+            costs = [mean_cost(group, row, unit) for row in group["matrix"]]
+            numbers += [*costs, *(100 * cost / mean_cost(group, "dense", unit) for cost in costs)]
+    words = {"2023,", "256", "100", "1", "1970,"}  # the paper's year, SHA-256, percent, the date of SOURCE_DATE_EPOCH
+    words |= set(NUMBER.findall(importlib.metadata.version("vit-tickets")))
     words |= {number for leaf in known if isinstance(leaf, str) for number in NUMBER.findall(leaf)}
     seen = [(number, text) for text in shown.texts for number in NUMBER.findall(text)]
     assert len(seen) > 1000
@@ -132,6 +148,20 @@ def test_the_lines_are_those_of_the_json(written):
             cell = group["matrix"][row][on]
             interval = f"{cell['mean']:.2f}% [{cell['low']:.2f}, {cell['high']:.2f}]"
             assert f"{row}, tested on {tested}, {dropped:.3g}% dropped: {interval}" in shown.titles
+
+
+@pytest.mark.parametrize(("unit", "name"), [("macs", "multiply-adds"), ("seconds", "seconds")])
+def test_the_points_of_accuracy_against_cost_are_those_of_the_json_and_the_logs(written, unit, name):
+    data, shown = written
+    for group in data["groups"]:
+        for row, cells in group["matrix"].items():
+            kept = "" if row == "dense" else f", {group['kept']} of {group['num_patches']} patches"
+            for on in {"dense", row.partition(":")[0]} & cells.keys():
+                cell, cost = cells[on], mean_cost(group, row, unit)
+                share = 100 * cost / mean_cost(group, "dense", unit)
+                tested = {"dense": "all patches", "lt": "the ticket", "rc": "a random subset"}[on]
+                said = f"{row}{kept}, tested on {tested}: {cell['mean']:.2f}% [{cell['low']:.2f}, {cell['high']:.2f}]"
+                assert f"{said} for {cost:.4g} {name}, {share:.1f}% of dense training" in shown.titles
 
 
 def test_the_training_curves_are_the_logs(written):

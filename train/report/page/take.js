@@ -44,10 +44,9 @@
       STYLES.forEach((name) => drawn[place].setAttribute(name, style.getPropertyValue(name)));
     });
     const [, , width, height] = chart.getAttribute("viewBox").split(" ");
-    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("width", width);
     copy.setAttribute("height", height);
-    const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const paper = document.createElementNS(chart.namespaceURI, "rect");
     paper.setAttribute("width", "100%");
     paper.setAttribute("height", "100%");
     paper.setAttribute("fill", getComputedStyle(document.body).backgroundColor);

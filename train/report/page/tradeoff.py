@@ -171,7 +171,7 @@ def said(chart: Tradeoff, point: Point) -> str:
     a = point.accuracy
     return (
         f"{point.row}{kept}, tested on {TESTED_ON[point.on]}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}] for "
-        f"{point.cost:.3g} {chart.unit}{of}"
+        f"{point.cost:.4g} {chart.unit}{of}"
     )
 
 

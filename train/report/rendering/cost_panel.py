@@ -69,7 +69,7 @@ def fill(panel: Axes, chart: Tradeoff, encoded: dict[str, Encoded]) -> None:
         points = [point for point in chart.points if point.row == row]
         places = [at[point.key] for point in points]
         x, _ = back(places)
-        style = style_of(encoded[row], points[0].on, line=False) | {"markersize": 6, "in_layout": False}
+        style: dict[str, Any] = style_of(encoded[row], points[0].on, line=False) | {"markersize": 6, "in_layout": False}
         if len(points) > 1:
             panel.plot(*back(places), color=style["color"], linewidth=0.9, alpha=0.6, zorder=2, in_layout=False)
             lines += along([(x, -y) for x, y in places], 4.0)

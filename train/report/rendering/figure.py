@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.pipeline.system import files
@@ -114,7 +114,7 @@ def draw_matrix(panel: Axes, group: Group, encoded: dict[str, Encoded]) -> None:
         place = rows.index(row) + (beside.index(on) - (len(beside) - 1) / 2) * SPACING
         # A skewed resampled distribution may leave the mean outside its quantiles by a hair.
         reach = [[max(0.0, accuracy.mean - accuracy.low)], [max(0.0, accuracy.high - accuracy.mean)]]
-        style = style_of(encoded[row], on, line=False) | {"markersize": 6}
+        style: dict[str, Any] = style_of(encoded[row], on, line=False) | {"markersize": 6}
         panel.errorbar(place, accuracy.mean, reach, capsize=3, label=name_of(row, on), **style)
         above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
         panel.annotate(f"{accuracy.mean:.1f}", (place, accuracy.high), fontsize=8, color=style["color"], **above)

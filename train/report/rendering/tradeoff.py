@@ -139,7 +139,7 @@ def _tradeoff(
                 continue
             costs = [cost(run) for run in group.scored[cell]]
             known = [value for value in costs if value is not None]
-            if len(known) < len(costs):
+            if not known or len(known) < len(costs):
                 lacking.append(row)
                 continue
             of_group = path_of(row).has_budget and group.budget is not None

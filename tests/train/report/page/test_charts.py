@@ -15,9 +15,9 @@ from vit_tickets.train.report.page.charts import (
     heights,
     interval_chart,
     line_chart,
-    looks,
     ticks,
 )
+from vit_tickets.train.report.page.marks import looks
 
 LOOK = looks(["dense", "lt"])
 NUMBERS = st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
@@ -51,16 +51,16 @@ def test_an_axis_shows_all_values_and_never_what_cannot_be(values):
     assert axis(high) == 426
 
 
-def test_the_colour_says_what_was_trained_on_and_mark_and_line_what_it_was_tested_on():
-    rows, ways = ["dense", "lt", "lt:centre", "rc", "rc:fresh", "small"], ["dense", "lt", "rc"]
+def test_colour_and_shape_say_what_was_trained_on_filling_and_line_what_it_was_tested_on():
+    rows, ways = ["dense", "lt", "lt:centre", "rc", "rc:fresh", "small"], ["dense", "lt", "rc", "own"]
     look = looks(rows)
     for way in ways:
-        assert len({look(row, way).colour for row in rows}) == len(rows)
-        assert len({look(row, way)[1:] for row in rows}) == 1
+        assert len({look(row, way)[:2] for row in rows}) == len(rows)
+        assert len({look(row, way)[2:] for row in rows}) == 1
     for row in rows:
-        assert len({look(row, way).colour for way in ways}) == 1
-        assert len({look(row, way).mark for way in ways}) == len({look(row, way).line for way in ways}) == 3
-    assert looks(["rc", "lt"])("lt", "rc") == look("lt", "rc"), "a path has one colour in every chart"
+        assert len({look(row, way)[:2] for way in ways}) == 1
+        assert len({look(row, way).fill for way in ways}) == len({look(row, way).line for way in ways}) == 4
+    assert looks(["rc", "lt"])("lt", "rc") == look("lt", "rc"), "a path has one look in every chart"
 
 
 def points(path: str) -> list[tuple[float, float]]:
@@ -84,7 +84,7 @@ def test_a_line_goes_through_its_points_within_its_band():
     (x0, y0), (x1, y1), (x2, y2) = drawn
     assert (x1 - x0) / (x2 - x0) == pytest.approx((50 - 27) / (75 - 27), abs=0.01)
     assert y1 - y0 == pytest.approx(y2 - y1, abs=0.02)
-    assert chart.count('class="mark"') == 3 + 1 + 2, "one per point and one per line in the legend"
+    assert chart.count('class="mark') == 3 + 1 + 2, "one per point and one per line in the legend"
 
 
 def test_a_long_line_has_a_dozen_marks_at_most_and_says_every_point():

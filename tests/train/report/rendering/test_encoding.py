@@ -1,4 +1,4 @@
-"""Picture and page draw alike: colour says what was trained on, mark and line what it was tested on."""
+"""Picture and page draw alike: colour and shape say what was trained on, filling and line what it was tested on."""
 
 import itertools
 import json
@@ -10,6 +10,7 @@ import pytest
 from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.rendering.encoding import ALL_COLOURS, DIVERGING, HUES, encode
 from vit_tickets.train.report.report import report
 
 # Machado, Oliveira and Fernandes 2009: what a dichromat sees of linear RGB.
@@ -46,19 +47,44 @@ def difference(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("paper", PAPER)
 def test_colours_differ_with_every_kind_of_colour_vision_and_from_the_paper(paper):
-    from vit_tickets.train.report.rendering.encoding import ALL_COLOURS, TRAINED_ON
-
-    for colours, least in ((TRAINED_ON.values(), 10), (ALL_COLOURS, 6)):
+    for colours, least in (([of[0] for of in HUES.values() if of is not HUES["short"]], 10), (ALL_COLOURS, 8)):
         for one, other in itertools.combinations([getattr(colour, paper) for colour in colours], 2):
             assert difference(one, other) > least, (one, other)
-    for colour in ALL_COLOURS:
+    for colour in (*ALL_COLOURS, *DIVERGING):
         bright, dark = sorted((luminance(getattr(colour, paper)), luminance(PAPER[paper])), reverse=True)
         assert (bright + 0.05) / (dark + 0.05) >= 3, colour
 
 
+@pytest.mark.parametrize("paper", PAPER)
+def test_the_colours_of_differences_differ_and_are_those_of_no_path(paper):
+    above, below = (getattr(colour, paper) for colour in DIVERGING)
+    assert difference(above, below) > 10
+    for colour, found in itertools.product(DIVERGING, ALL_COLOURS):
+        one, other = (oklab(linear(getattr(of, paper))) for of in (colour, found))
+        assert np.linalg.norm(one - other) > 10, (colour, found)
+
+
+def hue(colour: str) -> float:
+    _, a, b = oklab(linear(colour))
+    return float(np.degrees(np.arctan2(b, a)))
+
+
+def test_variants_of_a_path_share_its_hue_and_differ_in_shape_or_shade():
+    rows = ["lt", *(f"lt:{number}" for number in range(22)), "lt@288", "rc", "rc:fresh", "rc:aligned", "dense", "short"]
+    encoded = encode(rows)
+    assert len({(found.colour.name, found.shape) for row, found in encoded.items() if row != "lt@288"}) == len(rows) - 1
+    for path, colours in HUES.items():
+        for paper in PAPER:
+            first, *others = (hue(getattr(colour, paper)) for colour in colours)
+            assert all(abs((other - first + 180) % 360 - 180) < 25 for other in others), path
+    assert encoded["lt@288"].colour in HUES["lt"]
+    several = ["lt:mean", "lt:swapped", "lt:centre", "lt:t0.3", "lt:finish1", "lt@288"]
+    assert len({found.shape for found in encode(several).values()}) == len(several), "by shape alone"
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """report.html, report.md, and by result (row, on) the colour and the marker of report.png."""
+    """report.html, report.md, and by result (row, on) the colour, the marker and its filling in report.png."""
     pytest.importorskip("matplotlib")
     from matplotlib.axes import Axes
 
@@ -72,7 +98,8 @@ def drawn(tmp_path_factory):
     plain = Axes.errorbar
 
     def errorbar(panel, place, mean, reach, **style):
-        found[round(float(place), 2)] = style["color"], style["marker"]
+        if style.get("capsize"):  # the matrix, not the chart of cost
+            found[round(float(place), 2)] = style["color"], style["marker"], style["fillstyle"]
         return plain(panel, place, mean, reach, **style)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -87,16 +114,20 @@ def drawn(tmp_path_factory):
 def test_picture_and_page_have_the_same_encoding(drawn):
     html, _, picture = drawn
     page = {}
-    for colour, row, on, mark in re.findall(
-        r'<g class="c-([\w-]+)"><title>(\w+) on (\w+): [^<]*</title><path[^>]*></path><(\w+) ', html
+    for colour, row, on, marks in re.findall(
+        r'<g class="c-([\w-]+)"><title>(\w+) on (\w+): [^<]*</title><path[^>]*></path>(.*?)</g>', html
     ):
-        page[row, on] = colour, mark
+        classes = re.findall('class="([^"]+)"', marks)
+        corners = re.search("<(circle|path)", marks)[1] if row == "dense" else marks.count("L", 0, marks.index("Z"))
+        page[row, on] = colour, corners, tuple(classes)
     assert page.keys() == picture.keys()
     for one, other in itertools.combinations(picture, 2):
         same_row, same_on = one[0] == other[0], one[1] == other[1]
-        assert (picture[one][0] == picture[other][0]) == (page[one][0] == page[other][0]) == same_row, (one, other)
-        assert (picture[one][1] == picture[other][1]) == same_on, (one, other)
-    for (row, _), (colour, _) in picture.items():
+        assert (picture[one][:2] == picture[other][:2]) == same_row, (one, other)
+        assert (page[one][0] == page[other][0]) == same_row, (one, other)
+        assert (picture[one][2] == picture[other][2]) == (page[one][2] == page[other][2]) == same_on, (one, other)
+    assert {page[row, "lt"][2] for row in ("dense", "lt", "rc")} == {("mark hollow",)}
+    for (row, _), (colour, *_) in picture.items():
         assert f"--trained-{row}: {colour};" in html
 
 

@@ -9,6 +9,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.train.report.analysis import curves
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.rendering import figure
+from vit_tickets.train.report.rendering.encoding import encode
 
 
 def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt:centre"), kept=True):
@@ -24,6 +25,9 @@ def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt
         budget=Budget(sparsity),
         images=200,
         rows=list(paths),
+        runs=[],
+        cross_fit=False,
+        scored={cell: [] for cell in cells},
         baseline="dense",
         kept=(round(100 * (1 - sparsity)), 100) if kept else None,
         dropped=100 * sparsity if kept else 0.0,
@@ -45,7 +49,7 @@ def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
 
     panel = Figure().subplots()
     groups = [group(0.27), group(0.5), group(0.75, paths=("dense", "lt"))]
-    figure.draw_curves(panel, groups)
+    figure.draw_curves(panel, groups, encode(groups[0].rows))
     drawn = {line.get_label(): line for line in panel.lines}
     assert list(drawn) == [
         "dense, tested on all patches",
@@ -62,8 +66,8 @@ def test_a_curve_has_a_line_and_a_band_for_each_path_and_way_of_testing():
     assert lt.get_xdata() == pytest.approx([27, 50, 75])
     assert lt.get_ydata() == pytest.approx([g.accuracies["lt", "lt"].mean for g in groups])
     assert list(drawn["rc, tested on the ticket"].get_xdata()) == pytest.approx([27, 50]), "rc was not trained at 0.75"
-    colours = [line.get_color() for line in panel.lines]
-    assert len(set(colours)) == 5, "a colour for every path"
+    looks = [(line.get_color(), line.get_marker()) for line in panel.lines]
+    assert len(set(looks)) == 5, "a look for every row"
     band = panel.collections[2].get_paths()[0].vertices
     assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx(
         (groups[2].accuracies["lt", "lt"].low, groups[0].accuracies["lt", "lt"].high)
