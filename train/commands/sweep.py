@@ -1,6 +1,8 @@
 """The command that sweeps over models, paths, budgets and seeds: sweep."""
 
 import contextlib
+import shlex
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -126,8 +128,9 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
 
     def report(failed: list[str]) -> list[str]:
         findings, refused = rendering.compare(evaluated(request))
+        done, typed = trained(request), shlex.join(["vit-tickets", *sys.argv[1:]])
         text = rendering.write(
-            request.out, request.name, findings, [*failed, *refused], trainings, trained(request), asked.html
+            request.out, request.name, findings, [*failed, *refused], trainings, done, asked.html, typed
         )
         click.echo("\n" + text)
         return refused
