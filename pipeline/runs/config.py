@@ -30,7 +30,7 @@ ORDER = (
     *("num_classes", "holdout", "without_fold", "limit", "init", "tickets_dir", "tickets", "labels_dir", "labels"),
     *("recipe", "eval_view"),
 )
-OPTIONAL = ("run", "weights_key", "initial", "tokens")  # entries that are left out where they say nothing
+OPTIONAL = ("run", "weights_key", "initial", "tokens", "cut_from")  # entries that are left out where they say nothing
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
@@ -119,6 +119,8 @@ class RunConfig(Choices):
     #: Path `selector`: patches that each stage keeps.
     counts: tuple[int, ...] | None = None
     epochs: int = RECORDED
+    #: Path `short`: epochs of the training on tickets whose cost it has; None on other paths.
+    cut_from: int | None = None
     #: Images of a step, over all ranks.
     batch_size: int = RECORDED
     #: Side of the training view in pixels.

@@ -29,6 +29,7 @@ class TrainingPath:
         uses_tickets: whether tickets decide which patches, or how many, it is trained on.
         drops_patches: whether it is trained on some of the patches; `train` then requires tickets.
         low_resolution: whether it is trained on smaller images with as many patches as a ticket.
+        same_cost: whether it is trained for fewer epochs, at the cost of training on tickets.
         prunes_tokens: whether it prunes tokens inside the network, to make a selector; reports leave it out.
     """
 
@@ -43,6 +44,7 @@ class TrainingPath:
     uses_tickets: bool = False
     drops_patches: bool = False
     low_resolution: bool = False
+    same_cost: bool = False
     prunes_tokens: bool = False
 
 
@@ -82,6 +84,7 @@ _TABLE = (
         label="short\n(fewer epochs)",
         tested_on=ON,
         uses_tickets=True,
+        same_cost=True,
     ),
     TrainingPath(name="selector", meaning="all patches, with token pruning, to make a selector", prunes_tokens=True),
     TrainingPath(

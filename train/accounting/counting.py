@@ -56,7 +56,7 @@ def training_pass(model: nn.Module, image_size: int, images: int, kept: int | No
         parts = [outputs] if isinstance(outputs, Tensor) else outputs
         loss = torch.stack([part.sum() for part in parts]).sum()
         if loss.requires_grad:
-            loss.backward()
+            torch.autograd.backward(loss)
 
     total = counted(work)
     model.zero_grad(set_to_none=True)
@@ -141,12 +141,13 @@ class StepMacs:
         if self.fault is not None:
             return None
         try:
-            return self._of_step(parts, kept)
+            return self.count(parts, kept)
         except Exception as error:  # whatever a network of timm raises on torch's meta device: no reason not to train
             self.fault = first_line(error)
             return None
 
-    def _of_step(self, parts: Sequence[int], kept: int) -> int:
+    def count(self, parts: Sequence[int], kept: int) -> int:
+        """The same; raises whatever the network does where it cannot be counted."""
         total = sum(self._of_part(images, kept if self.computes_kept else None) for images in parts)
         return total + (self._of_selection(sum(parts)) if self.online and kept < self.num_patches else 0)
 

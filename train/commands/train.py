@@ -125,6 +125,8 @@ def train(
             files.write_json(run.place(CONFIG), replace(run.config, environment=where).record())
         if here.is_main:
             click.echo(describe(run, trainer, todo))
+        if run.cut is not None:
+            say(run.cut.said)
         if run.start is not None:
             say(run.start.said(trainer.learner.model.get_submodule("network")))
         few = defaults.few_steps(run, asked, trainer.steps, sum(trainer.stream.data.counts))

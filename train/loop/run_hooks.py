@@ -16,6 +16,8 @@ def hooks_of(run: Run) -> list[Hook]:
     recipe, hooks = run.recipe, []
     if recipe.keep_warmup is not None:
         hooks.append(KeepWarmup(recipe.keep_warmup, run.kept, run.grid**2))
+    if recipe.finish_dense:
+        hooks.append(FinishDense(recipe.epochs - recipe.finish_dense, run.grid**2))
     if recipe.ema:
         hooks.append(MovingAverage(recipe.ema))
     return hooks
@@ -32,6 +34,22 @@ class KeepWarmup(Hook):
     def before_step(self, step: StepState) -> None:
         epochs = step.number / step.steps_per_epoch
         step.kept = kept_at(self.keep_warmup, self.kept, self.num_patches, epochs)
+
+
+class FinishDense(Hook):
+    """Keeps all patches from epoch `first` on, counted from 0 (Li et al. 2023, FLIP, section 3: unmasked tuning).
+
+    num_patches: N.
+    """
+
+    name = "finish_dense"
+
+    def __init__(self, first: int, num_patches: int):
+        self.first, self.num_patches = first, num_patches
+
+    def before_step(self, step: StepState) -> None:
+        if step.number >= self.first * step.steps_per_epoch:
+            step.kept = self.num_patches
 
 
 class MovingAverage(Hook):

@@ -206,6 +206,12 @@ class Recipe:
         changed.check()
         return changed
 
+    def cut(self, epochs: int) -> "Recipe":
+        """The same for `epochs` on all patches, which a keep warm-up and `finish_dense` mean nothing to: they stay as
+        they are, as in a dense run."""
+        aside = replace(self, keep_warmup=None, finish_dense=0).override(epochs=epochs)
+        return replace(aside, keep_warmup=self.keep_warmup, finish_dense=self.finish_dense)
+
     def check(self) -> None:
         """Raise UserError where values do not fit together."""
         if self.repeats % self.views_per_decode:

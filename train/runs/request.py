@@ -108,6 +108,10 @@ class Request(Choices, Sources):
             raise UserError(
                 f"--path {path}: expected --tickets MANIFEST, as written by `vit-tickets generate`, found none"
             )
+        if self.trained_on.same_cost and self.tickets is None and self.budget is None:
+            raise UserError(
+                f"--path {path}: expected --tickets or --sparsity, for the cost of training on tickets, found none"
+            )
         if self.trained_on.prunes_tokens and self.init is None:
             raise UserError(
                 f"--path {path}: expected --init, the dense weights (a file or a run) to fine-tune, found none"

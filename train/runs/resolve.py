@@ -19,6 +19,7 @@ from vit_tickets.pipeline.runs.families import FAMILIES, timm_name
 from vit_tickets.pipeline.runs.names import run_name
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.accounting.equal_cost import cut_of
 from vit_tickets.train.data.split import check_belongs
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model, check_runs
@@ -82,6 +83,10 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     maps = _open_label_maps(request, dataset, probe)
     budget = request.budget or (manifest.budget if manifest else Budget(sparsity=DEFAULT_SPARSITY))
     sizes = _sizes(request, recipe, manifest, probe, image_size, budget)
+    cut = None
+    if request.trained_on.same_cost:
+        cut = cut_of(probe, image_size, sizes.kept, sizes.num_patches, recipe)
+        recipe = recipe.cut(cut.epochs)
     if request.match_patches:
         recipe = replace(recipe, epochs=ceil_count(recipe.epochs * sizes.num_patches / sizes.kept))
     chooser = _online_selector(request, budget, image_size)
@@ -105,6 +110,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         image_size=shown.image_size,
         patch_size=shown.patch_size,
         num_classes=len(dataset.classes),
+        cut_from=cut and cut.of,
         limit=recipe.limit,
         tickets_dir=manifest and absolute(manifest.root),
         tickets=tickets,
@@ -129,6 +135,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         chooser,
         maps,
         start,
+        cut,
     )
 
 

@@ -14,6 +14,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system import files
+from vit_tickets.train.accounting.equal_cost import Cut
 from vit_tickets.train.data.split import Holdout
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model
@@ -40,6 +41,8 @@ class Run:
     labels: LabelMaps | None = None
     #: The weights that it begins with; None for random ones.
     start: Start | None = field(default=None, repr=False)
+    #: Path `short`: what it is cut to.
+    cut: Cut | None = None
 
     @property
     def path(self) -> str:

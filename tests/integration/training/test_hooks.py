@@ -10,7 +10,7 @@ import torch
 
 from tests.meddling import RECIPE, Meddling
 from tests.soak.kills import same
-from tests.training import equal, trainer, weights, without_clocks
+from tests.training import equal, in_pieces, trainer, weights, without_clocks
 from vit_tickets.train.loop import checkpoint
 
 pytestmark = pytest.mark.process
@@ -69,6 +69,26 @@ def test_the_gradients_are_those_of_the_whole_batch_and_not_scaled(
     for name, expected in found["first"].items():
         torch.testing.assert_close(hook.first[name].flatten()[:8], torch.tensor(expected), **tolerance, msg=name)
     assert (run.learner.scaler.get_scale() > 1) == (precision == "fp16")
+
+
+@pytest.mark.parametrize(("model", "path"), [("deit_micro", "lt"), ("lvvit_micro", "rc"), ("resnet20", "lt")])
+def test_the_last_epochs_are_on_all_patches_also_after_a_resume(numbered_data, numbered_tickets, tmp_path, model, path):
+    """What is learnt from then on is what a dense run with these weights, this optimizer and these images learns."""
+    recipe = RECIPE.override(epochs=3, limit=24, finish_dense=1, keep_warmup=(0.0, 2.5))
+
+    def made(name, tickets=numbered_tickets, of=path):
+        how = {"recipe": recipe, "model": model, "passed": {"checkpoint_minutes": 0.0}}
+        return trainer(numbered_data, tmp_path / name, of, tickets, **how)
+
+    whole = made("whole")
+    whole.fit()
+    assert in_pieces(lambda _: made("pieces"), saves=5) > 2
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "pieces"))
+    lines, dense = without_clocks(tmp_path / "whole"), made("dense", of="dense")
+    assert lines == without_clocks(tmp_path / "pieces")
+    assert lines[-1]["macs"] == sum(dense.macs.count([8], 36) for _ in range(3))
+    assert (lines[0]["macs"] < lines[-1]["macs"]) == (model != "resnet20")
+    assert {line["val_view"] for line in lines} == {lines[0]["val_view"]}
 
 
 def test_what_a_hook_reports_is_in_the_metrics(two_ranks):

@@ -26,6 +26,7 @@ def step_of(model: nn.Module, number: int = 0) -> StepState:
         ({"ema": 0.9}, ["moving_average"]),
         ({"keep_warmup": (0.0, 1.0)}, ["keep_warmup"]),
         ({"ema": 0.9, "keep_warmup": (0.0, 1.0)}, ["keep_warmup", "moving_average"]),
+        ({"finish_dense": 1, "keep_warmup": (0.0, 3.0)}, ["keep_warmup", "finish_dense"]),
     ],
 )
 def test_a_recipe_names_its_hooks(options, names):
@@ -40,6 +41,17 @@ def test_the_keep_warm_up_sets_what_a_step_keeps():
         hook.before_step(step)
         assert step.kept == kept_at((1.0, 3.0), 9, 36, number / 5)
     assert hook.state_dict() == {}
+
+
+def test_the_last_epochs_keep_all_patches_whatever_the_warm_up_says():
+    run = SimpleNamespace(recipe=SMALL.override(finish_dense=1, keep_warmup=(0.0, 3.0)), kept=9, grid=6)
+    warmup, finish = hooks_of(run)
+    for number in range(15):  # five steps an epoch, three epochs
+        step = step_of(nn.Linear(1, 1), number)
+        warmup.before_step(step)
+        finish.before_step(step)
+        assert step.kept == (kept_at((0.0, 3.0), 9, 36, number / 5) if number < 10 else 36)
+    assert finish.state_dict() == {}
 
 
 def test_the_moving_average_is_the_weighted_sum_of_all_weights():

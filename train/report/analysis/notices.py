@@ -15,6 +15,11 @@ from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.results import RunResult
 
+# Settings that stand in the name of a run's row.
+SAID_BY_ROW = ("rc", "ticket", "temperature", "finish_dense")
+# Settings that a run which is cut to fewer epochs has of its own.
+LENGTH = ("epochs", "warmup_epochs", "cooldown_epochs", "schedule")
+
 
 class Untested(NamedTuple):
     """A run whose predictions do not count, because their tickets are others.
@@ -93,7 +98,7 @@ def making(
     tokens = next((run.budget.tokens for run in runs if run.budget), None)
     words += ["--tokens", str(tokens)] if tokens and name.trained_on.has_budget else []
     words += [
-        *(["--epochs", str(like.epochs)] if like.epochs else []),
+        *(["--epochs", str(like.config.cut_from or like.epochs)] if like.epochs else []),
         *(["--seed", str(like.seed)] if like.seed else []),
     ]
     return f"`{' '.join(words)}` with the other options of these runs trains {row}; `vit-tickets evaluate` tests it"
@@ -176,15 +181,22 @@ def _sinks(run: RunResult, folder: str, split: str) -> list[Sink]:
 
 def _settings(trained: list[RunResult]) -> list[str]:
     sentences = []
-    for name in dict.fromkeys(name for run in trained for name in run.settings if name != "rc"):  # the row says rc
+    for name in dict.fromkeys(name for run in trained for name in run.settings if name not in SAID_BY_ROW):
         values: dict[str, list[str]] = {}
         for run in trained:
-            if not (name == "image_size" and (run.size or PATHS[run.path].low_resolution)):  # the row says it
+            if not _is_meant(run, name):
                 values.setdefault(str(run.settings.get(name)), []).append(run.name)
         if len(values) > 1:
             shown = ", ".join(f"{value} ({_names(names)})" for value, names in values.items())
             sentences.append(f"the runs differ in {name}: {shown}")
     return sentences
+
+
+def _is_meant(run: RunResult, name: str) -> bool:
+    """Whether its row says that the run differs in the setting: the size of its images, the length of `short`."""
+    path = PATHS[run.path]
+    sized = bool(run.size) or path.low_resolution
+    return (sized and name == "image_size") or (path.same_cost and name in LENGTH)
 
 
 def _of_run(run: RunResult, tested_on: TicketProvenance | None) -> list[str]:
