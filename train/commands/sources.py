@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.families import timm_name
@@ -169,5 +169,5 @@ def sizes_of(networks: Iterable[str | None]) -> list[int]:
         if files.exists(files.join(name, CONFIG)):
             sizes.append(RunConfig.read(name, ("image_size",)).image_size)
         elif registry.model_fault(name) is None:
-            sizes.append(registry.sketch(name).pretrained_cfg["input_size"][-1])
+            sizes.append(cast("dict", registry.sketch(name).pretrained_cfg)["input_size"][-1])
     return sizes

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
@@ -230,7 +231,7 @@ class TarSplit:
                 if member.suffix is None:
                     continue
                 label = label_of(member, stem(posixpath.basename(path)), path, self.options)
-                yield member, index_of[label] if isinstance(label, str) else label
+                yield member, index_of[label] if isinstance(label, str) else cast("int", label)  # all have one
 
 
 def _all(name: str) -> bool:
