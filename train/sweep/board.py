@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TextIO
 
 from vit_tickets.pipeline.runs.config import RunConfig
@@ -55,7 +55,10 @@ def span(seconds: float) -> str:
 
 
 class Board:
-    """Shows the state of a scheduler on a stream."""
+    """Shows the state of a scheduler on a stream.
+
+    `expected` has seconds by a step's title, as far as they are known before: what finished steps took corrects them.
+    """
 
     def __init__(
         self,
@@ -63,12 +66,13 @@ class Board:
         slots: int,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        expected: Mapping[str, float] | None = None,
     ):
-        self._scheduler, self._slots = scheduler, slots
+        self._scheduler, self._slots, self._expected = scheduler, slots, dict(expected or {})
         self._stream, self._clock = stream or sys.stdout, clock
         self._live = self._stream.isatty()
         self._began: dict[str, float] = {}
-        self._spent: dict[str, list[float]] = {}
+        self._spent: dict[str, dict[str, float]] = {}  # seconds by command and title
         self._drawn, self._drawn_at = 0, -REDRAW_S
 
     def started(self, step: Step) -> None:
@@ -78,7 +82,7 @@ class Board:
         """Show that `step` is done, or `how` it ended instead."""
         seconds = self._clock() - self._began.pop(step.title)
         if not how:
-            self._spent.setdefault(step.command[0], []).append(seconds)
+            self._spent.setdefault(step.command[0], {})[step.title] = seconds
             found = progress_of(step.run)
             how = f"done in {span(seconds)}" + (f", top-1 {found.top1:.2f}" if found and found.top1 is not None else "")
         self.say(f"{step.title}: {how}" if self._live else f"{step.title}: {how}; {self.summary()}")
@@ -100,13 +104,12 @@ class Board:
     def seconds_left(self) -> tuple[float, bool]:
         """Estimate the seconds left from finished steps of the same kind; False if some steps have no estimate yet."""
         found = {step.title: progress_of(step.run) for step in self._scheduler.of(RUNNING)}
-        trained = [p.epochs * p.epoch_s for p in found.values() if p]
-        expected = {kind: sum(spent) / len(spent) for kind, spent in self._spent.items()}
-        if trained:
-            expected.setdefault("train", sum(trained) / len(trained))
+        spent = dict(self._spent)
+        if "train" not in spent:
+            spent["train"] = {title: p.epochs * p.epoch_s for title, p in found.items() if p}
         total, longest, is_all = 0.0, 0.0, True
         for step in self._scheduler.of(RUNNING, WAITING):
-            left, progress = expected.get(step.command[0]), found.get(step.title)
+            left, progress = self._seconds(step, spent.get(step.command[0], {})), found.get(step.title)
             if progress:
                 left = (progress.epochs - progress.epoch) * progress.epoch_s
             elif left is not None and step.title in self._began:
@@ -116,6 +119,14 @@ class Board:
                 continue
             total, longest = total + left, max(longest, left)
         return max(longest, total / self._slots), is_all
+
+    def _seconds(self, step: Step, spent: dict[str, float]) -> float | None:
+        """What `step` takes: its own estimate at the pace of the steps of its kind that took `spent`, or their mean."""
+        known = {title: seconds for title, seconds in spent.items() if self._expected.get(title)}
+        own = self._expected.get(step.title)
+        if own is not None:
+            return own * (sum(known.values()) / sum(self._expected[title] for title in known) if known else 1.0)
+        return sum(spent.values()) / len(spent) if spent else None
 
     def refresh(self, now: bool = False) -> None:
         """Redraw the running steps on a terminal, once a second or `now`."""

@@ -1,7 +1,7 @@
 """Running the steps of a plan side by side, until all are done, have failed, or a signal stops them."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from vit_tickets.pipeline.system.errors import WorkFailed
@@ -16,13 +16,20 @@ WRONG_REQUEST = 2  # the exit status of a command that is wrong however often it
 
 
 def execute(
-    steps: list[Step], done: list[str], engine_of: Callable[[], AbstractContextManager[Engine]], logs: str
+    steps: list[Step],
+    done: list[str],
+    engine_of: Callable[[], AbstractContextManager[Engine]],
+    logs: str,
+    expected: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Run the steps whose titles are not `done`; returns a sentence for every step that failed or was left out."""
+    """Run the steps whose titles are not `done`; returns a sentence for every step that failed or was left out.
+
+    expected: seconds by a step's title, where they are known.
+    """
     scheduler = Scheduler(steps, done)
     if len(done) < len(steps):
         with engine_of() as engine:
-            run(scheduler, engine, Board(scheduler, engine.slots), logs)
+            run(scheduler, engine, Board(scheduler, engine.slots, expected=expected), logs)
     return failures(scheduler)
 
 

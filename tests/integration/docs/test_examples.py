@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.examples import ALL, ALONE, BLOCKS, EXCEPTIONS, FINDS, READER, SMALLER, SOURCES, STORY, smaller
 from tests.helpers import encode, write_folder, write_parquet, write_tars
@@ -119,6 +120,17 @@ def test_the_picture_is_made_small_as_printed(story, folder):
 
 
 @pytest.mark.slow
+def test_the_weights_of_a_run_load_in_plain_timm_as_printed(story, folder):
+    block, names = re.search(r"```python\n(.*?)```", README, flags=re.S)[1], {}
+    with contextlib.chdir(folder):
+        exec(block.replace("num_classes=10", "num_classes=2"), names)  # noqa: S102 (our own README)
+        stored = load_file(f"{names['run']}/final.safetensors")
+    loaded = names["model"].state_dict()
+    assert loaded.keys() == stored.keys()
+    assert all(torch.equal(loaded[name], stored[name]) for name in stored)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ALONE)
 def test_the_examples_of_help_run(line, story, folder, tmp_path):
     for name in (*SOURCES, *FINDS.get(line.split()[1], ALL)):
@@ -137,6 +149,12 @@ def test_no_exception_and_no_change_outlives_its_example():
 
 
 def test_blocks_of_python_are_those_that_other_tests_run():
-    """Those of selection and manifests test_docs.py, of the own loader tests/train, of the results this file."""
+    """Those of selection and manifests test_docs.py, of the own loader tests/train, of README and results this file."""
     counts = {name: text.count("```python") for name, text in PAGES.items() if "```python" in text}
-    assert counts == {"docs/own-loader.md": 1, "docs/results.md": 2, "docs/select.md": 1, "manifests/README.md": 4}
+    assert counts == {
+        "README.md": 1,
+        "docs/own-loader.md": 1,
+        "docs/results.md": 2,
+        "docs/select.md": 1,
+        "manifests/README.md": 4,
+    }

@@ -159,6 +159,24 @@ def test_the_time_left_follows_the_epochs_that_were_made(tmp_path):
     assert board.summary() == "0 of 3 done, 1 running, 2 waiting, about 56 s left"
 
 
+def test_what_is_expected_of_a_step_follows_the_pace_of_those_before_it():
+    steps = [Step(name, ("train",), lambda: True) for name in ("dense", "lt", "short")]
+    steps.append(Step("tickets", ("generate",), lambda: True))
+    expected = {"dense": 100.0, "lt": 50.0, "short": 60.0, "tickets": 7.0}
+    scheduler, now = Scheduler(steps), [0.0]
+    board = Board(scheduler, 1, io.StringIO(), lambda: now[0], expected)
+    board.started(scheduler.next())
+    assert board.seconds_left() == (217.0, True)
+    now[0] = 40.0
+    assert board.seconds_left() == (177.0, True)
+    now[0] = 300.0  # three times as long as expected
+    scheduler.finished(steps[0])
+    board.ended(steps[0])
+    assert board.seconds_left() == (3 * (50.0 + 60.0) + 7.0, True)
+    unknown = Board(scheduler, 1, io.StringIO(), expected={"lt": 50.0})
+    assert unknown.seconds_left() == (50.0, False)
+
+
 def test_what_nothing_tells_of_has_no_time_left(tmp_path):
     run = write_run(tmp_path / "b", 3, [5.0])
     steps = [Step("a", ("evaluate",), lambda: True), Step("b", ("train",), lambda: True, run=run)]
