@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 
 IMAGES = 400

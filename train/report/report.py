@@ -12,11 +12,12 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import Finding, find
+from vit_tickets.train.report.analysis.contrasts.findings import Finding, find
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 from vit_tickets.train.report.page import page
-from vit_tickets.train.report.rendering import figure
+from vit_tickets.train.report.rendering import figure, tables
 from vit_tickets.train.report.rendering import text as rendering
+from vit_tickets.train.report.rendering.headline import headline
 
 FORMAT_VERSION = 1
 
@@ -85,6 +86,9 @@ def report(
     markdown = rendering.markdown(findings, left_out, figure=None if notes else "report.png")
     with files.atomic_write(files.join(out, "report.md")) as stream:
         stream.write(markdown.encode())
+    for kind, content in (("csv", tables.csv_text(findings)), ("tex", tables.latex_text(findings))):
+        with files.atomic_write(files.join(out, f"report.{kind}")) as stream:
+            stream.write(content.encode())
     files.write_json(files.join(out, "report.json"), data)
     written = f"report: {out}"
     if html:
@@ -159,7 +163,10 @@ def record(finding: Finding) -> dict[str, Any]:
             },
             "verdicts": finding.verdicts,
             "weak_below": finding.weak_below,
+            "headline": headline(finding),
+            "differences": finding.differences,
             "nulls": nulls,
+            "nulls_deployed": finding.nulls_deployed,
             "small": next((null for null in nulls if null["name"] == "small"), None),
             "paired": finding.paired,
             "classes": finding.classes,

@@ -7,7 +7,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report import report
 from vit_tickets.train.report.analysis.comparison import Group, group_runs
-from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis, find
+from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict, NullHypothesis, find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.rendering import figure

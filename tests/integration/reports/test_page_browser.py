@@ -10,7 +10,7 @@ import pytest
 from tests import chromium
 from tests.runs import write_gallery_runs
 from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.gallery import collect
 

@@ -76,24 +76,27 @@ def test_other_methods_and_subsets_have_rows_beside_the_paths(three, tmp_path):
 def test_a_ticket_of_another_method_is_a_null_hypothesis(tmp_path, share, label):
     runs = [write_run(tmp_path, path, seed) for path in ("dense", "lt", "rc", "small") for seed in range(3)]
     made = finding_of([*runs, *(write_centre(tmp_path, share, seed=seed) for seed in range(3))])
-    small, centre = made.nulls
+    centre, _, small = made.nulls
     assert (small.name, small.label) == ("small", "beats")
     assert (centre.name, centre.label) == ("lt:centre", label)
     assert (centre.contrast.minuend, centre.contrast.subtrahend) == ("LT on lt", "LT:centre on lt")
     matrix = made.group.accuracies
     difference = matrix["lt", "lt"].mean - matrix["lt:centre", "lt"].mean
     assert centre.contrast.estimate == pytest.approx(difference)
-    assert f"null hypothesis lt:centre: LT {label} it\n  - {centre.sentence}" in rendering.text([made], [])
-    assert f"### Null hypothesis `lt:centre`: LT {label} it\n\n{centre.sentence}." in rendering.markdown(
-        [made], [], None
-    )
+    text, markdown = rendering.text([made], []), rendering.markdown([made], [], None)
+    bounds = f"{difference:+.2f} [{centre.contrast.lower:+.2f}, {centre.contrast.upper:+.2f}]"
+    assert f"  lt:centre  {bounds}" in text
+    assert f"| lt:centre | {bounds} | LT {label} it |" in markdown
+    assert f"- `lt:centre` on its own input: LT {label} it. {centre.sentence}.\n" in markdown
+    assert (f"lt:centre (LT {label} it on its own input" in text) == (label != "beats")
+    assert centre.moral == "a ticket finds no more than the photographer put into the middle"
 
 
 def test_the_files_of_the_report_hold_them(three, tmp_path):
     folders = [*three, write_run(tmp_path, "small"), write_centre(tmp_path)]
     (group,) = report(folders).data["groups"]  # the picture included
-    assert [null["name"] for null in group["nulls"]] == ["small", "lt:centre"]
-    assert group["small"] == group["nulls"][0]
+    assert [null["name"] for null in group["nulls"]] == ["lt:centre", "rc", "small"]
+    assert group["small"] == group["nulls"][2]
     assert set(group["nulls"][1]["needed"]) == {"images", "seeds"}
     assert list(group["matrix"]) == ["dense", "lt", "lt:centre", "rc", "small"]
     assert group["tickets"] == group["methods"]["staged"]
@@ -103,7 +106,7 @@ def test_the_files_of_the_report_hold_them(three, tmp_path):
 
 
 def test_a_rival_that_has_learnt_nothing_proves_nothing(three, tmp_path):
-    (null,) = finding_of([*three, write_centre(tmp_path, 0.1)]).nulls
+    null, _ = finding_of([*three, write_centre(tmp_path, 0.1)]).nulls
     assert null.label == "none"
     assert "LT:centre on lt is not above the share of the most frequent class (10%)" in null.sentence
     assert null.sentence.endswith(

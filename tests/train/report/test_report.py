@@ -59,7 +59,13 @@ def test_files_say_the_same_as_the_text(four, tmp_path, monkeypatch):
     monkeypatch.undo()  # with the picture
     made = report(four, str(tmp_path / "out"))
     folder = tmp_path / "out"
-    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md", "report.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "report.csv",
+        "report.json",
+        "report.md",
+        "report.png",
+        "report.tex",
+    ]
     assert json.loads((folder / "report.json").read_text()) == json.loads(json.dumps(made.data))
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
     markdown = (folder / "report.md").read_text()
@@ -94,13 +100,18 @@ def test_without_matplotlib_the_rest_is_written(four, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     made = report(four)
     assert "pip install matplotlib" in made.text
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.json", "report.md"]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "report.csv",
+        "report.json",
+        "report.md",
+        "report.tex",
+    ]
     assert "report.png" not in made.markdown
 
 
 def test_a_budget_that_was_read_off_is_marked(tmp_path):
     runs = [write_run(tmp_path, path, read_off=path == "lt") for path in ("dense", "lt", "rc")]
-    (title, *_) = text([finding_of(runs)], []).splitlines()
+    _, _, title, *_ = text([finding_of(runs)], []).splitlines()
     assert "9 of 36 patches, read off the ranks of a manifest for another budget; " in title
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
+from vit_tickets.pipeline.manifests.methods import METHODS
+from vit_tickets.pipeline.runs.paths import DROPPING, OWN, PATHS, path_of
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.pipeline.runs.rows import ITS_OWN, RowName
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report.analysis.bootstrap import Accuracy, accuracy
+from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast, accuracy, contrast
 from vit_tickets.train.report.analysis.matching import check_same_images, of_sizes, wanted_tickets
 from vit_tickets.train.report.analysis.notices import Untested, missing, sinks, warnings
 from vit_tickets.train.report.analysis.results import RunResult
@@ -82,6 +84,22 @@ class Group:
         return next((run.row for run in self.runs if run.path == "rc" and run.method == self.method), "rc")
 
     @property
+    def ticket(self) -> str:
+        """The row of tickets: lt, or without one that of the group's method, if it is a selector's."""
+        row = str(RowName(path="lt", method=self.method))
+        selects = self.method in METHODS and METHODS[self.method].looks_at == "selector"
+        return row if self.of(row) and selects else "lt"
+
+    def own(self, row: str) -> Cell | None:
+        """The cell of a row tested on what it was trained on; None without such predictions."""
+        on = own_input(row)
+        return (row, on) if on and (row, on) in self.scored else None
+
+    def whole(self, row: str) -> Cell | None:
+        """The cell of a row tested on whole images, as networks are deployed; None without such predictions."""
+        return (row, "dense") if (row, "dense") in self.scored else None
+
+    @property
     def can_drop_patches(self) -> bool:
         """False for models that see dropped patches masked (Swin, ResNets)."""
         return all(run.config.can_drop_patches for run in self.runs)
@@ -134,6 +152,41 @@ class Group:
     def accuracies(self) -> dict[Cell, Accuracy]:
         """The matrix in percent, with intervals."""
         return {cell: accuracy(correct_Sn) for cell, correct_Sn in self.matrix.items()}
+
+    def seeds(self, cell: Cell) -> list[int | None]:
+        """The different seeds of a cell's runs."""
+        return list(dict.fromkeys(run.seed for run in self.scored[cell]))
+
+    def contrast(self, minuend: Cell, subtrahend: Cell) -> Contrast:
+        """The accuracy of one cell minus that of another."""
+        found = self._contrasts
+        if (minuend, subtrahend) not in found:
+            cells = (minuend, subtrahend)
+            first, second = ((cell_name(*cell), self.matrix[cell]) for cell in cells)
+            counts = len(self.seeds(minuend)), len(self.seeds(subtrahend))
+            found[cells] = contrast(*first, *second, counts)
+        return found[minuend, subtrahend]
+
+    @cached_property
+    def _contrasts(self) -> dict[tuple[Cell, Cell], Contrast]:
+        """Those that were computed, for resampling takes its time."""
+        return {}
+
+
+def own_input(row: str) -> str | None:
+    """The column of what a row was trained on; None where a test on it would tell labels (`lt:class-swapped`)."""
+    name = RowName.parse(row)
+    if not name.trained_on.drops_patches:
+        return "dense"
+    if name.ticket == ITS_OWN:
+        return name.path
+    return OWN if OWN in name.tested_on else None
+
+
+def cell_name(row: str, on: str) -> str:
+    """Name of a cell of the matrix in sentences: `LT on lt`, `LT:centre on dense`."""
+    path = path_of(row)
+    return f"{path.title or path.name}{row.removeprefix(path.name)} on {on}"
 
 
 def group_runs(runs: list[RunResult]) -> list[Group]:

@@ -143,7 +143,7 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
     Args:
         contrast: the difference.
         baseline: its name in words.
-        moral: what follows if the ticket does no better.
+        moral: what holds if the ticket does no better; it may be empty.
         undertrained: why a run has learnt too little, as in `judge`.
 
     The label is beats, ties or trails; ahead, behind or level where one of the two has one seed (`standing`). With
@@ -161,8 +161,8 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
     if beats:
         return "beats", f"{sentence}: the ticket beats {baseline}"
     if trails:
-        return "trails", f"{sentence}: it does no better than {baseline}, and {moral}"
-    return "ties", f"{sentence}; for now they tie, and {moral}"
+        return "trails", f"{sentence}: it does no better than {baseline}" + (moral and f": {moral}")
+    return "ties", f"{sentence}; for now they tie" + (moral and f", and it stands that {moral}")
 
 
 def scope(*contrasts: Contrast) -> str:

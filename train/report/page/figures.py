@@ -6,8 +6,8 @@ from vit_tickets.pipeline.runs.paths import ON, PATHS, path_of
 from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
-from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.page.charts import Interval, Line, heights, interval_chart, line_chart

@@ -9,7 +9,7 @@ from typing import Any
 
 from vit_tickets.pipeline.runs.paths import TESTED_ON
 from vit_tickets.train.report.analysis.comparison import Group
-from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict
+from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.marks import Look, Looks, dot, sample
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, table

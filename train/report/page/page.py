@@ -15,7 +15,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.report.analysis.comparison import Group
-from vit_tickets.train.report.analysis.findings import Finding
+from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.page import gallery as page_gallery
 from vit_tickets.train.report.page.figures import method_figures, sparsity_figures
 from vit_tickets.train.report.page.marks import looks

@@ -5,8 +5,8 @@ from typing import Any
 
 from vit_tickets.train.report.analysis import paper
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.costs import cost_rows
-from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.marks import Looks, looks
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, table

@@ -8,8 +8,8 @@ from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
-from vit_tickets.train.report.analysis.findings import Finding
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.rendering.cost_panel import fill, frame, style_of
 from vit_tickets.train.report.rendering.encoding import INK, KEY, Colour, Encoded, encode, name_of

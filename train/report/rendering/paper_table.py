@@ -8,7 +8,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.report.analysis import paper
 from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import Finding, find
+from vit_tickets.train.report.analysis.contrasts.findings import Finding, find
 from vit_tickets.train.report.analysis.paper import PaperRow
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.rendering.text import (

@@ -5,9 +5,24 @@ from vit_tickets.pipeline.runs.paths import DROPPING, JUDGED, ON
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
 from vit_tickets.train.report.analysis.costs import cost_rows
-from vit_tickets.train.report.analysis.findings import Finding, NamedVerdict, NullHypothesis
 from vit_tickets.train.report.analysis.notices import counted, listed, making
+from vit_tickets.train.report.rendering.contrasts import (
+    AGAINST_DENSE,
+    AGAINST_ROWS,
+    ON_OWN,
+    ON_WHOLE,
+    Rows,
+    against,
+    difference_rows,
+    doubts,
+    morals,
+    more_seeds,
+    null_rows,
+    trained_sentence,
+)
+from vit_tickets.train.report.rendering.headline import headlines
 
 # How random subsets were drawn that are not fixed per image, as `train --rc` has it.
 SUBSETS = {
@@ -16,7 +31,6 @@ SUBSETS = {
 }
 # What dropped patches show to models that cannot leave them out, as `train --occlude` has it.
 MASKS = {"mean": "the mean colour", "black": "black"}
-Rows = list[list[str]]
 
 TITLE = "Training on a few patches of each image: the runs compared"
 INTRODUCTION = (
@@ -26,14 +40,13 @@ INTRODUCTION = (
 )
 
 SPREAD = "top-1 %, mean ± standard deviation over seeds (their number)"
-PAIRED = "the same seed of both, McNemar's exact test; it describes two runs and says nothing about other seeds"
-SMALLEST_P = 0.001  # smaller ones differ by the number of images alone
+PAIRED = "the same seed of both; they describe two runs and say nothing about other seeds"
 COST = "measured wall-clock seconds on the runs' own hardware"
 
 
 def text(findings: list[Finding], left_out: list[str]) -> str:
     """Compact and aligned, for the terminal. left_out: sentences on runs that are not compared."""
-    parts = []
+    parts = ["\n".join(headlines(findings))]
     for finding in findings:
         group = finding.group
         lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({legend([group])})"]
@@ -45,10 +58,10 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
             ]
         if not finding.verdicts:
             lines += ["verdict: none yet", *(f"  - {line}" for line in no_verdict(group))]
-        for null in finding.nulls:
-            lines += [f"null hypothesis {null.name}: {against(null)}", f"  - {null.sentence}"]
+        lines += _contrasts(finding)
         if finding.paired:
-            lines += [f"paired, {PAIRED}:", *(f"  {line}" for line in aligned(paired_rows(finding)))]
+            lines += [f"images that one run alone classifies right, {PAIRED}:"]
+            lines += [f"  {line}" for line in aligned(paired_rows(finding))]
         if costs := cost_rows(group, finding.cost):
             lines += [f"cost, {COST}:", *(f"  {line}" for line in aligned([list(row) for row in costs]))]
         lines += [f"missing: {sentence}" for sentence in group.missing]
@@ -59,9 +72,29 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _contrasts(finding: Finding) -> list[str]:
+    """The contrasts of use, for the terminal."""
+    lines = []
+    if len(rows := difference_rows(finding)) > 1:
+        lines.append(f"{AGAINST_DENSE.format(finding.group.baseline)}:")
+        lines += [f"  {line}" for line in aligned(rows)]
+    lines += [f"  - {sentence}" for sentence in [trained_sentence(finding)] if sentence]
+    if len(rows := null_rows(finding)) > 1:
+        lines.append(f"null hypotheses, {AGAINST_ROWS}:")
+        lines += [f"  {line}" for line in aligned(rows)]
+        lines += [f"  - {moral}" for moral in [*morals(finding), *doubts(finding), more_seeds(finding)] if moral]
+    return lines
+
+
 def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -> str:
     """report.md; `figure` is the picture beside it, None without one."""
-    lines = [f"# {TITLE}", "", INTRODUCTION, ""]
+    lines = [
+        f"# {TITLE}",
+        "",
+        *(line for said in headlines(findings) for line in (f"**{said}**", "")),
+        INTRODUCTION,
+        "",
+    ]
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
     for finding in findings:
@@ -85,14 +118,17 @@ def _section(finding: Finding) -> list[str]:
     for method, tickets in group.tickets.items():
         lines += [f"Tickets of {_provenance(method, tickets)}.", ""]
     for verdict in finding.verdicts:
-        name = verdict.name[0].upper() + verdict.name[1:]
-        lines += [f"### {name}: {verdict_label(verdict)}", "", *(f"- {line}" for line in verdict_reasons(verdict)), ""]
+        lines += [
+            f"### {_sentence(verdict.name)}: {verdict_label(verdict)}",
+            "",
+            *(f"- {line}" for line in verdict_reasons(verdict)),
+            "",
+        ]
     if not finding.verdicts:
         lines += ["### Verdict: none yet", "", *(f"- {line}" for line in no_verdict(group)), ""]
-    for null in finding.nulls:
-        lines += [f"### Null hypothesis `{null.name}`: {against(null)}", "", f"{null.sentence}.", ""]
+    lines += _contrasts_section(finding)
     if finding.paired:
-        lines += ["### Paired", "", f"Images that one run alone classifies right: {PAIRED}.", ""]
+        lines += ["### Side by side", "", f"Images that one run alone classifies right: {PAIRED}.", ""]
         lines += [*table(paired_rows(finding)), ""]
     if costs := cost_rows(group, finding.cost):
         lines += ["### Cost", "", f"As {COST}, validation included.", ""]
@@ -102,6 +138,26 @@ def _section(finding: Finding) -> list[str]:
         if sentences:
             lines += [f"### {heading}", "", *(f"- {sentence}" for sentence in sentences), ""]
     return lines
+
+
+def _contrasts_section(finding: Finding) -> list[str]:
+    """The contrasts of use, in report.md."""
+    lines = []
+    if len(rows := difference_rows(finding)) > 1:
+        lines += ["### Against all patches", "", f"{_sentence(AGAINST_DENSE.format(finding.group.baseline))}.", ""]
+        lines += [*table(rows), ""]
+    if sentence := trained_sentence(finding):
+        lines += [f"{_sentence(sentence)}.", ""]
+    if len(rows := null_rows(finding)) > 1:
+        lines += ["### The ticket against every other row", "", f"{_sentence(AGAINST_ROWS)}.", "", *table(rows), ""]
+        for where, nulls in ((ON_OWN, finding.nulls), (ON_WHOLE, finding.nulls_deployed)):
+            lines += [f"- `{null.name}` {where}: {against(null)}. {null.sentence}." for null in nulls]
+        lines.append("")
+    return lines
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def legend(groups: list[Group]) -> str:
@@ -165,12 +221,11 @@ def footnotes(group: Group) -> list[str]:
 
 
 def paired_rows(finding: Finding) -> Rows:
-    """McNemar's test of each pair of runs, with a header."""
-    rows = [["seed", "first", "second", "right only in the first", "only in the second", "p for other images"]]
+    """The images that one of two runs alone classifies right, with a header."""
+    rows = [["seed", "first", "second", "right only in the first", "only in the second"]]
     for pair in finding.paired:
         counts = f"{pair.only_first:,}", f"{pair.only_second:,}"
-        p = f"< {SMALLEST_P:g}" if pair.p < SMALLEST_P else f"{pair.p:.2g}"
-        rows.append([str(pair.seed), pair.first, pair.second, *counts, p])
+        rows.append([str(pair.seed), pair.first, pair.second, *counts])
     return rows
 
 
@@ -215,16 +270,6 @@ def verdict_label(verdict: NamedVerdict) -> str:
         return f"none, {judged.standing}"
     label = judged.label if judged.label == "inconclusive" else f"LT {judged.standing or judged.label}"
     return label + (", weak baseline" if verdict.weak_baseline else "")
-
-
-def against(null: NullHypothesis) -> str:
-    """`LT beats it`, of one seed `LT ahead of it in these runs`, or `none, one seed` where there is nothing to say."""
-    words = {"ahead": "LT ahead of it", "level": "LT level with it", "behind": "LT behind it"}
-    if null.label in words:
-        return f"{words[null.label]} in these runs"
-    if null.label == "none":
-        return "none, one seed"
-    return null.label if null.label == "inconclusive" else f"LT {null.label} it"
 
 
 def verdict_reasons(verdict: NamedVerdict) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from tests.runs import IMAGES, TICKETS, write_predictions, write_run
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
 
 

@@ -19,7 +19,7 @@ from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.pipeline.cli import main
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page.markup import VOID, element, json_block, table
 from vit_tickets.train.report.page.page import RECORD, render

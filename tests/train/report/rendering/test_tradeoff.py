@@ -8,7 +8,7 @@ import pytest
 from tests.runs import write_run
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.analysis.comparison import group_runs
-from vit_tickets.train.report.analysis.findings import find
+from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page.marks import looks
 from vit_tickets.train.report.page.opening import NO_COST, costs
