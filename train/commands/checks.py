@@ -36,7 +36,8 @@ def check_train(
     request.check()
     opened = _opened(dataset)
     source = opened.source if opened else EMBEDDED
-    chosen = recipe_for(source, request.model, recipe, values.get("image_size"), request.path)
+    begun = request.init is not None
+    chosen = recipe_for(source, request.model, recipe, values.get("image_size"), request.path, begun)
     chosen = chosen.override(**values)
     request.check_recipe(chosen)
     ranks = int(os.environ.get("WORLD_SIZE", 1))

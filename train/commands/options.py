@@ -19,9 +19,9 @@ def recipe_options(command: Callable) -> Callable:
     named = click.option(
         "--recipe",
         type=click.Choice(tuple(RECIPES)),
-        help="Gives the values of all options below that are not given.  [default: digits for the built-in dataset, "
-        f"else by the model's family: {', '.join(by_family)}; with --image-size 32, or for a model made for it: "
-        f"{', '.join(at_32)}]",
+        help="Gives the values of all options below that are not given.  [default: finetune with --init, digits for "
+        f"the built-in dataset, else by the model's family: {', '.join(by_family)}; with --image-size 32, or for a "
+        f"model made for it: {', '.join(at_32)}]",
     )
     return named(click_options(Recipe, defaults=False)(command))
 

@@ -158,10 +158,15 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     begun = f"from the weights of {run.start.source}" if run.start else "from scratch"
     if todo == "resume":
         begun = f"resumed in epoch {at.epoch + 1} after {counted(at.step, 'step')}"
+    learnt = ""
+    if run.recipe.frozen:
+        sizes = [(each.numel(), each.requires_grad) for each in trainer.learner.model.parameters()]
+        learning, of = (sum(size for size, learns in sizes if learns or every) for every in (False, True))
+        learnt = f", {learning:,} of {of:,} parameters learn"
     if run.recipe.repeats > 1:
         images += f" ({trainer.stream.plan.samples_per_epoch:,} an epoch, {run.recipe.repeats} views of each)"
     return (
         f"{run.root}: {config.model} at {run.image_size} px on {run.path}, {share}, {images}, "
         f"{counted(config.epochs, 'epoch')} of {counted(trainer.steps, 'step')} of {config.batch_size} "
-        f"(recipe {run.recipe.name}), {begun}"
+        f"(recipe {run.recipe.name}{learnt}), {begun}"
     )

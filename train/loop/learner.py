@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.loop.hooks import Hook, StepState
 from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.loop.optim import build_optimizer, load_state, set_learning_rate
+from vit_tickets.train.loop.optim import build_optimizer, freeze, learning_rate_of, load_state, set_learning_rate
 from vit_tickets.train.loop.parts import parts_of
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.recipes.recipe import Recipe
@@ -45,6 +45,8 @@ class Learner:
         self.prunes_tokens = PATHS[run.path].prunes_tokens
         if self.prunes_tokens:
             self.model = PrunedViT(self.model.network, run.config.stages, run.config.counts)
+        if run.recipe.frozen:
+            freeze(self.model.network)
         self.parallel = world.parallel(self.model, run.image_size)
         if compile:
             self.parallel = compiled(self.parallel, world.device)
@@ -63,15 +65,18 @@ class Learner:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return self.optimizer.param_groups[0]["lr"]
+        return learning_rate_of(self.optimizer)
 
     @lr.setter
     def lr(self, rate: float) -> None:
         set_learning_rate(self.optimizer, rate)
 
     def train(self) -> None:
-        """Enter training mode. A selector stays in evaluation mode, as the authors fine-tune theirs."""
+        """Enter training mode. A selector stays in evaluation mode, as the authors fine-tune theirs, and so does a
+        frozen network: only what is around it (LV-ViT's two outputs) is in training mode."""
         self.parallel.train(not self.prunes_tokens)
+        if self.recipe.frozen:
+            self.model.network.eval()
 
     def loss(self, inputs: Inputs) -> Tensor:
         """The mean loss on `inputs`, a float32 scalar.

@@ -1,4 +1,4 @@
-"""The optimizer of a recipe."""
+"""The optimizer of a recipe, and which weights it moves."""
 
 from typing import Any
 
@@ -7,11 +7,15 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.optim import Optimizer
 
+from vit_tickets.pipeline.networks.fitting import classifiers_of
 from vit_tickets.train.recipes.recipe import Recipe
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
-    """AdamW or SGD over all of `network` (a timm model), in two groups if there is weight decay.
+    """AdamW or SGD over all of `network` (a timm model) that has gradients, in two groups if there is weight decay.
+
+    With layer-wise decay of the rate each layer has its groups, with the scale of its rate (`lr_scale`): the decay to
+    the power of the number of layers above it, in timm's counting; 1 for the head.
 
     Weight decay leaves out parameters of one dimension (biases, norms) and those that `network.no_weight_decay()`
     names: positions, class and register tokens, Swin's relative position bias.
@@ -20,7 +24,8 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     not: the kernels walk through memory, and ignore that a moment may have another memory format than its weight.
     """
     fused = all(parameter.is_contiguous() for parameter in network.parameters())
-    settings = {"lr": recipe.peak_lr, "weight_decay": recipe.weight_decay, "fused": fused}
+    decay = None if recipe.layer_decay == 1 else recipe.layer_decay
+    settings = {"lr": recipe.peak_lr, "weight_decay": recipe.weight_decay, "layer_decay": decay, "fused": fused}
     if recipe.opt == "sgd":
         # timm calls Nesterov's variant `sgd`, the plain one `momentum`
         name = "sgd" if recipe.nesterov and recipe.momentum else "momentum"
@@ -41,6 +46,18 @@ def load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of all groups."""
+    """Set the learning rate of all groups, each times its own scale where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def learning_rate_of(optimizer: Optimizer) -> float:
+    """The rate that `set_learning_rate` was given: that of the head, whose scale is 1."""
+    return max(optimizer.param_groups, key=lambda group: group.get("lr_scale", 1.0))["lr"]
+
+
+def freeze(network: nn.Module) -> None:
+    """Take the gradients from all parameters of `network` but those of its last layers."""
+    heads = tuple(f"{layer}." for layer in classifiers_of(network))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(heads))

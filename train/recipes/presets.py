@@ -12,11 +12,14 @@ cifar-deit    data/cifar10 --model deit_small --image-size 32  1 x A100     1   
 cifar-resnet  data/cifar10 --model resnet20                    1 x A100     < 1    90.3 paper (DLTH, table 2) [2]
 digits        data/digits --model deit_micro                   2 CPU cores  < 0.1  88.40 measured (docs/results.md)
 selector      (--path selector --init DENSE)                   8 x A100     1      in no paper
+finetune      data/cifar10 --model deit_base --init pretrained 1 x A100     1      99.1 paper (DeiT, table 7) [3]
+probe         data/cifar10 --model deit_base --init pretrained 1 x A100     0.3    in no paper
 
 On 8 GPUs the command is `torchrun --nproc-per-node 8 -m vit_tickets.train ...`; the other paths add --tickets. "paper":
 measured by nobody here. Hours on A100s are arithmetic, measured by nobody: the multiply-adds of dense steps at an
 assumed 30 TFLOP/s per GPU, with a loader that keeps up. [1] Probably a misprint in the paper: it is above DeiT-B's, and
-the same as LV-ViT-S's. [2] The paper does not say by which recipe.
+the same as LV-ViT-S's. [2] The paper does not say by which recipe. [3] Touvron et al. 2021, by a
+longer recipe that augments more.
 
 The values for ImageNet are those of the authors' programs (Shen et al. 2023), which follow DeiT (Touvron et al. 2021),
 LV-ViT (Jiang et al. 2021), Swin (Liu et al. 2021) and timm. What every recipe but LV-ViT's evaluates and keeps is the
@@ -186,25 +189,78 @@ SELECTOR = replace(
 )
 SELECTOR_ON_DIGITS = {"name": "selector", "epochs": 2, "lr": 1e-4, "warmup_epochs": 0}
 
-RECIPES = {recipe.name: recipe for recipe in (DEIT, SWIN, LVVIT, RESNET50, CIFAR_DEIT, CIFAR_RESNET, DIGITS, SELECTOR)}
+# Weights of --init on another dataset: AdamW with layer-wise decay of the rate, as BEiT (Bao et al. 2022) and MAE (He
+# et al. 2022) fine-tune, with their weight decay, smoothing and stochastic depth. Theirs are 100 epochs on ImageNet
+# with RandAugment, mixup and CutMix, at 2e-3 to 4e-3 for 1,024 images. Ours is for 5,000 to 100,000 images: fewer
+# epochs, crops and flips alone, and small batches at a rate that lets the fresh head learn in few steps.
+FINETUNE = Recipe(
+    name="finetune",
+    epochs=20,
+    batch_size=64,
+    lr=1e-3,
+    lr_batch=64,
+    min_lr=1e-6,
+    warmup_epochs=1,
+    weight_decay=0.05,
+    layer_decay=0.75,
+    smoothing=0.1,
+    drop_path=0.1,
+    crop_scale=0.35,
+)
+# Nobody decays the rate of a ResNet by its layers, of which there are many and of different depths.
+FINETUNE_BY_FAMILY = {"resnet": {"layer_decay": None, "drop_path": 0.0}}
+
+# A linear probe of the weights of --init: how good their features are for the dataset, at a fraction of the cost. SGD
+# at 0.1 for 256 images without weight decay, as of MoCo v3 (Chen et al. 2021) and MAE, which has LARS; 90 epochs there.
+PROBE = replace(
+    FINETUNE,
+    name="probe",
+    frozen=True,
+    opt="sgd",
+    nesterov=False,
+    lr=0.1,
+    lr_batch=256,
+    min_lr=0.0,
+    layer_decay=None,
+    weight_decay=0.0,
+    smoothing=0.0,
+    drop_path=0.0,
+)
+# On the built-in digits: no flips, and the digits' own sizes.
+FINETUNE_ON_DIGITS = {"hflip": 0.0, "crop_scale": 0.6, "image_size": IMAGE_SIZE, "patch_size": PATCH_SIZE}
+
+_ALL = (DEIT, SWIN, LVVIT, RESNET50, CIFAR_DEIT, CIFAR_RESNET, DIGITS, SELECTOR, FINETUNE, PROBE)
+RECIPES = {recipe.name: recipe for recipe in _ALL}
+#: For weights of --init, on any number of images.
+FINE_TUNING = (FINETUNE.name, PROBE.name)
 
 
 def recipe_for(
-    source: str, model: str, name: str | None = None, image_size: int | None = None, path: str | None = None
+    source: str,
+    model: str,
+    name: str | None = None,
+    image_size: int | None = None,
+    path: str | None = None,
+    from_weights: bool = False,
 ) -> Recipe:
     """The recipe called `name`, or else the one that suits `model` on a dataset packed from `source`.
 
-    The built-in dataset has its own. Otherwise the family of the model names it, and may name another for images of 32
-    pixels (`image_size`) and the models made for them. Raises UserError if no recipe is called `name`.
+    What starts from weights is fine-tuned. The built-in dataset has its own. Otherwise the family of the model names
+    it, and may name another for images of 32 pixels (`image_size`) and the models made for them. Raises UserError if no
+    recipe is called `name`.
     """
     if name is None:
         prunes = path in PATHS and PATHS[path].prunes_tokens
-        name = SELECTOR.name if prunes else default_name(source, model, image_size)
+        name = default_name(source, model, image_size)
+        name = SELECTOR.name if prunes else FINETUNE.name if from_weights else name
     if name not in RECIPES:
         raise UserError(f"expected a recipe among {', '.join(RECIPES)}, found {name!r}")
     model = short_name(model)
     if name == SELECTOR.name and source == NAME:
         return replace(DIGITS, **SELECTOR_ON_DIGITS)
+    if name in FINE_TUNING:
+        of_family = FINETUNE_BY_FAMILY.get(family_of(model).name, {})
+        return replace(RECIPES[name], **of_family, **(FINETUNE_ON_DIGITS if source == NAME else {}))
     if name == DIGITS.name and not model.endswith("_micro"):
         return replace(DIGITS, **DIGITS_BY_MODEL.get(model, OTHER_ON_DIGITS))
     return RECIPES[name]

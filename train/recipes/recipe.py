@@ -65,6 +65,18 @@ class Recipe:
         metavar="LAG",
     )
 
+    layer_decay: float | None = option(
+        "Layer-wise decay of the learning rate, for fine-tuning: each layer has this share of the rate of the layer "
+        "above it, the head all of it; 1: all alike.",
+        default=None,
+        type=WHOLE,
+    )
+    frozen: bool = option(
+        "Train the head alone, on the network of --init as it is: the rest has no gradients, its norms and dropout are "
+        "as in evaluation.",
+        default=False,
+    )
+
     weight_decay: float = option(
         "Weight decay, except on biases, norms and other vectors, and on what the network exempts: positions, class "
         "token, Swin's position bias.",

@@ -13,7 +13,7 @@ from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.system import files
-from vit_tickets.train.recipes.presets import CIFAR_SIDE, recipe_for
+from vit_tickets.train.recipes.presets import CIFAR_SIDE, FINE_TUNING, FINETUNE, default_name, recipe_for
 from vit_tickets.train.recipes.recipe import DEFAULTS, Recipe
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
@@ -50,42 +50,72 @@ def resolved(dataset: Dataset, request: Request, asked: Asked, device: str, over
     family = _recipe(dataset, request, asked, {})
     fitted = _fitted(dataset, request, asked, family)
     run = resolve(dataset, fitted, request, device)
-    if fitted == family:
-        return run, None
     if not overwrite and files.exists(files.join(run.root, CONFIG)):
         found = RunConfig.read(run.root, ("recipe",))
         if run.config.difference(found, DEFAULTS):
-            older = resolve(dataset, family, request, device)
-            if older.config.difference(found, DEFAULTS) is None:
-                return older, None
+            for recipe in _older(dataset, request, asked, fitted, family):
+                older = resolve(dataset, recipe, request, device)
+                if older.config.difference(found, DEFAULTS) is None:
+                    return older, None
+    return run, "; ".join(filter(None, (_of_weights(run, request, asked), _of_images(run, fitted, family)))) or None
+
+
+def _older(dataset: Dataset, request: Request, asked: Asked, fitted: Recipe, family: Recipe) -> list[Recipe]:
+    """What older versions had by default where this one has `fitted`, by `family`."""
+    recipes = [family]
+    if request.init is not None and asked.recipe is None:
+        scratch = _recipe(dataset, request, asked, {}, from_weights=False)
+        recipes += [_fitted(dataset, request, asked, scratch, from_weights=False), scratch]
+    return [recipe for recipe in recipes if recipe != fitted]
+
+
+def _of_weights(run: Run, request: Request, asked: Asked) -> str | None:
+    if run.recipe.name != FINETUNE.name or asked.recipe is not None:
+        return None
+    scratch = default_name(run.dataset.source, request.model)
+    return f"recipe {FINETUNE.name}, the default with --init (--recipe {scratch} trains as from random weights)"
+
+
+def _of_images(run: Run, fitted: Recipe, family: Recipe) -> str | None:
+    """What of the defaults follows the images, in words."""
+    if fitted == family:
+        return None
+    dataset, images = run.dataset, f"{run.dataset.samples(run.config.split):,} images"
     changed = [
         name for name in ("image_size", "patch_size", "batch_size") if getattr(fitted, name) != getattr(family, name)
     ]
     options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-    return run, (
-        f"defaults that follow the {dataset.samples(request.split):,} images of {dataset.name}: {run.image_size} px, "
+    return (
+        f"defaults that follow the {images} of {dataset.name}: {run.image_size} px, "
         f"patches of {run.config.patch_size} px, batches of {fitted.batch_size}, recipe {fitted.name}; "
         f"{options or '--recipe'} or --recipe would set others"
     )
 
 
-def _recipe(dataset: Dataset, request: Request, asked: Asked, sizes: dict[str, int]) -> Recipe:
+def _recipe(
+    dataset: Dataset, request: Request, asked: Asked, sizes: dict[str, int], from_weights: bool = True
+) -> Recipe:
     """The recipe by name or family, changed by `sizes` and by what was asked for. Small images have one for them."""
     side = asked.values.get("image_size") or sizes.get("image_size")
     if side and not asked.given("image_size") and side <= SMALL:
         side = CIFAR_SIDE
-    chosen = recipe_for(dataset.source, request.model, asked.recipe, side, request.path)
+    begun = from_weights and request.init is not None
+    chosen = recipe_for(dataset.source, request.model, asked.recipe, side, request.path, begun)
     return replace(chosen, **sizes).override(**asked.values)
 
 
-def _fitted(dataset: Dataset, request: Request, asked: Asked, family: Recipe) -> Recipe:
-    """The recipe that follows the images; `family` where it is named, or the dataset is the built-in one."""
-    if asked.recipe is not None or dataset.source == EMBEDDED:
+def _fitted(dataset: Dataset, request: Request, asked: Asked, family: Recipe, from_weights: bool = True) -> Recipe:
+    """The recipe that follows the images; `family` where it is named, or the dataset is the built-in one.
+
+    A run from the weights of another has its sizes, whatever the recipe, and fine-tuning has batches that fit.
+    """
+    named = asked.recipe is not None and asked.recipe not in FINE_TUNING
+    if dataset.source == EMBEDDED:
         return family
     recipe = family
-    if family.image_size is None:
-        recipe = _recipe(dataset, request, asked, _sizes(dataset, request, asked))
-    if asked.given("batch_size"):
+    if family.image_size is None and (request.init is not None or not named):
+        recipe = _recipe(dataset, request, asked, _sizes(dataset, request, asked), from_weights)
+    if named or asked.given("batch_size"):
         return recipe
     batch = fitting_batch(images_of(dataset, request, recipe), recipe.batch_size)
     return replace(recipe, batch_size=batch)

@@ -8,6 +8,7 @@ from vit_tickets.pipeline.runs.choices import Choices
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED, TrainingPath
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import option
+from vit_tickets.train.recipes.presets import FINE_TUNING
 from vit_tickets.train.recipes.recipe import Recipe
 
 ONLINE = "online"  # instead of a manifest
@@ -94,7 +95,10 @@ class Request(Choices, Sources):
         _ = self.budget
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Raise UserError for settings of the recipe that mean nothing on the path."""
+        """Raise UserError for settings of the recipe that mean nothing on the path, or without initial weights."""
+        if self.init is None and (recipe.frozen or recipe.name in FINE_TUNING):
+            what = f"--recipe {recipe.name}" if recipe.name in FINE_TUNING else "--frozen"
+            raise UserError(f"{what}: expected --init, the weights to start from (pretrained, FILE or RUN), found none")
         if recipe.temperature is None:
             return
         if self.path != "lt":

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.reference import small_lvvit
-from vit_tickets.train.loop.optim import build_optimizer, load_state, set_learning_rate
+from vit_tickets.train.loop.optim import build_optimizer, freeze, learning_rate_of, load_state, set_learning_rate
 from vit_tickets.train.models.sparse import build_model
-from vit_tickets.train.recipes.presets import CIFAR_RESNET, DEIT, LVVIT, RESNET50, SWIN
+from vit_tickets.train.recipes.presets import CIFAR_RESNET, DEIT, FINETUNE, LVVIT, PROBE, RESNET50, SWIN
 
 
 def groups(network, recipe):
@@ -109,3 +109,58 @@ def test_weights_move_as_by_the_plain_loop_also_after_a_stop(recipe, before, aft
         move(network, moves, 3)
     for mine, other in zip(resumed.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def scales(network, recipe):
+    """The scale of each parameter's rate."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    groups = build_optimizer(network, recipe).param_groups
+    return {names[id(each)]: group["lr_scale"] for group in groups for each in group["params"]}
+
+
+def test_each_layer_has_a_share_of_the_rate_of_the_layer_above_it(vit):
+    found = scales(vit, FINETUNE)
+    assert found.keys() == dict(vit.named_parameters()).keys()
+    assert found["head.weight"] == found["head.bias"] == 1.0
+    layers = [*(f"blocks.{number}.attn.qkv.weight" for number in (3, 2, 1, 0)), "patch_embed.proj.weight"]
+    below = [found[name] for name in layers]
+    assert below == pytest.approx([0.75 ** (1 + place) for place in range(5)])
+    assert found["norm.weight"] == below[0]
+    assert found["pos_embed"] == found["cls_token"] == below[-1]
+
+
+@pytest.mark.parametrize(("model", "stem", "head"), [("lvvit_micro", "patch_embed.conv1.weight", "aux_head.weight"),
+                                                     ("swin_tiny", "patch_embed.proj.weight", "head.fc.weight"),
+                                                     ("resnet18", "conv1.weight", "fc.weight"),
+                                                     ("resnet20", "conv1.weight", "fc.weight")])  # fmt: skip
+def test_every_family_has_layers_from_stem_to_head(model, stem, head):
+    found = scales(build_model(model, 10, 224 if model == "swin_tiny" else 32, None, 4).network, FINETUNE)
+    assert found[head] == 1.0
+    assert found[stem] == min(found.values()) < 0.5
+
+
+def test_the_rate_of_a_step_is_the_heads_and_the_others_keep_their_scale(vit):
+    optimizer = build_optimizer(vit, FINETUNE)
+    set_learning_rate(optimizer, 0.3)
+    assert learning_rate_of(optimizer) == 0.3
+    assert {group["lr"] for group in optimizer.param_groups} == {
+        0.3 * group["lr_scale"] for group in optimizer.param_groups
+    }
+    plain = build_optimizer(vit, FINETUNE.override(layer_decay=1.0))
+    set_learning_rate(plain, 0.3)
+    assert {group["lr"] for group in plain.param_groups} == {0.3}
+    assert learning_rate_of(plain) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("model", "heads"),
+    [("deit_micro", {"head"}), ("lvvit_micro", {"head", "aux_head"}), ("resnet20", {"fc"}), ("swin_tiny", {"head.fc"})],
+)
+def test_of_a_frozen_network_the_head_alone_moves(model, heads):
+    network = build_model(model, 10, 224 if model == "swin_tiny" else 32, None, 4).network
+    freeze(network)
+    optimizer = build_optimizer(network, PROBE)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    moved = {names[id(each)] for group in optimizer.param_groups for each in group["params"]}
+    assert moved == {f"{layer}.{kind}" for layer in heads for kind in ("weight", "bias")}
+    assert learning_rate_of(optimizer) == PROBE.peak_lr

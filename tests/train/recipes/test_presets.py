@@ -13,7 +13,9 @@ from vit_tickets.train.recipes.presets import (
     CIFAR_RESNET,
     DEIT,
     DIGITS,
+    FINETUNE,
     LVVIT,
+    PROBE,
     RECIPES,
     RESNET50,
     SELECTOR,
@@ -79,6 +81,17 @@ SELECTOR_VALUES = DEIT_VALUES | {
     "epochs": 30, "batch_size": 2048, "weight_decay": 1e-6, "warmup_epochs": 0, "drop_path": 0.0, "peak_lr": 8e-5,
     "end_lr": 2e-6,
 }  # fmt: skip
+# BEiT's and MAE's layer decay, weight decay, smoothing and drop path; nothing is mixed, and no moving average
+FINETUNE_VALUES = {
+    "opt": "adamw", "layer_decay": 0.75, "frozen": False, "weight_decay": 0.05, "smoothing": 0.1, "drop_path": 0.1,
+    "warmup_epochs": 1, "schedule": "step", "rand_augment": None, "color_jitter": 0.0, "erasing": 0.0, "mixup": 0.0,
+    "cutmix": 0.0, "mix_token": 0.0, "repeats": 1, "ema": None, "image_size": None, "patch_size": None,
+}  # fmt: skip
+# SGD at 0.1 for 256 images without decay
+PROBE_VALUES = FINETUNE_VALUES | {
+    "opt": "sgd", "momentum": 0.9, "nesterov": False, "layer_decay": None, "frozen": True, "weight_decay": 0.0,
+    "smoothing": 0.0, "drop_path": 0.0, "peak_lr": 0.025, "batch_size": 64,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -92,6 +105,8 @@ SELECTOR_VALUES = DEIT_VALUES | {
         (CIFAR_RESNET, CIFAR_RESNET_VALUES),
         (DIGITS, DIGITS_VALUES),
         (SELECTOR, SELECTOR_VALUES),
+        (FINETUNE, FINETUNE_VALUES),
+        (PROBE, PROBE_VALUES),
     ],
     ids=RECIPES,
 )
@@ -113,6 +128,17 @@ def test_families_and_the_embedded_dataset_have_their_own():
     assert recipe_for("digits", "resnet20").limit == 6000
     assert {recipe.name for recipe in RECIPES.values() if recipe.mix_token} == {"lvvit"}
     assert all(recipe_for("digits", model).hflip == 0 for model in ("deit_micro", "swin_t", "convnext_tiny"))
+
+
+def test_what_starts_from_weights_is_fine_tuned():
+    for model in ("deit_s", "swin_t", "lvvit_s", "convnext_tiny"):
+        assert recipe_for("parquet", model, from_weights=True) == FINETUNE
+        assert recipe_for("parquet", model, "probe") == PROBE
+    assert recipe_for("parquet", "deit_t", "cifar-deit", from_weights=True) == CIFAR_DEIT
+    assert recipe_for("parquet", "deit_t", path="selector", from_weights=True) == SELECTOR
+    assert recipe_for("parquet", "resnet50", from_weights=True).layer_decay is None
+    on_digits = recipe_for("digits", "deit_micro", from_weights=True)
+    assert (on_digits.name, on_digits.hflip, on_digits.image_size) == ("finetune", 0.0, 48)
 
 
 def test_small_images_have_their_own_by_side_model_or_name():
@@ -185,6 +211,8 @@ TYPED = {
     "scale_ends": (None, True),
     "schedule": ("epoch", "epoch"),
     "epoch_lag": ("2", 2),
+    "layer_decay": ("0.7", 0.7),
+    "frozen": (None, False),
     "weight_decay": ("0.01", 0.01),
     "smoothing": ("0.2", 0.2),
     "drop_path": ("0.05", 0.05),

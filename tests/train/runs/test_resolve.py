@@ -13,6 +13,7 @@ from vit_tickets.pipeline.runs.choices import Choices
 from vit_tickets.pipeline.runs.config import OPTIONAL
 from vit_tickets.pipeline.runs.weights import InitialWeights
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.recipes.presets import FINETUNE, PROBE
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 
@@ -124,3 +125,14 @@ def test_secrets_reach_the_weights_but_not_the_config(dataset, monkeypatch):
     config = resolve(dataset, SMALL, replace(DENSE, init=init)).config
     assert (asked, config.init) == ([init], "https://host/w.pth?X-Amz-Signature=***")
     assert config.initial == InitialWeights(source=config.init, sha256=state_sha256(state))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [(FINETUNE, "--recipe finetune"), (PROBE, "--recipe probe"), (replace(SMALL, frozen=True), "--frozen")],
+)
+def test_what_trains_on_from_weights_needs_some(recipe, told):
+    with pytest.raises(UserError, match=f"^{told}: expected --init, the weights to start from .* found none$"):
+        DENSE.check_recipe(recipe)
+    replace(DENSE, init="pretrained").check_recipe(recipe)
+    DENSE.check_recipe(SMALL)
