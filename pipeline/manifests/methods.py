@@ -23,10 +23,16 @@ class Declaration:
     reads_attention: bool = False
     #: Reads the attention of the CLS token.
     reads_cls: bool = False
+    #: Reads the attention of the pool in front of the classifier.
+    reads_pool: bool = False
     #: Reads the logit of the predicted class.
     reads_classes: bool = False
     #: Reads one block, which `--block` chooses.
     one_block: bool = False
+
+    @property
+    def looks_at_selector(self) -> bool:
+        return self.looks_at == "selector"
 
 
 METHODS = {
@@ -49,6 +55,11 @@ METHODS = {
     ),
     "column-sum": Declaration(
         criterion="all tokens attend to it in one block, summed", reads_attention=True, one_block=True
+    ),
+    "attention-pool": Declaration(
+        criterion="the query of the attention pool, as SigLIP has one, attends to it",
+        reads_attention=True,
+        reads_pool=True,
     ),
     "rollout": Declaration(
         criterion="attention and residuals, multiplied through all blocks, lead to it", reads_attention=True

@@ -8,16 +8,20 @@ import contextlib
 import copy
 import functools
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
+from timm.models.eva import Eva
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from vit_tickets.pipeline.networks.attention import queries_and_keys
 from vit_tickets.pipeline.runs.families import KNOWN, short_name
 from vit_tickets.pipeline.system.errors import UserError
+
+T = TypeVar("T", VisionTransformer, Eva)
 
 
 def default_stages(model: str, depth: int) -> tuple[int, ...]:
@@ -27,17 +31,30 @@ def default_stages(model: str, depth: int) -> tuple[int, ...]:
     return known.stages if known and known.stages else tuple(1 + i * depth // 4 for i in (1, 2, 3))
 
 
+def patch_side(vit: VisionTransformer | Eva) -> int:
+    """Side of the square that a token stands for, in pixels of the view; of a convolutional stem the stride."""
+    height, width = vit.patch_embed.img_size
+    rows, columns = vit.patch_embed.grid_size
+    if rows != columns or height != width:
+        raise UserError(f"expected a selector with a square grid of patches, found {rows} x {columns}")
+    if height % rows:
+        raise UserError(
+            f"expected a selector whose {rows} patches divide its {height} pixels, found {type(vit).__name__}"
+        )
+    return height // rows
+
+
 def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
     """The tokens (B, T, D) that enter the first block, for normalised `images` (B, 3, height, width)."""
     return vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
 
 
-def resampled(vit: VisionTransformer, image_size: int) -> VisionTransformer:
+def resampled(vit: T, image_size: int) -> T:
     """A copy of `vit` for images of `image_size`, its position embeddings resampled to the grid of that size by timm.
 
     Raises UserError unless the size is a multiple of the patch size.
     """
-    patch = vit.patch_embed.patch_size[0]
+    patch = patch_side(vit)
     if image_size % patch:
         raise UserError(f"expected an image size that is a multiple of {patch}, found {image_size}")
     larger = copy.deepcopy(vit)
@@ -56,10 +73,15 @@ def check_selector(network: nn.Module, stages: tuple[int, ...], needs_cls: bool 
     if not all(type(block) is Block and type(block.attn) is Attention for block in blocks):
         name = type(vit).__name__
         raise UserError(f"expected a selector built on timm's Block and Attention, found others in {name}")
-    ascending = list(stages) == sorted(set(stages))
-    if not stages or not ascending or stages[0] < 1 or stages[-1] > len(blocks):
-        raise UserError(f"expected ascending stages between 1 and {len(blocks)}, found {stages}")
+    check_stages(stages, len(blocks))
     return vit
+
+
+def check_stages(stages: tuple[int, ...], depth: int) -> None:
+    """Raise UserError unless `stages` are blocks of a network of `depth` blocks, in order."""
+    ascending = list(stages) == sorted(set(stages))
+    if not stages or not ascending or stages[0] < 1 or stages[-1] > depth:
+        raise UserError(f"expected ascending stages between 1 and {depth}, found {stages}")
 
 
 def check_is_vit(network: nn.Module, needs_cls: bool = True) -> VisionTransformer:
@@ -98,12 +120,15 @@ class Ranking:
     logits_BC: Tensor | None = None
 
 
-def cls_attention(attn: Attention, x_BTD: Tensor, num_prefix: int) -> Tensor:
+def cls_attention(attn: nn.Module, x_BTD: Tensor, num_prefix: int, rope: Tensor | None = None) -> Tensor:
     """Head-mean softmax attention of the CLS query over the patches, float32 (B, T - num_prefix).
 
     The softmax runs over all tokens; the columns of the prefix tokens are then left out (Shen et al. 2023,
-    section 3.4; Liang et al. 2022, EViT, equation 3). Only the CLS query and all keys are computed.
+    section 3.4; Liang et al. 2022, EViT, equation 3). Of timm's Attention only the CLS query and all keys are computed.
     """
+    if not isinstance(attn, Attention):
+        q, k = queries_and_keys(attn, x_BTD, rope)
+        return _cls_row(attn, q[:, :, :1], k, num_prefix)
     dim, bias = attn.attn_dim, attn.qkv.bias
     q = F.linear(x_BTD[:, :1], attn.qkv.weight[:dim], None if bias is None else bias[:dim])
     k = F.linear(x_BTD, attn.qkv.weight[dim : 2 * dim], None if bias is None else bias[dim : 2 * dim])
@@ -111,16 +136,14 @@ def cls_attention(attn: Attention, x_BTD: Tensor, num_prefix: int) -> Tensor:
     return _cls_row(attn, q, k, num_prefix)
 
 
-def attention_map(attn: Attention, x_BTD: Tensor) -> Tensor:
+def attention_map(attn: nn.Module, x_BTD: Tensor, rope: Tensor | None = None) -> Tensor:
     """Head-mean softmax attention of every token (rows) to every token, float32 (B, T, T); one head at a time."""
-    dim, bias = attn.attn_dim, attn.qkv.bias
-    qk = F.linear(x_BTD, attn.qkv.weight[: 2 * dim], None if bias is None else bias[: 2 * dim])
-    q, k = (_heads(attn, part) for part in qk.chunk(2, dim=-1))
-    q, k = attn.q_norm(q), attn.k_norm(k)
-    with _without_autocast(q.device):
+    scale = cast("Attention", attn).scale
+    q, k = queries_and_keys(attn, x_BTD, rope)
+    with torch.autocast(q.device.type, enabled=False):
         per_head = zip(q.float().unbind(1), k.float().unbind(1), strict=True)
-        maps = ((q_BTd * attn.scale @ k_BTd.transpose(-2, -1)).softmax(dim=-1) for q_BTd, k_BTd in per_head)
-        return functools.reduce(torch.add, maps) / attn.num_heads
+        maps = ((q_BTd * scale @ k_BTd.transpose(-2, -1)).softmax(dim=-1) for q_BTd, k_BTd in per_head)
+        return functools.reduce(torch.add, maps) / q.shape[1]
 
 
 def attend_and_score(attn: Attention, x_BTD: Tensor, num_prefix: int) -> tuple[Tensor, Tensor]:
@@ -144,9 +167,9 @@ def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager
     return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
-def _cls_row(attn: Attention, q: Tensor, k: Tensor, num_prefix: int) -> Tensor:
+def _cls_row(attn: nn.Module, q: Tensor, k: Tensor, num_prefix: int) -> Tensor:
     with _without_autocast(q.device):
-        logits_BHT = (q.float() * attn.scale @ k.float().transpose(-2, -1)).squeeze(2)
+        logits_BHT = (q.float() * cast("Attention", attn).scale @ k.float().transpose(-2, -1)).squeeze(2)
         return logits_BHT.softmax(dim=-1)[:, :, num_prefix:].mean(dim=1)
 
 

@@ -11,25 +11,25 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
-from timm.layers import Attention
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vit_tickets.pipeline.geometry.patches import hash_words
 from vit_tickets.pipeline.manifests.methods import Method
-from vit_tickets.pipeline.networks import vit
+from vit_tickets.pipeline.networks import attention, vit
+from vit_tickets.pipeline.networks.attention import Transformer
 
 
 @dataclass(frozen=True)
 class Batch:
     """A batch and all that the score of a method may depend on."""
 
-    #: Passed `vit.check_selector`, in eval mode.
-    network: VisionTransformer
+    #: Passed `selector.check_is_selector`, in eval mode.
+    network: Transformer
     #: RGB, uint8 (B, 3, S, S).
     pixels: Tensor
     #: The same normalised for the network, float32.
@@ -43,7 +43,7 @@ class Batch:
     @property
     def side(self) -> int:
         """P."""
-        return self.network.patch_embed.patch_size[0]
+        return vit.patch_side(self.network)
 
     @property
     def grid(self) -> int:
@@ -96,18 +96,18 @@ def rank_by_score(score_BN: Tensor) -> Tensor:
 
 @scores("cls-attention")
 @torch.inference_mode()
-def cls_attention(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
+def cls_attention(network: Transformer, images: Tensor, block: int) -> Tensor:
     """Attention of the CLS token to each patch in `block`, averaged over heads. Float32 (B, N).
 
     One stage of staged identification, with no patch dropped before it (Liang et al. 2022, EViT, equation 3).
     """
-    attn, x_BTD = _before_attention(network, images, block)
-    return vit.cls_attention(attn, x_BTD, network.num_prefix_tokens)
+    attn, x_BTD, rope = _before_attention(network, images, block)
+    return vit.cls_attention(attn, x_BTD, network.num_prefix_tokens, rope)
 
 
 @scores("lotus")
 @torch.inference_mode()
-def lotus(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
+def lotus(network: Transformer, images: Tensor, block: int) -> Tensor:
     """`cls_attention` with the attention to the first patch set to the mean of the others. Float32 (B, N).
 
     LOTUS 2024, section 4: "the first token of the attention maps had to be normalized to the mean to avoid the
@@ -121,36 +121,50 @@ def lotus(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
 
 @scores("column-sum")
 @torch.inference_mode()
-def column_sum(network: VisionTransformer, images: Tensor, block: int) -> Tensor:
+def column_sum(network: Transformer, images: Tensor, block: int) -> Tensor:
     """Attention that each patch receives in `block`, averaged over heads, summed over all queries. Float32 (B, N).
 
     The criterion of Tri-Level E-ViT for ViTs without a CLS token (Kong et al. 2023, "Token-level Sparsity").
     """
-    attn, x_BTD = _before_attention(network, images, block)
-    return vit.attention_map(attn, x_BTD).sum(dim=1)[:, network.num_prefix_tokens :]
+    attn, x_BTD, rope = _before_attention(network, images, block)
+    return vit.attention_map(attn, x_BTD, rope).sum(dim=1)[:, network.num_prefix_tokens :]
+
+
+@scores("attention-pool")
+@torch.inference_mode()
+def attention_pool(network: Transformer, images: Tensor) -> Tensor:
+    """Attention of the pool's query to each patch after the last block, averaged over heads. Float32 (B, N).
+
+    The head of SigLIP (Zhai et al. 2023), after the multihead attention pooling of Zhai et al. 2022, arXiv:2106.04560.
+    """
+    x_BTD, ropes = attention.enter(network, images)
+    for block, rope in zip(network.blocks, ropes, strict=True):
+        x_BTD = attention.after(block, x_BTD, rope)
+    return attention.pool_attention(network, x_BTD)
 
 
 @scores("rollout")
 @torch.inference_mode()
-def rollout(network: VisionTransformer, images: Tensor) -> Tensor:
+def rollout(network: Transformer, images: Tensor) -> Tensor:
     """Attention rollout (Abnar & Zuidema 2020, section 3): the product over all blocks, the first rightmost, of
     (A + I) / 2, A averaged over heads. Float32 (B, N).
 
     The row of the CLS token, or the mean row of the patches where there is none.
     """
-    x_BTD, prefix = vit.embed(network, images), network.num_prefix_tokens
+    (x_BTD, ropes), prefix = attention.enter(network, images), network.num_prefix_tokens
     rolled_BTT = identity_TT = torch.eye(x_BTD.shape[1], device=images.device)
-    for block in vit.blocks_of(network):
-        mixed_BTT = (vit.attention_map(vit.attention_of(block), block.norm1(x_BTD)) + identity_TT) / 2
+    for block, rope in zip(network.blocks, ropes, strict=True):
+        attn = cast("nn.Module", block.attn)
+        mixed_BTT = (vit.attention_map(attn, attention.input_of(block, x_BTD), rope) + identity_TT) / 2
         with torch.autocast(images.device.type, enabled=False):
             rolled_BTT = mixed_BTT @ rolled_BTT
-        x_BTD = block(x_BTD)
-    row_BT = rolled_BTT[:, 0] if network.has_class_token else rolled_BTT[:, prefix:].mean(dim=1)
+        x_BTD = attention.after(block, x_BTD, rope)
+    row_BT = rolled_BTT[:, 0] if attention.has_cls(network) else rolled_BTT[:, prefix:].mean(dim=1)
     return row_BT[:, prefix:]
 
 
 @scores("gradient-input")
-def gradient_input(network: VisionTransformer, images: Tensor) -> Tensor:
+def gradient_input(network: Transformer, images: Tensor) -> Tensor:
     """|gradient x input| of the predicted class's logit, summed over the pixels and channels of each patch. Float32
     (B, N).
 
@@ -160,7 +174,7 @@ def gradient_input(network: VisionTransformer, images: Tensor) -> Tensor:
     with torch.enable_grad(), _reproducible_backward(images.device):
         logit_B = network(images).float().max(dim=1).values
         (gradient,) = torch.autograd.grad(logit_B.sum(), images)
-    return _cells((gradient * images.detach()).abs().sum(dim=1), network.patch_embed.patch_size[0]).sum(dim=2)
+    return _cells((gradient * images.detach()).abs().sum(dim=1), vit.patch_side(network)).sum(dim=2)
 
 
 @scores("entropy")
@@ -200,13 +214,13 @@ def random(mask_seed: int, names: Sequence[str], num_patches: int) -> Tensor:
     return torch.from_numpy((words_BN >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24))
 
 
-def _before_attention(network: VisionTransformer, images: Tensor, block: int) -> tuple[Attention, Tensor]:
-    """The attention of `block`, counted from 1, and its input (B, T, D)."""
-    x_BTD = vit.embed(network, images)
-    *earlier, last = vit.blocks_of(network)[:block]
-    for each in earlier:
-        x_BTD = each(x_BTD)
-    return vit.attention_of(last), last.norm1(x_BTD)
+def _before_attention(network: Transformer, images: Tensor, block: int) -> tuple[nn.Module, Tensor, Tensor | None]:
+    """The attention of `block`, counted from 1, its input (B, T, D), and its rotary position embedding, if any."""
+    x_BTD, ropes = attention.enter(network, images)
+    *earlier, (last, rope) = list(zip(network.blocks, ropes, strict=True))[:block]
+    for each, of_each in earlier:
+        x_BTD = attention.after(each, x_BTD, of_each)
+    return cast("nn.Module", last.attn), attention.input_of(last, x_BTD), rope
 
 
 def _cells(map_BSS: Tensor, side: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The selector: a pretrained ViT with its evaluation preprocessing, ready to rank batches of patches."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.geometry.patches import view_name
 from vit_tickets.pipeline.geometry.views import FULL_2, View
-from vit_tickets.pipeline.manifests.methods import DEFAULT_METHOD, METHODS, STAGED, Method
-from vit_tickets.pipeline.networks import vit
+from vit_tickets.pipeline.manifests.methods import DEFAULT_METHOD, METHODS, STAGED, Declaration, Method
+from vit_tickets.pipeline.networks import attention, vit
 from vit_tickets.pipeline.networks.pretrained import open_pretrained
 from vit_tickets.pipeline.networks.state import name_of
 from vit_tickets.pipeline.system.errors import UserError
@@ -66,47 +66,61 @@ def open_selector(
     """A selector by timm name (weights from the hub or from the file `weights`), or by the folder of a run.
 
     Raises UserError if there is no such model or run, its weights do not fit, its attention cannot be read, or it lacks
-    the CLS token or the classes that `method` reads.
+    the CLS token, the pool or the classes that `method` reads.
     """
-    needs_cls = method.declared.reads_cls
     opened = open_pretrained(selector, weights, partial(check_is_selector, method=method), weights_key)
     if method.declared.reads_classes and not opened.network.num_classes:
         raise UserError(
             f"--method {method.name}: expected a selector with classes, found {selector} without a classifier"
         )
-    chosen = stages or vit.default_stages(opened.model, len(getattr(opened.network, "blocks", ())))
-    network = vit.check_selector(opened.network, chosen, needs_cls)
-    height, width = network.patch_embed.grid_size
-    if height != width:
-        raise UserError(f"expected a selector with a square grid of patches, found {height} x {width}")
+    depth = len(getattr(opened.network, "blocks", ()))
+    chosen = stages or vit.default_stages(opened.model, depth)
+    vit.check_stages(chosen, depth)
+    network = check_is_selector(opened.network, method)
+    side = vit.patch_side(network)
     return SelectorSpec(
         **plain_values(opened),
-        patch_size=network.patch_embed.patch_size[0],
-        num_patches=height * width,
+        patch_size=side,
+        num_patches=(opened.view_record["image_size"] // side) ** 2,
         stages=tuple(chosen),
-        method=method.at_depth(len(network.blocks)),
+        method=method.at_depth(depth),
     )
 
 
-def check_is_selector(network: nn.Module, method: Method) -> None:
-    """Raise UserError unless `network` is a timm ViT, with a CLS token where `method` reads it."""
-    found = vit.check_is_vit(network, needs_cls=False)
-    if method.declared.reads_cls and not found.has_class_token:
-        others = ", ".join(name for name, declared in METHODS.items() if not declared.reads_cls)
+def check_is_selector(network: nn.Module, method: Method) -> attention.Transformer:
+    """`network`, if it is a vision transformer of timm in which `method` can read what it reads; raises UserError
+    otherwise, and names the methods that can."""
+    found, declared = attention.check_transformer(network), method.declared
+    expected, without_cls = f"--method {method.name}: expected a selector", not attention.has_cls(found)
+    if declared.reads_cls and without_cls:
         raise UserError(
-            f"--method {method.name}: expected a selector with a CLS token, found {name_of(network)} without one; "
-            f"methods that need none: {others}"
+            f"{expected} with a CLS token, found {name_of(network)} without one; pass --method column-sum (others that "
+            f"need none: {', '.join(_methods_without(lambda each: each.reads_cls or not each.looks_at_selector))})"
         )
+    if method.name == STAGED and not isinstance(found, vit.VisionTransformer):
+        raise UserError(
+            f"{expected} of timm's class VisionTransformer, in which patches can be dropped, found {name_of(network)} "
+            f"({type(network).__name__}); pass --method cls-attention or column-sum"
+        )
+    if declared.reads_attention and not declared.reads_pool:
+        attention.check_blocks(found)
+    if declared.reads_pool:
+        attention.check_pool(found)
+    return found
+
+
+def _methods_without(lacking: Callable[[Declaration], bool]) -> list[str]:
+    return [name for name, declared in METHODS.items() if not lacking(declared) and name != "column-sum"]
 
 
 class Selector(Network[SelectorSpec]):
     """A selector on a device: uint8 pixels in, rankings out."""
 
-    network: vit.VisionTransformer
+    network: attention.Transformer
 
     def __init__(self, spec: SelectorSpec, device: str = "cpu", precision: str = "fp32"):
         super().__init__(spec, device, precision)
-        self._larger: dict[int, vit.VisionTransformer] = {}
+        self._larger: dict[int, attention.Transformer] = {}
         self._lock = threading.Lock()
 
     def rank(
@@ -147,7 +161,7 @@ class Selector(Network[SelectorSpec]):
             _check_finite(ranking, which)
         return found
 
-    def _network_at(self, side: int) -> vit.VisionTransformer:
+    def _network_at(self, side: int) -> attention.Transformer:
         if side == self.spec.image_size:
             return self.network
         with self._lock:

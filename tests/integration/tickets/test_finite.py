@@ -18,7 +18,7 @@ from vit_tickets.pipeline.manifests.methods import METHODS
 pytestmark = pytest.mark.process
 
 VIEWS = ("full", "crops:2", "crops-mean:2", "full@2")
-LOOKING = [name for name, declared in METHODS.items() if declared.looks_at == "selector"]
+LOOKING = [name for name, declared in METHODS.items() if declared.looks_at_selector and not declared.reads_pool]
 
 
 @pytest.fixture(scope="module")

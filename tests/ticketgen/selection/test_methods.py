@@ -18,6 +18,7 @@ from vit_tickets.pipeline.manifests.methods import METHODS, STAGED, Method
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.selection import methods
+from vit_tickets.ticketgen.selection.selector import check_is_selector
 
 OTHERS = [name for name in METHODS if name != STAGED]
 VARIANTS = [{}, {"reg_tokens": 2, "qk_norm": True}, {"qkv_bias": False, "init_values": 0.1}]
@@ -197,14 +198,13 @@ def test_the_documentation_lists_every_method_with_its_criterion():
 
 
 def test_only_methods_that_read_cls_need_one():
-    network = small_vit(**NO_CLS)
+    network = small_vit(**NO_CLS | {"global_pool": "map"})
     for name in METHODS:
-        reads_cls = METHODS[name].reads_cls
-        if reads_cls:
-            with pytest.raises(UserError, match="with a CLS token as selector, found a VisionTransformer without one"):
-                vit.check_selector(network, (3,), reads_cls)
+        if METHODS[name].reads_cls:
+            with pytest.raises(UserError, match=f"--method {name}: .* without one; pass --method column-sum"):
+                check_is_selector(network, Method(name))
             continue
-        vit.check_selector(network, (3,), reads_cls)
+        assert check_is_selector(network, Method(name)) is network
         method, pixels = Method(name).at_depth(3), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
         batch = methods.Batch(network, pixels, torch.randn(1, 3, 16, 16), ["a"], block=method.block)
         assert methods.rank_patches(method, batch).rank_BN.shape == (1, 16)
