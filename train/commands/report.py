@@ -21,8 +21,19 @@ from vit_tickets.pipeline.system.errors import UserError
     metavar="N",
     help="Number of images on the page, if the runs' dataset and tickets still exist.  [default: 60]",
 )
+@click.option(
+    "--class-names",
+    metavar="FILE",
+    help="What the page calls classes: a file of one name per line in their order, or of `id name` pairs such as "
+    "WordNet's synset_words.txt, or JSON such as ImageNet's class index.",
+)
 def report(
-    runs: tuple[str, ...], out: str | None, weak_baseline: float | None, html: bool, gallery: int | None
+    runs: tuple[str, ...],
+    out: str | None,
+    weak_baseline: float | None,
+    html: bool,
+    gallery: int | None,
+    class_names: str | None,
 ) -> None:
     """Compare RUNS: accuracy trained on {dense, lt, rc, small} x tested on {dense, lt, rc}, cost, and the verdict.
 
@@ -32,8 +43,9 @@ def report(
     vit-tickets report runs/digits-deit_micro-*
     vit-tickets report runs/digits-deit_micro-* --html --gallery 200
     """
-    if gallery is not None and not html:
-        raise UserError("--gallery: expected --html with it, found none")
+    for name, given in (("--gallery", gallery), ("--class-names", class_names)):
+        if given is not None and not html:
+            raise UserError(f"{name}: expected --html with it, found none")
     from vit_tickets.train.report.report import report as compare
 
-    click.echo(compare(list(runs), out, weak_baseline, html, gallery).text)
+    click.echo(compare(list(runs), out, weak_baseline, html, gallery, class_names).text)

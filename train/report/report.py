@@ -15,6 +15,7 @@ from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, find
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 from vit_tickets.train.report.page import page
+from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure, tables
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.headline import headline
@@ -51,6 +52,7 @@ def report(
     weak_baseline: float | None = None,
     html: bool = False,
     gallery: int | None = None,
+    class_names: str | None = None,
 ) -> Report:
     """Compare runs and write report.md, report.json and report.png.
 
@@ -63,11 +65,13 @@ def report(
         weak_baseline: dense accuracy in percent below which a baseline is weak, for every dataset; default: see `find`.
         html: whether to write report.html, too.
         gallery: number of images in report.html, if they are there; by default `page.IMAGES`.
+        class_names: a file of names of classes, for report.html; see `ClassNames`.
 
     Raises:
         UserError: a folder is no run, or runs of a group were not evaluated on the same images, labels, view and
             tickets.
     """
+    classes = ClassNames.read(class_names) if class_names else None
     folders = [folder for folder in dict.fromkeys(f.rstrip("/") or f for f in run_folders) if not _is_report(folder)]
     if not folders:
         raise UserError("expected at least one run to report on, found none")
@@ -92,9 +96,9 @@ def report(
     files.write_json(files.join(out, "report.json"), data)
     written = f"report: {out}"
     if html:
-        command = _command(folders, out, weak_baseline, gallery)
+        command = _command(folders, out, weak_baseline, gallery, class_names)
         images = page.IMAGES if gallery is None else gallery
-        page.write(files.join(out, page.NAME), rendering.TITLE, findings, data, command, images)
+        page.write(files.join(out, page.NAME), rendering.TITLE, findings, data, command, images, classes)
         written += f"; page: {files.join(out, page.NAME)}"
     else:
         files.remove(files.join(out, page.NAME))  # of an earlier call: its numbers would be others
@@ -102,9 +106,11 @@ def report(
     return Report(text, markdown, data, out)
 
 
-def _command(folders: list[str], out: str, weak_baseline: float | None, gallery: int | None) -> str:
+def _command(
+    folders: list[str], out: str, weak_baseline: float | None, gallery: int | None, class_names: str | None
+) -> str:
     """The command line that writes the page."""
-    options = {"--out": out, "--weak-baseline": weak_baseline, "--gallery": gallery}
+    options = {"--out": out, "--weak-baseline": weak_baseline, "--gallery": gallery, "--class-names": class_names}
     words = [word for name, value in options.items() if value is not None for word in (name, f"{value}")]
     return shlex.join(["vit-tickets", "report", *folders, "--html", *words])
 

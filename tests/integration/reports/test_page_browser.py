@@ -74,8 +74,11 @@ def test_the_panels_show_the_ticket_and_its_random_counterpart(browser, made):
     browser.open(path, 1280, "light")
     (shown,) = gallery["sets"]
     ranks, random = (np.frombuffer(base64.b64decode(shown[name][0]), "<u2") for name in ("ranks", "random"))
+    few = "[...document.querySelectorAll('.tile:first-child canvas')].map((canvas) => canvas.getAttribute('aria-label'))"
+    assert browser.run(few) == ["image", "ticket", "random"], "side by side"
+    browser.run("document.querySelector('.tile').click()")
     script = """
-      [...document.querySelector(".tile").querySelectorAll("canvas")].map((canvas) => {
+      [...document.querySelectorAll("#gallery-dialog canvas")].map((canvas) => {
         const cell = canvas.width / 6, pen = canvas.getContext("2d");
         return [canvas.getAttribute("aria-label"), [...Array(36).keys()].map((p) =>
           [...pen.getImageData((p % 6 + 0.5) * cell, (Math.floor(p / 6) + 0.5) * cell, 1, 1).data])];

@@ -23,7 +23,8 @@ from vit_tickets.pipeline.runs.paths import DROPPING
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.parquet_files import open_parquet
-from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.comparison import Cell, Group
+from vit_tickets.train.report.rendering.tradeoff import own_cell
 
 BYTES = 5_000_000  # of the whole gallery, and
 IMAGE_BYTES = 3_000_000  # of all images together, of which base64 makes 4 MB
@@ -34,8 +35,9 @@ COLUMNS = ("key", "rank", "score", "error", "prediction", "confidence")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the images and tickets of a group are."""
+    """Where the images and tickets of a group are; number: its place among all."""
 
+    number: int
     group: Group
     manifest: Manifest
     dataset: Dataset
@@ -51,16 +53,16 @@ class Source:
 def collect(groups: list[Group], count: int) -> tuple[dict[str, Any] | None, list[str]]:
     """The gallery of `count` images as JSON (None for no gallery), and sentences on groups that it lacks.
 
-    One set of images serves all groups; each has its ranks, scores and random subsets, and the predictions of its first
-    ticket run on tickets (`lt`) and of its first dense run on whole images (`dense`).
+    One set of images serves all groups; each has its ranks, scores and random subsets, and what the first run of every
+    row answers on its own input: `dense` on whole images, `lt` on tickets, `rc` on random subsets.
     """
     if count == 0:
         return None, []
     sources, notes = [], []
-    for group in groups:
+    for number, group in enumerate(groups):
         name = f"{group.model}, {group.budget}" if group.budget else group.model
         try:
-            source = _open(group)
+            source = _open(number, group)
             if sources and source.shown != sources[0].shown:
                 raise UserError("its images or their view are not those of the first group")
             sources.append(source)
@@ -72,7 +74,7 @@ def collect(groups: list[Group], count: int) -> tuple[dict[str, Any] | None, lis
         return None, [*notes, f"no gallery: {error}"]
 
 
-def _open(group: Group) -> Source:
+def _open(number: int, group: Group) -> Source:
     named = [run for run in group.runs if run.path in DROPPING and run.method == group.method]
     places = ((run.config.tickets_dir, run.config.root) for run in named)
     tickets, root = next((place for place in places if all(place)), (None, None))
@@ -82,7 +84,7 @@ def _open(group: Group) -> Source:
     manifest, dataset = Manifest.open(tickets), Dataset.open(root)
     if manifest.view(split).num_views:
         raise UserError(f"expected tickets of one view of {split}, found {manifest.view(split).kind}")
-    return Source(group, manifest, dataset, split)
+    return Source(number, group, manifest, dataset, split)
 
 
 def _collect(sources: list[Source], count: int) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def _collect(sources: list[Source], count: int) -> dict[str, Any]:
     label_of = dict(zip(keys, labels, strict=True))
     return {
         "about": about,
+        "group": first.number,
         "classes": first.dataset.classes,
         "images": [{"key": key, "label": label_of[key], "src": pictures[key]} for key in present],
         "sets": sets,
@@ -209,9 +212,8 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
     N = ticket.num_patches
     kept = scaled_count(*(group.kept or (N, N)), N)
     said = {"selector": [_said(row.get("prediction"), row.get("confidence")) for row in rows]}
-    for name, cell in (("lt", ("lt", "lt")), ("dense", (group.baseline, "dense"))):
-        if cell in group.scored:
-            said[name] = _predictions(group.scored[cell][0].predictions[cell[1]], keys)
+    for name, cell in _answering(group).items():
+        said[name] = _predictions(group.scored[cell][0].predictions[cell[1]], keys)
     scores = [row.get("score") for row in rows]
     return {
         "name": f"{group.model}, {group.budget}, method {group.method}",
@@ -223,6 +225,14 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
         "scores": [None if score is None else _levels(score) for score in scores],
         "said": {name: given for name, given in said.items() if any(given)},
     }
+
+
+def _answering(group: Group) -> dict[str, Cell]:
+    """Whose answers are shown, by row, in the order in which they are: those that are judged, then the others."""
+    first = {"dense": (group.baseline, "dense"), "lt": ("lt", "lt"), "rc": (group.random, "rc")}
+    shown = {cell[0] for cell in first.values()}
+    others = {row: own_cell(group, row) for row in group.rows if row not in shown}
+    return {name: cell for name, cell in (first | others).items() if cell in group.scored}
 
 
 def _levels(score: list[float]) -> str:

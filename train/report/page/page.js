@@ -23,8 +23,10 @@
     "all": () => true,
     "only the ticket run is right": (set, i) => isRight(set, "lt", i) && !isRight(set, "dense", i),
     "only the dense run is right": (set, i) => !isRight(set, "lt", i) && isRight(set, "dense", i),
-    "both are right": (set, i) => isRight(set, "lt", i) && isRight(set, "dense", i),
-    "neither is right": (set, i) => !isRight(set, "lt", i) && !isRight(set, "dense", i),
+    "the ticket run is right, the random run is not": (set, i) => isRight(set, "lt", i) && !isRight(set, "rc", i),
+    "the random run is right, the ticket run is not": (set, i) => !isRight(set, "lt", i) && isRight(set, "rc", i),
+    "ticket and dense run are right": (set, i) => isRight(set, "lt", i) && isRight(set, "dense", i),
+    "neither of these is right": (set, i) => !isRight(set, "lt", i) && !isRight(set, "dense", i),
   };
   const disagreement = (set, i) => {
     const [lt, dense] = [said(set, "lt", i), said(set, "dense", i)];
@@ -117,9 +119,11 @@
     },
   };
 
-  function panels(set, i, side) {
+  const FEW = ["image", "ticket", "random"]; // in a tile; all in full
+  function panels(set, i, side, all) {
     const row = make("span", undefined, "panels");
     for (const [name, { title, draw }] of Object.entries(PANELS)) {
+      if (!all && !FEW.includes(name)) continue;
       if ((name === "stage" && set.counts.length < 2) || (name === "score" && !set.scores[i])) continue;
       const canvas = make("canvas");
       canvas.width = canvas.height = side;
@@ -140,13 +144,18 @@
     return row;
   }
 
-  function verdicts(set, i) {
+  // What the rows answer: dense, ticket and random in a tile, all others too in full.
+  const NAMES = { dense: "dense", lt: "ticket (lt)", rc: "random (rc)", selector: "selector" };
+  function verdicts(set, i, all) {
     const lines = make("span", undefined, "said");
-    for (const [by, name] of [["dense", "dense"], ["lt", "ticket"], ["selector", "selector"]]) {
+    const others = Object.keys(set.said).filter((by) => !(by in NAMES));
+    for (const by of [...Object.keys(NAMES), ...(all ? others : [])]) {
       const found = said(set, by, i);
       if (!found) continue;
-      const sure = found[1] === null ? "" : ` (${Math.round(100 * found[1])}%)`;
-      lines.append(make("span", `${name}: ${className(found[0])}${sure}`, isRight(set, by, i) ? "right" : "wrong"));
+      const [sure, right] = [found[1] === null ? "" : ` ${Math.round(100 * found[1])}%`, isRight(set, by, i)];
+      const line = make("span", undefined, right ? "right" : "wrong");
+      line.append(make("span", right ? "right: " : "wrong: ", "aloud"), `${NAMES[by] ?? by}: `, make("b", className(found[0])), sure);
+      lines.append(line);
     }
     return lines;
   }
@@ -209,7 +218,7 @@
     button.type = "button";
     const name = make("span", undefined, "name");
     name.append(make("b", className(images[i].label)), ` ${images[i].key}`);
-    button.append(name, panels(set, i, 128), verdicts(set, i));
+    button.append(name, panels(set, i, 200), verdicts(set, i));
     button.addEventListener("click", () => open(place));
     return button;
   }
@@ -226,7 +235,7 @@
     const close = make("button", "Close");
     close.addEventListener("click", () => dialog.close());
     bar.append(make("b", `${className(images[i].label)}: ${images[i].key}`), go("Previous", -1), go("Next", 1), close);
-    dialog.replaceChildren(bar, panels(set, i, 480), verdicts(set, i));
+    dialog.replaceChildren(bar, panels(set, i, 480, true), verdicts(set, i, true));
     dialog.onkeydown = ({ key: pressed }) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[pressed];
       if (step && place + step in shown) open(place + step);

@@ -17,6 +17,7 @@ from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.page import gallery as page_gallery
+from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.page.figures import method_figures, sparsity_figures
 from vit_tickets.train.report.page.marks import looks
 from vit_tickets.train.report.page.markup import Html, bullets, element, join, json_block
@@ -32,7 +33,13 @@ RECORD, GALLERY = "report-data", "gallery-data"  # ids of the JSON that the page
 
 
 def write(
-    path: str, heading: str, findings: list[Finding], data: dict[str, Any], command: str, images: int = IMAGES
+    path: str,
+    heading: str,
+    findings: list[Finding],
+    data: dict[str, Any],
+    command: str,
+    images: int = IMAGES,
+    classes: ClassNames | None = None,
 ) -> None:
     """Write the page; equal runs give equal bytes on one day, or with SOURCE_DATE_EPOCH set.
 
@@ -43,9 +50,16 @@ def write(
         data: content of report.json, which the page embeds.
         command: that makes the page.
         images: number of images in the gallery. If the dataset or the manifest is gone, the page says so instead.
+        classes: what to call classes, rather than what the dataset does.
+
+    Raises UserError if `classes` are not those of a group.
     """
-    gallery, notes = page_gallery.collect([finding.group for finding in findings], images)
-    text = render(heading, findings, data, gallery, notes, about(redacted(command)))
+    groups = [finding.group for finding in findings]
+    names = [class_names(group, classes) for group in groups]
+    gallery, notes = page_gallery.collect(groups, images)
+    if gallery and names[gallery["group"]]:
+        gallery["classes"] = names[gallery["group"]]
+    text = render(heading, findings, data, gallery, notes, about(redacted(command)), names)
     with files.atomic_write(path) as stream:
         stream.write(text.encode(errors="replace"))
 
@@ -57,14 +71,26 @@ def render(
     gallery: dict | None = None,
     notes: Sequence[str] = (),
     made: About | None = None,
+    classes: Sequence[list[str] | None] = (),
 ) -> str:
-    """The page. gallery: the result of `page_gallery.collect`; notes: why it lacks some groups, or all."""
+    """The page.
+
+    Args:
+        heading: its title.
+        findings: of every group.
+        data: content of report.json.
+        gallery: the result of `page_gallery.collect`.
+        notes: why it lacks some groups, or all.
+        made: how; by default now, by no command.
+        classes: names of classes of each group, where they are known; by default what the dataset calls them.
+    """
     style, *scripts = (resources.files(__spec__.parent).joinpath(name).read_text() for name in PARTS)
     style, script = _palette() + style, "".join(scripts)
     names = [f"group-{number}" for number in range(1, len(findings) + 1)]
     groups = [finding.group for finding in findings]
     look = looks(row for group in groups for row in group.rows)
-    reasons = [group_section(f, name, class_names(f.group), look) for f, name in zip(findings, names, strict=True)]
+    classes = classes or [class_names(group) for group in groups]
+    reasons = [group_section(*of, look) for of in zip(findings, names, classes, strict=True)]
     body = [
         summary(findings, names),
         costs(findings, look),
@@ -160,12 +186,14 @@ def _rest(data: dict[str, Any]) -> list[Html]:
     return [section(name.lower().replace(" ", "-"), name, bullets(said)) for name, said in sentences.items() if said]
 
 
-def class_names(group: Group) -> list[str] | None:
-    """Names of the classes from the dataset of the group's runs; None if it is not there."""
+def class_names(group: Group, named: ClassNames | None = None) -> list[str] | None:
+    """Names of the classes of the group's runs, from their dataset or `named`; None if neither is there."""
+    found = None
     for root in dict.fromkeys(run.config.root for run in group.runs):
         try:
-            if root:
-                return Dataset.open(root).classes
+            found = found or (Dataset.open(root).classes if root else None)
         except UserError:
             continue
-    return None
+    if named is None:
+        return found
+    return named.of(found, len(found or ()) or group.runs[0].config.num_classes or 0)

@@ -111,7 +111,7 @@ def tradeoffs(groups: list[Group]) -> list[list[Tradeoff]]:
         costs = [(MACS, _macs), *([(SECONDS, _seconds)] if are_comparable(of_model) else [])]
         charts = [
             _tradeoff(of_model, unit, cost, tested, columns)
-            for tested, columns in ((WHOLE, _whole), (OWN_INPUT, _own))
+            for tested, columns in ((WHOLE, _whole), (OWN_INPUT, own_cell))
             for unit, cost in costs
         ]
         found.append([chart for chart in charts if len(chart.points) > 1])
@@ -164,7 +164,7 @@ def _whole(group: Group, row: str) -> Cell | None:
     return (row, "dense") if (row, "dense") in group.accuracies else None
 
 
-def _own(group: Group, row: str) -> Cell | None:
+def own_cell(group: Group, row: str) -> Cell | None:
     """The cell of a row's own input: what it was trained on."""
     path = path_of(row)
     candidates = ["own", path.name] if path.drops_patches and path.name in ON else ["dense"]
