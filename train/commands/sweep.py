@@ -14,6 +14,7 @@ from vit_tickets.pipeline.runs.choices import PRETRAINED, RANDOM_SUBSETS
 from vit_tickets.pipeline.runs.paths import COMPARED
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS
 from vit_tickets.pipeline.system.cluster import AUTO, ENGINES, RAY, choose_engine
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, listed, models_of, words_of
 from vit_tickets.train.sweep.rows import AskedRows
@@ -37,6 +38,9 @@ class SweepOptions(PlanOptions):
     )
     html: bool = option(
         "Write OUT/sweep.html: one page that needs no network.  [default]  --no-html leaves it out.", default=True
+    )
+    class_names: str | None = option(
+        "What the page calls classes: a file, as `report --class-names` has it.", default=None, metavar="FILE"
     )
     without: str | None = option(
         "Leave out these rows; a list of names as the report has them, or parts of names (fresh, centre, mean).",
@@ -96,13 +100,17 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     """
     asked = SweepOptions(**given)
     choose_engine(asked.engine, asked.ray_address, 0)
+    if asked.class_names and not asked.html:
+        raise UserError("--class-names: expected the page with it, found --no-html")
     from vit_tickets.pipeline.geometry.patches import parse_budgets
     from vit_tickets.train.commands.announcing import announcement
     from vit_tickets.train.commands.plans import carry_out, request_of
+    from vit_tickets.train.report.page.class_names import ClassNames
     from vit_tickets.train.sweep import report as rendering
     from vit_tickets.train.sweep.plan import evaluated, trained
     from vit_tickets.train.sweep.request import SWEEP, begun_before_rows
 
+    classes = ClassNames.read(asked.class_names) if asked.class_names else None
     budgets = dict.fromkeys(
         models_of(asked.models or (FINE_TUNED if asked.init == PRETRAINED else SMALLEST)),
         tuple(parse_budgets(asked.sparsity, asked.keep_rate, asked.tokens)),
@@ -130,7 +138,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         findings, refused = rendering.compare(evaluated(request))
         done, typed = trained(request), shlex.join(["vit-tickets", *sys.argv[1:]])
         text = rendering.write(
-            request.out, request.name, findings, [*failed, *refused], trainings, done, asked.html, typed
+            request.out, request.name, findings, [*failed, *refused], trainings, done, asked.html, typed, classes
         )
         click.echo("\n" + text)
         return refused

@@ -77,6 +77,8 @@ def report(
         raise UserError("expected at least one run to report on, found none")
     competitors, left_out = _competitors(folders)
     findings = [find(group, weak_baseline) for group in group_runs(competitors)]
+    for finding in findings if classes else ():
+        page.class_names(finding.group, classes)  # refused before anything is written
     out = out or files.join(posixpath.dirname(folders[0]), "report")
     notes = figure.drawn(findings, files.join(out, "report.png"))
     data = {

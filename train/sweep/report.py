@@ -10,6 +10,7 @@ from vit_tickets.train.report.analysis.comparison import Group, group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict, NullHypothesis, find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page import page
+from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.text import (
@@ -48,6 +49,7 @@ def write(
     done: int,
     html: bool = False,
     command: str = "",
+    classes: ClassNames | None = None,
 ) -> str:
     """Write OUT/sweep.md, sweep.json and, with matplotlib, sweep.png; returns the text for the terminal.
 
@@ -60,9 +62,12 @@ def write(
         done: number of finished trainings.
         html: whether to write sweep.html, too.
         command: that makes it.
+        classes: what sweep.html calls classes; a note says so if they do not fit.
     """
     notes = figure.drawn(findings, files.join(out, PICTURE)) if findings else []
     picture = PICTURE if findings and not notes else None
+    classes, unfit = page.fitting(findings, classes)
+    notes += unfit
     state = f"{done} of {total} trainings done"
     with files.atomic_write(files.join(out, REPORT)) as stream:
         stream.write(_markdown(dataset, findings, lacking, state, picture).encode())
@@ -76,7 +81,7 @@ def write(
     }
     files.write_json(files.join(out, RECORD), record)
     if html:
-        page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record, command)
+        page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record, command, classes=classes)
     lines = [*aligned(rows(findings)), f"({_legend(findings)})", ""] if findings else []
     for finding in findings:
         for verdict in finding.verdicts:

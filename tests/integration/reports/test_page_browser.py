@@ -1,6 +1,8 @@
 """The page in a real browser: the gallery that its script draws, and that no text of the data runs."""
 
 import base64
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.gallery import collect
+from vit_tickets.train.report.page.opening import About
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -37,7 +40,8 @@ def made(packed, tickets, tmp_path_factory) -> tuple[Path, dict]:
     gallery, notes = collect([group], 7)
     gallery["classes"][0] = EVIL
     gallery["images"][0]["key"] = EVIL
-    text = page.render(EVIL, [find(group)], {"groups": [EVIL]}, gallery, notes)
+    about = About("vit-tickets report a 'b c' --html", "1 May 2026", "1.0")
+    text = page.render(EVIL, [find(group)], {"groups": [EVIL]}, gallery, notes, about)
     path = root / "report.html"
     path.write_text(text)
     return path, gallery
@@ -74,7 +78,9 @@ def test_the_panels_show_the_ticket_and_its_random_counterpart(browser, made):
     browser.open(path, 1280, "light")
     (shown,) = gallery["sets"]
     ranks, random = (np.frombuffer(base64.b64decode(shown[name][0]), "<u2") for name in ("ranks", "random"))
-    few = "[...document.querySelectorAll('.tile:first-child canvas')].map((canvas) => canvas.getAttribute('aria-label'))"
+    few = (
+        "[...document.querySelectorAll('.tile:first-child canvas')].map((canvas) => canvas.getAttribute('aria-label'))"
+    )
     assert browser.run(few) == ["image", "ticket", "random"], "side by side"
     browser.run("document.querySelector('.tile').click()")
     script = """
@@ -156,3 +162,72 @@ def test_the_keyboard_opens_leafs_and_closes_and_all_are_shown_when_asked(browse
     names = browser.run("[...document.querySelectorAll('.tile .name')].map((name) => name.lastChild.data.trim())")
     assert names == keys
     assert browser.run("document.activeElement === document.querySelectorAll('.tile')[24]")
+
+
+TAKE = """(label) => {
+  [...document.querySelectorAll(".take")].find((button) => button.getAttribute("aria-label").includes(label)).click();
+  const dialog = document.querySelector(".taken");
+  return Object.fromEntries([...dialog.querySelectorAll("input")].map((radio) => {
+    radio.click();
+    return [radio.parentElement.textContent, dialog.querySelector("textarea").value];
+  }));
+}"""
+
+
+def test_tables_are_there_to_copy_in_every_format(browser, made):
+    path, _ = made
+    browser.open(path, 1280, "light")
+    texts = browser.run(f"({TAKE})('Trained on (rows), tested on')")
+    rows = list(csv.reader(io.StringIO(texts["CSV"])))
+    shown = browser.run(
+        "[...document.querySelector('#matrix table').rows].map((row) =>"
+        " [...row.cells].map((cell) => cell.innerText.replace(/\\s+/g, ' ').trim()))"
+    )
+    assert rows == shown
+    assert len(rows) == 3
+    lines = texts["Markdown"].splitlines()
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == rows[0]
+    assert len(lines) == len(rows) + 1
+    latex = [line for line in texts["LaTeX"].splitlines() if line.endswith("\\\\")]
+    assert len(latex) == len(rows)
+    assert latex[1].strip().removesuffix("\\\\").replace("$\\pm$", "±").split(" & ")[0] == rows[1][0]
+    browser.run("[...document.querySelectorAll('.taken button')].at(-1).click()")
+    assert not browser.run("document.querySelector('.taken').open")
+
+
+def test_a_chart_is_there_as_a_picture_of_its_own(browser, made, tmp_path):
+    path, _ = made
+    browser.open(path, 1280, "light")
+    text = browser.run(f"({TAKE})('What was trained on, what it was tested on')")["SVG"]
+    assert "var(" not in text
+    assert "class=" not in text
+    picture = tmp_path / "chart.svg"
+    picture.write_text(text)
+    browser.open(picture, 1280, "light")
+    assert browser.run("document.documentElement.tagName") == "svg"
+    fills = browser.run("[...document.querySelectorAll('circle')].map((mark) => mark.getAttribute('fill'))")
+    assert "rgb(74, 81, 96)" in fills, "dense is drawn in its colour"
+
+
+def test_the_command_is_there_to_copy(browser, made):
+    path, _ = made
+    browser.open(path, 1280, "light")
+    browser.run("window.taken = []; navigator.clipboard.writeText = async (text) => { taken.push(text); }; 0")
+    browser.run("document.querySelector('.copy').click()")
+    assert browser.run("taken") == ["vit-tickets report a 'b c' --html"]
+
+
+def test_a_table_shows_at_which_edge_it_goes_on(browser, made):
+    path, _ = made
+    browser.open(path, 390, "light")
+    edges = """new Promise((resolve) => setTimeout(() => resolve(
+      [...document.querySelector('#matrix .frame').classList].filter((name) => name !== 'frame')), 150))"""
+    wide = "document.querySelector('#matrix .wide')"
+    assert browser.run(f"{wide}.scrollWidth > {wide}.clientWidth")
+    assert browser.run(edges) == ["more-right"]
+    browser.run(f"{wide}.scrollLeft = 40")
+    assert browser.run(edges) == ["more-right", "more-left"] or browser.run(edges) == ["more-left", "more-right"]
+    browser.run(f"{wide}.scrollLeft = 10000")
+    assert browser.run(edges) == ["more-left"]
+    first = browser.run("document.querySelector('#matrix tbody th').getBoundingClientRect().left")
+    assert first == browser.run(f"{wide}.getBoundingClientRect().left"), "the first column stays"

@@ -186,6 +186,16 @@ def _rest(data: dict[str, Any]) -> list[Html]:
     return [section(name.lower().replace(" ", "-"), name, bullets(said)) for name, said in sentences.items() if said]
 
 
+def fitting(findings: list[Finding], classes: ClassNames | None) -> tuple[ClassNames | None, list[str]]:
+    """`classes` if every group's are among them, otherwise None and a sentence."""
+    try:
+        for finding in findings:
+            class_names(finding.group, classes)
+    except UserError as error:
+        return None, [str(error)]
+    return classes, []
+
+
 def class_names(group: Group, named: ClassNames | None = None) -> list[str] | None:
     """Names of the classes of the group's runs, from their dataset or `named`; None if neither is there."""
     found = None

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.runs import write_gallery_runs
+from tests.runs import write_gallery_runs, write_predictions, write_run
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry.images import decode, render
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.train.report.analysis.comparison import group_runs
+from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page import gallery as page_gallery
 from vit_tickets.train.report.page.gallery import choose, collect, data_uri, spread
 
@@ -131,3 +132,23 @@ def test_two_hundred_images_have_room(side, most):
     assert len(uri) < most * 4 / 3 + 40
     shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
     assert shown.size in ((side, side), (side // 2, side // 2))
+
+
+def test_every_row_answers_on_its_own_input_and_the_random_run_stands_beside_the_others(packed, tickets, tmp_path):
+    runs = write_gallery_runs(tmp_path, packed, tickets)
+    keys = sorted(pd.read_parquet(f"{tickets}/val")["key"])
+    about = {"sparsity": 0.5, "keep_rate": None, "num_patches": 36, "counts": [18]}
+    for path, shares in (("rc", {"dense": 0.8, "lt": 0.1, "rc": 0.3}), ("small", {"dense": 0.2})):
+        folder = write_run(tmp_path, path, on=[], tickets_dir=tickets, kept=18, sparsity=0.5)
+        for on, share in shares.items():
+            size = {"size": 24} if path == "small" else {}
+            write_predictions(tmp_path / f"{path}-seed0", on, share, keys=keys, tickets=about, **size)
+        runs.append(read_run(folder))
+    (group,) = group_runs(runs)
+    gallery, notes = collect([group], 100)
+    assert notes == []
+    (shown,) = gallery["sets"]
+    assert list(shown["said"]) == ["selector", "dense", "lt", "rc", "small"]
+    for row, on in (("dense", "dense"), ("lt", "lt"), ("rc", "rc"), ("small", "dense")):
+        made = pd.read_parquet(f"{tmp_path}/{row}-seed0/predictions-{on}.parquet").set_index("key")["prediction"]
+        assert [said[0] for said in shown["said"][row]] == [made[image["key"]] for image in gallery["images"]]

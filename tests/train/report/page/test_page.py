@@ -3,8 +3,10 @@
 import base64
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import re
+import shlex
 import tomllib
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -17,10 +19,12 @@ from hypothesis import strategies as st
 
 from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.page.markup import VOID, element, json_block, table
 from vit_tickets.train.report.page.page import RECORD, render
 from vit_tickets.train.report.page.sections import group_section
@@ -238,10 +242,50 @@ def test_a_sweep_has_its_page_when_asked(tmp_path, monkeypatch):
     assert page.all("h1")[0][1] == "Sweep of digits: 2 of 3 trainings done"
 
 
-def test_a_gallery_without_a_page_is_refused(tmp_path):
-    done = CliRunner().invoke(main, ["report", str(tmp_path), "--gallery", "3"])
+@pytest.mark.parametrize(("option", "value"), [("--gallery", "3"), ("--class-names", "names.txt")])
+def test_options_of_the_page_without_a_page_are_refused(tmp_path, option, value):
+    done = CliRunner().invoke(main, ["report", str(tmp_path), option, value])
     assert done.exit_code == 2
-    assert "--gallery: expected --html with it, found none" in done.output
+    assert f"{option}: expected --html with it, found none" in done.output
+
+
+def test_classes_are_called_by_the_file_of_their_names_or_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
+    monkeypatch.setattr(figure, "draw", lambda groups, path: None)
+    runs, names = write_runs(tmp_path), tmp_path / "names.txt"
+    names.write_text("\n".join(f"kind {number}" for number in range(9)))
+    with pytest.raises(UserError, match="expected 10 names, one for each class, found 9"):
+        report(runs, str(tmp_path / "out"), html=True, class_names=str(names))
+    assert not (tmp_path / "out").exists()
+    findings, _ = sweep_rendering.compare([runs])
+    said = sweep_rendering.write(
+        str(tmp_path), "digits", findings, [], 3, 3, html=True, classes=ClassNames.read(str(names))
+    )
+    assert "note: --class-names: " in said
+    assert (tmp_path / "sweep.html").exists(), "a sweep's page does not fail for its names"
+    names.write_text("\n".join(f"kind {number}" for number in range(10)))
+    report(runs, str(tmp_path / "out"), html=True, class_names=str(names))
+    page = Parsed((tmp_path / "out" / "report.html").read_text())
+    assert any(text.startswith("kind 7, 40 images: LT on lt") for _, text in page.all("title"))
+    assert f"--class-names {names}" in page.all("code")[0][1]
+
+
+def test_the_page_says_its_command_date_version_and_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap.bootstrap_means, "__defaults__", (100, 0))
+    monkeypatch.setattr(figure, "draw", lambda groups, path: None)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    runs = write_runs(tmp_path / "a b")
+    pages = []
+    for _ in range(2):
+        report(runs, str(tmp_path / "out"), html=True, gallery=3)
+        pages.append((tmp_path / "out" / "report.html").read_bytes())
+    assert pages[0] == pages[1]
+    page = Parsed(pages[0].decode())
+    said = dict(zip([text for _, text in page.all("dt")], [text for _, text in page.all("dd")], strict=True))
+    assert said["Made"] == f"14 November 2023, vit-tickets {importlib.metadata.version('vit-tickets')}"
+    assert said["Data"] == "digits: 400 images of val, view center"
+    words = shlex.split(page.all("code")[0][1])
+    assert words == ["vit-tickets", "report", *runs, "--html", "--out", f"{tmp_path}/out", "--gallery", "3"]
 
 
 def test_what_the_page_is_made_of_is_shipped():
