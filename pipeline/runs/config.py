@@ -30,7 +30,8 @@ ORDER = (
     *("num_classes", "holdout", "without_fold", "limit", "init", "tickets_dir", "tickets", "labels_dir", "labels"),
     *("recipe", "eval_view"),
 )
-OPTIONAL = ("run", "weights_key", "initial", "tokens", "cut_from")  # entries that are left out where they say nothing
+# Entries that are left out where they say nothing.
+OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from")
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
@@ -133,6 +134,8 @@ class RunConfig(Choices):
     #: Folder of the manifest.
     tickets_dir: str | None = None
     tickets: TicketProvenance | None = None
+    #: With `ticket` mean: the rank of every patch in the mean keep map of its training images.
+    mean_rank: str | None = None
     #: Folder of the label maps.
     labels_dir: str | None = None
     labels: Labels | None = None

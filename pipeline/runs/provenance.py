@@ -27,7 +27,10 @@ OF_MANIFEST = (
 OF_SOME = (*METHOD_ENTRIES, "tokens")
 # Recorded by a run alone: two runs on the same tickets may differ in them.
 COSTS = ("selector_run", "selector_seconds", "wall_time_s")
+# Recorded by predictions in column `own` alone: whose tickets images got, and the seed of a swap.
+GIVEN = ("ticket", "swap_seed")
 KINDS = {
+    "ticket": str,
     "method": str,
     "view": str,
     "online": str,
@@ -86,9 +89,15 @@ class TicketProvenance:
         return cls.from_record(record | {"view": view.kind, "preprocessing": view.preprocessing()})
 
     @classmethod
-    def of_predictions(cls, manifest: Manifest, split: str, kept: int) -> "TicketProvenance":
-        """What predictions on `split` record of the tickets they were made with, `kept` patches of the model's."""
-        return cls.from_record(_entries(manifest.record) | {"view": manifest.view(split).kind, "kept": kept})
+    def of_predictions(
+        cls, manifest: Manifest, split: str, kept: int, given: Mapping[str, Any] | None = None
+    ) -> "TicketProvenance":
+        """What predictions on `split` record of the tickets they were made with, `kept` patches of the model's.
+
+        given: entries of `GIVEN`, where images got others in place of their own.
+        """
+        view = {"view": manifest.view(split).kind, "kept": kept}
+        return cls.from_record(_entries(manifest.record) | view | dict(given or {}))
 
     @property
     def scored_by(self) -> str:
@@ -113,7 +122,7 @@ class Provenance:
     dataset: str | None = None
     #: Its split.
     split: str | None = None
-    #: What the model was shown: `dense`, `lt` or `rc`.
+    #: What the model was shown: `dense`, `lt`, `rc` or `own`.
     on: str | None = None
     #: Kind of the view of an image.
     view: str | None = None

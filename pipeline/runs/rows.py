@@ -90,6 +90,14 @@ class RowName:
         return TESTED.get(self.ticket, self.trained_on.tested_on)
 
     @property
+    def validated_on(self) -> str:
+        """What it is scored on while it trains: what it is trained on. Runs on class-swapped tickets are scored on
+        tickets."""
+        if OWN in self.tested_on:
+            return OWN
+        return self.path if self.trained_on.drops_patches else "dense"
+
+    @property
     def options(self) -> tuple[str, ...]:
         """The words of `train` that make it, beside those that all runs have and `--tickets`, a manifest of `method`
         (`trained_on.uses_tickets`)."""

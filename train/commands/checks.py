@@ -13,7 +13,7 @@ from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, LAST, RunConfig
 from vit_tickets.pipeline.runs.families import family_of, timm_name
-from vit_tickets.pipeline.runs.paths import ON
+from vit_tickets.pipeline.runs.paths import TESTED_ON
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.recipes.presets import recipe_for
@@ -70,8 +70,10 @@ def check_evaluate(
             raise UserError(f"{run} is not finished; resume it with `vit-tickets train ... --resume`")
         dataset = RunConfig.read(run, ("root",)).root
     for how in on.split(",") if on else ():
-        if how not in ON:
-            raise UserError(f"--on: expected some of {', '.join(ON)}, found {how!r}{did_you_mean(how, ON)}")
+        if how not in TESTED_ON:
+            raise UserError(
+                f"--on: expected some of {', '.join(TESTED_ON)}, found {how!r}{did_you_mean(how, tuple(TESTED_ON))}"
+            )
     check_there("--weights", files_given["weights"])
     opened = _opened(dataset) if dataset else None
     if opened:

@@ -21,7 +21,9 @@ class EvaluateOptions:
     """The options of `evaluate`. Each field is documented by the help of its option."""
 
     on: str | None = option(
-        "What to evaluate on: some of dense,lt,rc.  [default: all that the tickets allow]", default=None
+        "What to evaluate on: some of dense,lt,rc,own. own: what a run with --ticket mean or swapped was trained on.  "
+        "[default: all that run and tickets allow]",
+        default=None,
     )
     tickets: str | None = option("The manifest, as written by `vit-tickets generate`.", default=None)
     dataset: str | None = option("Plain weights instead of a run: their dataset.", default=None)

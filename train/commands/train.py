@@ -9,6 +9,7 @@ import click
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.datasets.left_out import counted
+from vit_tickets.pipeline.runs.choices import TICKETS
 from vit_tickets.pipeline.runs.config import CONFIG, LAST
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError, say
@@ -148,6 +149,10 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
         share = f"{config.kept} of {config.num_patches} patches"
     if config.read_off and run.manifest is not None:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
+    if config.ticket != "own":
+        share += f" (ticket: {TICKETS[config.ticket]})"
+    if run.recipe.temperature is not None:
+        share += f" (sampled at temperature {run.recipe.temperature:g})"
     if run.online is not None:
         share += f" (chosen online by {run.online.name}, {run.online.mode})"
     if trainer.learner.model.has_token_outputs:

@@ -109,13 +109,15 @@ class TrainBatch(Batch):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalBatch(Batch):
-    """A batch of evaluation views; with a manifest it has `rank`, `affine` and `random`."""
+    """A batch of evaluation views; with a manifest it has `rank`, `affine` and `random`, for column `own` `given`."""
 
     key: list[str]  #: keys of the images
     place: Tensor  #: int64 (B, 2): shard and row of each image
     rank: Tensor | None = None  #: uint8 or uint16 (B, N): ranks of the patches
     affine: Tensor | None = None  #: float32 (B, 2, 3): see `TrainBatch.affine`
     random: Tensor | None = None  #: (B, k), any integer dtype: the random subset
+    given: Tensor | None = None  #: uint8 or uint16 (B, N): ranks that the images get in place of their own
+    given_affine: Tensor | None = None  #: float32 (B, 2, 3): the same as `affine`, for them
 
 
 BatchT = TypeVar("BatchT", bound=Batch)

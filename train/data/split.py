@@ -15,6 +15,7 @@ from vit_tickets.pipeline.manifests.labels import LabelMaps, label_arrays
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.substitutes import FixedMask, Given, Images, Swap
 from vit_tickets.train.runtime.distributed import is_main_process
 
 
@@ -28,6 +29,7 @@ class ShardRows:
     crops: CropRows | None = None  #: crops with their masks, of a manifest of view crops:V
     classes: np.ndarray | None = None  #: (samples, M * M, P), of label maps
     logits: np.ndarray | None = None  #: (samples, M * M, P), of label maps
+    given: np.ndarray | None = None  #: (samples, N): ranks that images get in place of their own
 
 
 def read_tickets(manifest: Manifest, split: str, shard: Shard, columns: tuple[str, ...] = ("rank", "rc")) -> ShardRows:
@@ -61,6 +63,7 @@ class SplitData:
     holdout: tuple["Holdout | Fold", bool] | None = None
     limit: int | None = None  #: only this many samples, from the first of the split on
     labels: LabelMaps | None = None
+    substitute: FixedMask | Swap | None = None  #: what images get in place of their own ticket
 
     @property
     def shards(self) -> list[Shard]:
@@ -100,8 +103,22 @@ class SplitData:
         return mask
 
     @cached_property
+    def given(self) -> Given | None:
+        """What images get in place of their own ticket; None if they keep it."""
+        return None if self.substitute is None or self.manifest is None else self.substitute.among(self.images)
+
+    @property
+    def images(self) -> Images:
+        """Those that take part, with their tickets; raises ValueError without a manifest."""
+        if self.manifest is None:
+            raise ValueError(f"expected tickets of {self.split}, found none")
+        return Images(self.manifest, self.split, self.shards, self.members)
+
+    @cached_property
     def counts(self) -> list[int]:
-        """Samples of each shard that take part."""
+        """Samples of each shard that take part. All that reads them first counts them, so that `given` is made before
+        loader workers are forked, and shared by them."""
+        _ = self.given
         return [
             shard.samples if mask is None else int(mask.sum())
             for shard, mask in zip(self.shards, self.members, strict=True)
@@ -129,7 +146,7 @@ class SplitData:
             return
         shard, mask = self.shards[shard_number], self.members[shard_number]
         rows = iter((members if mask is None else np.flatnonzero(mask)[members]).tolist())
-        stored = self._rows(shard, columns)
+        stored = self._rows(shard_number, columns)
         row, wanted = -1, next(rows)
         for row, sample in enumerate(read_shard(self.dataset.path_of(shard))):
             if stored is not None and stored.keys[row] != sample.key:
@@ -145,8 +162,11 @@ class SplitData:
                     return
         raise UserError(f"{shard.file}: expected {shard.samples} samples as in dataset.json, found {row + 1}")
 
-    def _rows(self, shard: Shard, columns: tuple[str, ...]) -> ShardRows | None:
+    def _rows(self, shard_number: int, columns: tuple[str, ...]) -> ShardRows | None:
+        shard = self.shards[shard_number]
         rows = None if self.manifest is None else read_tickets(self.manifest, self.split, shard, columns)
+        if rows is not None and self.given is not None:
+            rows = replace(rows, given=self.given.of_shard(shard_number))
         if self.labels is None:
             return rows
         labels = read_labels(self.labels, self.split, shard)

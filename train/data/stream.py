@@ -102,14 +102,15 @@ class TrainStreamConfig:
 class Stored:
     """What is stored about one image. Copies, so that one image keeps no shard in memory."""
 
-    rank: np.ndarray | None = None  #: (N,), on path `lt`
+    rank: np.ndarray | None = None  #: (N,), on path `lt`: of the image, or what it is given instead
     crops: CropRows | None = None  #: its crops with their masks
     classes: np.ndarray | None = None  #: (M * M, P), of label maps
     logits: np.ndarray | None = None  #: (M * M, P), of label maps
 
     @classmethod
     def of(cls, rows: ShardRows, index: int) -> "Stored":
-        arrays = {name: getattr(rows, name) for name in ("rank", "classes", "logits")}
+        rank = rows.rank if rows.given is None else rows.given
+        arrays = {"rank": rank, "classes": rows.classes, "logits": rows.logits}
         copies = {name: None if array is None else array[index].copy() for name, array in arrays.items()}
         return cls(crops=None if rows.crops is None else rows.crops.one(index), **copies)
 
@@ -156,7 +157,7 @@ class TrainStream(IterableDataset[Share[TrainBatch]]):
 
     def _raw(self, lane: Lane) -> Iterator[tuple[Sample, Stored]]:
         """The samples of the lane's visits, with what is stored about them and used by the path."""
-        columns = ("rank",) if self.config.path == "lt" else ()
+        columns = ("rank",) if self.config.path == "lt" and self.config.data.given is None else ()
         for shard, members in lane.stretches():
             for index, sample, rows in self.config.data.read(shard, members, columns):
                 yield sample, Stored() if rows is None else Stored.of(rows, index)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vit_tickets.pipeline.runs.paths import ON, PATHS
+from vit_tickets.pipeline.runs.paths import OWN, PATHS, TESTED_ON
 from vit_tickets.pipeline.runs.predictions import predictions_file, write_predictions
 from vit_tickets.pipeline.runs.provenance import Provenance, TicketProvenance
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
 from vit_tickets.train.models.sparse import Model
 from vit_tickets.train.runs.run import Run
@@ -27,7 +28,7 @@ BATCH_SIZE = 64
 class Prediction:
     """What a model predicts for a batch of B images; all tensors are on the CPU."""
 
-    #: What it was shown: `dense`, `lt` or `rc`.
+    #: What it was shown, one of `TESTED_ON`.
     on: str
     keys: list[str]
     #: int64 (B,).
@@ -43,13 +44,15 @@ def val_sets(run: Run) -> dict[str, SplitData]:
 
     Raises UserError where one of them is empty.
     """
-    sets, manifest = {}, run.manifest
+    sets, manifest, substitute = {}, run.manifest, substitute_of(run.config, to_test=True)
     has_tickets = manifest is None or "val" in manifest.splits
     if "val" in run.dataset.splits and (has_tickets or not PATHS[run.path].drops_patches):
-        sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None)
+        sets["val"] = SplitData(run.dataset, "val", manifest if has_tickets else None, substitute=substitute)
     if run.config.holdout and run.left_out is not None:
         held_out = (run.left_out, True)
-        sets["holdout"] = SplitData(run.dataset, run.config.split, manifest, held_out, run.config.limit)
+        sets["holdout"] = SplitData(
+            run.dataset, run.config.split, manifest, held_out, run.config.limit, substitute=substitute
+        )
     for name, data in sets.items():  # counted here, once, and not in every worker
         if not sum(data.counts):
             raise UserError(f"expected images of {run.dataset.name} to score ({name}), found none")
@@ -84,9 +87,9 @@ def predictions(
             images = (batch.pixels.to(device).float() - mean) / std
             for how in on:
                 kept_BK = None
-                if how == "lt" and batch.rank is not None and batch.affine is not None:
-                    rank_BN, affine_B23 = batch.rank.to(device), batch.affine.to(device)
-                    kept_BK = kept_cells(rank_BN, affine_B23, config.grid, config.kept)
+                rank_BN, affine_B23 = (batch.given, batch.given_affine) if how == OWN else (batch.rank, batch.affine)
+                if how in ("lt", OWN) and rank_BN is not None and affine_B23 is not None:
+                    kept_BK = kept_cells(rank_BN.to(device), affine_B23.to(device), config.grid, config.kept)
                 elif how == "rc" and batch.random is not None:
                     kept_BK = batch.random.to(device).long()
                 elif how != "dense":
@@ -122,14 +125,19 @@ def accuracy(
 def check_on(data: SplitData, on: list[str], path: str) -> None:
     """Raise UserError where one of `on` cannot be evaluated."""
     for how in on:
-        if how not in ON:
-            raise UserError(f"--on: expected some of {', '.join(ON)}, found {how!r}")
+        if how not in TESTED_ON:
+            raise UserError(f"--on: expected some of {', '.join(TESTED_ON)}, found {how!r}")
         if how != "dense" and PATHS[path].low_resolution:
             raise UserError(
                 f"--on: expected dense alone, at its own resolution, for a run on path small, found {how!r}"
             )
         if how != "dense" and data.manifest is None:
             raise UserError(f"--on {how}: expected --tickets MANIFEST, found none")
+        if how == OWN and data.substitute is None:
+            raise UserError(
+                f"--on {OWN}: expected a run that was trained with --ticket mean or swapped, found another; dense, lt "
+                "and rc show what it was trained on, except for class-swapped tickets, which would tell the label"
+            )
     if data.manifest is not None and data.stored_view.num_views:
         raise UserError(
             f"expected one ticket per image to evaluate on, found those of random crops ({data.stored_view.kind}) in "
@@ -160,21 +168,22 @@ def evaluate_to(
     top1 = {}
     for how, parts in collected.items():
         rows = _rows(parts)
-        provenance = replace(about, on=how, samples=len(rows["key"]), **_shown(config))
+        provenance = replace(about, on=how, samples=len(rows["key"]), **_shown(config, how))
         write_predictions(predictions_file(folder, how), rows, provenance)
         top1[how] = 100 * float((rows["label"] == rows["prediction"]).mean())
     return top1
 
 
-def _shown(config: EvalStreamConfig) -> dict[str, Any]:
+def _shown(config: EvalStreamConfig, how: str) -> dict[str, Any]:
     """Provenance of what the model is shown."""
     data, manifest = config.data, config.data.manifest
+    given = data.substitute.record() if how == OWN and data.substitute else {}
     return {
         "dataset": data.dataset.name,
         "split": data.split,
         "view": config.view.kind,
         "preprocessing": config.view.preprocessing(),
-        "tickets": manifest and TicketProvenance.of_predictions(manifest, data.split, config.kept),
+        "tickets": manifest and TicketProvenance.of_predictions(manifest, data.split, config.kept, given),
         "errors": data.left_out,
     }
 

@@ -13,9 +13,11 @@ from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import ON, PATHS
 from vit_tickets.pipeline.runs.predictions import predictions_file
 from vit_tickets.pipeline.runs.provenance import Provenance
+from vit_tickets.pipeline.runs.rows import TESTED
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, say
 from vit_tickets.train.data.split import SplitData, check_belongs
+from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.evaluation.predict import check_on, eval_config, evaluate_to
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.presets import recipe_for
@@ -71,7 +73,8 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     run = runs.Run(root, dataset, manifest, recipe, config, grid, kept)
     model = run.build_model()
     load_file(model.network, weights, classes="the run")
-    return Subject(run, model, SplitData(dataset, split, manifest), out or root)
+    data = SplitData(dataset, split, manifest, substitute=substitute_of(config, to_test=True))
+    return Subject(run, model, data, out or root)
 
 
 def open_weights(
@@ -137,7 +140,7 @@ def _grid_and_kept(config: RunConfig, manifest: Manifest | None) -> tuple[int, i
 def default_on(subject: Subject) -> list[str]:
     """What `evaluate` scores by default: all that the run and the tickets allow."""
     sparse = subject.data.manifest is not None and not PATHS[subject.run.path].low_resolution
-    return list(ON) if sparse else ["dense"]
+    return list(TESTED.get(subject.run.config.ticket, ON)) if sparse else ["dense"]
 
 
 def score(subject: Subject, on: list[str], view: str, device: str, workers: int) -> dict[str, float]:

@@ -81,8 +81,12 @@ class EvalStream(IterableDataset[Share[EvalBatch]]):
         if stored is None or stored.rank is None or stored.rc is None:
             return view
         affine = view_to_view(box_affine(box), box_affine(config.data.stored_view.box(height, width)))
-        tickets: ViewFields = {"rank": stored.rank[row], "random": self._random(sample.key, stored.rc[row])}
-        return view | tickets | {"affine": affine.astype(np.float32)}
+        view |= {"rank": stored.rank[row], "affine": affine.astype(np.float32)}
+        view |= {"random": self._random(sample.key, stored.rc[row])}
+        if stored.given is not None and config.data.given is not None:
+            affine = view_to_view(box_affine(box), box_affine(config.data.given.view.box(height, width)))
+            view |= {"given": stored.given[row], "given_affine": affine.astype(np.float32)}
+        return view
 
     def _random(self, key: str, stored_k: np.ndarray) -> np.ndarray:
         """The stored random subset; on another grid than the manifest's, the subset of the same hash on that grid."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vit_tickets.pipeline.geometry.crops import keyed_rng
 from vit_tickets.train.data.batches import TrainBatch
-from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.stream import TrainStreamConfig
 from vit_tickets.train.loop.options import Options
 from vit_tickets.train.runs.run import Run
@@ -27,16 +26,8 @@ from vit_tickets.train.views.token_labels import TokenLabels, class_targets, one
 def training_stream(run: Run, world: World, options: Options) -> TrainStreamConfig:
     """What this rank reads, from the first epoch on."""
     recipe = run.recipe
-    data = SplitData(
-        run.dataset,
-        run.config.split,
-        run.manifest,
-        holdout=None if run.left_out is None else (run.left_out, False),
-        limit=run.config.limit,
-        labels=run.labels,
-    )
     return TrainStreamConfig(
-        data=data,
+        data=run.data,
         path=run.path,
         augment=Augment(recipe, run.image_size, run.eval_view.mean),
         batch_size=recipe.batch_size,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.train.evaluation.predict import accuracy, eval_config, val_sets
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.distributed import World
@@ -42,7 +42,7 @@ class Validation:
         world.share(model.buffers())
         scores = {}
         for name, data in self.sets.items():
-            on = run.path if PATHS[run.path].drops_patches and data.manifest is not None else "dense"
+            on = RowName.of(run.config).validated_on if data.manifest is not None else "dense"
             config = eval_config(run, data, world.rank, world.size, **self.decoding)
             correct = accuracy(model, config, [on], world.device, self.workers, self.autocast, stop)
             hits, seen, stopped = world.sum(*correct[on], stop())

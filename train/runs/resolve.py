@@ -21,6 +21,7 @@ from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.accounting.equal_cost import cut_of
 from vit_tickets.train.data.split import check_belongs
+from vit_tickets.train.data.substitutes import mean_rank, packed
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model, check_runs
 from vit_tickets.train.recipes.recipe import Recipe
@@ -124,7 +125,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     root = request.out or run_name(
         dataset.name, request.model, request.path, budget, request.seed, _variant(request, recipe, manifest)
     )
-    return Run(
+    run = Run(
         root,
         dataset,
         manifest,
@@ -137,6 +138,16 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         start,
         cut,
     )
+    return _with_mean_ticket(run, budget) if request.ticket == "mean" else run
+
+
+def _with_mean_ticket(run: Run, budget: Budget) -> Run:
+    """The run with the mean of its training images' tickets of `budget`, which config.json records."""
+    if run.manifest is None:
+        return run
+    images = replace(run, config=replace(run.config, ticket="own")).data.images
+    kept = kept_patches(budget, run.manifest.num_patches_of(run.config.split), run.manifest)
+    return replace(run, config=replace(run.config, mean_rank=packed(mean_rank(images, kept))))
 
 
 def _open_manifest(request: Request, dataset: Dataset) -> Manifest | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -15,7 +16,8 @@ from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.accounting.equal_cost import Cut
-from vit_tickets.train.data.split import Holdout
+from vit_tickets.train.data.split import Holdout, SplitData
+from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.recipe import Recipe
@@ -67,6 +69,19 @@ class Run:
     def eval_view(self) -> View:
         """The run's own evaluation view."""
         return self.config.eval_view
+
+    @cached_property
+    def data(self) -> SplitData:
+        """The images that it is trained on, with tickets and label maps."""
+        return SplitData(
+            self.dataset,
+            self.config.split,
+            self.manifest,
+            holdout=None if self.left_out is None else (self.left_out, False),
+            limit=self.config.limit,
+            labels=self.labels,
+            substitute=substitute_of(self.config),
+        )
 
     def place(self, name: str) -> str:
         return files.join(self.root, name)

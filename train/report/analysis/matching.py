@@ -11,7 +11,7 @@ from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
 from vit_tickets.pipeline.runs.predictions import Predictions
-from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.pipeline.runs.provenance import GIVEN, TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.results import RunResult
 
@@ -92,7 +92,7 @@ class WantedTickets:
         if predictions.cross_fit != self.cross_fit:
             return f"selection, which was {'not ' if self.cross_fit else ''}cross-fitted"
         expected = self.found.get((method, run.size))
-        if different := difference(_entries(expected), found.entries):
+        if different := difference(_entries(expected), _entries(predictions)):
             where = f"the tickets that {expected.path} is on" if expected else "tickets"
             raise UserError(f"{predictions.path}: expected {where}; they differ in {different}")
         return None
@@ -136,7 +136,9 @@ def _is_of_budget(tickets: TicketProvenance, budget: Budget | None) -> bool:
 
 
 def _entries(predictions: Predictions | None) -> Mapping[str, Any]:
-    return predictions.tickets.entries if predictions and predictions.tickets else {}
+    """What their manifest records; whose of its tickets each image got is what the column says."""
+    entries = predictions.tickets.entries if predictions and predictions.tickets else {}
+    return {name: value for name, value in entries.items() if name not in GIVEN}
 
 
 def check_same_images(expected: Predictions, found: Predictions, same_size: bool) -> None:
