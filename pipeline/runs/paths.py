@@ -1,6 +1,7 @@
 """The training paths, in one table: commands, checks, reports and figures derive their lists from it."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 OWN = "own"  # the column of runs whose patches no other column shows
@@ -110,3 +111,9 @@ def path_of(row: str) -> TrainingPath:
     Raises KeyError for a name that is not in `PATHS`. `rows.RowName` reads the rest.
     """
     return PATHS[re.split("[@:]", row, maxsplit=1)[0]]
+
+
+def columns(found: Iterable[str]) -> tuple[str, ...]:
+    """The columns of a table of results that were tested on `found`: `ON`, and others where there are any."""
+    found = set(found)
+    return tuple(on for on in TESTED_ON if on in ON or on in found)

@@ -90,6 +90,11 @@ class RowName:
         return TESTED.get(self.ticket, self.trained_on.tested_on)
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether its patches depend on the mask seed."""
+        return self.path == "rc" or self.temperature is not None or self.ticket not in (ITS_OWN, "mean")
+
+    @property
     def validated_on(self) -> str:
         """What it is scored on while it trains: what it is trained on. Runs on class-swapped tickets are scored on
         tickets."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from vit_tickets.pipeline.runs.paths import ON
+from vit_tickets.pipeline.runs.paths import columns
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report import report
@@ -26,7 +26,6 @@ from vit_tickets.train.report.rendering.text import (
 
 FORMAT_VERSION = 1
 REPORT, RECORD, PICTURE, PAGE = "sweep.md", "sweep.json", "sweep.png", "sweep.html"
-HEADER = ["model", "budget", "patches", "trained on", *(f"on {on}" for on in ON), "runs"]
 
 
 def compare(folders: Iterable[list[str]]) -> tuple[list[Finding], list[str]]:
@@ -96,11 +95,12 @@ def write(
 
 def rows(findings: list[Finding]) -> Rows:
     """Model, budget and path by what it was tested on, with a header; a dash if there are no predictions."""
-    shown = [HEADER]
+    tested_on = columns(on for finding in findings for _, on in finding.group.accuracies)
+    shown = [["model", "budget", "patches", "trained on", *(f"on {on}" for on in tested_on), "runs"]]
     for finding in findings:
         group = finding.group
         for path in dict.fromkeys(path for path, _ in group.accuracies):
-            cells = [accuracy_text(group.accuracies.get((path, on))) for on in ON]
+            cells = [accuracy_text(group.accuracies.get((path, on))) for on in tested_on]
             count = max(len(correct_Sn) for (trained, _), correct_Sn in group.matrix.items() if trained == path)
             shown.append([group.model, _budget(group), group.patches, path, *cells, str(count)])
     return shown

@@ -256,8 +256,8 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
 def _check_seeds(runs: list[RunResult]) -> None:
     seen: dict[tuple, RunResult] = {}
     for run in runs:
-        # A mask seed changes nothing but random subsets: otherwise such runs would be one run twice.
-        identity = (run.row, run.seed, run.config.mask_seed if run.path == "rc" else None)
+        # A mask seed changes random subsets and draws alone: otherwise such runs would be one run twice.
+        identity = (run.row, run.seed, run.config.mask_seed if RowName.of(run.config).is_drawn else None)
         if identity in seen:
             raise UserError(
                 f"expected one {run.row} run per seed, found {seen[identity].folder} and {run.folder}, "

@@ -2,7 +2,7 @@
 
 import math
 
-from vit_tickets.pipeline.runs.paths import ON, PATHS, path_of
+from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
 from vit_tickets.train.report.analysis.comparison import Group
@@ -91,7 +91,7 @@ def accuracy_figure(group: Group, look: Looks) -> Html | None:
             row, a.mean, a.low, a.high, f"{row} on {on}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]", look(row, on), on
         )
         for row in group.rows
-        for on in ON
+        for on in TESTED_ON
         for a in [group.accuracies.get((row, on))]
         if a is not None
     ]

@@ -1,7 +1,7 @@
 """The report as Markdown and as text for the terminal: the same findings, the same words."""
 
 from vit_tickets.pipeline.manifests.methods import STAGED
-from vit_tickets.pipeline.runs.paths import DROPPING, JUDGED, ON
+from vit_tickets.pipeline.runs.paths import DROPPING, JUDGED, columns
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.analysis.comparison import Group
@@ -200,10 +200,11 @@ def _masked(group: Group) -> str:
 
 def matrix_rows(group: Group, intervals: bool) -> Rows:
     """Trained on (rows) x tested on (columns), with a header; a dash if there are no predictions."""
-    rows = [["trained on", *(f"on {on}" for on in ON), "runs", "epochs"]]
+    tested_on = columns(on for _, on in group.accuracies)
+    rows = [["trained on", *(f"on {on}" for on in tested_on), "runs", "epochs"]]
     for row in group.rows:
         runs = group.of(row)
-        cells = (group.accuracies.get((row, on)) for on in ON)
+        cells = (group.accuracies.get((row, on)) for on in tested_on)
         epochs = "/".join(dict.fromkeys("?" if run.epochs is None else str(run.epochs) for run in runs))
         rows.append([row, *(accuracy_text(cell, intervals) for cell in cells), str(len(runs)), epochs])
     return rows
