@@ -21,12 +21,12 @@ from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.accounting.equal_cost import cut_of
 from vit_tickets.train.data.split import check_belongs
-from vit_tickets.train.data.substitutes import mean_rank, packed
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model, check_runs
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.run import Run, absolute, kept_patches, shards_sha256
+from vit_tickets.train.runs.tickets import check_stored_crops, open_manifest, with_mean_ticket
 
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
@@ -78,7 +78,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     request.check()
     request.check_recipe(recipe)
     dataset.shards(request.split)
-    manifest = _open_manifest(request, dataset)
+    manifest = open_manifest(request, dataset)
     image_size, probe = _probe(request.model, recipe, dataset, manifest)
     _check_model(probe, request, recipe)
     maps = _open_label_maps(request, dataset, probe)
@@ -138,24 +138,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         start,
         cut,
     )
-    return _with_mean_ticket(run, budget) if request.ticket == "mean" else run
-
-
-def _with_mean_ticket(run: Run, budget: Budget) -> Run:
-    """The run with the mean of its training images' tickets of `budget`, which config.json records."""
-    if run.manifest is None:
-        return run
-    images = replace(run, config=replace(run.config, ticket="own")).data.images
-    kept = kept_patches(budget, run.manifest.num_patches_of(run.config.split), run.manifest)
-    return replace(run, config=replace(run.config, mean_rank=packed(mean_rank(images, kept))))
-
-
-def _open_manifest(request: Request, dataset: Dataset) -> Manifest | None:
-    if request.manifest is None:
-        return None
-    manifest = Manifest.open(request.manifest)
-    check_belongs(manifest, dataset, [request.split])
-    return manifest
+    return with_mean_ticket(run, budget) if request.ticket == "mean" else run
 
 
 def _probe(model: str, recipe: Recipe, dataset: Dataset, manifest: Manifest | None) -> tuple[int, Model]:
@@ -215,7 +198,7 @@ def _sizes(
         raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
     kept = kept_patches(budget, grid**2, manifest)
     if manifest is not None and manifest.view(request.split).num_views:
-        _check_stored_crops(request, recipe, manifest, budget)
+        check_stored_crops(request, recipe, manifest, budget)
     if not request.trained_on.prunes_tokens:
         return Sizes(image_size, patch_size, grid, kept)
     stages = vit.default_stages(request.model, len(getattr(probe.network, "blocks", ())))
@@ -232,36 +215,6 @@ def _cells(probe: Model, image_size: int, recipe: Recipe, manifest: Manifest | N
         return image_size // recipe.patch_size, recipe.patch_size
     grid = (manifest.ticket.grid if manifest else 0) or image_size // 16
     return grid, image_size // grid
-
-
-def _check_stored_crops(request: Request, recipe: Recipe, manifest: Manifest, budget: Budget) -> None:
-    """Raise UserError for what masks of random crops cannot give."""
-    kind = manifest.view(request.split).kind
-    if request.holdout:
-        raise UserError(f"expected tickets of a fixed view to score a holdout on, found {kind} in {manifest.root}")
-    if request.path != "lt":
-        return
-    if budget != manifest.budget:
-        raise UserError(
-            f"expected the manifest's own {manifest.budget.label}, found {budget.label}: {kind} holds masks"
-        )
-    for option in _needing_ranks(request, recipe):
-        raise UserError(
-            f"{option}: expected a rank of each image, found masks of stored crops ({kind} in {manifest.root}); "
-            "tickets of --view full have it"
-        )
-    if recipe.keep_warmup is not None and recipe.keep_warmup[1] > 0:
-        start, end = recipe.keep_warmup
-        raise UserError(
-            f"--keep-warmup {start:g}:{end:g}: expected ranks, which say what to keep beside a ticket, found masks "
-            f"({kind} in {manifest.root}); pass --keep-warmup 0:0, or tickets of --view full"
-        )
-
-
-def _needing_ranks(request: Request, recipe: Recipe) -> list[str]:
-    given = {f"--ticket {request.ticket}": request.ticket != "own"}
-    given[f"--temperature {recipe.temperature}"] = recipe.temperature is not None
-    return [option for option, is_given in given.items() if is_given]
 
 
 def _online_selector(request: Request, budget: Budget, image_size: int) -> OnlineSelector | None:
