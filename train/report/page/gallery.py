@@ -24,7 +24,6 @@ from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.parquet_files import open_parquet
 from vit_tickets.train.report.analysis.comparison import Cell, Group
-from vit_tickets.train.report.rendering.tradeoff import own_cell
 
 BYTES = 5_000_000  # of the whole gallery, and
 IMAGE_BYTES = 3_000_000  # of all images together, of which base64 makes 4 MB
@@ -231,7 +230,7 @@ def _answering(group: Group) -> dict[str, Cell]:
     """Whose answers are shown, by row, in the order in which they are: those that are judged, then the others."""
     first = {"dense": (group.baseline, "dense"), "lt": ("lt", "lt"), "rc": (group.random, "rc")}
     shown = {cell[0] for cell in first.values()}
-    others = {row: own_cell(group, row) for row in group.rows if row not in shown}
+    others = {row: group.own(row) for row in group.rows if row not in shown}
     return {name: cell for name, cell in (first | others).items() if cell in group.scored}
 
 

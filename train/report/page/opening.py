@@ -10,13 +10,13 @@ from typing import Any
 from vit_tickets.pipeline.runs.paths import TESTED_ON
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
+from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.marks import Look, Looks, dot, sample
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, table
 from vit_tickets.train.report.page.tradeoff import tradeoff_figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.encoding import STROKES, meaning_of
-from vit_tickets.train.report.rendering.tradeoff import tradeoffs
 
 LEVELS = 10  # shades of the matrix
 MATRICES_SHOWN = 4  # more are folded away

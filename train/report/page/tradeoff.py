@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.runs.paths import TESTED_ON
+from vit_tickets.train.report.analysis.frontier.tradeoff import COSTS, TESTED, Point, Tradeoff
 from vit_tickets.train.report.page.charts import Axis, around, number, ticks
 from vit_tickets.train.report.page.marks import Looks, mark, path
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, figure, table
 from vit_tickets.train.report.rendering.placing import Box, Label, along, place, side_by_side, stairs
-from vit_tickets.train.report.rendering.tradeoff import COSTS, TESTED, Point, Tradeoff
 
 LETTER, HEIGHT = 7.0, 14.0  # of a label
 TOP = 26  # room above for the numbers of patches

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vit_tickets.train.report.analysis.frontier.tradeoff import TESTED, Point, Tradeoff
 from vit_tickets.train.report.rendering.encoding import INK, SHAPES, STROKES, Encoded
 from vit_tickets.train.report.rendering.placing import Box, Label, along, place, side_by_side, stairs
-from vit_tickets.train.report.rendering.tradeoff import TESTED, Point, Tradeoff
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,10 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
+from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.rendering.cost_panel import fill, frame, style_of
 from vit_tickets.train.report.rendering.encoding import INK, KEY, Colour, Encoded, encode, name_of
-from vit_tickets.train.report.rendering.tradeoff import tradeoffs
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -11,6 +11,11 @@ def macs_of(run: RunResult) -> int | None:
     return sum(known) if run.finished and known and len(known) == len(counts) else None
 
 
+def seconds_of(run: RunResult) -> float | None:
+    """Measured seconds of all its epochs, validation included; None for an unfinished run."""
+    return run.seconds
+
+
 def macs_of_row(group: Group, row: str) -> float | None:
     """Multiply-adds of one training of `row`, the mean of its runs; None if those of any are unknown."""
     return _mean([macs_of(run) for run in group.of(row)])
@@ -18,7 +23,7 @@ def macs_of_row(group: Group, row: str) -> float | None:
 
 def seconds_of_row(group: Group, row: str) -> float | None:
     """Measured seconds of one training of `row`, the mean of its runs; None if those of any are unknown."""
-    return _mean([run.seconds for run in group.of(row)])
+    return _mean([seconds_of(run) for run in group.of(row)])
 
 
 def _mean(values: list[float | None]) -> float | None:

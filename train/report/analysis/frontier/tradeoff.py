@@ -7,9 +7,10 @@ comparable.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vit_tickets.pipeline.runs.paths import ON, path_of
-from vit_tickets.train.report.analysis.bootstrap import Accuracy
-from vit_tickets.train.report.analysis.comparison import Cell, Group
+from vit_tickets.pipeline.runs.paths import path_of
+from vit_tickets.train.report.analysis.bootstrap import Accuracy, contrast
+from vit_tickets.train.report.analysis.comparison import Cell, Group, cell_name
+from vit_tickets.train.report.analysis.frontier.totals import macs_of, seconds_of
 from vit_tickets.train.report.analysis.results import RunResult
 
 MACS, SECONDS = "multiply-adds", "seconds"
@@ -32,6 +33,8 @@ class Point:
         cost: of training one run, the mean over seeds.
         share: the same in percent of dense training; None without a dense run.
         is_best: whether no other point has at least this accuracy for at most this cost.
+        is_near: whether, if it is not, it is within error of the front: the two-sided 95% interval of what it lacks to
+            each of the points that are on the front for at most its cost holds 0.
     """
 
     row: str
@@ -42,6 +45,7 @@ class Point:
     cost: float
     share: float | None = None
     is_best: bool = False
+    is_near: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -108,10 +112,10 @@ def tradeoffs(groups: list[Group]) -> list[list[Tradeoff]]:
         models.setdefault((group.dataset, group.model, group.cross_fit), []).append(group)
     found = []
     for of_model in models.values():
-        costs = [(MACS, _macs), *([(SECONDS, _seconds)] if are_comparable(of_model) else [])]
+        costs = [(MACS, macs_of), *([(SECONDS, seconds_of)] if are_comparable(of_model) else [])]
         charts = [
             _tradeoff(of_model, unit, cost, tested, columns)
-            for tested, columns in ((WHOLE, _whole), (OWN_INPUT, own_cell))
+            for tested, columns in ((WHOLE, Group.whole), (OWN_INPUT, Group.own))
             for unit, cost in costs
         ]
         found.append([chart for chart in charts if len(chart.points) > 1])
@@ -131,6 +135,7 @@ def _tradeoff(
     column: Callable[[Group, str], Cell | None],
 ) -> Tradeoff:
     points: dict[tuple[str, str], Point] = {}
+    owners: dict[tuple[str, str], Group] = {}
     lacking: list[str] = []
     for group in groups:
         for row in group.rows:
@@ -146,9 +151,11 @@ def _tradeoff(
             budget, patches = (group.budget.label, group.patches) if of_group and group.budget else ("", "-")
             mean = sum(known) / len(known)
             points[row, budget] = Point(row, cell[1], budget, patches, group.accuracies[cell], mean)
+            owners[row, budget] = group
     dense = points.get(("dense", ""))
     shared = [replace(p, share=100 * p.cost / dense.cost if dense and dense.cost else None) for p in points.values()]
     best = [replace(point, is_best=not any(_beats(other, point) for other in shared)) for point in shared]
+    best = [replace(point, is_near=not point.is_best and _is_near(point, best, owners)) for point in best]
     rows = list(dict.fromkeys(point.row for point in best))
     best.sort(key=lambda point: (rows.index(point.row), point.cost))
     return Tradeoff(groups[0].dataset, groups[0].model, unit, tested, best, list(dict.fromkeys(lacking)))
@@ -160,23 +167,20 @@ def _beats(one: Point, other: Point) -> bool:
     return first != second and first[0] >= second[0] and first[1] >= second[1]
 
 
-def _whole(group: Group, row: str) -> Cell | None:
-    return (row, "dense") if (row, "dense") in group.accuracies else None
+def _is_near(point: Point, points: list[Point], owners: dict[tuple[str, str], Group]) -> bool:
+    """Whether nothing on the front that costs no more is clearly more accurate."""
+    above = [other for other in points if other.is_best and _beats(other, point)]
+    return not any(_is_above(other, point, owners) for other in above)
 
 
-def own_cell(group: Group, row: str) -> Cell | None:
-    """The cell of a row's own input: what it was trained on."""
-    path = path_of(row)
-    candidates = ["own", path.name] if path.drops_patches and path.name in ON else ["dense"]
-    return next(((row, on) for on in candidates if (row, on) in group.accuracies), None)
-
-
-def _macs(run: RunResult) -> float | None:
-    """Multiply-adds of all steps of a finished run; None if any epoch does not say."""
-    counts = [line.get("macs") for line in run.epochs_log]
-    known = [count for count in counts if isinstance(count, int | float)]
-    return float(sum(known)) if run.finished and known and len(known) == len(counts) else None
-
-
-def _seconds(run: RunResult) -> float | None:
-    return run.seconds
+def _is_above(one: Point, other: Point, owners: dict[tuple[str, str], Group]) -> bool:
+    """Whether one point is more accurate than another, which may be of another budget, and so of another group."""
+    first, second = owners[one.key], owners[other.key]
+    cells = (one.row, one.on), (other.row, other.on)
+    if first is second:
+        return first.contrast(*cells).low > 0
+    if not first.keys.equals(second.keys):  # tickets of one budget failed on other images than those of another
+        return one.accuracy.low > other.accuracy.high
+    seeds = len(first.seeds(cells[0])), len(second.seeds(cells[1]))
+    of = [(cell_name(*cell), group.matrix[cell]) for cell, group in zip(cells, (first, second), strict=True)]
+    return contrast(*of[0], *of[1], seeds).low > 0

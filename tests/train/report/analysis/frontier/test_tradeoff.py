@@ -3,16 +3,17 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.runs import write_run
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
+from vit_tickets.train.report.analysis.frontier.tradeoff import MACS, OWN_INPUT, SECONDS, WHOLE, tradeoffs
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page.marks import looks
 from vit_tickets.train.report.page.opening import NO_COST, costs
-from vit_tickets.train.report.rendering.tradeoff import MACS, OWN_INPUT, SECONDS, WHOLE, tradeoffs
 
 MACS_OF = {"dense": 9_000, "lt": 4_000, "rc": 4_100, "small": 4_000}
 
@@ -105,3 +106,36 @@ def test_a_dense_run_in_groups_of_several_budgets_is_one_point(tmp_path):
         ("lt", "s0.75"),
         ("lt", "s0.5"),
     ]
+
+
+def test_within_error_of_the_front_is_what_nothing_on_it_is_clearly_above(tmp_path):
+    (group,) = groups = groups_of(tmp_path)
+    (charts,) = tradeoffs(groups)
+    found = {(chart.tested, point.row): point for chart in charts if chart.unit == MACS for point in chart.points}
+    assert not any(point.is_near and point.is_best for point in found.values())
+    own = group.contrast(("lt", "lt"), ("dense", "dense"))
+    assert own.estimate > 0 > own.low, "more accurate by chance, and cheaper: dense is off the front, within its error"
+    assert (found[OWN_INPUT, "lt"].is_best, found[OWN_INPUT, "dense"].is_near) == (True, True)
+    for row in ("rc", "small"):
+        assert group.contrast(("lt", "lt"), found_cell(row)).low > 0
+        assert not found[OWN_INPUT, row].is_near
+    assert found[WHOLE, "small"].is_best
+    assert not found[WHOLE, "lt"].is_near
+
+
+def found_cell(row):
+    return (row, "dense" if row == "small" else row)
+
+
+def test_between_budgets_points_are_compared_on_the_same_images(tmp_path):
+    (group,) = groups_of(tmp_path)
+    other = SimpleNamespace(**{name: getattr(group, name) for name in dir(group) if not name.startswith("__")})
+    other.budget = SimpleNamespace(label="s0.5")
+    worse = group.matrix | {("lt", "lt"): group.matrix["lt", "lt"] & (np.arange(group.images) % 40 > 0)}
+    for keys, near in ((group.keys, False), (group.keys.slice(1), True)):
+        other.matrix, other.keys = worse, keys
+        other.accuracies = group.accuracies | {("lt", "lt"): bootstrap.accuracy(worse["lt", "lt"])}
+        (charts,) = tradeoffs([group, other])
+        (chart,) = [chart for chart in charts if (chart.tested, chart.unit) == (OWN_INPUT, MACS)]
+        (point,) = [point for point in chart.points if (point.row, point.budget) == ("lt", "s0.5")]
+        assert (point.is_best, point.is_near) == (False, near), "other images: the intervals alone, which overlap"
