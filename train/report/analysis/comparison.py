@@ -80,15 +80,19 @@ class Group:
 
     @property
     def random(self) -> str:
-        """The row that the ticket has to beat: rc, or a random subset of another kind if there is no rc run."""
-        return next((run.row for run in self.runs if run.path == "rc" and run.method == self.method), "rc")
+        """The row that the ticket has to beat, at its size: rc, or a random subset of another kind without rc runs."""
+        name = RowName(path="rc", size=RowName.parse(self.ticket).size)
+        of_rc = [run for run in self.runs if run.path == "rc" and run.method == self.method and run.size == name.size]
+        return next((run.row for run in of_rc), str(name))
 
     @property
     def ticket(self) -> str:
-        """The row of tickets: lt, or without one that of the group's method, if it is a selector's."""
-        row = str(RowName(path="lt", method=self.method))
+        """The row of tickets: lt, or without one that of the group's method, if it is a selector's; at the size of
+        dense training, or at the smallest that there is."""
         selects = self.method in METHODS and METHODS[self.method].looks_at == "selector"
-        return row if self.of(row) and selects else "lt"
+        sizes = (None, *sorted({run.size for run in self.runs if run.size}))
+        rows = [str(RowName(path="lt", method=self.method, size=size)) for size in sizes if selects]
+        return next((row for row in rows if self.of(row)), "lt")
 
     def own(self, row: str) -> Cell | None:
         """The cell of a row tested on what it was trained on; None without such predictions."""

@@ -145,4 +145,4 @@ def _tidy(panel: Axes) -> None:
 
 def _label(row: str) -> str:
     path, _, variant = row.partition(":")
-    return f"{path}\n({variant})" if variant else PATHS[path].label or path
+    return f"{path}\n({variant})" if variant else (PATHS[path].label if path in PATHS else "") or path

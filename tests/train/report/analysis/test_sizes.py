@@ -6,6 +6,7 @@ from tests.runs import TICKETS, write_run
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import group_runs
+from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
 
 CARRIED = {key: value for key, value in TICKETS.items() if key != "sparsity"} | {"tokens": 16, "counts": [16]}
@@ -36,6 +37,17 @@ def test_equal_tokens_are_one_group_whose_rows_say_the_size(same_tokens):
     assert {on for row, on in group.matrix if row == "dense"} == {"dense"}
     assert {on for row, on in group.matrix if row == "lt@96"} == {"dense", "lt", "rc"}
     assert not group.missing
+
+
+def test_the_smallest_size_is_judged_beside_random_subsets_of_its_own(same_tokens):
+    (group,) = group_runs(same_tokens)
+    assert (group.ticket, group.random) == ("lt@72", "rc@72")
+    (named,) = find(group).verdicts
+    assert (named.verdict.match.minuend, named.verdict.match.subtrahend) == ("LT@72 on lt", "dense on dense")
+    (without,) = group_runs([run for run in same_tokens if run.path != "rc"])
+    (named,) = find(without).verdicts
+    assert "found no rc@72 run" in named.lacking
+    assert "--path rc --image-size 72 --tickets manifests/t --tokens 36" in named.todo[0]
 
 
 def test_fewer_tokens_have_a_row_at_both_sizes(tmp_path):
