@@ -104,6 +104,12 @@ class Group:
         return (row, "dense") if (row, "dense") in self.scored else None
 
     @property
+    def base_size(self) -> int | None:
+        """Side in pixels of the views of rows whose names say no size; None if unknown."""
+        runs = [run for run in self.runs if run.size is None and not PATHS[run.path].low_resolution]
+        return next((run.config.image_size for run in runs), None)
+
+    @property
     def can_drop_patches(self) -> bool:
         """False for models that see dropped patches masked (Swin, ResNets)."""
         return all(run.config.can_drop_patches for run in self.runs)

@@ -80,7 +80,8 @@ def _keeping(group: Group) -> str:
     tuned = bool(runs) and all(run.config.init for run in runs)
     if group.kept is None:
         return "Fine-tuning on tickets" if tuned else "Training on tickets"
-    patches = f"{group.kept[0]} of {group.kept[1]} patches"
+    size = RowName.parse(group.ticket).size
+    patches = f"{group.kept[0]} of {group.kept[1]} patches" + (f" at {size} px" if size else "")
     if not group.can_drop_patches:
         return f"{'Fine-tuning' if tuned else 'Training'} with all but {patches} masked"
     return f"Fine-tuning on {patches}" if tuned else f"Keeping {patches}"
@@ -91,6 +92,8 @@ def _cost(finding: Finding, ticket: Difference) -> str:
     group = finding.group
     whole = f" {ON_WHOLE}" if ticket.kind == DEPLOYED else ""
     dense = "the published weights" if group.baseline == "weights" else "all patches"
+    if RowName.parse(group.ticket).size and group.base_size:
+        dense += f" at {group.base_size} px"
     keeping = _keeping(group)
     if ticket.in_these_runs:
         keeping = f"In these runs, {keeping[0].lower()}{keeping[1:]}"

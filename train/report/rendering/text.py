@@ -217,6 +217,15 @@ def footnotes(group: Group) -> list[str]:
     if others:
         found = f"method {next(iter(others.values()))} found" if len(others) == 1 else "the methods so named found"
         notes = [f"{', '.join(others)}: tickets that {found}, other than those of the other rows; on lt means these"]
+    patches = {run.size: run.config.num_patches for run in group.runs if run.size}
+    if patches and group.base_size:
+        rows, counts = (
+            listed([template.format(*each) for each in sorted(patches.items())]) for template in ("@{}", "{1}")
+        )
+        kept = f"of {counts} patches, tickets and random subsets keep {group.kept[0]}" if group.kept else ""
+        notes.append(
+            f"{rows}: trained and tested at so many pixels a side, the other rows at {group.base_size}; {kept}"
+        )
     modes = {run.row: run.config.rc for run in group.runs if run.path == "rc"}
     return notes + [f"{row}: {SUBSETS[mode]}" for row, mode in modes.items() if mode in SUBSETS]
 

@@ -8,6 +8,8 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
+from vit_tickets.train.report.rendering.headline import headline
+from vit_tickets.train.report.rendering.text import footnotes
 
 CARRIED = {key: value for key, value in TICKETS.items() if key != "sparsity"} | {"tokens": 16, "counts": [16]}
 VIEW = {"view": "center", "kept": 36}
@@ -83,3 +85,13 @@ def test_dense_runs_of_other_sizes_stay_out_of_a_sparsity(tmp_path, same_tokens)
     groups = {group.budget: group.rows for group in group_runs(runs)}
     assert groups[Budget(sparsity=0.75)] == ["dense", "lt"]
     assert groups[Budget(tokens=36)] == ["dense", "dense@72", "lt@72", "lt@96", "rc@72"]
+
+
+def test_sentences_name_the_sizes(same_tokens):
+    (group,) = group_runs(same_tokens)
+    (note,) = footnotes(group)
+    assert note.startswith(
+        "@72 and @96: trained and tested at so many pixels a side, the other rows at 48; of 81 and 144"
+    )
+    assert "keeping 36 of 81 patches at 72 px" in " ".join(headline(find(group)))
+    assert "all patches at 48 px" in " ".join(headline(find(group)))

@@ -46,9 +46,11 @@ def as_deployed(group: Group) -> list[NullHypothesis]:
 
 
 def is_simpler(row: str) -> bool:
-    """Whether no selector has to look at an image that a network of this row classifies."""
+    """Whether no selector has to look at an image that a network of this row classifies, at no higher cost."""
     name = RowName.parse(row)
-    if not name.trained_on.drops_patches or name.path == "rc" or name.ticket == "mean":
+    if not name.trained_on.drops_patches:
+        return name.size is None  # all patches of larger images cost more
+    if name.path == "rc" or name.ticket == "mean":
         return True
     return name.ticket == ITS_OWN and name.method in METHODS and METHODS[name.method].looks_at != "selector"
 
