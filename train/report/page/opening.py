@@ -17,6 +17,7 @@ from vit_tickets.train.report.page.markup import Html, bullets, details, element
 from vit_tickets.train.report.page.tradeoff import tradeoff_figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.encoding import STROKES, meaning_of
+from vit_tickets.train.report.rendering.footnotes import footnotes
 
 LEVELS = 10  # shades of the matrix
 MATRICES_SHOWN = 4  # more are folded away
@@ -164,7 +165,7 @@ def _matrix(group: Group, look: Looks) -> list[Html | None]:
     caption = f"Trained on (rows), tested on (columns): {rendering.legend([group])} [two-sided 95% interval]"
     shown = table(caption, lines, class_="numbers")
     key = _heat_key(group.baseline, reach) if reference and reach else None
-    parts = element("div", shown, key, bullets(rendering.footnotes(group)))
+    parts = element("div", shown, key, bullets(footnotes(group)))
     return [element("div", parts, page_figures.accuracy_figure(group, look), class_="beside")]
 
 

@@ -22,13 +22,9 @@ from vit_tickets.train.report.rendering.contrasts import (
     null_rows,
     trained_sentence,
 )
+from vit_tickets.train.report.rendering.footnotes import footnotes
 from vit_tickets.train.report.rendering.headline import headlines
 
-# How random subsets were drawn that are not fixed per image, as `train --rc` has it.
-SUBSETS = {
-    "fresh": "its random subsets were drawn anew in every step",
-    "aligned": "its random subsets went through every crop like a ticket",
-}
 # What dropped patches show to models that cannot leave them out, as `train --occlude` has it.
 MASKS = {"mean": "the mean colour", "black": "black"}
 
@@ -208,26 +204,6 @@ def matrix_rows(group: Group, intervals: bool) -> Rows:
         epochs = "/".join(dict.fromkeys("?" if run.epochs is None else str(run.epochs) for run in runs))
         rows.append([row, *(accuracy_text(cell, intervals) for cell in cells), str(len(runs)), epochs])
     return rows
-
-
-def footnotes(group: Group) -> list[str]:
-    """Sentences on the rows whose names say more than a path."""
-    others = {run.row: run.method for run in group.runs if run.path in DROPPING and run.method != group.method}
-    notes = []
-    if others:
-        found = f"method {next(iter(others.values()))} found" if len(others) == 1 else "the methods so named found"
-        notes = [f"{', '.join(others)}: tickets that {found}, other than those of the other rows; on lt means these"]
-    patches = {run.size: run.config.num_patches for run in group.runs if run.size}
-    if patches and group.base_size:
-        rows, counts = (
-            listed([template.format(*each) for each in sorted(patches.items())]) for template in ("@{}", "{1}")
-        )
-        kept = f"of {counts} patches, tickets and random subsets keep {group.kept[0]}" if group.kept else ""
-        notes.append(
-            f"{rows}: trained and tested at so many pixels a side, the other rows at {group.base_size}; {kept}"
-        )
-    modes = {run.row: run.config.rc for run in group.runs if run.path == "rc"}
-    return notes + [f"{row}: {SUBSETS[mode]}" for row, mode in modes.items() if mode in SUBSETS]
 
 
 def paired_rows(finding: Finding) -> Rows:
