@@ -51,7 +51,7 @@ def real_pass(model, image_size, images, kept):
         kept_BK = torch.stack([torch.randperm(model.grid**2)[:kept].sort().values for _ in range(images)])
     outputs = model(torch.randn(images, 3, image_size, image_size), kept_BK)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    sum(output.square().mean() for output in outputs).backward()
+    torch.stack([output.square().mean() for output in outputs]).sum().backward()
 
 
 @pytest.mark.parametrize(("name", "side", "patch", "kept"), FAMILIES)
