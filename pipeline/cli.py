@@ -21,6 +21,7 @@ COMMANDS = {
     "join": ("pipeline.commands.publish", "Apply an exported file to your copy of the images."),
     "train": ("train.commands.train", "Train a model on tickets, random subsets or whole images."),
     "evaluate": ("train.commands.evaluate", "Score a run on whole images, tickets and random subsets."),
+    "predict": ("train.commands.predict", "Classify any images with a finished run."),
     "report": ("train.commands.report", "Compare runs: accuracies, costs and a verdict."),
     "sweep": ("train.commands.sweep", "Train and compare models x paths x sparsities x seeds."),
     "table": ("train.commands.table", "Reproduce the paper's table on your data, in one command."),

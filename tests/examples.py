@@ -27,6 +27,8 @@ SMALLER = (
     (r"(generate data/.* --selector deit_tiny.*)", r"\1 --weights weights/deit_tiny.safetensors", "no hub"),
     (r"(generate data/imagenet (?!.*--weights).*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(table data/cifar10 .*)-- ", r"\1--weights weights/deit_small.safetensors -- ", "no hub"),
+    (r"(train .*--init) pretrained", r"\1 weights/deit_tiny.safetensors", "no hub"),
+    (r"(predict .*--selector deit_small.*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
     (r"(table data/cifar10 .*)-- ", r"\1--epochs 1 -- --batch-size 8 --workers 0 ", "few images"),
     (r"(train (?:data/)?digits .*)", r"\1 --epochs 1 --workers 0", "time"),

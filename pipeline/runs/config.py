@@ -19,6 +19,7 @@ from vit_tickets.pipeline.system.records import WORDS, fields_fault, is_count
 from vit_tickets.pipeline.system.redaction import without_secrets
 
 CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
+CLASSES = "classes.json"  # the names of the dataset's classes, for `predict`
 FORMAT_VERSION = 1
 SIZES = {"num_classes": 1 << 20, "image_size": MAX_SIDE, "patch_size": MAX_SIDE}
 PLACES = ("root", "tickets_dir", "labels_dir")  # where things lie: no part of what makes two runs the same

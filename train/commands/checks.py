@@ -64,10 +64,7 @@ def check_evaluate(
     files_given: the options `tickets` and `weights`.
     """
     if run is not None:
-        if not files.exists(files.join(run, CONFIG)):
-            raise UserError(f"expected the folder of a run, found no {CONFIG} in {run}")
-        if not files.exists(files.join(run, FINAL)):
-            raise UserError(f"{run} is not finished; resume it with `vit-tickets train ... --resume`")
+        check_finished(run)
         dataset = RunConfig.read(run, ("root",)).root
     for how in on.split(",") if on else ():
         if how not in TESTED_ON:
@@ -80,6 +77,14 @@ def check_evaluate(
         opened.shards(split)
     if (tickets := files_given["tickets"]) is not None:
         check_tickets(tickets, opened, split)
+
+
+def check_finished(run: str) -> None:
+    """Raise UserError unless `run` is the folder of a finished run."""
+    if not files.exists(files.join(run, CONFIG)):
+        raise UserError(f"expected the folder of a run, found no {CONFIG} in {run}")
+    if not files.exists(files.join(run, FINAL)):
+        raise UserError(f"{run} is not finished; resume it with `vit-tickets train ... --resume`")
 
 
 def check_tickets(folder: str, dataset: Dataset | None, split: str) -> None:

@@ -10,7 +10,7 @@ from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.runs.choices import TICKETS
-from vit_tickets.pipeline.runs.config import CONFIG, LAST
+from vit_tickets.pipeline.runs.config import CLASSES, CONFIG, LAST
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError, say
 from vit_tickets.pipeline.system.fields import click_options, options_of, parsed
@@ -123,6 +123,7 @@ def train(
                 channels_last=how.channels_last,
                 compile=how.compile,
             )
+            files.write_json(run.place(CLASSES), list(run.dataset.classes))
             files.write_json(run.place(CONFIG), replace(run.config, environment=where).record())
         if here.is_main:
             click.echo(describe(run, trainer, todo))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.loop.hooks import Hook, StepState
 from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.loop.optim import build_optimizer, freeze, learning_rate_of, load_state, set_learning_rate
+from vit_tickets.train.loop.optim import build_optimizer, learning_rate_of, load_state, set_learning_rate
 from vit_tickets.train.loop.parts import parts_of
+from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.run import Run

@@ -1,4 +1,4 @@
-"""The optimizer of a recipe, and which weights it moves."""
+"""The optimizer of a recipe."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.optim import Optimizer
 
-from vit_tickets.pipeline.networks.fitting import classifiers_of
 from vit_tickets.train.recipes.recipe import Recipe
 
 
@@ -54,10 +53,3 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 def learning_rate_of(optimizer: Optimizer) -> float:
     """The rate that `set_learning_rate` was given: that of the head, whose scale is 1."""
     return max(optimizer.param_groups, key=lambda group: group.get("lr_scale", 1.0))["lr"]
-
-
-def freeze(network: nn.Module) -> None:
-    """Take the gradients from all parameters of `network` but those of its last layers."""
-    heads = tuple(f"{layer}." for layer in classifiers_of(network))
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.startswith(heads))

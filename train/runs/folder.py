@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from vit_tickets.pipeline.runs.config import BEST, CONFIG, FINAL, LAST, Environment, RunConfig
+from vit_tickets.pipeline.runs.config import BEST, CLASSES, CONFIG, FINAL, LAST, Environment, RunConfig
 from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
@@ -66,7 +66,7 @@ def clear(root: str) -> None:
     """Delete what an earlier run left in the folder. Raises `files.cannot_write` where nothing can be written to it."""
     files.check_writable(root)
     for name in files.list_names(root):
-        ours = name in (CONFIG, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
+        ours = name in (CONFIG, CLASSES, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
         if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
             files.remove(files.join(root, name))
 

@@ -21,6 +21,7 @@ from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.accounting.equal_cost import cut_of
 from vit_tickets.train.data.split import check_belongs
+from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model, check_runs
 from vit_tickets.train.recipes.recipe import Recipe
@@ -125,19 +126,8 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     root = request.out or run_name(
         dataset.name, request.model, request.path, budget, request.seed, _variant(request, recipe, manifest)
     )
-    run = Run(
-        root,
-        dataset,
-        manifest,
-        recipe,
-        config.without_secrets(),
-        shown.grid,
-        sizes.kept,
-        chooser,
-        maps,
-        start,
-        cut,
-    )
+    known = config.without_secrets()
+    run = Run(root, dataset, manifest, recipe, known, shown.grid, sizes.kept, chooser, maps, start, cut)
     return with_mean_ticket(run, budget) if request.ticket == "mean" else run
 
 
@@ -148,6 +138,8 @@ def _probe(model: str, recipe: Recipe, dataset: Dataset, manifest: Manifest | No
     with torch.device("meta"):
         probe = build_model(model, len(dataset.classes), image_size, patch_size, None)
         check_runs(probe, image_size, len(dataset.classes))
+    if recipe.frozen:
+        freeze(probe.network)
     return image_size, probe
 
 

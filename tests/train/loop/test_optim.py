@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.reference import small_lvvit
-from vit_tickets.train.loop.optim import build_optimizer, freeze, learning_rate_of, load_state, set_learning_rate
+from vit_tickets.train.loop.optim import build_optimizer, learning_rate_of, load_state, set_learning_rate
+from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.recipes.presets import CIFAR_RESNET, DEIT, FINETUNE, LVVIT, PROBE, RESNET50, SWIN
 
