@@ -6,6 +6,7 @@ from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.contrasts.differences import TRAINED
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.results import RunResult
@@ -104,15 +105,36 @@ def accuracy_figure(group: Group, look: Looks) -> Html | None:
     return figure(caption, interval_chart(rows, "top-1 (%)", described, matched))
 
 
-def contrast_figures(finding: Finding) -> list[Html]:
-    """Charts of the differences that decide, with their bounds: one chart per minuend and threshold."""
-    found = [
-        pair
-        for named in finding.verdicts
-        if named.verdict
-        for pair in ((named.verdict.match, MATCH), (named.verdict.gap, 0.0))
-    ]
-    found += [(null.contrast, 0.0) for null in finding.nulls]
+def verdict_figures(finding: Finding) -> list[Html]:
+    """Charts of the differences that decide verdicts, with their bounds: one chart per minuend and threshold."""
+    judged = [named.verdict for named in finding.verdicts if named.verdict]
+    return _contrast_figures([pair for verdict in judged for pair in ((verdict.match, MATCH), (verdict.gap, 0.0))])
+
+
+def null_figures(finding: Finding) -> list[Html]:
+    """The ticket minus every other row, each on its own input and all on whole images."""
+    return _contrast_figures([(null.contrast, 0.0) for null in (*finding.nulls, *finding.nulls_deployed)])
+
+
+def difference_figure(finding: Finding, look: Looks) -> Html | None:
+    """Every row minus dense, with two-sided 95% intervals: as deployed, and on its own input where that differs."""
+    baseline = finding.group.baseline
+    shown = {(of.row, of.on): of for of in finding.differences if of.kind != TRAINED and of.row != baseline}
+    rows = []
+    for row in dict.fromkeys(row for row, _ in shown):
+        for (name, on), of in shown.items():
+            if name == row:
+                c = of.contrast
+                title = f"{c.minuend} minus {c.subtrahend}: {c.estimate:+.2f} points [{c.low:+.2f}, {c.high:+.2f}]"
+                rows.append(Interval(row, c.estimate, c.low, c.high, title, look(row, on), on))
+    if not rows:
+        return None
+    described = f"Every row minus {baseline} on whole images, with 95% intervals; the table holds the numbers."
+    chart = interval_chart(rows, "points", described, (0.0, f"as good as {baseline}"))
+    return figure(f"Minus {baseline}, tested on whole images and on its own input", chart)
+
+
+def _contrast_figures(found: list[tuple[Contrast, float]]) -> list[Html]:
     charts: dict[tuple[str, float], list[Contrast]] = {}
     for contrast, threshold in dict.fromkeys(found):
         charts.setdefault((contrast.minuend, threshold), []).append(contrast)

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from vit_tickets.train.report.page.tradeoff import tradeoff_figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.encoding import STROKES, meaning_of
 from vit_tickets.train.report.rendering.footnotes import footnotes
+from vit_tickets.train.report.rendering.headline import headline
 
 LEVELS = 10  # shades of the matrix
 MATRICES_SHOWN = 4  # more are folded away
@@ -95,19 +96,26 @@ def _data(group: Group) -> str:
 
 
 def summary(findings: list[Finding], names: list[str]) -> Html:
-    """One card per group: what was found, with a link to the reasons. names: of the groups' sections."""
+    """One card per group: its headline and verdict, with a link to the reasons. names: of the groups' sections."""
     items = []
     for finding, name in zip(findings, names, strict=True):
-        where = element("a", subject(finding.group), href=f"#{name}")
-        shown = [badge(rendering.verdict_label(verdict), label_of(verdict)) for verdict in finding.verdicts]
-        spoken = [_in_words(verdict, len(finding.verdicts) > 1) for verdict in finding.verdicts]
-        badges = grouped((badge(rendering.against(null), null.label), null.name) for null in finding.nulls)
-        nulls = [element("li", found, f" {hypotheses(of).lower()}") for found, of in badges.items()]
-        verdicts = [element("li", found, words) for found, words in zip(shown, spoken, strict=True)]
-        if not verdicts and not nulls:
-            verdicts = [element("li", "no ticket to judge")]
-        items.append(element("div", element("h3", where), element("ul", verdicts, nulls), class_="card"))
-    return section("found", "What was found", element("div", items, class_="cards"))
+        first, *others = headline(finding)
+        heading = element("h3", element("a", subject(finding.group), href=f"#{name}")) if len(findings) > 1 else None
+        verdicts = [
+            element(
+                "li", f"{sentence_case(verdict.name)}: ", badge(rendering.verdict_label(verdict), label_of(verdict))
+            )
+            for verdict in finding.verdicts
+        ]
+        said = element("p", first, class_="first"), element("p", " ".join(others)) if others else None
+        judged = element("ul", verdicts) if verdicts else None
+        items.append(element("div", heading, said, judged, class_="card"))
+    alone = " alone" if len(findings) == 1 else ""
+    return section("found", "What was found", element("div", items, class_=f"cards{alone}"))
+
+
+def sentence_case(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def costs(findings: list[Finding], look: Looks) -> Html:
@@ -143,7 +151,8 @@ def matrices(findings: list[Finding], look: Looks) -> Html:
     first, rest = shown[:MATRICES_SHOWN], shown[MATRICES_SHOWN:]
     more = details(f"{len(rest):,} more", rest) if rest else None
     notes = [element("p", said, class_="note") for said in (NAMES, INTERVALS)]
-    return section("matrix", "Trained on, tested on", first, more, notes)
+    everything = element("button", "Copy or save all figures…", type="button", class_="take all", hidden=True)
+    return section("matrix", "Trained on, tested on", everything, first, more, notes)
 
 
 def _matrix(group: Group, look: Looks) -> list[Html | None]:
@@ -199,16 +208,3 @@ def grouped(pairs: Iterable[tuple[Hashable, str]]) -> dict[Any, list[str]]:
     for key, name in pairs:
         found.setdefault(key, []).append(name)
     return found
-
-
-def hypotheses(names: Sequence[str]) -> str:
-    return f"Null {'hypothesis' if len(names) == 1 else 'hypotheses'} {', '.join(names)}"
-
-
-def _in_words(named: NamedVerdict, several: bool) -> str:
-    said = f" {named.name}:" if several else ""
-    if named.verdict is None:
-        return f"{said} {named.lacking}"
-    match, gap = named.verdict.match, named.verdict.gap
-    sentences = [f"{c.minuend} minus {c.subtrahend} {c.estimate:+.2f}" for c in (match, gap)]
-    return f"{said} {', '.join(sentences)} points"

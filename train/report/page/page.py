@@ -24,12 +24,13 @@ from vit_tickets.train.report.page.markup import Html, bullets, element, join, j
 from vit_tickets.train.report.page.opening import About, about, costs, masthead, matrices, section, subject, summary
 from vit_tickets.train.report.page.sections import group_section, paper_table
 from vit_tickets.train.report.rendering.encoding import ALL_COLOURS, DIVERGING
+from vit_tickets.train.report.rendering.tables import csv_text, latex_text, markdown_text
 from vit_tickets.train.report.rendering.text import INTRODUCTION
 
 NAME = "report.html"
 PARTS = ("page.css", "page.js", "take.js")
 IMAGES = 60  # of the gallery, where nothing is said
-RECORD, GALLERY = "report-data", "gallery-data"  # ids of the JSON that the page carries
+RECORD, GALLERY, TEXTS = "report-data", "gallery-data", "texts-data"  # ids of the JSON that the page carries
 
 
 def write(
@@ -119,6 +120,7 @@ def render(
             element("main", present),
             json_block(RECORD, data),
             json_block(GALLERY, gallery) if gallery else None,
+            json_block(TEXTS, {"csv": csv_text(findings), "md": markdown_text(findings), "tex": latex_text(findings)}),
             element("script", Html(script)),
         ),
         lang="en",

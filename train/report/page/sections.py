@@ -5,16 +5,29 @@ from typing import Any
 
 from vit_tickets.train.report.analysis import paper
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.contrasts.differences import DEPLOYED, KINDS, OWN_INPUT
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.marks import Looks, looks
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, table
-from vit_tickets.train.report.page.opening import badge, grouped, hypotheses, label_of, section, stacked, subject
+from vit_tickets.train.report.page.opening import badge, grouped, label_of, section, sentence_case, stacked, subject
 from vit_tickets.train.report.rendering import paper_table as table_rendering
 from vit_tickets.train.report.rendering import text as rendering
+from vit_tickets.train.report.rendering.contrasts import (
+    AGAINST_DENSE,
+    AGAINST_ROWS,
+    difference_rows,
+    doubts,
+    morals,
+    more_seeds,
+    null_rows,
+    trained_sentence,
+)
 
 RUNS_SHOWN, NOTICES_SHOWN = 12, 6  # more are folded away
+# The side of a difference that is settled.
+SIDES = {"above": "above", "beats": "above", "below": "below", "trails": "below"}
 CLASSES = (
     "Bars are 95% intervals over images, for these very runs, one class at a time: of twenty classes expect one whose "
     "interval misses its true difference."
@@ -53,7 +66,7 @@ def group_section(finding: Finding, name: str, classes: list[str] | None, look: 
             first, rest = sentences[:NOTICES_SHOWN], sentences[NOTICES_SHOWN:]
             more = details(f"{len(rest):,} more", bullets(rest)) if rest else None
             parts.append(element("div", element("h3", heading), bullets(first), more, class_="notice"))
-    parts += [_verdicts(finding)]
+    parts += [_verdicts(finding), *_against_dense(finding, look), *_against_rows(finding)]
     parts += [_figures(name, "classes", "Classes", page_figures.class_figures(finding, classes), CLASSES)]
     parts += [_training(name, group, look)]
     parts += [_cost(finding), *_provenance(group)]
@@ -76,18 +89,61 @@ def _training(name: str, group: Group, look: Looks) -> Html | None:
 
 
 def _verdicts(finding: Finding) -> Html | None:
-    words = []
+    """The verdicts with their reasons, beside a chart of what they compare."""
+    words: list[Any] = []
     for named in finding.verdicts:
-        heading = f"{named.name[0].upper()}{named.name[1:]}: "
+        heading = f"{sentence_case(named.name)}: "
         words.append(element("h3", heading, badge(rendering.verdict_label(named), label_of(named))))
         words.append(bullets(rendering.verdict_reasons(named)))
-    alike = grouped(((badge(rendering.against(null), null.label), null.sentence), null.name) for null in finding.nulls)
-    for (shown, sentence), names in alike.items():
-        words += [element("h3", f"{hypotheses(names)}: ", shown), element("p", f"{sentence}.")]
     if not words:
-        return None
-    charts = element("div", page_figures.contrast_figures(finding), class_="contrasts")
+        words = [element("h3", "Verdict: none yet"), bullets(rendering.no_verdict(finding.group))]
+    charts = element("div", page_figures.verdict_figures(finding), class_="contrasts")
     return element("div", element("div", words), charts, class_="beside")
+
+
+def _against_dense(finding: Finding, look: Looks) -> list[Html | None]:
+    """Every row against all patches, as deployed and on its own input."""
+    rows = difference_rows(finding)
+    said = trained_sentence(finding)
+    if len(rows) == 1:
+        return [element("p", f"{sentence_case(said)}.")] if said else []
+    by_row = {kind: {of.row: of.label for of in finding.differences if of.kind == kind} for kind in KINDS}
+    shown = [[row[0], *(_sided(*cell) for cell in _labelled(row, by_row))] for row in rows[1:]]
+    caption = sentence_case(AGAINST_DENSE.format(finding.group.baseline))
+    left = (
+        table(caption, [rows[0], *shown], class_="numbers"),
+        element("p", f"{sentence_case(said)}.") if said else None,
+    )
+    chart = page_figures.difference_figure(finding, look)
+    return [element("h3", "Against all patches"), element("div", element("div", left), chart, class_="beside")]
+
+
+def _labelled(row: list[str], labels: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """The cells of a row of `difference_rows` with their labels."""
+    return [(text, labels[kind].get(row[0], "")) for text, kind in zip(row[1:], (DEPLOYED, OWN_INPUT), strict=True)]
+
+
+def _against_rows(finding: Finding) -> list[Html | None]:
+    """The ticket against every other row: null hypotheses until it beats them."""
+    header, *rows = null_rows(finding)
+    if not rows:
+        return []
+    own, deployed = ({null.name: null.label for null in of} for of in (finding.nulls, finding.nulls_deployed))
+    shown = []
+    for name, *cells in rows:
+        sided = [_sided(cells[0], own.get(name, "")), cells[1], _sided(cells[2], deployed.get(name, "")), cells[3]]
+        shown.append([name, *sided])
+    named = [[*header[:2], "so", header[3], "so"], *shown]
+    left = table(sentence_case(AGAINST_ROWS), named, class_="numbers")
+    further = [said for said in [*morals(finding), *doubts(finding), more_seeds(finding)] if said]
+    chart = element("div", page_figures.null_figures(finding), class_="contrasts")
+    parts = element("div", left, bullets([sentence_case(said) for said in further]))
+    return [element("h3", "The ticket against every other row"), element("div", parts, chart, class_="beside")]
+
+
+def _sided(text: str, label: str) -> Html:
+    """A cell of a difference, in the colour of its side where that is settled."""
+    return stacked(text, f"sided {SIDES[label]}" if label in SIDES else None)
 
 
 def _cost(finding: Finding) -> Html | None:

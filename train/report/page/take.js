@@ -115,14 +115,16 @@
     dialog.showModal();
   }
 
+  const KINDS = [
+    { title: "CSV", ending: "csv", type: "text/csv" },
+    { title: "Markdown", ending: "md", type: "text/markdown" },
+    { title: "LaTeX", ending: "tex", type: "application/x-tex" },
+  ];
   const named = (text) => text.toLowerCase().replace(/[^a-z0-9.]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60) || "data";
   const tableFormats = (table) => {
     const [rows, caption] = [() => cellsOf(table), plain(table.caption)];
-    return [
-      { title: "CSV", ending: "csv", type: "text/csv", text: () => csv(rows()) },
-      { title: "Markdown", ending: "md", type: "text/markdown", text: () => markdown(rows()) },
-      { title: "LaTeX", ending: "tex", type: "application/x-tex", text: () => latex(rows(), caption) },
-    ];
+    const write = { csv, md: markdown, tex: (cells) => latex(cells, caption) };
+    return KINDS.map((kind) => ({ ...kind, text: () => write[kind.ending](rows()) }));
   };
   function taking(label, open) {
     const button = make("button", "Copy or save…", "take");
@@ -131,6 +133,11 @@
     button.addEventListener("click", open);
     return button;
   }
+  const texts = JSON.parse(document.getElementById("texts-data").textContent);
+  document.querySelectorAll(".take.all").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", () => offer("report", KINDS.map((kind) => ({ ...kind, text: () => texts[kind.ending] }))));
+  });
   document.querySelectorAll("main table").forEach((table) => {
     const name = plain(table.caption);
     const button = taking(name, () => offer(named(name), tableFormats(table)));

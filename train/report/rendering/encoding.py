@@ -6,11 +6,11 @@ with their paper (`tests/train/report/rendering/test_encoding.py`).
 """
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON
+from vit_tickets.pipeline.runs.paths import TESTED_ON, path_of
+from vit_tickets.pipeline.runs.rows import RowName
 
 INK = "#1b1f27"  # of report.png
 KEY = "colour and shape: trained on; filling and line: tested on"
@@ -132,7 +132,7 @@ def encode(rows: Iterable[str]) -> dict[str, Encoded]:
     found: dict[str, Encoded] = {}
     variants: dict[str, int] = {}
     for row in dict.fromkeys(rows):
-        path = re.split("[:@]", row, maxsplit=1)[0]
+        path = path_of(row).name
         hue = HUES.get(path, HUES["weights"])
         own = OWN_SHAPES.get(path, "pentagon")
         if row == path:
@@ -152,5 +152,5 @@ def name_of(row: str, on: str) -> str:
 
 
 def meaning_of(row: str) -> str:
-    """What a row was trained on, in legends: `lt: each image's ticket`; of a row that says more, its name alone."""
-    return f"{row}: {PATHS[row].meaning}" if row in PATHS else row
+    """What a row was trained on, in legends: `lt: each image's ticket`."""
+    return f"{row}: {RowName.parse(row).meaning}"
