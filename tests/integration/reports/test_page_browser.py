@@ -13,9 +13,11 @@ from tests import chromium
 from tests.runs import write_gallery_runs
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
+from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.gallery import collect
 from vit_tickets.train.report.page.opening import About
+from vit_tickets.train.report.rendering.tables import csv_text, latex_text, markdown_text
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -165,7 +167,8 @@ def test_the_keyboard_opens_leafs_and_closes_and_all_are_shown_when_asked(browse
 
 
 TAKE = """(label) => {
-  [...document.querySelectorAll(".take")].find((button) => button.getAttribute("aria-label").includes(label)).click();
+  const said = (button) => button.getAttribute("aria-label") ?? button.textContent;
+  [...document.querySelectorAll(".take")].find((button) => said(button).includes(label)).click();
   const dialog = document.querySelector(".taken");
   return Object.fromEntries([...dialog.querySelectorAll("input")].map((radio) => {
     radio.click();
@@ -176,7 +179,14 @@ TAKE = """(label) => {
 
 def test_tables_are_there_to_copy_in_every_format(browser, made):
     path, _ = made
+    findings = [
+        find(group) for group in group_runs([read_run(str(path.parent / f"{run}-seed0")) for run in ("dense", "lt")])
+    ]
     browser.open(path, 1280, "light")
+    everything = browser.run(f"({TAKE})('all figures')")
+    assert everything["CSV"] == csv_text(findings)
+    assert everything["LaTeX"] == latex_text(findings)
+    assert everything["Markdown"] == markdown_text(findings)
     texts = browser.run(f"({TAKE})('Trained on (rows), tested on')")
     rows = list(csv.reader(io.StringIO(texts["CSV"])))
     shown = browser.run(

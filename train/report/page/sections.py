@@ -136,9 +136,9 @@ def _against_rows(finding: Finding) -> list[Html | None]:
     named = [[*header[:2], "so", header[3], "so"], *shown]
     left = table(sentence_case(AGAINST_ROWS), named, class_="numbers")
     further = [said for said in [*morals(finding), *doubts(finding), more_seeds(finding)] if said]
-    chart = element("div", page_figures.null_figures(finding), class_="contrasts")
-    parts = element("div", left, bullets([sentence_case(said) for said in further]))
-    return [element("h3", "The ticket against every other row"), element("div", parts, chart, class_="beside")]
+    charts = element("div", page_figures.null_figures(finding), class_="figures contrasts")
+    heading = element("h3", "The ticket against every other row")
+    return [heading, left, bullets([sentence_case(said) for said in further]), charts]
 
 
 def _sided(text: str, label: str) -> Html:

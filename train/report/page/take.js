@@ -127,7 +127,7 @@
     return KINDS.map((kind) => ({ ...kind, text: () => write[kind.ending](rows()) }));
   };
   function taking(label, open) {
-    const button = make("button", "Copy or save…", "take");
+    const button = make("button", "copy or save", "take");
     button.type = "button";
     button.setAttribute("aria-label", `Copy or save: ${label}`);
     button.addEventListener("click", open);

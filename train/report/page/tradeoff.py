@@ -37,7 +37,7 @@ class Layout:
     beside: float
 
 
-LAYOUTS = (Layout("desk", 900, 470, 11.0), Layout("phone", 380, 470, 7.0))
+LAYOUTS = (Layout("desk", 900, 470, 14.0), Layout("phone", 380, 470, 7.0))
 
 
 def tradeoff_figure(charts: Sequence[Tradeoff], look: Looks, name: str) -> Html:
@@ -95,7 +95,7 @@ def _svg(chart: Tradeoff, look: Looks, layout: Layout) -> Html:
     ends = [end for p in chart.points for end in (p.accuracy.low, p.accuracy.mean, p.accuracy.high)]
     y = Axis("top-1 (%)", *around(ends, (0.0, 100.0)), bottom, TOP + 6)
     at = _positions(chart.points, x, y, layout.beside)
-    parts = [*_axes(x, y, bottom, right, layout), *_patches(chart.points, at, right)]
+    parts = [*_axes(x, y, bottom, right, layout), *_patches(chart.points, at, layout)]
     parts.append(element("path", d=path(stairs([at[p.key] for p in chart.front], right)), class_="front"))
     boxes: list[Box] = []
     lines = along(stairs([at[p.key] for p in chart.front], right))
@@ -135,18 +135,18 @@ def _axes(x: Axis, y: Axis, bottom: float, right: float, layout: Layout) -> list
     return parts
 
 
-def _patches(points: Sequence[Point], at: dict, right: float) -> list[Html]:
+def _patches(points: Sequence[Point], at: dict, layout: Layout) -> list[Html]:
     """The patches kept at each budget, above its points."""
     budgets: dict[str, list[float]] = {}
     for point in points:
         if point.patches != "-":
             budgets.setdefault(point.patches, []).append(at[point.key][0])
-    parts = []
+    short = layout.name == "phone" and len(budgets) > 1
+    parts = [element("text", "patches", x=2, y=14, class_="small")] if short else []
     for patches, places in budgets.items():
-        middle = (min(places) + max(places)) / 2
         kept, _, _ = patches.partition(" ")
-        above = {"x": round(middle, 1), "y": 14, "text_anchor": "middle", "class_": "small"}
-        parts.append(element("text", f"{kept} patches", **above))
+        above = {"x": round((min(places) + max(places)) / 2, 1), "y": 14, "text_anchor": "middle", "class_": "small"}
+        parts.append(element("text", kept if short else f"{kept} patches", **above))
         parts.append(element("line", x1=min(places) - 5, x2=max(places) + 5, y1=20, y2=20, class_="axis"))
     return parts
 
@@ -213,7 +213,7 @@ def _table(chart: Tradeoff) -> Html:
             "-" if point.share is None else f"{point.share:.1f}%",
             f"{point.accuracy.mean:.2f}",
             f"{point.accuracy.low:.2f} to {point.accuracy.high:.2f}",
-            "yes" if point.is_best else "",
+            "yes" if point.is_best else "within error" if point.is_near else "",
         ]
         for point in chart.points
     ]

@@ -37,15 +37,17 @@ def drawn(findings: list[Finding], path: str) -> list[str]:
 def draw(groups: list[Group], path: str) -> None:
     """Write the picture; raises UserError without matplotlib.
 
-    It has one panel per group. Before them each model has one of accuracy against cost, tested on whole images, and
-    each with several budgets one of accuracy against sparsity, as in the paper's figure 3.
+    It has one panel per group. Before them each model has two of accuracy against cost, tested on what each row was
+    trained on and on whole images, and each with several budgets one of accuracy against sparsity, as in the paper's
+    figure 3.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("report.png needs matplotlib: pip install matplotlib") from None
-    series, charts = by_model(groups), [of_model[0] for of_model in tradeoffs(groups)]
+    series = by_model(groups)
+    charts = [chart for of_model in tradeoffs(groups) for chart in of_model if chart.unit == of_model[0].unit]
     encoded = encode(row for group in groups for row in group.rows)
     count = len(charts) + len(series) + len(groups)
     columns = min(2, count)

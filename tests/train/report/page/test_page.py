@@ -193,7 +193,7 @@ def test_the_policy_lets_only_the_pages_own_script_and_style_be(page):
     assert directives["img-src"] == ["data:"]
     assert set(directives) == {"default-src", "img-src", "style-src", "script-src", "base-uri", "form-action"}
     kinds = [attributes.get("type") for attributes, _ in page.all("script")]
-    assert kinds == ["application/json", None]
+    assert kinds == ["application/json", "application/json", None]
     for name, (_, text) in {"script-src": page.all("script")[-1], "style-src": page.all("style")[0]}.items():
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert directives[name] == [f"'sha256-{digest}'"]

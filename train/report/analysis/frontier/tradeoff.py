@@ -106,7 +106,10 @@ class Tradeoff:
 
 
 def tradeoffs(groups: list[Group]) -> list[list[Tradeoff]]:
-    """For each dataset and model its charts: as deployed first, multiply-adds before seconds; none without costs."""
+    """For each dataset and model its charts: on its own input first, as in the headline; none without costs.
+
+    Multiply-adds stand before seconds.
+    """
     models: dict[tuple[str, str, bool], list[Group]] = {}
     for group in groups:
         models.setdefault((group.dataset, group.model, group.cross_fit), []).append(group)
@@ -115,7 +118,7 @@ def tradeoffs(groups: list[Group]) -> list[list[Tradeoff]]:
         costs = [(MACS, macs_of), *([(SECONDS, seconds_of)] if are_comparable(of_model) else [])]
         charts = [
             _tradeoff(of_model, unit, cost, tested, columns)
-            for tested, columns in ((WHOLE, Group.whole), (OWN_INPUT, Group.own))
+            for tested, columns in ((OWN_INPUT, Group.own), (WHOLE, Group.whole))
             for unit, cost in costs
         ]
         found.append([chart for chart in charts if len(chart.points) > 1])
