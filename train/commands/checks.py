@@ -125,7 +125,7 @@ def _check_folder(out: str, request: Request, values: dict[str, Any], resume: bo
     if not files.exists(files.join(out, CONFIG)):
         return
     found = RunConfig.read(out, ("recipe",))
-    asked = {"model": timm_name(request.model), "path": request.path, "seed": request.seed}
+    asked = {"model": timm_name(request.model), "path": request.path, "ticket": request.ticket, "seed": request.seed}
     if different := difference(asked, {name: getattr(found, name) for name in asked}):
         raise UserError(f"{out} holds another run: {different}; repeat its settings, or pass another --out")
     same = all(found.recipe.get(name) == value for name, value in values.items() if value is not None)
