@@ -13,6 +13,8 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, find
+from vit_tickets.train.report.analysis.frontier.equal import equal_accuracy
+from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.class_names import ClassNames
@@ -86,15 +88,14 @@ def report(
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "groups": [record(finding) for finding in findings],
+        "tradeoffs": tradeoff_records(findings),
         "left_out": left_out,
         "notes": notes,
     }
     markdown = rendering.markdown(findings, left_out, figure=None if notes else "report.png")
     with files.atomic_write(files.join(out, "report.md")) as stream:
         stream.write(markdown.encode())
-    for kind, content in (("csv", tables.csv_text(findings)), ("tex", tables.latex_text(findings))):
-        with files.atomic_write(files.join(out, f"report.{kind}")) as stream:
-            stream.write(content.encode())
+    write_tables(out, "report", findings)
     files.write_json(files.join(out, "report.json"), data)
     written = f"report: {out}"
     if html:
@@ -144,6 +145,18 @@ def _is_report(folder: str) -> bool:
     return has["report.json"] and not has["config.json"]
 
 
+def write_tables(out: str, name: str, findings: list[Finding]) -> None:
+    """Write OUT/NAME.csv and OUT/NAME.tex."""
+    for kind, content in (("csv", tables.csv_text(findings)), ("tex", tables.latex_text(findings))):
+        with files.atomic_write(files.join(out, f"{name}.{kind}")) as stream:
+            stream.write(content.encode())
+
+
+def tradeoff_records(findings: list[Finding]) -> list[dict[str, Any]]:
+    """The points of accuracy against cost, by model, by what is tested on and by unit of cost."""
+    return [_plain(chart) for charts in tradeoffs([finding.group for finding in findings]) for chart in charts]
+
+
 def record(finding: Finding) -> dict[str, Any]:
     """All numbers of a group, as report.json holds them; percent, points and seconds."""
     group = finding.group
@@ -179,6 +192,7 @@ def record(finding: Finding) -> dict[str, Any]:
             "paired": finding.paired,
             "classes": finding.classes,
             "cost": finding.cost,
+            "equal_accuracy": equal_accuracy(group),
             "runs": [{name: getattr(run, name) for name in OF_RUN} for run in group.runs],
             "missing": group.missing,
             "warnings": group.warnings,

@@ -7,22 +7,17 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report import report
 from vit_tickets.train.report.analysis.comparison import Group, group_runs
-from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict, NullHypothesis, find
+from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict, find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
-from vit_tickets.train.report.rendering.text import (
-    Rows,
-    accuracy_text,
-    against,
-    aligned,
-    legend,
-    table,
-    verdict_label,
-    verdict_reasons,
-)
+from vit_tickets.train.report.rendering.columns import Rows, accuracy_text, aligned, table
+from vit_tickets.train.report.rendering.contrasts import AGAINST_ROWS, morals, null_rows
+from vit_tickets.train.report.rendering.frontier import MARKS, cost_tables
+from vit_tickets.train.report.rendering.overall import overall, paragraphs
+from vit_tickets.train.report.rendering.text import legend, verdict_label, verdict_reasons
 
 FORMAT_VERSION = 1
 REPORT, RECORD, PICTURE, PAGE = "sweep.md", "sweep.json", "sweep.png", "sweep.html"
@@ -50,7 +45,7 @@ def write(
     command: str = "",
     classes: ClassNames | None = None,
 ) -> str:
-    """Write OUT/sweep.md, sweep.json and, with matplotlib, sweep.png; returns the text for the terminal.
+    """Write OUT/sweep.md, .json, .csv and .tex and, with matplotlib, .png; returns the text for the terminal.
 
     Args:
         out: folder of the sweep.
@@ -74,19 +69,26 @@ def write(
         "format_version": FORMAT_VERSION,
         "dataset": dataset,
         "trainings": {"done": done, "total": total},
+        "headline": overall(findings),
         "groups": [report.record(finding) for finding in findings],
+        "tradeoffs": report.tradeoff_records(findings),
         "lacking": lacking,
         "notes": notes,
     }
+    report.write_tables(out, "sweep", findings)
     files.write_json(files.join(out, RECORD), record)
     if html:
         page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record, command, classes=classes)
-    lines = [*aligned(rows(findings)), f"({_legend(findings)})", ""] if findings else []
+    lines = [*paragraphs(findings), ""] if findings else []
+    for heading, costs in cost_tables(findings):
+        lines += [heading, *aligned(costs), f"({MARKS})", ""]
+    lines += [*aligned(rows(findings)), f"({_legend(findings)})", ""] if findings else []
     for finding in findings:
         for verdict in finding.verdicts:
             lines += [_verdict_line(finding, verdict), *(f"  - {reason}" for reason in verdict_reasons(verdict))]
-        for null in finding.nulls:
-            lines += [_null_line(finding, null), f"  - {null.sentence}"]
+        if len(against := null_rows(finding)) > 1:
+            lines.append(f"{finding.group.model}, {_budget(finding.group)}, null hypotheses, {AGAINST_ROWS}:")
+            lines += [*(f"  {line}" for line in aligned(against)), *(f"  - {moral}" for moral in morals(finding))]
         lines += [f"  warning: {sentence}" for sentence in finding.group.warnings]
     lines += [f"lacking: {sentence}" for sentence in lacking] + [f"note: {note}" for note in notes]
     written = f"report: {files.join(out, REPORT)}" + (f"; page: {files.join(out, PAGE)}" if html else "")
@@ -118,18 +120,14 @@ def _verdict_line(finding: Finding, verdict: NamedVerdict) -> str:
     return f"{finding.group.model}, {_budget(finding.group)}, {verdict.name}: {verdict_label(verdict)}"
 
 
-def _null_line(finding: Finding, null: NullHypothesis) -> str:
-    return f"{finding.group.model}, {_budget(finding.group)}, null hypothesis {null.name}: {against(null)}"
-
-
 def _markdown(dataset: str, findings: list[Finding], lacking: list[str], state: str, picture: str | None) -> str:
-    lines = [f"# Sweep of {dataset}", "", f"{state[0].upper()}{state[1:]}.", ""]
+    lines = [f"# Sweep of {dataset}", "", *([f"**{said}**", ""] if (said := overall(findings)) else [])]
+    lines += [f"{state[0].upper()}{state[1:]}.", ""]
     if picture:
         lines += [f"![Accuracy against sparsity, with 95% bands]({picture})", ""]
     lines += [*table(rows(findings)), "", f"{_legend(findings)}.", ""]
     for finding in findings:
         lines += [f"- {_verdict_line(finding, verdict)}" for verdict in finding.verdicts]
-        lines += [f"- {_null_line(finding, null)}" for null in finding.nulls]
     if lacking:
         lines += ["", "## Lacking", "", *(f"- {sentence}" for sentence in lacking)]
     return "\n".join([*lines, "", rendering.markdown(findings, [], figure=None)])

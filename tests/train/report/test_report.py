@@ -76,7 +76,7 @@ def test_files_say_the_same_as_the_text(four, tmp_path, monkeypatch):
     assert "9 of 36 patches; 400 images of val, view center, 2 left out for errors" in made.text
     assert "validation included" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("| small")]
-    assert rows[0].count(" - |") == 2
+    assert rows[1].count(" - |") == 2
     assert report(four, str(tmp_path / "again")).data == made.data
 
 
@@ -111,8 +111,8 @@ def test_without_matplotlib_the_rest_is_written(four, tmp_path, monkeypatch):
 
 def test_a_budget_that_was_read_off_is_marked(tmp_path):
     runs = [write_run(tmp_path, path, read_off=path == "lt") for path in ("dense", "lt", "rc")]
-    _, _, title, *_ = text([finding_of(runs)], []).splitlines()
-    assert "9 of 36 patches, read off the ranks of a manifest for another budget; " in title
+    shown = text([finding_of(runs)], [])
+    assert "sparsity 0.75, 9 of 36 patches, read off the ranks of a manifest for another budget; " in shown
 
 
 def test_selectors_are_named_and_left_out(four, tmp_path):

@@ -45,7 +45,7 @@ def headline(finding: Finding) -> list[str]:
     if any(difference.label == "none" for difference in finding.differences):
         reached = group.accuracies[group.baseline, "dense"].mean
         return [f"Training on all patches reached {reached:.1f}% top-1: too little was learnt for a comparison."]
-    ticket = _of(finding, OWN_INPUT, group.ticket) or _of(finding, DEPLOYED, group.ticket)
+    ticket = difference_of(finding, OWN_INPUT, group.ticket) or difference_of(finding, DEPLOYED, group.ticket)
     if ticket is None:
         return [_without_contrast(finding)]
     rows = _told(finding.nulls) if ticket.kind == OWN_INPUT else []
@@ -54,7 +54,7 @@ def headline(finding: Finding) -> list[str]:
     sentences.append(_cost(finding, ticket))
     if as_good:
         sentences.append(_as_good(as_good))
-    deployed = _of(finding, DEPLOYED, group.ticket) if ticket.kind == OWN_INPUT else None
+    deployed = difference_of(finding, DEPLOYED, group.ticket) if ticket.kind == OWN_INPUT else None
     if deployed:
         sentences.append(_deployed(finding, deployed))
     if rows and not better and not as_good:
@@ -70,7 +70,7 @@ def headlines(findings: list[Finding]) -> list[str]:
     ]
 
 
-def _of(finding: Finding, kind: str, row: str) -> Difference | None:
+def difference_of(finding: Finding, kind: str, row: str) -> Difference | None:
     return next((of for of in finding.differences if (of.kind, of.row) == (kind, row)), None)
 
 
@@ -98,12 +98,12 @@ def _cost(finding: Finding, ticket: Difference) -> str:
     if ticket.in_these_runs:
         keeping = f"In these runs, {keeping[0].lower()}{keeping[1:]}"
     said = f"{keeping} {_change(ticket, dense)}{whole}{_effort(group)}"
-    if random := _random(finding, ticket.kind):
+    if random := best_random(finding, ticket.kind):
         said += f"; as many random patches {_change_of_many(random)}"
     return f"{said}."
 
 
-def _random(finding: Finding, kind: str) -> Difference | None:
+def best_random(finding: Finding, kind: str) -> Difference | None:
     """Of the rows on random patches the best."""
     random = [of for of in finding.differences if of.kind == kind and RowName.parse(of.row).path == "rc"]
     return max(random, key=lambda of: of.contrast.estimate, default=None)
@@ -119,7 +119,7 @@ def _without_contrast(finding: Finding) -> str:
         if means := [group.accuracies[own].mean for own in random if own]:
             reached += f", with as many random patches {max(means):.1f}%"
         return f"{reached}; what that costs is open, for there is no run on all patches."
-    if random := _random(finding, OWN_INPUT) or _random(finding, DEPLOYED):
+    if random := best_random(finding, OWN_INPUT) or best_random(finding, DEPLOYED):
         patches = f"{group.kept[0]} of {group.kept[1]} random patches" if group.kept else "random patches"
         gains = "gains" if random.contrast.estimate > 0 else "costs"
         return (
@@ -226,7 +226,7 @@ def _deployed(finding: Finding, ticket: Difference) -> str:
     """`Tested on whole images, as networks are mostly used, training on tickets costs 2.5 points, on random patches it
     costs 0.7: without a selector, random patches do better there.`"""
     said = f"Tested on whole images, as networks are mostly used, training on tickets {_change(ticket)}"
-    if random := _random(finding, DEPLOYED):
+    if random := best_random(finding, DEPLOYED):
         said += f", on random patches it {_change_of_one(random)}"
     rows = _told(finding.nulls_deployed)
     for these, how in (([row for row in rows if _is_better(row)], "better"), (rows, "at least as well")):
@@ -266,11 +266,13 @@ def _caution(finding: Finding) -> list[str]:
     """Which rows have one seed, whose results another may turn round."""
     group = finding.group
     compared = [group.baseline, group.ticket]
-    compared += [row for row in group.rows if row not in compared and (is_simpler(row) or row == group.random)]
-    single = [row for row in compared if group.of(row) and len({run.seed for run in group.of(row)}) == 1]
+    compared += [row for row in group.rows if row not in compared and is_simpler(row)]
+    cells = {row: group.own(row) or group.whole(row) for row in compared}
+    seeds = {row: len(group.seeds(cell)) for row, cell in cells.items() if cell}
+    single = [row for row, count in seeds.items() if count == 1]
     if not single:
         return []
-    if single == compared:
+    if len(single) == len(seeds):
         return ["Every row has one seed, which settles nothing: another may turn this round."]
     return [f"One seed of {listed(single)} settles nothing: another may turn this round."]
 

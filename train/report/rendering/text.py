@@ -3,17 +3,16 @@
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.paths import DROPPING, JUDGED, columns
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
-from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.notices import counted, listed, making
+from vit_tickets.train.report.rendering.columns import Rows, accuracy_text, aligned, table
 from vit_tickets.train.report.rendering.contrasts import (
     AGAINST_DENSE,
     AGAINST_ROWS,
     ON_OWN,
     ON_WHOLE,
-    Rows,
     against,
     difference_rows,
     doubts,
@@ -23,6 +22,7 @@ from vit_tickets.train.report.rendering.contrasts import (
     trained_sentence,
 )
 from vit_tickets.train.report.rendering.footnotes import footnotes
+from vit_tickets.train.report.rendering.frontier import AT_LENGTH, MARKS, cost_tables, equal_sentence
 from vit_tickets.train.report.rendering.headline import headlines
 
 # What dropped patches show to models that cannot leave them out, as `train --occlude` has it.
@@ -43,6 +43,8 @@ COST = "measured wall-clock seconds on the runs' own hardware"
 def text(findings: list[Finding], left_out: list[str]) -> str:
     """Compact and aligned, for the terminal. left_out: sentences on runs that are not compared."""
     parts = ["\n".join(headlines(findings))]
+    for heading, rows in cost_tables(findings):
+        parts.append("\n".join([heading, *aligned(rows), f"({MARKS})"]))
     for finding in findings:
         group = finding.group
         lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({legend([group])})"]
@@ -60,6 +62,7 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
             lines += [f"  {line}" for line in aligned(paired_rows(finding))]
         if costs := cost_rows(group, finding.cost):
             lines += [f"cost, {COST}:", *(f"  {line}" for line in aligned([list(row) for row in costs]))]
+        lines += [f"{sentence}; {AT_LENGTH}" for sentence in [equal_sentence(finding)] if sentence]
         lines += [f"missing: {sentence}" for sentence in group.missing]
         lines += [f"warning: {sentence}" for sentence in group.warnings]
         parts.append("\n".join(lines))
@@ -93,6 +96,8 @@ def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -
     ]
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
+    for heading, rows in cost_tables(findings):
+        lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"{MARKS}.", ""]
     for finding in findings:
         lines += _section(finding)
     if left_out:
@@ -129,6 +134,8 @@ def _section(finding: Finding) -> list[str]:
     if costs := cost_rows(group, finding.cost):
         lines += ["### Cost", "", f"As {COST}, validation included.", ""]
         lines += [*table([["what", "how much"], *(list(row) for row in costs)]), ""]
+    if sentence := equal_sentence(finding):
+        lines += [f"{_sentence(sentence)}. This is {AT_LENGTH}.", ""]
     lines += ["### Runs", "", *table(run_rows(group)), ""]
     for heading, sentences in (("Missing", group.missing), ("Warnings", group.warnings)):
         if sentences:
@@ -224,26 +231,6 @@ def run_rows(group: Group) -> Rows:
         shown = ("-" if value is None else str(value) for value in values)
         rows.append([run.folder, run.row, *shown, seconds, str(run.hardware or "-")])
     return rows
-
-
-def aligned(rows: Rows) -> list[str]:
-    """Columns padded to their widest entry, two spaces between them."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def table(rows: Rows) -> list[str]:
-    """A Markdown table; the first row is its header."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
-
-
-def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
-    """`89.30 ± 0.40 (3)`, with its interval in brackets if asked for; a dash for None."""
-    if accuracy is None:
-        return "-"
-    spread = "" if accuracy.sd is None else f" ± {accuracy.sd:.2f} ({accuracy.seeds})"
-    return f"{accuracy.mean:.2f}{spread}" + (f" [{accuracy.low:.2f}, {accuracy.high:.2f}]" if interval else "")
 
 
 def verdict_label(verdict: NamedVerdict) -> str:

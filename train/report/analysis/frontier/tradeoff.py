@@ -28,7 +28,7 @@ class Point:
         row: what was trained on.
         on: what it was tested on.
         budget: of its group, as in names of folders (`s0.5`); empty where its runs have none.
-        patches: `9 of 36`; a dash where its runs have no budget.
+        patches: `9 of 36`; a dash where its runs see all of them.
         accuracy: with its interval.
         cost: of training one run, the mean over seeds.
         share: the same in percent of dense training; None without a dense run.
@@ -151,7 +151,9 @@ def _tradeoff(
                 lacking.append(row)
                 continue
             of_group = path_of(row).has_budget and group.budget is not None
-            budget, patches = (group.budget.label, group.patches) if of_group and group.budget else ("", "-")
+            budget = group.budget.label if of_group and group.budget else ""
+            fewer = path_of(row).drops_patches or path_of(row).low_resolution
+            patches = group.patches if budget and fewer else "-"
             mean = sum(known) / len(known)
             points[row, budget] = Point(row, cell[1], budget, patches, group.accuracies[cell], mean)
             owners[row, budget] = group

@@ -1,0 +1,56 @@
+"""Accuracy for cost in tables and sentences: the Pareto front, and what other rows needed for the ticket's accuracy."""
+
+from vit_tickets.train.report.analysis.contrasts.findings import Finding
+from vit_tickets.train.report.analysis.frontier.equal import EqualAccuracy, equal_accuracy
+from vit_tickets.train.report.analysis.frontier.tradeoff import Point, tradeoffs
+from vit_tickets.train.report.analysis.notices import listed
+from vit_tickets.train.report.rendering.columns import Rows
+
+MARKS = "* on the Pareto front: no row is as accurate for as little; ~ within error of it"
+AT_LENGTH = (
+    "read off the accuracy after each epoch of the whole schedule; one cut to that length, as row `short` has it, may "
+    "reach more"
+)
+
+
+def cost_tables(findings: list[Finding]) -> list[tuple[str, Rows]]:
+    """(heading, table with a header) for each dataset and model: by multiply-adds, or by seconds if there are none."""
+    tables = []
+    for charts in tradeoffs([finding.group for finding in findings]):
+        first, *_ = charts
+        columns = {chart.tested: chart for chart in charts if chart.unit == first.unit}
+        points = {tested: {point.key: point for point in chart.points} for tested, chart in columns.items()}
+        rows = [["trained on", "patches", "cost", *(f"on {tested}" for tested in columns)]]
+        for key in dict.fromkeys(key for of in points.values() for key in of):
+            point = next(of[key] for of in points.values() if key in of)
+            rows.append([point.row, point.patches, _cost(point), *(_reached(of.get(key)) for of in points.values())])
+        tables.append((f"accuracy for cost, {first.name}: {first.axis}", rows))
+    return tables
+
+
+def _cost(point: Point) -> str:
+    return f"{point.cost:.3g}" if point.share is None else f"{point.share:.0f}%"
+
+
+def _reached(point: Point | None) -> str:
+    if point is None:
+        return "-"
+    return f"{point.accuracy.mean:.2f}{' *' if point.is_best else ' ~' if point.is_near else ''}"
+
+
+def equal_sentence(finding: Finding) -> str | None:
+    """`cost at equal accuracy (81.2%, ...): dense reached it after 7 of 12 epochs, at 1.14 times the ticket's ...`."""
+    found = equal_accuracy(finding.group)
+    if not found:
+        return None
+    said = [_spent(of) for of in found if of.epoch is not None]
+    if never := [of for of in found if of.epoch is None]:
+        shares = listed([f"{of.share:.2f}" for of in never])
+        said.append(f"{listed([of.row for of in never])} did not, at {shares} times")
+    accuracy, unit = found[0].accuracy, found[0].unit
+    where = f"the ticket's {accuracy:.2f}%, each on its own input, and times the ticket's {unit}"
+    return f"cost at equal accuracy ({where}): {'; '.join(said)}"
+
+
+def _spent(of: EqualAccuracy) -> str:
+    return f"{of.row} reached it after {of.epoch} of {of.epochs} epochs, at {of.share:.2f} times"
