@@ -20,7 +20,7 @@ from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure, tables
 from vit_tickets.train.report.rendering import text as rendering
-from vit_tickets.train.report.rendering.headline import headline
+from vit_tickets.train.report.rendering.words.headline import headline
 
 FORMAT_VERSION = 1
 

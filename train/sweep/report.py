@@ -13,11 +13,11 @@ from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
-from vit_tickets.train.report.rendering.columns import Rows, accuracy_text, aligned, table
-from vit_tickets.train.report.rendering.contrasts import AGAINST_ROWS, morals, null_rows
-from vit_tickets.train.report.rendering.frontier import MARKS, cost_tables
-from vit_tickets.train.report.rendering.overall import overall, paragraphs
 from vit_tickets.train.report.rendering.text import legend, verdict_label, verdict_reasons
+from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text, aligned, table
+from vit_tickets.train.report.rendering.words.contrasts import AGAINST_ROWS, morals, null_rows
+from vit_tickets.train.report.rendering.words.frontier import MARKS, cost_tables
+from vit_tickets.train.report.rendering.words.overall import overall, paragraphs
 
 FORMAT_VERSION = 1
 REPORT, RECORD, PICTURE, PAGE = "sweep.md", "sweep.json", "sweep.png", "sweep.html"

@@ -18,7 +18,7 @@ from vit_tickets.train.report.page.tradeoff import tradeoff_figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.encoding import STROKES, meaning_of
 from vit_tickets.train.report.rendering.footnotes import footnotes
-from vit_tickets.train.report.rendering.headline import headline
+from vit_tickets.train.report.rendering.words.headline import headline
 
 LEVELS = 10  # shades of the matrix
 MATRICES_SHOWN = 4  # more are folded away

@@ -14,7 +14,7 @@ from vit_tickets.train.report.page.markup import Html, bullets, details, element
 from vit_tickets.train.report.page.opening import badge, grouped, label_of, section, sentence_case, stacked, subject
 from vit_tickets.train.report.rendering import paper_table as table_rendering
 from vit_tickets.train.report.rendering import text as rendering
-from vit_tickets.train.report.rendering.contrasts import (
+from vit_tickets.train.report.rendering.words.contrasts import (
     AGAINST_DENSE,
     AGAINST_ROWS,
     difference_rows,

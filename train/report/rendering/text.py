@@ -7,8 +7,9 @@ from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.notices import counted, listed, making
-from vit_tickets.train.report.rendering.columns import Rows, accuracy_text, aligned, table
-from vit_tickets.train.report.rendering.contrasts import (
+from vit_tickets.train.report.rendering.footnotes import footnotes
+from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text, aligned, table
+from vit_tickets.train.report.rendering.words.contrasts import (
     AGAINST_DENSE,
     AGAINST_ROWS,
     ON_OWN,
@@ -21,9 +22,8 @@ from vit_tickets.train.report.rendering.contrasts import (
     null_rows,
     trained_sentence,
 )
-from vit_tickets.train.report.rendering.footnotes import footnotes
-from vit_tickets.train.report.rendering.frontier import AT_LENGTH, MARKS, cost_tables, equal_sentence
-from vit_tickets.train.report.rendering.headline import headlines
+from vit_tickets.train.report.rendering.words.frontier import AT_LENGTH, MARKS, cost_tables, equal_sentence
+from vit_tickets.train.report.rendering.words.headline import headlines
 
 # What dropped patches show to models that cannot leave them out, as `train --occlude` has it.
 MASKS = {"mean": "the mean colour", "black": "black"}

@@ -9,7 +9,7 @@ from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.rendering.footnotes import footnotes
-from vit_tickets.train.report.rendering.headline import headline
+from vit_tickets.train.report.rendering.words.headline import headline
 
 CARRIED = {key: value for key, value in TICKETS.items() if key != "sparsity"} | {"tokens": 16, "counts": [16]}
 VIEW = {"view": "center", "kept": 36}

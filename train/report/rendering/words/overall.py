@@ -2,7 +2,7 @@
 
 from vit_tickets.train.report.analysis.contrasts.differences import OWN_INPUT, Difference
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
-from vit_tickets.train.report.rendering.headline import best_random, difference_of, headlines
+from vit_tickets.train.report.rendering.words.headline import best_random, difference_of, headlines
 
 
 def paragraphs(findings: list[Finding]) -> list[str]:

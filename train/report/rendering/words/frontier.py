@@ -4,7 +4,7 @@ from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.frontier.equal import EqualAccuracy, equal_accuracy
 from vit_tickets.train.report.analysis.frontier.tradeoff import Point, tradeoffs
 from vit_tickets.train.report.analysis.notices import listed
-from vit_tickets.train.report.rendering.columns import Rows
+from vit_tickets.train.report.rendering.words.columns import Rows
 
 MARKS = "* on the Pareto front: no row is as accurate for as little; ~ within error of it"
 AT_LENGTH = (

@@ -6,7 +6,7 @@ from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.contrasts.nulls import NullHypothesis
 from vit_tickets.train.report.analysis.notices import further_seeds, listed
 from vit_tickets.train.report.analysis.verdict import IN_THESE_RUNS, MIN_IMAGES
-from vit_tickets.train.report.rendering.columns import Rows
+from vit_tickets.train.report.rendering.words.columns import Rows
 
 AGAINST_DENSE = "points above (+) or below (-) {} on whole images [two-sided 95% interval]"
 AGAINST_ROWS = "points of LT above (+) or below (-) the row [one-sided 95% bounds]"
