@@ -5,7 +5,7 @@ import math
 from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
 from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
-from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.comparison import Group, own_input
 from vit_tickets.train.report.analysis.contrasts.differences import TRAINED
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
@@ -24,12 +24,12 @@ SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
 
 
 def other_methods(rows: list[str]) -> list[str]:
-    """The rows of tickets of other methods, if there is a row of the group's own."""
+    """The rows of other tickets than the group's own, if there is a row of these."""
     return [row for row in rows if row.startswith("lt:")] if "lt" in rows else []
 
 
 def sparsity_figures(groups: list[Group], look: Looks) -> list[Html]:
-    """The paper's figure 3: for each model with several budgets, lines with 95% bands; without other methods."""
+    """The paper's figure 3: for each model with several budgets, lines with 95% bands; without other tickets."""
     return [_sparsity_figure(of_model, look) for of_model in by_model(groups)]
 
 
@@ -45,7 +45,7 @@ def _sparsity_figure(groups: list[Group], look: Looks) -> Html:
 
 
 def method_figures(groups: list[Group], look: Looks) -> list[Html]:
-    """A small chart for the tickets of each other method, tested on them, beside the group's own."""
+    """A small chart for each kind of other tickets, tested on what it was trained on, beside the group's own."""
     return [chart for of_model in by_model(groups) for chart in _method_figures(of_model, look)]
 
 
@@ -55,7 +55,8 @@ def _method_figures(groups: list[Group], look: Looks) -> list[Html]:
         _sparsity_lines(groups, row, on, look(row, on) if row in rows else INK)
         for row, on in ((groups[0].baseline, "dense"), ("lt", "lt"))
     )
-    drawn = {row: _sparsity_lines(groups, row, "lt", look(row, "lt")) for row in other_methods(rows)}
+    others = {row: own_input(row) or "lt" for row in other_methods(rows)}
+    drawn = {row: _sparsity_lines(groups, row, on, look(row, on)) for row, on in others.items()}
     room = heights([*dense, *own, *(line for lines in drawn.values() for line in lines)])
     charts = []
     for row, lines in drawn.items():

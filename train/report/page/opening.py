@@ -175,7 +175,7 @@ def _matrix(group: Group, look: Looks) -> list[Html | None]:
     shown = table(caption, lines, class_="numbers")
     key = _heat_key(group.baseline, reach) if reference and reach else None
     parts = element("div", shown, key, bullets(footnotes(group)))
-    return [element("div", parts, page_figures.accuracy_figure(group, look), class_="beside")]
+    return [element("div", parts, page_figures.accuracy_figure(group, look), class_="beside wider")]
 
 
 def _heat_key(baseline: str, reach: float) -> Html:

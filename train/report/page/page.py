@@ -29,6 +29,7 @@ from vit_tickets.train.report.rendering.text import INTRODUCTION
 
 NAME = "report.html"
 PARTS = ("page.css", "page.js", "take.js")
+UNFOLDED = 2  # of the groups whose reasons are open, at most
 IMAGES = 60  # of the gallery, where nothing is said
 RECORD, GALLERY, TEXTS = "report-data", "gallery-data", "texts-data"  # ids of the JSON that the page carries
 
@@ -91,7 +92,8 @@ def render(
     groups = [finding.group for finding in findings]
     look = looks(row for group in groups for row in group.rows)
     classes = classes or [class_names(group) for group in groups]
-    reasons = [group_section(*of, look) for of in zip(findings, names, classes, strict=True)]
+    folded = len(findings) > UNFOLDED
+    reasons = [group_section(*of, look, folded) for of in zip(findings, names, classes, strict=True)]
     body = [
         summary(findings, names),
         costs(findings, look),
@@ -161,7 +163,7 @@ def _sparsity(curves: list[Html], methods: list[Html]) -> Html | None:
         return None
     parts = [element("div", curves, class_="figures")]
     if methods:
-        parts += [element("h3", "Tickets of other methods"), element("div", methods, class_="figures small-figures")]
+        parts += [element("h3", "Other tickets"), element("div", methods, class_="figures small-figures")]
     return section("sparsity", "Accuracy against sparsity", *parts)
 
 

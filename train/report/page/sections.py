@@ -36,12 +36,14 @@ TRAINING = "A line is the mean of the runs on a path, its band reaches from the 
 
 
 def paper_table(findings: list[Finding]) -> Html | None:
-    """The paper's table 4 for these runs; None if no group has a ticket, and a model and classes as in the paper."""
+    """The paper's table 4 for these runs; None if the paper has figures of none."""
     rows = [
-        table_rendering.Row(group.model, group.budget, finding, paper.row_of(group.model, group.budget), "")
+        table_rendering.Row(group.model, group.budget, finding, said, "")
         for finding in findings
         for group in [finding.group]
         if group.budget and group.kept and paper.could_be(group.model, group.labels)
+        for said in [paper.row_of(group.model, group.budget)]
+        if said is not None
     ]
     if not rows:
         return None
@@ -56,21 +58,33 @@ def paper_table(findings: list[Finding]) -> Html | None:
     return section("table4", "The paper's table 4, for these runs", shown, bullets(notes))
 
 
-def group_section(finding: Finding, name: str, classes: list[str] | None, look: Looks | None = None) -> Html:
-    """The reasons: everything about one group but its matrix. classes: their names, if known."""
+def group_section(
+    finding: Finding, name: str, classes: list[str] | None, look: Looks | None = None, folded: bool = False
+) -> Html:
+    """The reasons: everything about one group but its matrix.
+
+    Args:
+        finding: of the group.
+        name: of the section.
+        classes: their names, if known.
+        look: of rows; by default as in a page of this group alone.
+        folded: whether all but what is missing or doubtful is folded away.
+    """
     group = finding.group
     look = look or looks(group.rows)
-    parts: list[Any] = [element("p", rendering.title(group).removeprefix(f"{subject(group)}, "), class_="lead")]
+    first: list[Any] = [element("p", rendering.title(group).removeprefix(f"{subject(group)}, "), class_="lead")]
     for heading, sentences in (("Missing", group.missing), ("Warnings", group.warnings)):
         if sentences:
-            first, rest = sentences[:NOTICES_SHOWN], sentences[NOTICES_SHOWN:]
+            seen, rest = sentences[:NOTICES_SHOWN], sentences[NOTICES_SHOWN:]
             more = details(f"{len(rest):,} more", bullets(rest)) if rest else None
-            parts.append(element("div", element("h3", heading), bullets(first), more, class_="notice"))
-    parts += [_verdicts(finding), *_against_dense(finding, look), *_against_rows(finding)]
+            first.append(element("div", element("h3", heading), bullets(seen), more, class_="notice"))
+    parts: list[Any] = [_verdicts(finding), *_against_dense(finding, look), *_against_rows(finding)]
     parts += [_figures(name, "classes", "Classes", page_figures.class_figures(finding, classes), CLASSES)]
     parts += [_training(name, group, look)]
     parts += [_cost(finding), *_provenance(group)]
-    return section(name, subject(group), *parts)
+    if folded:
+        parts = [details("The verdict's reasons, every contrast, classes, training, cost, settings", parts)]
+    return section(name, subject(group), first, parts)
 
 
 def _figures(group: str, name: str, heading: str, charts: list[Html], note: str, *more: Html) -> Html | None:
@@ -84,7 +98,7 @@ def _training(name: str, group: Group, look: Looks) -> Html | None:
     others = page_figures.other_methods(group.rows)
     charts = page_figures.training_figures(group, [row for row in group.rows if row not in others], look)
     more = page_figures.training_figures(group, ["lt", *others], look) if others else []
-    folded = [details("On the tickets of other methods", element("div", more, class_="figures"))] if more else []
+    folded = [details("On other tickets", element("div", more, class_="figures"))] if more else []
     return _figures(name, "training", "Training", charts, TRAINING, *folded)
 
 

@@ -156,6 +156,16 @@
     button.addEventListener("click", () => copy(button.parentElement.querySelector("code").textContent, button));
   });
 
+  // --- links to what is folded away
+
+  const unfold = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const folded = target && (target.closest("details") ?? target.querySelector(":scope > details"));
+    if (folded) folded.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+
   // --- edges
 
   const edges = (wide) => {

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LINE = f"{{}}\nless {-MATCH:g}\npoints"
 INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)
 SPACING = 0.22  # between the markers of one row; rows are 1 apart
+CURVES = 5  # rows, of which all have theirs
 CURVES_ON = ("dense", "lt")  # as in the paper
 
 
@@ -87,11 +88,12 @@ def _tested_on(groups: list[Group]) -> list[Artist]:
 
 
 def draw_curves(panel: Axes, groups: list[Group], encoded: dict[str, Encoded]) -> None:
-    """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each path and way of testing.
+    """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each row and way of testing.
 
-    The line of a path without a budget, such as dense, is level.
+    The line of a path without a budget, such as dense, is level. Of many rows there are the paths alone.
     """
-    for row in dict.fromkeys(row for group in groups for row in group.rows):
+    rows = list(dict.fromkeys(row for group in groups for row in group.rows))
+    for row in rows if len(rows) <= CURVES else [row for row in rows if row in PATHS]:
         for on in CURVES_ON if path_of(row).drops_patches else ("dense",):
             points = [(group.dropped, group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
             if not points:
@@ -104,7 +106,7 @@ def draw_curves(panel: Axes, groups: list[Group], encoded: dict[str, Encoded]) -
     panel.set_xlabel("patches dropped (%)")
     panel.set_ylabel("top-1 (%), 95% band")
     panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)
-    panel.legend(fontsize=7, frameon=False, handlelength=4)
+    panel.legend(fontsize=7, frameon=False, handlelength=4, loc="center left", bbox_to_anchor=(1, 0.5))
     _tidy(panel)
 
 
