@@ -15,7 +15,7 @@ import numpy as np
 from vit_tickets.pipeline.geometry.patches import grid_side, scaled_count
 from vit_tickets.pipeline.manifests.columns import list_matrix
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import METHODS
+from vit_tickets.pipeline.manifests.methods import DECLARED
 
 MIN_SIDE = 6  # on smaller grids the neighbours of a corner are the middle, and content itself often lies in corners
 MIN_IMAGES = 16
@@ -66,7 +66,7 @@ class Sink:
         """A sentence with the shares. method: that chose the tickets; unit: what each ticket belongs to."""
         verb = "are" if self.name == ALL_CORNERS else "is"
         shares = f"{self.name} {verb} kept in {self.kept:.0%} of {unit}, the cells beside in {self.beside:.0%}"
-        if METHODS[method].reads_attention:
+        if DECLARED[method].reads_attention:
             return f"{shares}: probably attention sinks, unless nearly all images show something just there"
         return f"{shares}: method {method} reads no attention; look whether nearly all images show something just there"
 

@@ -17,8 +17,8 @@ class Declaration:
 
     #: Ends the sentence "a patch is informative if"; for the help and the documentation.
     criterion: str
-    #: What the scores are computed from: the selector, the view's pixels alone, or not even these.
-    looks_at: Literal["selector", "pixels", "nothing"] = "selector"
+    #: What the scores are computed from: the selector, the view's pixels alone, scores that were brought, or nothing.
+    looks_at: Literal["selector", "pixels", "scores", "nothing"] = "selector"
     #: Scores are attention, which may collect where nothing is.
     reads_attention: bool = False
     #: Reads the attention of the CLS token.
@@ -71,12 +71,18 @@ METHODS = {
     "centre": Declaration(criterion="it is near the centre of the view", looks_at="nothing"),
     "random": Declaration(criterion="a hash of mask seed and key selects it (not the hash of rc)", looks_at="nothing"),
 }
+GIVEN = "scores"
+#: The methods of manifests: those of `generate --method`, and that of `generate --scores`.
+DECLARED = METHODS | {
+    GIVEN: Declaration(criterion="the scores that were brought are high on it (`--scores`)", looks_at="scores")
+}
 ONE_BLOCK = tuple(name for name, declared in METHODS.items() if declared.one_block)
 
 CROSS_FITTED = "cross-fit"  # tickets of several selectors, each for the images that it was trained without
 # A manifest without these entries is of method `staged`. CROSS_FIT: SHA-256 of the weights that ranked each fold.
 CROSS_FIT = "cross_fit"
-ENTRIES = ("method", "block", CROSS_FIT)
+GIVEN_KIND = "given"  # of method `scores`: maps, masks or boxes
+ENTRIES = ("method", "block", CROSS_FIT, GIVEN_KIND)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Method:
     block: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in tuple(METHODS):  # whatever a JSON file holds, hashable or not
+        if self.name not in tuple(DECLARED):  # whatever a JSON file holds, hashable or not
             raise UserError(f"expected a method among {', '.join(METHODS)}, found {self.name!r}")
         if self.block is not None and not self.declared.one_block:
             raise UserError(f"--block: expected a method among {', '.join(ONE_BLOCK)}, found {self.name}")
@@ -100,7 +106,7 @@ class Method:
 
     @property
     def declared(self) -> Declaration:
-        return METHODS[self.name]
+        return DECLARED[self.name]
 
     def at_depth(self, depth: int) -> "Method":
         """The method on a network of `depth` blocks; raises UserError where it has no such block."""
@@ -113,6 +119,8 @@ class Method:
 
     def check_view(self, kind: str) -> None:
         """Raise UserError for a view that means nothing to the method."""
+        if self.name == GIVEN and kind.startswith("crops-mean:"):
+            raise UserError(f"--scores cover the whole image: expected --view full or full@2, found {kind}")
         if self.declared.looks_at == "nothing" and kind.startswith("crops-mean:"):
             raise UserError(f"--method {self.name} looks at no pixels: expected a view without a mean, found {kind}")
 
@@ -145,5 +153,5 @@ def method_name(record: dict[str, Any]) -> str:
 
 
 def uses_selector(method: str) -> bool:
-    """Whether tickets of `method`, as `method_name` names it, depend on a selector's weights."""
-    return method not in METHODS or METHODS[method].looks_at == "selector"
+    """Whether tickets of `method`, as `method_name` names it, depend on a selector's weights or on scores."""
+    return method not in DECLARED or DECLARED[method].looks_at in ("selector", "scores")

@@ -1,13 +1,13 @@
 """The command of stage 1: generate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.commands.sections import SectionedCommand
-from vit_tickets.pipeline.manifests.methods import METHODS, ONE_BLOCK, STAGED, uses_selector
+from vit_tickets.pipeline.manifests.methods import GIVEN, METHODS, ONE_BLOCK, STAGED, uses_selector
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed, say
 from vit_tickets.pipeline.system.fields import COUNT, PART, click_options, option, parsed, sections_of
 from vit_tickets.ticketgen.commands.options import SELECTOR_BATCH, EngineOptions, check_weights
@@ -62,6 +62,22 @@ class GenerateOptions:
         metavar="K",
     )
 
+    scores: str | None = option(
+        "Instead of a selector: scores by key. Boxes as .csv (key,x0,y0,x1,y1) or VOC's .xml, maps as .parquet (key "
+        "and a list), .npy or .npz, masks as .png; one file, or a folder with a file for each image.",
+        section="Scores of your own",
+        default=None,
+        metavar="FILE_OR_FOLDER",
+    )
+    image_size: int | None = option(
+        "Side of the view in pixels.  [default: the selector's; with --scores 224, on digits 48]",
+        default=None,
+        type=COUNT,
+    )
+    patch_size: int | None = option(
+        "With --scores: side of a patch in pixels.  [default: 16, on digits 8]", default=None, type=COUNT
+    )
+
     view: str = option(
         "What the selector sees: center = evaluation crop, full = whole image, full@2 = at twice its size, "
         "crops:V = V random crops with a ticket each, crops-mean:V = their mean on the whole image (the last three "
@@ -105,6 +121,8 @@ class GenerateOptions:
         if not set(formats) <= set(FORMATS) or "parquet" not in formats:
             raise UserError(f"--format: expected parquet or parquet,webdataset, found {self.formats!r}")
         self._check_view(formats)
+        if self.patch_size is not None and self.scores is None:
+            raise UserError(f"--patch-size: expected --scores, found the patches of a selector and {self.patch_size}")
 
     def _check_view(self, formats: list[str]) -> None:
         from vit_tickets.pipeline.geometry.views import check_kind
@@ -136,10 +154,12 @@ class GenerateOptions:
 
         if not self.cross_fit:
             name = self.selector or default_selector(dataset.source)
-            return name, open_selector(name, self.weights, parse_stages(self.stages), method, self.weights_key)
-        for flag, given in (("--weights", self.weights), ("--weights-key", self.weights_key)):
+            spec = open_selector(name, self.weights, parse_stages(self.stages), method, self.weights_key)
+            return name, spec if self.image_size is None else spec.at(self.image_size)
+        own = (("--weights", self.weights), ("--weights-key", self.weights_key), ("--image-size", self.image_size))
+        for flag, given in own:
             if given is not None:
-                raise UserError(f"--cross-fit: expected the weights of its runs alone, found {flag} {given}")
+                raise UserError(f"--cross-fit: expected the weights and sizes of its runs alone, found {flag} {given}")
         if not uses_selector(self.method):
             raise UserError(f"--cross-fit: expected a method that asks the selector, found {self.method}")
         runs = self.selector.split(",") if self.selector else default_runs_of_folds(dataset.source, self.cross_fit)
@@ -171,6 +191,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     vit-tickets generate data/imagenet --method cls-attention --block 10
     vit-tickets generate data/cifar10 --selector runs/cifar10-deit_micro-dense-seed0
     vit-tickets generate data/cifar10 --cross-fit 2 --selector runs/without-1of2,runs/without-2of2
+    vit-tickets generate data/imagenet --scores boxes.csv
     """
     from vit_tickets.pipeline.datasets.pack import open_or_build
     from vit_tickets.pipeline.geometry.patches import parse_budgets
@@ -184,7 +205,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     budgets = parse_budgets(options.sparsity, options.keep_rate, options.tokens)
     options.check()
     method = Method(options.method, options.block)
-    method.check_view(options.view)
+    (Method(GIVEN) if options.scores is not None else method).check_view(options.view)
     parse_stages(options.stages)
     check_weights(options.weights)
     opened = at_place(open_or_build(dataset))
@@ -193,20 +214,23 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
         opened.shards(split)
     if options.out is not None:
         check_out(options.out, opened, INDEX)
+    from vit_tickets.ticketgen.commands.scores import notes_on_scores, open_scores
     from vit_tickets.ticketgen.jobs import tickets as job
     from vit_tickets.ticketgen.jobs.driver import stoppable_job
     from vit_tickets.ticketgen.jobs.predicted import doubts
 
     engine.check_device()
-    name, spec = options.open_selector(opened, method)
-    options.check_predictions(name, spec.num_classes)
+    if options.scores is not None:
+        spec, engine = open_scores(options, engine, opened, splits), replace(engine, device="cpu")
+    else:
+        name, spec = options.open_selector(opened, method)
+        options.check_predictions(name, spec.num_classes)
+        by = f", method {spec.method}" if options.method != STAGED else ""
+        by += f", each of {options.cross_fit} for the images that it was trained without" if options.cross_fit else ""
+        about = f"{spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]}"
+        click.echo(f"selector: {name} ({about}){by}")
     for budget in budgets:
         budget.stage_counts(spec.num_patches, 1)  # raises where it is more than there are
-    by = f", method {spec.method}" if options.method != STAGED else ""
-    by += f", each of {options.cross_fit} for the images that it was trained without" if options.cross_fit else ""
-    click.echo(
-        f"selector: {name} ({spec.num_patches} patches of {spec.patch_size} px, weights {spec.weights_sha256[:12]}){by}"
-    )
     opener = engine.opener(spec, SELECTOR_BATCH)
     outs = job.default_outs(opened, spec, budgets, options.view, options.out)
     for out in outs:
@@ -230,6 +254,8 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     )
     with alone_in(*outs), stoppable_job(overwrite) as summary:
         job.run(request, opener, summary=summary)
+    for note in notes_on_scores(outs[0], spec, splits) if options.scores is not None else ():
+        say(note)
     for doubted in doubts(outs[0], opened, splits, spec.num_classes) if options.predictions else ():
         say(doubted)
     for budget, folder in zip(budgets, outs, strict=True):

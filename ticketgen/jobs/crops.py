@@ -137,14 +137,14 @@ def _crop_row(opened: _Opened, ranks: Iterable[np.ndarray], layout: Layout) -> C
         opened.sample.label,
         opened.height,
         opened.width,
-        boxes=[_whole(crop.box) for crop in opened.crops],
+        boxes=[whole_box(crop.box) for crop in opened.crops],
         flips=[crop.flip for crop in opened.crops],
         masks=[pack_mask(rank_N < layout.kept) for rank_N in ranks],
         ranks=[rank_N.astype(rank_dtype(len(rank_N))) for rank_N in ranks] if layout.crop_ranks else None,
     )
 
 
-def _whole(box: Box) -> tuple[int, int, int, int]:
+def whole_box(box: Box) -> tuple[int, int, int, int]:
     x0, y0, x1, y1 = map(int, box)
     return x0, y0, x1, y1
 

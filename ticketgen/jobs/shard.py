@@ -17,7 +17,9 @@ from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.ticketgen.engines.work import Progress, Settings
 from vit_tickets.ticketgen.jobs.crops import rank_crops
 from vit_tickets.ticketgen.jobs.driver import check_samples
+from vit_tickets.ticketgen.jobs.given import rank_given
 from vit_tickets.ticketgen.jobs.ranking import Plan, Selection, rank_samples
+from vit_tickets.ticketgen.scores.given import Scores
 from vit_tickets.ticketgen.selection.selector import Selector
 
 # Provenance that a ticket shard repeats for every image: what its patches are patches of.
@@ -55,7 +57,7 @@ class ShardTask:
     def name(self) -> str:
         return f"{self.split}/{os.path.basename(self.path)}"
 
-    def process(self, selector: Selector, settings: Settings, progress: Progress) -> None:
+    def process(self, selector: Selector | Scores, settings: Settings, progress: Progress) -> None:
         """Select the tickets of the shard and write its files, each moved into place whole.
 
         A sample that cannot be decoded keeps its row, with `error` and no lists.
@@ -76,8 +78,10 @@ class ShardTask:
             return
         plans = [output.plan for output in outputs]
         samples = shards.read_shard(self.path)
-        if self.selection.view.num_crops:
-            layouts = [output.layout for output in outputs]
+        layouts = [output.layout for output in outputs]
+        if isinstance(selector, Scores):
+            files = rank_given(selector, self.split, samples, self.selection, layouts, settings, progress)
+        elif self.selection.view.num_crops:
             files = rank_crops(selector, samples, self.selection, plans, layouts, settings, progress)
         else:
             files = rank_samples(selector, samples, self.selection, plans, settings, progress)

@@ -22,6 +22,7 @@ from vit_tickets.ticketgen.jobs.driver import Folder, Job, Summary, check_made
 from vit_tickets.ticketgen.jobs.info import WEBDATASET, write_info
 from vit_tickets.ticketgen.jobs.ranking import Plan, Selection
 from vit_tickets.ticketgen.jobs.shard import Output, ShardTask
+from vit_tickets.ticketgen.scores.given import ScoresSpec
 from vit_tickets.ticketgen.selection.selector import SelectorSpec
 
 
@@ -30,7 +31,7 @@ class Request:
     """What `generate` is asked for."""
 
     dataset: Dataset
-    selector: SelectorSpec
+    selector: SelectorSpec | ScoresSpec
     budgets: list[Budget]
     #: a manifest's folder for each budget
     outs: list[str]
@@ -111,7 +112,7 @@ class Request:
 
 
 def default_outs(
-    dataset: Dataset, selector: SelectorSpec, budgets: list[Budget], view: str, out: str | None
+    dataset: Dataset, selector: SelectorSpec | ScoresSpec, budgets: list[Budget], view: str, out: str | None
 ) -> list[str]:
     """The manifests' folders: `--out` itself, below it with several budgets, or the default name."""
     if out is None:

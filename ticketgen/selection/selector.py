@@ -50,6 +50,18 @@ class SelectorSpec(NetworkSpec):
         """The runs that its weights are from; none for published weights."""
         return [] if self.run is None else [self.run]
 
+    def at(self, image_size: int) -> "SelectorSpec":
+        """The same selector at another image size, its position embeddings resampled when it is built.
+
+        Raises UserError unless the size is a multiple of the patch size.
+        """
+        if image_size % self.patch_size:
+            raise UserError(
+                f"--image-size: expected a multiple of {self.patch_size}, the px of a patch, found {image_size}"
+            )
+        num_patches = (image_size // self.patch_size) ** 2
+        return replace(self, num_patches=num_patches, view_record=self.view_record | {"image_size": image_size})
+
     def view(self, kind: str, crop_seed: int = 0, crop_scale: float = 0.08, crop_flip: float = 0.5) -> View:
         """The view `kind` as this selector sees it: full@2 at twice its image size, all else at its own."""
         own = View(kind, **self.view_record, crop_seed=crop_seed, crop_scale=crop_scale, crop_flip=crop_flip)
@@ -122,6 +134,11 @@ class Selector(Network[SelectorSpec]):
         super().__init__(spec, device, precision)
         self._larger: dict[int, attention.Transformer] = {}
         self._lock = threading.Lock()
+
+    def prepared(self, network: nn.Module) -> nn.Module:
+        found = attention.check_transformer(network)
+        is_own = found.patch_embed.img_size == 2 * (self.spec.image_size,)
+        return found if is_own else vit.resampled(found, self.spec.image_size)
 
     def rank(
         self,

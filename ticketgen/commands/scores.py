@@ -1,0 +1,124 @@
+"""What `generate --scores` is asked for and what it says: which scores belong to which images, and which to none."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
+from vit_tickets.pipeline.datasets.shards import Dataset, read_keys
+from vit_tickets.pipeline.datasets.sources.names import listed
+from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.manifests.tables import read_table
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError, say
+from vit_tickets.ticketgen.scores.given import ScoresSpec
+from vit_tickets.ticketgen.scores.matching import Matched, match
+from vit_tickets.ticketgen.scores.source import Source, open_source
+
+if TYPE_CHECKING:
+    from vit_tickets.ticketgen.commands.generate import GenerateOptions
+    from vit_tickets.ticketgen.commands.options import EngineOptions
+
+#: Image size, patch size and crop_pct of the default students: DeiT, and deit_micro on the built-in dataset.
+SIZES = {DIGITS: (48, 8, 1.0)}
+DEFAULT_SIZES = (224, 16, 0.9)
+STAGES = (4, 7, 10)  # of the default selector, so that a keep rate keeps equally many
+OF_SELECTORS = ("selector", "weights", "weights_key", "block", "cross_fit")
+
+
+def open_scores(
+    options: "GenerateOptions", engine: "EngineOptions", dataset: Dataset, splits: Sequence[str]
+) -> ScoresSpec:
+    """The scores that `options` name, matched with the images of `splits`; lines say what was matched.
+
+    Raises UserError for options of selectors, for sizes that do not fit, and for a split without any scores.
+    """
+    from vit_tickets.ticketgen.commands.generate import parse_stages
+
+    _check_options(options, engine)
+    own = SIZES.get(dataset.source, DEFAULT_SIZES)
+    image_size, patch_size = options.image_size or own[0], options.patch_size or own[1]
+    if image_size % patch_size:
+        raise UserError(f"--image-size: expected a multiple of the {patch_size} px of a patch, found {image_size}")
+    path = files.absolute(options.scores or "").rstrip("/")
+    source = open_source(path)
+    if source.left_out:
+        shown = ", ".join(f"{count:,} .{suffix}" for suffix, count in source.left_out.items())
+        say(f"--scores: files that are no {source.kind} are not read: {shown}")
+    keys = {
+        split: [key for shard in dataset.shards(split) for key in read_keys(dataset.path_of(shard))] for split in splits
+    }
+    found = match(source.names, keys)
+    name, sha256 = files.name_of(path), source.sha256()
+    click.echo(
+        f"scores: {name} ({source.kind} of {len(source.names):,} images, SHA-256 {sha256[:12]}), on "
+        f"{(image_size // patch_size) ** 2} patches of {patch_size} px"
+    )
+    for line in _report(source, name, found, keys):
+        say(line)
+    return ScoresSpec(
+        model=name,
+        weights_sha256=sha256,
+        path=path,
+        kind=source.kind,
+        image_size=image_size,
+        patch_size=patch_size,
+        crop_pct=own[2],
+        stages=parse_stages(options.stages) or STAGES,
+        names={split: matched.names for split, matched in found.items()},
+        refused={split: matched.refused for split, matched in found.items()},
+    )
+
+
+def _check_options(options: "GenerateOptions", engine: "EngineOptions") -> None:
+    given: dict[str, Any] = {name: getattr(options, name) for name in OF_SELECTORS}
+    given |= {"method": options.method if options.method != "staged" else None}
+    given |= {"predictions": options.predictions or None, "batch_size": engine.batch_size}
+    given |= {"device": None if engine.device in ("auto", "cpu") else engine.device}
+    given |= {"precision": None if engine.precision == "fp32" else engine.precision}
+    for name, value in given.items():
+        if value is not None:
+            shown = "" if value is True else f" {value}"
+            raise UserError(f"--scores: expected no selector, found --{name.replace('_', '-')}{shown}")
+
+
+def _report(source: Source, name: str, found: dict[str, Matched], keys: dict[str, list[str]]) -> Iterator[str]:
+    """What was matched, split by split, and what was not. Raises UserError for a split without any."""
+    for split, matched in found.items():
+        total = len(keys[split])
+        if not matched.names:
+            raise UserError(
+                f"--scores: {split}: expected names in {name} that are keys of the dataset, found none; a name is "
+                f"{next(iter(source.names), None)!r}, a key {next(iter(keys[split]), None)!r}; --split selects splits"
+            )
+        alone = f", {matched.alone:,} of them by file name without folders" if matched.alone else ""
+        yield f"{split}: {len(matched.names):,} of {total:,} images have scores{alone}"
+        if matched.without:
+            yield f"{split}: {len(matched.without):,} images have none and get an error: {listed(matched.without)}"
+    used = {each for matched in found.values() for each in matched.names.values()}
+    if unknown := [each for each in source.names if each not in used]:
+        yield f"{name}: {len(unknown):,} names belong to no image of {' and '.join(found)}: {listed(unknown)}"
+
+
+def notes_on_scores(folder: str, spec: ScoresSpec, splits: Sequence[str]) -> Iterator[str]:
+    """Lines about the manifest in `folder`: rows whose scores cannot be used, and those that say nothing."""
+    manifest = Manifest.open(folder)
+    for split in splits:
+        odd: list[str] = []
+        equal = 0
+        columns = ["key", "error"] + (
+            ["score"] if manifest.layout(split).scores and not manifest.layout(split).num_views else []
+        )
+        for path in files.list_names(files.join(folder, split)):
+            if path.endswith(".parquet"):
+                table, _ = read_table(files.join(folder, split, path), columns)
+                for row in table.select(["key", "error"]).to_pylist():
+                    if row["error"] is not None and row["key"] in spec.names[split]:
+                        odd.append(f"{row['key']} ({row['error']})")
+                if "score" in columns:
+                    equal += sum(len(set(scores)) == 1 for scores in table["score"].to_pylist() if scores is not None)
+        if odd:
+            yield f"{split}: {len(odd):,} images have scores but an error: {listed(odd)}"
+        if equal:
+            yield f"{split}: the scores of {equal:,} images are equal in the whole view; their tickets are its centre"
