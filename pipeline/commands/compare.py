@@ -9,11 +9,21 @@ from vit_tickets.pipeline.system.errors import UserError
 @click.command()
 @click.argument("manifests", nargs=-1, metavar="MANIFEST MANIFEST...")
 @splits_option
-@click.option("--dataset", help="Take the names of the classes from this dataset.")
+@click.option("--dataset", help="Take the names of the classes, and for --gallery the images, from this dataset.")
 @click.option("--maps", is_flag=True, help="Draw how often each patch is in the tickets, and where manifests differ.")
+@click.option(
+    "--gallery", metavar="FILE.png", help="Draw images with the scores and tickets of every manifest side by side."
+)
+@click.option("--images", type=click.IntRange(1), default=6, show_default=True, help="Number of images in --gallery.")
 @click.option("--json", "json_file", metavar="FILE", help="Write all numbers to this file.")
 def compare(
-    manifests: tuple[str, ...], splits: tuple[str, ...], dataset: str | None, maps: bool, json_file: str | None
+    manifests: tuple[str, ...],
+    splits: tuple[str, ...],
+    dataset: str | None,
+    maps: bool,
+    gallery: str | None,
+    images: int,
+    json_file: str | None,
 ) -> None:
     """Compare the tickets of two or more manifests of the same images.
 
@@ -26,12 +36,15 @@ def compare(
     position and in overlap. This matters because a selector may have been trained on the images that it selects
     patches of: compare its manifest with one made by `generate --cross-fit`.
 
+    The option --gallery draws the same images, with what each manifest scores and keeps in them.
+
     \b
     vit-tickets compare manifests/digits-deit_micro-s0.75 manifests/digits-deit_micro-s0.75-cross-fit
     """
     from vit_tickets.pipeline.datasets.shards import Dataset
     from vit_tickets.pipeline.inspection.overlap import overlap
     from vit_tickets.pipeline.inspection.overlap_report import MOST, describe, record_of
+    from vit_tickets.pipeline.inspection.side_by_side import write_side_by_side
     from vit_tickets.pipeline.manifests.manifest import Manifest
     from vit_tickets.pipeline.system import files
 
@@ -45,7 +58,13 @@ def compare(
     if not chosen:
         found = "; ".join(f"{', '.join(manifest.splits)} in {manifest.root}" for manifest in opened)
         raise UserError(f"expected a split that is in all manifests, found {found}")
-    classes = Dataset.open(dataset).classes if dataset else None
+    opened_dataset = Dataset.open(dataset) if dataset else None
+    if gallery:
+        if opened_dataset is None:
+            raise UserError("--gallery: expected --dataset DATASET, to read the images from, found none")
+        count = write_side_by_side(gallery, opened, opened_dataset, chosen[0], images)
+        click.echo(f"{gallery}: {count} images of {chosen[0]}")
+    classes = opened_dataset.classes if opened_dataset else None
     record = record_of(opened, {name: overlap(opened, name) for name in chosen}, classes)
     for line in describe(record, maps):
         click.echo(line)

@@ -137,12 +137,12 @@ def draw(picked: list[Picked], num_patches: int) -> Image.Image:
     width = len(headings) * panel + (len(headings) + 1) * GAP
     row_height = CAPTION + panel + GAP
     sheet = Image.new("RGB", (width, CAPTION + GAP + row_height * len(picked)), PAPER)
-    pen, font = ImageDraw.Draw(sheet), _font()
+    pen, letters = ImageDraw.Draw(sheet), font()
     for column, heading in enumerate(headings):
-        pen.text((GAP + column * (panel + GAP), GAP // 2), heading, fill=INK, font=font)
+        pen.text((GAP + column * (panel + GAP), GAP // 2), heading, fill=INK, font=letters)
     for row, item in enumerate(picked):
         top = CAPTION + GAP + row * row_height
-        pen.text((GAP, top), _fitting(item.caption, width - 2 * GAP, pen, font), fill=FAINT, font=font)
+        pen.text((GAP, top), fitting(item.caption, width - 2 * GAP, pen, letters), fill=FAINT, font=letters)
         pixels = np.asarray(Image.fromarray(item.pixels).resize((panel, panel), Image.Resampling.NEAREST))
         panels = [pixels, dim(pixels, item.ticket_k, side), dim(pixels, item.random_k, side)]
         if item.dropped_at_N is not None:
@@ -154,18 +154,18 @@ def draw(picked: list[Picked], num_patches: int) -> Image.Image:
     return sheet
 
 
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     try:
         return ImageFont.load_default(FONT_SIZE)
     except ImportError:  # without FreeType, Pillow has one bitmap font in one size
         return ImageFont.load_default()
 
 
-def _fitting(text: str, width: int, pen: ImageDraw.ImageDraw, font: Any) -> str:
+def fitting(text: str, width: int, pen: ImageDraw.ImageDraw, letters: Any) -> str:
     """`text` in ASCII, with its middle left out if it is wider than `width` pixels."""
     text = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
     shown, keep = text, len(text)
-    while keep and pen.textlength(shown, font=font) > width:
+    while keep and pen.textlength(shown, font=letters) > width:
         keep -= 2
         shown = f"{text[: keep // 2]} ... {text[len(text) - keep // 2 :]}"
     return shown

@@ -21,7 +21,7 @@ from vit_tickets.pipeline.networks.attention import queries_and_keys
 from vit_tickets.pipeline.runs.families import KNOWN, short_name
 from vit_tickets.pipeline.system.errors import UserError
 
-T = TypeVar("T", VisionTransformer, Eva)
+T = TypeVar("T", bound=VisionTransformer | Eva)
 
 
 def default_stages(model: str, depth: int) -> tuple[int, ...]:
@@ -31,10 +31,14 @@ def default_stages(model: str, depth: int) -> tuple[int, ...]:
     return known.stages if known and known.stages else tuple(1 + i * depth // 4 for i in (1, 2, 3))
 
 
+def image_shape(vit: VisionTransformer | Eva) -> tuple[int, int]:
+    """Height and width of the images that the network takes, in pixels."""
+    return cast("tuple[int, int]", vit.patch_embed.img_size)
+
+
 def patch_side(vit: VisionTransformer | Eva) -> int:
     """Side of the square that a token stands for, in pixels of the view; of a convolutional stem the stride."""
-    height, width = vit.patch_embed.img_size
-    rows, columns = vit.patch_embed.grid_size
+    (height, width), (rows, columns) = image_shape(vit), vit.patch_embed.grid_size
     if rows != columns or height != width:
         raise UserError(f"expected a selector with a square grid of patches, found {rows} x {columns}")
     if height % rows:

@@ -14,6 +14,7 @@ from vit_tickets.ticketgen.commands.options import SELECTOR_BATCH, EngineOptions
 
 FORMATS = ("parquet", "webdataset")
 METHOD_HELP = "; ".join(f"({name}) {declared.criterion}" for name, declared in METHODS.items())
+OF_SELECTORS = ("selector", "weights", "weights_key", "block", "cross_fit")
 DRAWS = ("crop_seed", "crop_scale", "crop_flip")
 
 
@@ -141,6 +142,20 @@ class GenerateOptions:
         if "webdataset" in formats and view.startswith("crops:"):
             raise UserError(f"--format webdataset holds one ticket per image: expected another view, found {view}")
 
+    def check_scores(self, engine: EngineOptions) -> None:
+        """Raise UserError for options of selectors beside `--scores`."""
+        given = {name: getattr(self, name) for name in OF_SELECTORS}
+        given |= {"method": self.method if self.method != STAGED else None, "predictions": self.predictions or None}
+        given |= {
+            "batch_size": engine.batch_size,
+            "device": engine.device if engine.device.startswith("cuda") else None,
+        }
+        given |= {"precision": engine.precision if engine.precision != "fp32" else None}
+        for name, value in given.items():
+            if value is not None:
+                shown = "" if value is True else f" {value}"
+                raise UserError(f"--scores: expected no selector, found --{name.replace('_', '-')}{shown}")
+
     def check_predictions(self, selector: str, num_classes: int) -> None:
         """Raise UserError for `--predictions` of a selector without classes."""
         if self.predictions and not num_classes:
@@ -218,10 +233,13 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     from vit_tickets.ticketgen.jobs import tickets as job
     from vit_tickets.ticketgen.jobs.driver import stoppable_job
     from vit_tickets.ticketgen.jobs.predicted import doubts
+    from vit_tickets.ticketgen.scores.given import ScoresSpec
 
     engine.check_device()
     if options.scores is not None:
-        spec, engine = open_scores(options, engine, opened, splits), replace(engine, device="cpu")
+        options.check_scores(engine)
+        sizes = options.image_size, options.patch_size, parse_stages(options.stages)
+        spec, engine = open_scores(options.scores, opened, splits, *sizes), replace(engine, device="cpu")
     else:
         name, spec = options.open_selector(opened, method)
         options.check_predictions(name, spec.num_classes)
@@ -254,7 +272,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
     )
     with alone_in(*outs), stoppable_job(overwrite) as summary:
         job.run(request, opener, summary=summary)
-    for note in notes_on_scores(outs[0], spec, splits) if options.scores is not None else ():
+    for note in notes_on_scores(outs[0], spec, splits) if isinstance(spec, ScoresSpec) else ():
         say(note)
     for doubted in doubts(outs[0], opened, splits, spec.num_classes) if options.predictions else ():
         say(doubted)

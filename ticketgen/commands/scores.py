@@ -1,7 +1,6 @@
 """What `generate --scores` is asked for and what it says: which scores belong to which images, and which to none."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,32 +15,29 @@ from vit_tickets.ticketgen.scores.given import ScoresSpec
 from vit_tickets.ticketgen.scores.matching import Matched, match
 from vit_tickets.ticketgen.scores.source import Source, open_source
 
-if TYPE_CHECKING:
-    from vit_tickets.ticketgen.commands.generate import GenerateOptions
-    from vit_tickets.ticketgen.commands.options import EngineOptions
-
 #: Image size, patch size and crop_pct of the default students: DeiT, and deit_micro on the built-in dataset.
 SIZES = {DIGITS: (48, 8, 1.0)}
 DEFAULT_SIZES = (224, 16, 0.9)
 STAGES = (4, 7, 10)  # of the default selector, so that a keep rate keeps equally many
-OF_SELECTORS = ("selector", "weights", "weights_key", "block", "cross_fit")
 
 
 def open_scores(
-    options: "GenerateOptions", engine: "EngineOptions", dataset: Dataset, splits: Sequence[str]
+    place: str,
+    dataset: Dataset,
+    splits: Sequence[str],
+    image_size: int | None = None,
+    patch_size: int | None = None,
+    stages: tuple[int, ...] | None = None,
 ) -> ScoresSpec:
-    """The scores that `options` name, matched with the images of `splits`; lines say what was matched.
+    """The scores at `place`, matched with the images of `splits`; lines say what was matched.
 
-    Raises UserError for options of selectors, for sizes that do not fit, and for a split without any scores.
+    Raises UserError for sizes that do not fit, and for a split without any scores.
     """
-    from vit_tickets.ticketgen.commands.generate import parse_stages
-
-    _check_options(options, engine)
     own = SIZES.get(dataset.source, DEFAULT_SIZES)
-    image_size, patch_size = options.image_size or own[0], options.patch_size or own[1]
+    image_size, patch_size = image_size or own[0], patch_size or own[1]
     if image_size % patch_size:
         raise UserError(f"--image-size: expected a multiple of the {patch_size} px of a patch, found {image_size}")
-    path = files.absolute(options.scores or "").rstrip("/")
+    path = files.absolute(place).rstrip("/")
     source = open_source(path)
     if source.left_out:
         shown = ", ".join(f"{count:,} .{suffix}" for suffix, count in source.left_out.items())
@@ -65,22 +61,10 @@ def open_scores(
         image_size=image_size,
         patch_size=patch_size,
         crop_pct=own[2],
-        stages=parse_stages(options.stages) or STAGES,
+        stages=stages or STAGES,
         names={split: matched.names for split, matched in found.items()},
         refused={split: matched.refused for split, matched in found.items()},
     )
-
-
-def _check_options(options: "GenerateOptions", engine: "EngineOptions") -> None:
-    given: dict[str, Any] = {name: getattr(options, name) for name in OF_SELECTORS}
-    given |= {"method": options.method if options.method != "staged" else None}
-    given |= {"predictions": options.predictions or None, "batch_size": engine.batch_size}
-    given |= {"device": None if engine.device in ("auto", "cpu") else engine.device}
-    given |= {"precision": None if engine.precision == "fp32" else engine.precision}
-    for name, value in given.items():
-        if value is not None:
-            shown = "" if value is True else f" {value}"
-            raise UserError(f"--scores: expected no selector, found --{name.replace('_', '-')}{shown}")
 
 
 def _report(source: Source, name: str, found: dict[str, Matched], keys: dict[str, list[str]]) -> Iterator[str]:

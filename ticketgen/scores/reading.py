@@ -111,11 +111,11 @@ def _mask(image: Image.Image) -> np.ndarray:
     if image.mode == "P":
         rgb = np.asarray(image.convert("RGB"))
         is_grey = (rgb == rgb[..., :1]).all()
-        return rgb[..., 0] / 255 if is_grey else rgb.any(axis=-1).astype(np.float64)
+        return np.asarray(rgb[..., 0] / 255 if is_grey else rgb.any(axis=-1), dtype=np.float64)
     if image.mode == "1":
         return np.asarray(image, dtype=np.float64)
     if image.mode == "L":
-        return np.asarray(image) / 255
+        return np.asarray(np.asarray(image) / 255)
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64)
         if values.min() < 0 or values.max() > 65535:
@@ -124,7 +124,7 @@ def _mask(image: Image.Image) -> np.ndarray:
     if image.mode == "RGB":
         rgb = np.asarray(image)
         if (rgb == rgb[..., :1]).all():
-            return rgb[..., 0] / 255
+            return np.asarray(rgb[..., 0] / 255)
     raise UnusableScores(f"expected a grey mask or one with a palette, found mode {image.mode}")
 
 
@@ -141,7 +141,7 @@ def read_voc(data: bytes) -> Boxes:
             [float(box.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax")]
             for box in root.findall("object/bndbox")
         ]
-        size = tuple(int(float(root.findtext(f"size/{name}") or 0)) for name in ("height", "width"))
+        height, width = (int(float(root.findtext(f"size/{name}") or 0)) for name in ("height", "width"))
     except (ElementTree.ParseError, ValueError, TypeError) as error:
         raise UnusableScores(f"expected an annotation of PASCAL VOC: {type(error).__name__}") from None
-    return Boxes(np.array(found, dtype=np.float64).reshape(-1, 4), size if all(size) else None)
+    return Boxes(np.array(found, dtype=np.float64).reshape(-1, 4), (height, width) if height and width else None)

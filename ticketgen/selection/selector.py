@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -137,7 +137,7 @@ class Selector(Network[SelectorSpec]):
 
     def prepared(self, network: nn.Module) -> nn.Module:
         found = attention.check_transformer(network)
-        is_own = found.patch_embed.img_size == 2 * (self.spec.image_size,)
+        is_own = vit.image_shape(found) == 2 * (self.spec.image_size,)
         return found if is_own else vit.resampled(found, self.spec.image_size)
 
     def rank(
@@ -164,7 +164,8 @@ class Selector(Network[SelectorSpec]):
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             if self.spec.method.name == STAGED:
-                rankings = vit.identify_tokens(network, self.normalise(images), self.spec.stages, plans, predictions)
+                plain = cast("vit.VisionTransformer", network)  # as `check_is_selector` found
+                rankings = vit.identify_tokens(plain, self.normalise(images), self.spec.stages, plans, predictions)
             else:
                 names = [view_name(*view) for view in which]
                 method = self.spec.method
