@@ -88,6 +88,11 @@ class Dataset:
         """Number of samples in `split`."""
         return sum(shard.samples for shard in self.shards(split))
 
+    def head(self, split: str) -> Iterator[Sample]:
+        """The samples of the first shard of `split`, in order."""
+        for shard in self.shards(split)[:1]:
+            yield from read_shard(self.path_of(shard))
+
     def path_of(self, shard: Shard) -> str:
         return files.join(self.tars or self.root, shard.file)
 

@@ -16,9 +16,10 @@ from vit_tickets.train.commands.plan_options import (
     labels_from,
     parse_train_options,
 )
-from vit_tickets.train.commands.sources import check_init, find_images, record_of, selector_of, sizes_of
+from vit_tickets.train.commands.planning.sources import check_init, find_images, record_of, selector_of, sizes_of
 from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.request import FORMAT_VERSION, REQUEST, SWEEP, Request, check_request
+from vit_tickets.train.sweep.steps import Step
 
 
 def request_of(
@@ -93,7 +94,7 @@ def request_of(
 def carry_out(
     request: Request,
     about: str,
-    details: list[str],
+    tell: Callable[[list[Step]], dict[str, float]],
     dry_run: bool,
     engine_of: Callable[[str], AbstractContextManager[Engine]],
     report: Callable[[list[str]], list[str]],
@@ -103,7 +104,7 @@ def carry_out(
     Args:
         request: with its record, which OUT/request.json must not contradict once anything was made.
         about: what is made, for the first line.
-        details: further lines on it, which are left out where nothing remains to be done.
+        tell: is given the steps that remain, if any, says more about them, and returns seconds by title.
         dry_run: whether to list the steps instead.
         engine_of: opens the engine that writes logs to the folder it is given.
         report: is given a sentence for every step that failed, and returns one for everything it could not report on.
@@ -122,8 +123,8 @@ def carry_out(
     if any(title != PRETRAINING for title in done):  # a request that produced nothing does not lock in its settings
         check_request(request)
     click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
-    for line in details if len(done) < len(steps) else ():
-        click.echo(line)
+    todo = [step for step in steps if step.title not in done]
+    expected = tell(todo) if todo else {}
     if dry_run:
         for number, step in enumerate(steps, start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
@@ -131,7 +132,7 @@ def carry_out(
     with alone_in(request.out), stoppable(lambda: "the same command resumes"):
         files.write_json(files.join(request.out, REQUEST), {**request.record, **request.recorded_rows})
         logs = files.join(request.out, "logs")
-        failed = execute(steps, done, lambda: engine_of(logs), logs)
+        failed = execute(steps, done, lambda: engine_of(logs), logs, expected)
         refused = report(failed)
     if failed:
         raise WorkFailed(f"{counted(len(failed), 'step')} failed or left out: {'; '.join(failed)}")

@@ -14,10 +14,13 @@ from vit_tickets.pipeline.runs.choices import PRETRAINED, RANDOM_SUBSETS
 from vit_tickets.pipeline.runs.paths import COMPARED
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS
 from vit_tickets.pipeline.system.cluster import AUTO, ENGINES, RAY, choose_engine
+from vit_tickets.pipeline.system.cluster import Engine as Chosen
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, listed, models_of, words_of
+from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.rows import AskedRows
+from vit_tickets.train.sweep.steps import Step
 
 SMALLEST, FINE_TUNED = "deit_micro", "deit_tiny"
 
@@ -83,17 +86,20 @@ class SweepOptions(PlanOptions):
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
 @click_options(SweepOptions)
 def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
-    """Train and compare on DATASET: models x paths x budgets x seeds, with tickets of one or more methods.
+    """Compare tickets on DATASET with everything that is simpler: models x rows x budgets x seeds, to one report.
 
-    Selects the tickets (by default those of sparsity 0.27), trains, evaluates, and reports in OUT/sweep.md on all
-    finished runs: accuracy against sparsity, the verdicts, what is lacking. Each step is a process with its output in
-    OUT/logs, one at a time, or several (--jobs, or GPUs). A step that fails is tried again unless it fails in the same
-    way; then the others continue without the steps that need it, and the exit status is 1.
+    DATASET is a dataset, or a folder of images, Parquet or tars, which is packed first (without a val, a share of train
+    is held out). Selects the tickets (by default those of sparsity 0.27), trains or fine-tunes (--init), tests, and
+    reports on all finished runs in OUT/sweep.html, sweep.md, sweep.json and sweep.png. What will be run, and about how
+    long it takes, is told before it starts.
 
-    If it is stopped or killed, type the same command: finished steps are not repeated, and runs resume from their last
-    checkpoint. More models, budgets, methods or seeds may be asked for. Options after -- are passed to every `train`.
+    Each step is a process with its output in OUT/logs, one at a time, or several (--jobs, or GPUs). A step that fails
+    is tried again unless it fails in the same way; then the others continue without the steps that need it, and the
+    exit status is 1. If it is stopped or killed, type the same command: finished steps are not repeated, and runs
+    resume. More models, budgets, rows or seeds may be asked for. Options after -- are passed to every `train`.
 
     \b
+    vit-tickets sweep photos --init pretrained --sparsity 0.27,0.488 --seeds 2
     vit-tickets sweep digits --sparsity 0.27,0.5,0.75 --paths dense,lt,rc,small --seeds 3
     vit-tickets sweep data/imagenet --models deit_t,deit_s --sparsity 0.27,0.488 --engine ray --jobs-per-gpu 2
     vit-tickets sweep data/cifar10 --models deit_s --keep-rate 0.9 -- --image-size 32 --patch-size 4
@@ -103,7 +109,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     if asked.class_names and not asked.html:
         raise UserError("--class-names: expected the page with it, found --no-html")
     from vit_tickets.pipeline.geometry.patches import parse_budgets
-    from vit_tickets.train.commands.announcing import announcement
+    from vit_tickets.train.commands.planning.announcing import announce
     from vit_tickets.train.commands.plans import carry_out, request_of
     from vit_tickets.train.report.page.class_names import ClassNames
     from vit_tickets.train.sweep import report as rendering
@@ -144,14 +150,38 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         return refused
 
     about = f"{counted(trainings, 'training')} on {request.name}"
-    carry_out(
-        request,
-        about,
-        announcement(request),
-        asked.dry_run,
-        lambda logs: open_engine(asked, request.device, logs),
-        report,
-    )
+    engine, gpus = chosen_engine(asked, request.device)
+    devices = None if engine.name == RAY else max(1, gpus if asked.gpus is None else asked.gpus)
+
+    def tell(todo: list[Step]) -> dict[str, float]:
+        return announce(request, todo, devices)
+
+    def open_engine(logs: str) -> AbstractContextManager[Engine]:
+        if engine.name == RAY:
+            from vit_tickets.train.sweep.ray_cluster import ray_engine
+
+            if engine.why is not None:
+                click.echo(str(engine))
+            return ray_engine(asked.jobs_per_gpu, asked.jobs, asked.gpus, is_cpu(request.device), logs, engine.address)
+        from vit_tickets.train.sweep.local import LocalEngine, local_gpus
+
+        slots = local_gpus(gpus, asked.gpus, asked.jobs_per_gpu, asked.jobs)
+        return contextlib.nullcontext(LocalEngine(slots, logs))
+
+    carry_out(request, about, tell, asked.dry_run, open_engine, report)
+
+
+def chosen_engine(asked: SweepOptions, device: str | None) -> tuple[Chosen, int]:
+    """The engine, and the GPUs of this machine that steps may use; of `auto` Ray where there is a cluster, else this
+    machine with all its GPUs."""
+    import torch
+
+    gpus = 0 if is_cpu(device) else torch.cuda.device_count()
+    return choose_engine(asked.engine, asked.ray_address, min(gpus, 1)), gpus
+
+
+def is_cpu(device: str | None) -> bool:
+    return device is not None and device.startswith("cpu")
 
 
 def rows_of(asked: SweepOptions) -> AskedRows:
@@ -166,21 +196,3 @@ def rows_of(asked: SweepOptions) -> AskedRows:
         extra=() if asked.extra is None else words_of("--with", asked.extra),
         **lists,
     )
-
-
-def open_engine(asked: SweepOptions, device: str | None, logs: str) -> AbstractContextManager:
-    """The engine that was asked for; of `auto` Ray where there is a cluster, else this machine with all its GPUs."""
-    import torch
-
-    on_cpu = device is not None and device.startswith("cpu")
-    found = 0 if on_cpu else torch.cuda.device_count()
-    engine = choose_engine(asked.engine, asked.ray_address, min(found, 1))
-    if engine.name == RAY:
-        from vit_tickets.train.sweep.ray_cluster import ray_engine
-
-        if engine.why is not None:
-            click.echo(str(engine))
-        return ray_engine(asked.jobs_per_gpu, asked.jobs, asked.gpus, on_cpu, logs, engine.address)
-    from vit_tickets.train.sweep.local import LocalEngine, local_gpus
-
-    return contextlib.nullcontext(LocalEngine(local_gpus(found, asked.gpus, asked.jobs_per_gpu, asked.jobs), logs))

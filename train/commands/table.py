@@ -75,7 +75,7 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
     carry_out(
         request,
         about,
-        [],
+        lambda _: {},
         asked.dry_run,
         lambda logs: contextlib.nullcontext(LocalEngine([None], logs, asked.gpus)),
         report,

@@ -4,13 +4,14 @@ import contextlib
 import io
 import itertools
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, cast
 
 from PIL import Image
 
 from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
-from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
+from vit_tickets.pipeline.datasets.shards import Dataset, Sample
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.recipes.presets import CIFAR_SIDE, FINE_TUNING, FINETUNE, default_name, recipe_for
@@ -92,6 +93,23 @@ def _of_images(run: Run, fitted: Recipe, family: Recipe) -> str | None:
     )
 
 
+class Described(Protocol):
+    """What the defaults of a run look at in a dataset, which may not be packed yet."""
+
+    @property
+    def source(self) -> str: ...
+
+    def samples(self, split: str) -> int: ...
+
+    def head(self, split: str) -> Iterable[Sample]: ...
+
+
+def fitted(images: Described, request: Request, asked: Asked) -> Recipe:
+    """The recipe of a run on `images`, as `resolved` has it for a new one."""
+    dataset = cast("Dataset", images)
+    return _fitted(dataset, request, asked, _recipe(dataset, request, asked, {}))
+
+
 def _recipe(
     dataset: Dataset, request: Request, asked: Asked, sizes: dict[str, int], from_weights: bool = True
 ) -> Recipe:
@@ -139,10 +157,9 @@ def _sizes(dataset: Dataset, request: Request, asked: Asked) -> dict[str, int]:
 def shorter_side(dataset: Dataset, split: str) -> int | None:
     """Median of the shorter sides of the first images of `split`, in pixels; None where none can be opened."""
     sides = []
-    for shard in dataset.shards(split)[:1]:
-        for sample in itertools.islice(read_shard(dataset.path_of(shard)), LOOKED_AT):
-            with contextlib.suppress(Exception):  # Pillow raises anything for hostile data; the stream tells of it
-                sides.append(min(Image.open(io.BytesIO(sample.data or b"")).size))
+    for sample in itertools.islice(dataset.head(split), LOOKED_AT):
+        with contextlib.suppress(Exception):  # Pillow raises anything for hostile data; the stream tells of it
+            sides.append(min(Image.open(io.BytesIO(sample.data or b"")).size))
     return statistics.median_low(sides) if sides else None
 
 

@@ -10,9 +10,11 @@ OUT/logs/<step>.log             output of each step
 OUT/request.json                the request
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
@@ -54,6 +56,7 @@ class Images:
         classes: number of classes.
         packing: how it is made; None for a dataset that was there.
         lines: what the user should know about them.
+        first: gives some of the images to train on.
     """
 
     root: str
@@ -63,6 +66,15 @@ class Images:
     classes: int
     packing: Packing | None = None
     lines: tuple[str, ...] = ()
+    first: Callable[[], Iterable[Sample]] = field(default=tuple, compare=False, repr=False)
+
+    def samples(self, split: str) -> int:
+        """Number of images in `split`."""
+        return self.splits[split]
+
+    def head(self, split: str) -> Iterable[Sample]:
+        """Some images of train; none of other splits."""
+        return self.first() if split == "train" else ()
 
 
 @dataclass(frozen=True)

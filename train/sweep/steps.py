@@ -114,7 +114,7 @@ def train(request: Request, trial: Trial, tickets: str | None, needs: tuple[str,
     command = _command("train", request.dataset, {"model": trial.model})
     options = {"tickets": tickets, "labels": maps, "seed": trial.seed, "out": out}
     command = (*command, *trial.row.options, *words(options), "--resume", *request.train_options)
-    return Step(f"train {trial.title}", command, partial(all_there, [files.join(out, FINAL)]), needs, out)
+    return Step(training_title(trial), command, partial(all_there, [files.join(out, FINAL)]), needs, out)
 
 
 def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs: tuple[str, ...]) -> Step:
@@ -122,8 +122,15 @@ def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs
     run, scored, on = request.run(trial), request.scored(trial, budget), trial.row.tested_on
     options = {"on": ",".join(on), "tickets": tickets, "out": None if scored == run else scored}
     command = _command("evaluate", run, options, workers=request.workers, device=request.device)
-    what = trial.title if trial.budget else f"{trial.title} on {budget}"
-    return Step(f"evaluate {what}", command, partial(_is_scored, run, scored, tickets, on), needs)
+    return Step(evaluation_title(trial, budget), command, partial(_is_scored, run, scored, tickets, on), needs)
+
+
+def training_title(trial: Trial) -> str:
+    return f"train {trial.title}"
+
+
+def evaluation_title(trial: Trial, budget: Budget) -> str:
+    return f"evaluate {trial.title}" if trial.budget else f"evaluate {trial.title} on {budget}"
 
 
 def report(request: Request, model: str, budget: Budget, needs: tuple[str, ...]) -> Step:

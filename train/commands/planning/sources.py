@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from vit_tickets.pipeline.runs.choices import PRETRAINED
@@ -62,7 +63,8 @@ def find_images(given: str, command: str, asked: PlanOptions, sizes: list[int]) 
 def _of_dataset(opened: "Dataset", given: str, packing: Packing | None = None) -> Images:
     splits = {split: opened.samples(split) for split in opened.splits}
     _check(given, splits, len(opened.classes))
-    return Images(opened.root, opened.name, opened.source, splits, len(opened.classes), packing)
+    first = partial(opened.head, "train")
+    return Images(opened.root, opened.name, opened.source, splits, len(opened.classes), packing, first=first)
 
 
 def _of_plan(root: str, planned: "Plan", lines: list[str], packing: Packing | None) -> Images:
@@ -70,7 +72,9 @@ def _of_plan(root: str, planned: "Plan", lines: list[str], packing: Packing | No
 
     splits = {split: len(part) for split, part in planned.splits.items()}
     _check(packing.source if packing else planned.kind, splits, len(planned.classes))
-    return Images(root, files.name_of(root), planned.kind, splits, len(planned.classes), packing, tuple(lines))
+    train = planned.splits["train"]
+    first = partial(train.read, range(len(train)))
+    return Images(root, files.name_of(root), planned.kind, splits, len(planned.classes), packing, tuple(lines), first)
 
 
 def _check(given: str, splits: dict[str, int], classes: int) -> None:

@@ -1,0 +1,71 @@
+"""What a sweep says before it starts."""
+
+import pytest
+
+from tests.fixtures.plans import S5, sweep_request
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.train.commands.planning import announcing, expecting
+from vit_tickets.train.commands.planning.announcing import announce, announcement, spoken, time_line
+from vit_tickets.train.sweep.plan import plan
+
+TWO = ("dense", "lt")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((3, "10 s"), (44, "40 s"), (125, "2 min"), (28 * 60, "30 min"), (3590, "1 h"), (7700, "2 h 10 min")),
+        *((3600 * 14.4, "14 h"), (3600 * 60, "2.5 days")),
+    ],
+)
+def test_no_span_is_more_exact_than_an_estimate_is(seconds, text):
+    assert spoken(seconds) == text
+
+
+def test_devices_share_the_time():
+    said = "time: about 2 h on {} (1 h 20 min to 3 h), judged by a few steps of each model"
+    assert time_line(7200, 1) == said.format("this machine")
+    assert time_line(4 * 7200, 4) == said.format("the 4 GPUs of this machine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "last"),
+    [
+        ({"paths": TWO}, "no verdicts without the rows rc"),
+        ({}, "one seed each gives no verdict, since another seed may turn the order; --seeds 2 does"),
+        ({"seeds": 2}, "  short       2     all patches, for as many epochs as cost what training on tickets costs"),
+    ],
+)
+def test_seeds_and_rows_decide_whether_there_is_a_verdict(changes, last):
+    assert announcement(sweep_request(budgets=(S5,), **changes))[-1] == last
+
+
+def test_what_cannot_be_estimated_does_not_keep_it_from_starting(monkeypatch, capsys):
+    asked = sweep_request(selector="resnet50", paths=TWO)
+    assert announce(asked, plan(asked), 1) == {}
+    assert "time: told once the first runs are on their way (expected a timm vision" in capsys.readouterr().out
+    assert announce(asked, plan(asked), None) == {}
+
+
+def test_every_step_is_expected_to_take_what_is_computed_in_it(monkeypatch, capsys):
+    monkeypatch.setattr(expecting, "MEASURED_S", 0.2)
+    options = ("--epochs", "4", "--recipe", "deit", "--batch-size", "8", "--workers", "0")
+    asked = sweep_request(
+        models=("deit_micro",),
+        budgets=(Budget(0.25), Budget(0.75)),
+        seeds=3,
+        selector="deit_micro",
+        device="cpu",
+        workers=0,
+        train_options=options,
+    )
+    expected = announce(asked, plan(asked), 1)
+    assert expected.keys() == {step.title for step in plan(asked)}
+    total = spoken(sum(expected.values()))
+    assert f"time: about {total} on this machine (" in capsys.readouterr().out
+    train = {title: seconds - expecting.STARTING_S for title, seconds in expected.items() if title.startswith("train")}
+    dense = train["train deit_micro dense seed 0"]
+    for row in ("lt", "rc", "short"):
+        few, many = (train[f"train deit_micro {row} sparsity {s} seed 0"] for s in (0.75, 0.25))
+        assert 0 < few < many < dense, row
+    assert announcing.FROM < 1 < announcing.TO

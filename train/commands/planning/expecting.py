@@ -1,0 +1,157 @@
+"""How long the steps of a request take on this machine: by a few steps of each network, measured before any is run."""
+
+import copy
+import os
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import cast
+
+import torch
+
+from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.manifests.methods import METHODS
+from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.networks.vit import check_is_vit
+from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
+from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.fields import options_of
+from vit_tickets.train.accounting.estimate import Estimate
+from vit_tickets.train.commands.options import default_workers
+from vit_tickets.train.commands.plan_options import parse_train_options
+from vit_tickets.train.recipes.presets import recipe_for
+from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.runs.defaults import Asked, fitted
+from vit_tickets.train.runs.request import Request as Training
+from vit_tickets.train.sweep import steps
+from vit_tickets.train.sweep.plan import PRETRAINING
+from vit_tickets.train.sweep.request import Request, Trial
+
+CLASSES = 1000  # of a selector
+SMALLEST = "deit_micro"  # the selector of the built-in dataset
+STAGES = 3  # of the selector: keep rates compound over them
+MEASURED_S, LOOKED_AT = 4.0, 32  # seconds of measuring a network, and images that are read for it
+STARTING_S = 6.0  # what a process takes until its first step
+
+
+class Expectation:
+    """Seconds of the steps of a request.
+
+    Raises UserError where a network cannot be built as it is asked for.
+    """
+
+    def __init__(self, request: Request):
+        self._request, self._images = request, request.images
+        self._given = parse_train_options(request.dataset, list(request.train_options), request.command, ())
+        device = request.device or "auto"
+        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self._workers = default_workers(1) if request.workers is None else request.workers
+        self._samples = [sample.data for sample in islice(self._images.head("train"), LOOKED_AT) if sample.data]
+        self._known: dict[tuple[str, int | None], Estimate] = {}
+        self._trainings: dict[tuple, float] = {}  # rows that cost the same are counted once
+        self._passes: dict[tuple, float] = {}
+        self._selector = _selector_of(request)
+
+    def seconds(self) -> dict[str, float]:
+        """By the title of a step; without those of which nothing is known, such as label maps."""
+        request, found = self._request, {}
+        for trial in request.trials():
+            found[steps.training_title(trial)] = STARTING_S + self._training(trial)
+            for budget in [trial.budget] if trial.budget else request.budgets[trial.model]:
+                found[steps.evaluation_title(trial, budget)] = STARTING_S + self._evaluation(trial, budget)
+        images = sum(self._images.splits.values())
+        recipe = recipe_for(self._images.source, self._selector.model)
+        selector = self._estimate(self._selector.model, recipe, CLASSES)
+        reading = images * selector.speed.image_s / len(os.sched_getaffinity(0))
+        for step in steps.pack(request):
+            found[step.title] = STARTING_S + reading
+        for method in request.methods:
+            looks = METHODS[method].looks_at == "selector"
+            found[steps.select(request, method).title] = STARTING_S + (
+                selector.evaluation(images) if looks else reading
+            )
+        if request.pretrain:
+            train, val = self._images.samples("train"), self._images.samples("val")
+            found[PRETRAINING] = STARTING_S + selector.training(PATHS["dense"], selector.num_patches, train, val)
+        return found
+
+    def _training(self, trial: Trial) -> float:
+        row, path = trial.row, trial.row.trained_on
+        key = (
+            trial.model,
+            row.size,
+            path.low_resolution,
+            path.same_cost,
+            path.drops_patches,
+            row.finish_dense,
+            trial.budget,
+        )
+        if key not in self._trainings:
+            estimate = copy.copy(self._of(trial))
+            estimate.recipe = replace(estimate.recipe, finish_dense=row.finish_dense)
+            kept = estimate.num_patches if trial.budget is None else self._kept(estimate, trial.budget)
+            train, val = self._images.samples("train"), self._images.samples("val")
+            self._trainings[key] = estimate.training(path, kept, train, val)
+        return self._trainings[key]
+
+    def _evaluation(self, trial: Trial, budget: Budget) -> float:
+        return sum(self._pass(trial, None if on == "dense" else budget) for on in trial.row.tested_on)
+
+    def _pass(self, trial: Trial, budget: Budget | None) -> float:
+        key = trial.model, trial.row.size, budget
+        if key not in self._passes:
+            estimate = self._of(trial)
+            kept = None if budget is None else self._kept(estimate, budget)
+            self._passes[key] = estimate.evaluation(self._images.samples("val"), kept)
+        return self._passes[key]
+
+    @staticmethod
+    def _kept(estimate: Estimate, budget: Budget) -> int:
+        return budget.stage_counts(estimate.num_patches, STAGES)[-1]
+
+    def _of(self, trial: Trial) -> Estimate:
+        """The estimate of the trial's model at its image size."""
+        key = trial.model, trial.row.size
+        if key not in self._known:
+            values = {each.name: self._given.get(each.name) for each in options_of(Recipe)}
+            values["image_size"] = trial.row.size or values["image_size"]
+            training = Training(model=trial.model, path="dense", init=self._request.init)
+            recipe = fitted(self._images, training, Asked(self._given.get("recipe"), values))
+            self._known[key] = self._estimate(trial.model, recipe, self._images.classes)
+        return self._known[key]
+
+    def _estimate(self, model: str, recipe: Recipe, classes: int) -> Estimate:
+        """Measured now. Where the recipe has no sizes, runs have those of their tickets."""
+        precision = self._given.get("precision", "auto")
+        if precision == "auto":
+            precision = "bf16" if self._device.startswith("cuda") else "fp32"
+        return Estimate(
+            model,
+            classes,
+            replace(recipe, patch_size=recipe.patch_size or self._selector.patch_size),
+            self._selector.image_size,
+            self._samples,
+            self._device,
+            precision,
+            self._workers,
+            MEASURED_S,
+        )
+
+
+@dataclass(frozen=True)
+class _Selector:
+    """What is known of the selector: its model, and the sides of its view and of a patch in pixels."""
+
+    model: str
+    image_size: int
+    patch_size: int
+
+
+def _selector_of(request: Request) -> _Selector:
+    if files.exists(files.join(request.selector, CONFIG)):
+        run = RunConfig.read(request.selector, ("model", "image_size", "patch_size"))
+        return _Selector(run.model, run.image_size, run.patch_size)
+    model = SMALLEST if request.pretrain else request.selector
+    sketch = registry.sketch(model)
+    vit = check_is_vit(sketch, needs_cls=False)
+    return _Selector(model, cast("dict", sketch.pretrained_cfg)["input_size"][-1], vit.patch_embed.patch_size[0])
