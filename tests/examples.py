@@ -15,10 +15,11 @@ SMALLER = (
     (r"(sweep data/cifar10 .*)-- ", r"\1--dry-run -- ", "time; `table` takes the same steps"),
     (
         r"(sweep photos .*)--init pretrained --sparsity 0.27,0.488 --seeds 2",
-        r"\1--init weights/deit_tiny.safetensors --sparsity 0.488 --rows dense,lt --epochs 1 -- --workers 0",
+        r"\1--models deit_tiny --init weights/deit_tiny.safetensors --sparsity 0.488 --rows dense,lt --epochs 1 "
+        "-- --workers 0",
         "no hub, time",
     ),
-    (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2", "time"),
+    (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2 --epochs 1", "time"),
     (r"--keep-rate 0.9,0.8", "--keep-rate 0.9", "time"),
     (r"(labels data/imagenet)$", r"\1 --annotator resnet50", "NFNet-F6 has 438 M parameters"),
     (r"imagenet-dm_nfnet_f6", "imagenet-resnet50", "the same"),
