@@ -34,10 +34,13 @@ def announce(request: Request, todo: list[Step], devices: int | None) -> dict[st
     from vit_tickets.train.commands.planning.expecting import Expectation
 
     try:
-        expected = Expectation(request).seconds()
+        expectation = Expectation(request)
+        expected = expectation.seconds()
     except UserError as error:
         click.echo(f"time: told once the first runs are on their way ({error})")
         return {}
+    for line in expectation.settings():
+        click.echo(f"each run of {line}")
     click.echo(time_line(sum(expected.get(step.title, 0.0) for step in todo), devices))
     return expected
 

@@ -8,11 +8,13 @@ from typing import cast
 
 import torch
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import METHODS
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.networks.vit import check_is_vit
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
+from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.fields import options_of
@@ -74,6 +76,15 @@ class Expectation:
             train, val = self._images.samples("train"), self._images.samples("val")
             found[PRETRAINING] = STARTING_S + selector.training(PATHS["dense"], selector.num_patches, train, val)
         return found
+
+    def settings(self) -> list[str]:
+        """A line for each network, once `seconds` were asked for: what most follows from images and weights."""
+        lines = []
+        for (model, size), found in self._known.items():
+            recipe, name = found.recipe, short_name(model) + (f"@{size}" if size else "")
+            how = f"{counted(recipe.epochs, 'epoch')} at {found.image_size} px in batches of {recipe.batch_size}"
+            lines.append(f"{name}: {how}, recipe {recipe.name}")
+        return lines
 
     def _training(self, trial: Trial) -> float:
         row, path = trial.row, trial.row.trained_on

@@ -62,7 +62,9 @@ def test_every_step_is_expected_to_take_what_is_computed_in_it(monkeypatch, caps
     expected = announce(asked, plan(asked), 1)
     assert expected.keys() == {step.title for step in plan(asked)}
     total = spoken(sum(expected.values()))
-    assert f"time: about {total} on this machine (" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"time: about {total} on this machine (" in said
+    assert "each run of deit_micro: 4 epochs at 48 px in batches of 8, recipe deit" in said
     train = {title: seconds - expecting.STARTING_S for title, seconds in expected.items() if title.startswith("train")}
     dense = train["train deit_micro dense seed 0"]
     for row in ("lt", "rc", "short"):
