@@ -109,7 +109,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     if asked.class_names and not asked.html:
         raise UserError("--class-names: expected the page with it, found --no-html")
     from vit_tickets.pipeline.geometry.patches import parse_budgets
-    from vit_tickets.train.commands.planning.announcing import announce
+    from vit_tickets.train.commands.announcing import announce
     from vit_tickets.train.commands.plans import carry_out, request_of
     from vit_tickets.train.report.page.class_names import ClassNames
     from vit_tickets.train.sweep import report as rendering

@@ -17,7 +17,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import sha256_of
 from vit_tickets.pipeline.runs.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS as ROWS
-from vit_tickets.train.commands.planning import expecting
+from vit_tickets.train.commands import announcing
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
@@ -27,7 +27,7 @@ BUDGETS = ("--sparsity", "0.5,0.75")
 
 @pytest.fixture(autouse=True)
 def _nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(expecting.Expectation, "seconds", lambda _: {})
+    monkeypatch.setattr(announcing.Expectation, "seconds", lambda _: {})
 
 
 def sweep(*arguments):

@@ -4,8 +4,8 @@ import pytest
 
 from tests.fixtures.plans import S5, sweep_request
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.train.commands.planning import announcing, expecting
-from vit_tickets.train.commands.planning.announcing import announce, announcement, spoken, time_line
+from vit_tickets.train.commands import announcing
+from vit_tickets.train.commands.announcing import announce, announcement, spoken, time_line
 from vit_tickets.train.sweep.plan import plan
 
 TWO = ("dense", "lt")
@@ -48,7 +48,7 @@ def test_what_cannot_be_estimated_does_not_keep_it_from_starting(monkeypatch, ca
 
 
 def test_every_step_is_expected_to_take_what_is_computed_in_it(monkeypatch, capsys):
-    monkeypatch.setattr(expecting, "MEASURED_S", 0.2)
+    monkeypatch.setattr(announcing, "MEASURED_S", 0.2)
     options = ("--epochs", "4", "--recipe", "deit", "--batch-size", "8", "--workers", "0")
     asked = sweep_request(
         models=("deit_micro",),
@@ -65,7 +65,7 @@ def test_every_step_is_expected_to_take_what_is_computed_in_it(monkeypatch, caps
     said = capsys.readouterr().out
     assert f"time: about {total} on this machine (" in said
     assert "each run of deit_micro: 4 epochs at 48 px in batches of 8, recipe deit" in said
-    train = {title: seconds - expecting.STARTING_S for title, seconds in expected.items() if title.startswith("train")}
+    train = {title: seconds - announcing.STARTING_S for title, seconds in expected.items() if title.startswith("train")}
     dense = train["train deit_micro dense seed 0"]
     for row in ("lt", "rc", "short"):
         few, many = (train[f"train deit_micro {row} sparsity {s} seed 0"] for s in (0.75, 0.25))

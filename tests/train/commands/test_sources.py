@@ -8,7 +8,7 @@ from tests.helpers import write_folder, write_parquet
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.plan_options import PlanOptions
-from vit_tickets.train.commands.planning.sources import check_init, find_images, record_of, selector_of, sizes_of
+from vit_tickets.train.commands.sources import check_init, find_images, record_of, selector_of, sizes_of
 from vit_tickets.train.sweep.request import Packing
 
 
