@@ -73,7 +73,10 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     run = runs.Run(root, dataset, manifest, recipe, config, grid, kept)
     model = run.build_model()
     load_file(model.network, weights, classes="the run")
-    data = SplitData(dataset, split, manifest, substitute=substitute_of(config, to_test=True))
+    try:
+        data = SplitData(dataset, split, manifest, substitute=substitute_of(config, to_test=True))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return Subject(run, model, data, out or root)
 
 
