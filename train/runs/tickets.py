@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from vit_tickets.pipeline.datasets.shards import Dataset
-from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.geometry.patches import Budget, scaled_count
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.data.split import check_belongs
@@ -56,5 +56,9 @@ def with_mean_ticket(run: Run, budget: Budget) -> Run:
     if run.manifest is None:
         return run
     images = replace(run, config=replace(run.config, ticket="own")).data.images
-    kept = kept_patches(budget, run.manifest.num_patches_of(run.config.split), run.manifest)
+    num_patches = run.manifest.num_patches_of(run.config.split)
+    if budget.tokens is None:
+        kept = kept_patches(budget, num_patches, run.manifest)
+    else:  # on a finer grid they are a smaller share of the image
+        kept = scaled_count(run.kept, run.grid**2, num_patches)
     return replace(run, config=replace(run.config, mean_rank=packed(mean_rank(images, kept))))

@@ -1,6 +1,7 @@
 """Runs on tickets that are not their images' own, from `train` to `report`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,9 +10,10 @@ import torch
 
 from tests.command import refused, run
 from tests.helpers import write_crops_manifest
-from tests.training import SMALL, equal, in_pieces, trainer, weights
+from tests.training import SMALL, equal, in_pieces, run_of, trainer, weights
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.runs.config import RunConfig
+from vit_tickets.train.data.substitutes import mean_rank, packed
 from vit_tickets.train.evaluation.scoring import open_run
 
 pytestmark = pytest.mark.process
@@ -127,3 +129,15 @@ def test_a_run_that_is_stopped_after_every_step_has_the_same_weights(
     make("other", mask_seed=1).fit()
     same = equal(weights(tmp_path / "whole"), weights(tmp_path / "other"))
     assert same is (ticket == "mean")  # which no seed changes
+
+
+@pytest.mark.parametrize(
+    ("budget", "side", "kept"),
+    [({}, 24, 18), ({"sparsity": 0.75}, 24, 9), ({"tokens": 36}, 48, 9), ({"tokens": 12}, 24, 12)],
+)
+def test_the_mean_is_of_tickets_of_the_runs_own_share_of_the_image(
+    numbered_data, numbered_tickets, tmp_path, budget, side, kept
+):
+    recipe = SMALL.override(image_size=side)
+    run = run_of(numbered_data, tmp_path, "lt", numbered_tickets, recipe=recipe, ticket="mean", **budget)
+    assert run.config.mean_rank == packed(mean_rank(replace(run.data, substitute=None).images, kept))
