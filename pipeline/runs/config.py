@@ -11,6 +11,7 @@ from vit_tickets.pipeline.geometry.view_records import MAX_SIDE, view_fault
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.tables import difference
 from vit_tickets.pipeline.runs.choices import OCCLUSIONS, Choices
+from vit_tickets.pipeline.runs.parts import Environment, ImageMacs, Labels
 from vit_tickets.pipeline.runs.provenance import TicketProvenance, read_tickets
 from vit_tickets.pipeline.runs.weights import InitialWeights
 from vit_tickets.pipeline.system import files
@@ -22,7 +23,8 @@ CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensor
 CLASSES = "classes.json"  # the names of the dataset's classes, for `predict`
 FORMAT_VERSION = 1
 SIZES = {"num_classes": 1 << 20, "image_size": MAX_SIDE, "patch_size": MAX_SIDE}
-PLACES = ("root", "tickets_dir", "labels_dir")  # where things lie: no part of what makes two runs the same
+# No part of what makes two runs the same: where things lie, and what follows from the rest.
+APART_FROM_IDENTITY = ("root", "tickets_dir", "labels_dir", "macs")
 # Entries of config.json in their order; those that are not named follow, and the environment comes last.
 ORDER = (
     *("format_version", "dataset", "root", "split", "shards_sha256", "model", "path", "sparsity", "keep_rate", "kept"),
@@ -32,7 +34,7 @@ ORDER = (
     *("recipe", "eval_view"),
 )
 # Entries that are left out where they say nothing.
-OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from")
+OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from", "macs")
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
@@ -42,49 +44,7 @@ APART = ("model", "path", "init", *KINDS_OF_BUDGET, "match_patches", "seed", "ma
 OF_ROW = ("temperature", "finish_dense")  # fields of the recipe that the row of a report names
 # Of every run that `train` made; None in folders that hold less.
 RECORDED: Any = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """The label maps that a run was trained with."""
-
-    #: Name of the model that made them.
-    annotator: str | None = None
-    #: SHA-256 of its weights.
-    weights_sha256: str | None = None
-    #: Cells along a side of a map.
-    map_size: int | None = None
-    #: Classes recorded per cell.
-    places: int | None = None
-    #: Side of the annotator's input in pixels.
-    image_size: int | None = None
-    #: Arithmetic of the annotator.
-    precision: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """Where and how a run was carried out: two runs that differ in nothing else are the same run."""
-
-    #: Name of the GPU, or the number of CPU cores.
-    hardware: str | None = None
-    #: Processes that shared every step.
-    ranks: int | None = None
-    #: Loader processes per rank.
-    workers: int | None = None
-    #: Parts in which the batch of a step was passed.
-    grad_accum: int | None = None
-    #: Whether network and images were in this memory format.
-    channels_last: bool | None = None
-    #: Whether the training pass was compiled.
-    compile: bool | None = None
-    #: Versions of Python and packages by name.
-    versions: dict[str, str] | None = None
-
-    @property
-    def speed(self) -> tuple[Any, ...]:
-        """What the time of a run depends on; runs that differ in it took times that cannot be compared."""
-        return self.hardware, self.ranks, self.grad_accum, self.channels_last, self.compile
+NOWHERE = Environment()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +104,9 @@ class RunConfig(Choices):
     recipe: dict[str, Any] = RECORDED
     #: The view of an image that evaluation shows.
     eval_view: View = RECORDED
-    environment: Environment = Environment()
+    environment: Environment = NOWHERE
+    #: Multiply-adds of one image, which follow from the rest; None where they were not counted.
+    macs: ImageMacs | None = None
     #: Folder of the run that `evaluate --out` scored; None in a run's own.
     run: str | None = None
     #: Name of the set of weights in the file `init`; None where it was not named.
@@ -200,6 +162,7 @@ class RunConfig(Choices):
             "preprocessing": self.eval_view.preprocessing(),
         }
         optional = asdict(self.environment) | {name: getattr(self, name) for name in OPTIONAL}
+        optional["macs"] = self.macs and asdict(self.macs)
         optional["initial"] = self.initial and asdict(self.initial)
         return own | {name: value for name, value in optional.items() if value is not None} | self.others
 
@@ -221,7 +184,9 @@ class RunConfig(Choices):
         return difference(self._identity(recipe_defaults, both), found._identity(recipe_defaults, both))
 
     def _identity(self, recipe_defaults: Mapping[str, Any], by_sha256: bool) -> dict[str, Any]:
-        identity = {name: value for name, value in self.record().items() if name not in (*PLACES, *ENVIRONMENT)}
+        identity = {
+            name: value for name, value in self.record().items() if name not in (*APART_FROM_IDENTITY, *ENVIRONMENT)
+        }
         identity["recipe"] = {**recipe_defaults, **self.recipe}
         identity["tickets"] = self.tickets and self.tickets.identity
         identity["initial"] = self.initial.sha256 if by_sha256 and self.initial else None
@@ -294,6 +259,7 @@ _READ = {
     "eval_view": _view,
     "tickets": read_tickets,
     "labels": _labels,
+    "macs": ImageMacs.from_record,
     "initial": InitialWeights.from_record,
     "stages": tuple,
     "counts": tuple,

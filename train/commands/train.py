@@ -124,7 +124,8 @@ def train(
                 compile=how.compile,
             )
             files.write_json(run.place(CLASSES), list(run.dataset.classes))
-            files.write_json(run.place(CONFIG), replace(run.config, environment=where).record())
+            config = replace(run.config, environment=where, macs=trainer.of_image())
+            files.write_json(run.place(CONFIG), config.record())
         if here.is_main:
             click.echo(describe(run, trainer, todo))
         if run.cut is not None:

@@ -13,10 +13,12 @@ from torch import Tensor
 from vit_tickets.pipeline.manifests.folds import hash_word
 from vit_tickets.pipeline.runs.config import BEST, FINAL, LAST
 from vit_tickets.pipeline.runs.log import METRICS
+from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import WorkFailed, say
 from vit_tickets.train.accounting.counting import StepMacs
+from vit_tickets.train.accounting.per_image import image_macs
 from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
@@ -131,6 +133,12 @@ class Trainer:
                 self.save()
             if agreed.stop:
                 self._stop()
+
+    def of_image(self) -> ImageMacs:
+        """Multiply-adds of one image, for config.json."""
+        run = self.run
+        kept = None if PATHS[run.path].low_resolution or PATHS[run.path].prunes_tokens else run.kept
+        return image_macs(self.learner.model, run.image_size, kept, run.manifest, run.config.split)
 
     def next_step(self) -> StepState:
         """The step after those that are made, at its learning rate, after all hooks' `before_step`."""

@@ -1,17 +1,39 @@
-"""What the tickets cost and save, in measured wall-clock seconds, and how many runs pay a manifest back."""
+"""What rows cost and tickets save, in multiply-adds and in measured seconds, and how many runs pay a manifest back."""
 
 import math
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.runs.log import seconds_of
+from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.frontier.totals import macs_of_row, seconds_of_row
 from vit_tickets.train.report.analysis.results import RunResult
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """What a row costs; None where it is unknown, as in runs of older versions.
+
+    Attributes:
+        macs: multiply-adds of one training, the mean over seeds: forward and backward, with what is selected online.
+        share: `macs`, divided by those of dense training.
+        seconds: measured seconds of one training, validation included; None where the runs of the group were not on the
+            same hardware with the same options of speed.
+        tested: multiply-adds of classifying one image, by what it is tested on; `lt` includes choosing its ticket.
+    """
+
+    macs: float | None
+    share: float | None
+    seconds: float | None
+    tested: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Costs in seconds, None if unknown. Runs are whole trainings, averaged over seeds.
+    """Costs of whole trainings, averaged over seeds, in seconds except in `rows` and `selection_macs`. None if unknown.
 
     Attributes:
         dense: one dense run.
@@ -25,6 +47,9 @@ class Cost:
         never: whether lt runs save nothing.
         comparable: whether all dense and lt runs were on the same hardware with the same options of speed.
         online: whether tickets were chosen in every step, so that the selection costs nothing beyond `lt`.
+        rows: by what was trained on.
+        selection_macs: multiply-adds of choosing the ticket of one image.
+        selected: images of train for which that was done, once per dataset.
     """
 
     dense: float | None
@@ -38,6 +63,9 @@ class Cost:
     never: bool
     comparable: bool
     online: bool
+    rows: dict[str, RowCost]
+    selection_macs: int | None
+    selected: int | None
 
 
 def cost(group: Group) -> Cost:
@@ -47,6 +75,7 @@ def cost(group: Group) -> Cost:
     online, selection, selector = bool(tickets.online), tickets.wall_time_s, _selector_seconds(tickets)
     trained = [*group.of("dense"), *group.of("lt")]
     comparable = len({run.config.environment.speed for run in trained}) <= 1
+    choosing = next((run.config.macs for run in group.of("lt") if run.config.macs), ImageMacs())
     saving = dense - lt if comparable and dense is not None and lt is not None else None
     return Cost(
         dense=dense,
@@ -60,7 +89,34 @@ def cost(group: Group) -> Cost:
         never=saving is not None and saving <= 0,
         comparable=comparable,
         online=online,
+        rows=_rows(group, choosing.selection),
+        selection_macs=None if online else choosing.selection,
+        selected=None if online else choosing.selected,
     )
+
+
+def _rows(group: Group, selection: int | None) -> dict[str, RowCost]:
+    """By row. selection: multiply-adds of choosing the ticket of an image."""
+    trained = [run for run in group.runs if run.seconds is not None]
+    comparable = len({run.config.environment.speed for run in trained}) <= 1
+    dense, rows = macs_of_row(group, "dense"), {}
+    for row in dict.fromkeys(run.row for run in group.runs):
+        macs = macs_of_row(group, row)
+        of_image = next((run.config.macs for run in group.of(row) if run.config.macs), ImageMacs())
+        rows[row] = RowCost(
+            macs=macs,
+            share=macs / dense if macs is not None and dense else None,
+            seconds=seconds_of_row(group, row) if comparable else None,
+            tested=_tested(of_image, selection),
+        )
+    return rows
+
+
+def _tested(of_image: ImageMacs, selection: int | None) -> dict[str, int]:
+    kept = of_image.forward_kept
+    chosen = None if kept is None or selection is None else kept + selection
+    known = {"dense": of_image.forward, "lt": chosen, "rc": kept}
+    return {on: macs for on, macs in known.items() if macs is not None}
 
 
 def _runs_for(spent: list[float | None], saving: float | None) -> int | None:
@@ -73,6 +129,32 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
     """(what, how much) lines for the report; only for groups with a ticket."""
     if not group.of("lt"):
         return []
+    return [*_macs_rows(group, cost), *_seconds_rows(cost)]
+
+
+def _macs_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
+    """Nothing where nothing was counted, as in runs of older versions."""
+    counted = {row: found for row, found in cost.rows.items() if found.macs is not None}
+    lines = []
+    for row, found in counted.items():
+        share = "" if found.share is None or row == "dense" else f" ({found.share:.0%} of dense)"
+        lines.append((f"{row} training, one run", f"{_amount(found.macs or 0)} multiply-adds{share}"))
+    if cost.selection_macs and cost.selected:
+        total = _amount(cost.selection_macs * cost.selected)
+        of = f"{_amount(cost.selection_macs)} for each of {cost.selected:,} images"
+        lines.append(("selection, once per dataset", f"{total} multiply-adds ({of})"))
+    tested = cost.rows[group.ticket].tested if group.ticket in cost.rows else {}
+    if "dense" in tested:
+        lines.append(("testing an image on all patches", f"{_amount(tested['dense'])} multiply-adds"))
+    if "lt" in tested and cost.selection_macs:
+        chosen = f"{_amount(tested['rc'])} and {_amount(cost.selection_macs)} to choose it"
+        lines.append(("testing an image on its ticket", f"{_amount(tested['lt'])} multiply-adds ({chosen})"))
+    elif "rc" in tested:
+        lines.append(("testing an image on as many patches", f"{_amount(tested['rc'])} multiply-adds"))
+    return lines
+
+
+def _seconds_rows(cost: Cost) -> list[tuple[str, str]]:
     selector = _duration(cost.selector)
     if cost.selector is None and cost.published:
         selector = "published weights, not counted"
@@ -116,6 +198,14 @@ def _selector_seconds(tickets: TicketProvenance) -> float | None:
 def _mean_seconds(runs: list[RunResult]) -> float | None:
     seconds = [run.seconds for run in runs if run.seconds is not None]
     return sum(seconds) / len(seconds) if seconds else None
+
+
+def _amount(macs: float) -> str:
+    """`4.6 G`: with three digits and the prefix of its power of 1,000."""
+    power = 0
+    while float(f"{macs:.3g}") >= 1000 and power < len(PREFIXES) - 1:
+        macs, power = macs / 1000, power + 1
+    return f"{macs:.3g} {PREFIXES[power]}".strip()
 
 
 def _duration(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.runs import TICKETS, finding_of, write_run
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report.analysis.costs import cost_rows
+from vit_tickets.train.report.analysis.costs import _amount, cost_rows
 
 
 def costs(runs):
@@ -69,3 +69,56 @@ def test_online_runs_that_save_nothing_never_pay_the_selector_back(tmp_path, sel
     _, shown = costs(runs)
     assert "lt took 30.0 s longer than dense" in shown["saved per lt run"]
     assert shown.get("lt runs that pay the selector back") == said
+
+
+def counted_runs(root, **of_lt):
+    """Dense, two seeds of lt, and rc, with multiply-adds in their logs."""
+    macs = {"forward": 4_600_000_000, "forward_kept": 2_300_000_000, "selection": 2_000_000_000, "selected": 1437}
+    runs = [write_run(root, path, seed, macs=macs) for path, seed in (("dense", 0), ("lt", 0), ("lt", 1), ("rc", 0))]
+    for run, of_epoch in zip(runs, (10**15, 4 * 10**14, 6 * 10**14, 5 * 10**14), strict=True):
+        lines = [{"epoch": e, "seconds": 2.0, "macs": of_epoch} for e in (1, 2, 3)]
+        if run.endswith("lt-seed1"):
+            lines[1] |= of_lt
+        (root / run.rpartition("/")[2] / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return runs
+
+
+def test_multiply_adds_of_training_selection_and_test_are_told_apart(tmp_path):
+    cost, shown = costs(counted_runs(tmp_path))
+    assert {row: (found.macs, found.share, found.seconds) for row, found in cost.rows.items()} == {
+        "dense": (3e15, 1.0, 6.0),
+        "lt": (1.5e15, 0.5, 6.0),
+        "rc": (1.5e15, 0.5, 6.0),
+    }
+    assert cost.rows["lt"].tested == {"dense": 4_600_000_000, "lt": 4_300_000_000, "rc": 2_300_000_000}
+    assert (cost.selection_macs, cost.selected) == (2_000_000_000, 1437)
+    lines = cost_rows(finding_of(counted_runs(tmp_path / "again")).group, cost)
+    assert lines[:6] == [
+        ("dense training, one run", "3 P multiply-adds"),
+        ("lt training, one run", "1.5 P multiply-adds (50% of dense)"),
+        ("rc training, one run", "1.5 P multiply-adds (50% of dense)"),
+        ("selection, once per dataset", "2.87 T multiply-adds (2 G for each of 1,437 images)"),
+        ("testing an image on all patches", "4.6 G multiply-adds"),
+        ("testing an image on its ticket", "4.3 G multiply-adds (2.3 G and 2 G to choose it)"),
+    ]
+    assert shown["saved per lt run"].startswith("nothing")
+
+
+def test_a_row_has_no_multiply_adds_where_an_epoch_of_a_run_has_none(tmp_path):
+    cost, shown = costs(counted_runs(tmp_path, macs=None))
+    assert cost.rows["lt"].macs is None
+    assert cost.rows["dense"].share == 1.0
+    assert shown["lt training, one run"] == "6.0 s"
+
+
+def test_seconds_of_rows_are_told_only_where_runs_compare(tmp_path):
+    runs = [write_run(tmp_path, "dense"), write_run(tmp_path, "lt", hardware="a GPU")]
+    assert {row: found.seconds for row, found in costs(runs)[0].rows.items()} == {"dense": None, "lt": None}
+
+
+@pytest.mark.parametrize(
+    ("macs", "shown"),
+    [(0, "0"), (999, "999"), (999.6, "1 k"), (4.5989e9, "4.6 G"), (1.2e22, "12 Z"), (1e25, "1e+04 Z")],
+)
+def test_amounts_have_three_digits(macs, shown):
+    assert _amount(macs) == shown
