@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from vit_tickets.pipeline.runs.log import seconds_of
+from vit_tickets.pipeline.runs import log
 from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.comparison import Group
-from vit_tickets.train.report.analysis.frontier.totals import macs_of_row, seconds_of_row
 from vit_tickets.train.report.analysis.results import RunResult
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -66,6 +65,33 @@ class Cost:
     rows: dict[str, RowCost]
     selection_macs: int | None
     selected: int | None
+
+
+def macs_of(run: RunResult) -> int | None:
+    """Multiply-adds of all training steps of a finished run; None where an epoch has none, as in older runs."""
+    counts = [line.get("macs") for line in run.epochs_log]
+    known = [count for count in counts if count is not None]
+    return sum(known) if run.finished and known and len(known) == len(counts) else None
+
+
+def seconds_of(run: RunResult) -> float | None:
+    """Measured seconds of all its epochs, validation included; None for an unfinished run."""
+    return run.seconds
+
+
+def macs_of_row(group: Group, row: str) -> float | None:
+    """Multiply-adds of one training of `row`, the mean of its runs; None if those of any are unknown."""
+    return _mean([macs_of(run) for run in group.of(row)])
+
+
+def seconds_of_row(group: Group, row: str) -> float | None:
+    """Measured seconds of one training of `row`, the mean of its runs; None if those of any are unknown."""
+    return _mean([seconds_of(run) for run in group.of(row)])
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def cost(group: Group) -> Cost:
@@ -192,7 +218,7 @@ def _selector_seconds(tickets: TicketProvenance) -> float | None:
     if tickets.selector_seconds is not None:
         return float(tickets.selector_seconds)
     runs = tickets.selector_run or []
-    return seconds_of([runs] if isinstance(runs, str) else runs)
+    return log.seconds_of([runs] if isinstance(runs, str) else runs)
 
 
 def _mean_seconds(runs: list[RunResult]) -> float | None:

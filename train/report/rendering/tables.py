@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.analysis.comparison import Cell, Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
-from vit_tickets.train.report.analysis.frontier.totals import macs_of_row, seconds_of_row
+from vit_tickets.train.report.analysis.costs import macs_of_row, seconds_of_row
 
 # Of report.csv, one line per row, column and budget; accuracies in percent, an empty field for what is not known.
 FIELDS = (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from vit_tickets.train.report.analysis.comparison import Group
-from vit_tickets.train.report.analysis.frontier.totals import macs_of, seconds_of
+from vit_tickets.train.report.analysis.costs import macs_of, seconds_of
 from vit_tickets.train.report.analysis.frontier.tradeoff import MACS, SECONDS, are_comparable
 
 VAL = "val_top1"

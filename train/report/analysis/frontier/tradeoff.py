@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from vit_tickets.pipeline.runs.paths import path_of
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, contrast
 from vit_tickets.train.report.analysis.comparison import Cell, Group, cell_name
-from vit_tickets.train.report.analysis.frontier.totals import macs_of, seconds_of
+from vit_tickets.train.report.analysis.costs import macs_of, seconds_of
 from vit_tickets.train.report.analysis.results import RunResult
 
 MACS, SECONDS = "multiply-adds", "seconds"

@@ -8,7 +8,7 @@ from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.differences import DEPLOYED, OWN_INPUT, Difference
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.contrasts.nulls import NullHypothesis, is_simpler
-from vit_tickets.train.report.analysis.frontier.totals import macs_of_row, seconds_of_row
+from vit_tickets.train.report.analysis.costs import macs_of_row, seconds_of_row
 from vit_tickets.train.report.analysis.notices import counted, listed
 from vit_tickets.train.report.analysis.verdict import MIN_IMAGES
 
