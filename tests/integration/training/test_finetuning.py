@@ -62,6 +62,24 @@ def test_unplugged_after_every_step_it_ends_with_the_same_weights(
         }
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["finetune", "probe"])
+def test_swin_resumes_bit_for_bit_on_a_smaller_window(recipe, numbered_data, numbered_tickets, tmp_path):
+    init = started(tmp_path, "swin_tiny")
+    sizes = SIZES | {"epochs": 1, "image_size": 48, "limit": 16}
+    values = recipe_for("parquet", "swin_tiny", recipe).override(**sizes)
+
+    def made(out):
+        begun = run_of(
+            numbered_data, tmp_path / out, "lt", numbered_tickets, recipe=values, model="swin_tiny", init=init
+        )
+        return trainer_of(begun, checkpoint_minutes=0)
+
+    made("whole").fit()
+    in_pieces(lambda _: made("broken"))
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+
+
 def test_a_frozen_network_is_in_evaluation_mode_and_its_head_alone_has_gradients(numbered_data, tmp_path):
     init, values = started(tmp_path, "resnet20"), recipe_for("parquet", "resnet20", "probe").override(**SIZES)
     made = trainer_of(run_of(numbered_data, tmp_path / "r", recipe=values, model="resnet20", init=init))
