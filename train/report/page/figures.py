@@ -12,7 +12,7 @@ from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.page.charts import Interval, Line, heights, interval_chart, line_chart
-from vit_tickets.train.report.page.marks import INK, Look, Looks
+from vit_tickets.train.report.page.marks import INK, Look, Looks, side
 from vit_tickets.train.report.page.markup import Html, details, figure, table
 from vit_tickets.train.report.rendering.encoding import name_of
 from vit_tickets.train.report.rendering.figure import CURVES_ON
@@ -146,7 +146,8 @@ def _contrast_figure(minuend: str, threshold: float, contrasts: list[Contrast]) 
     rows = []
     for of in contrasts:
         name = f"minus {of.subtrahend}: {of.estimate:+.2f} [{of.lower:+.2f}, {of.upper:+.2f}]"
-        rows.append(Interval(name, of.estimate, of.lower, of.upper, f"{minuend} {name}"))
+        look = INK if 1 in of.seeds else side(of.lower, of.upper, threshold)
+        rows.append(Interval(name, of.estimate, of.lower, of.upper, f"{minuend} {name}", look))
     said = f"{minuend} {'; '.join(row.name for row in rows)} points, against a threshold of {threshold:g}."
     reference = (threshold, f"to be above {threshold:g}")
     return figure(f"{minuend} …", interval_chart(rows, "points", said, reference, above=True))
@@ -229,7 +230,8 @@ def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
         name, margin = class_name(gain.label, names), gain.margin or 0
         values = f"{first} {gain.first:.2f}%, {second} {gain.second:.2f}%, difference {gain.gain:+.2f} points"
         title = f"{name}, {gain.images:,} images: {values}"
-        rows.append(Interval(name, gain.gain, gain.gain - margin, gain.gain + margin, title))
+        low, high = gain.gain - margin, gain.gain + margin
+        rows.append(Interval(name, gain.gain, low, high, title, side(low, high)))
     more = f", of {len(gains):,} classes the ends" if len(rows) < len(gains) else ""
     header = ["class", "images", first, second, "difference"]
     lines = [header, *(_class_row(gain, names) for gain in gains)]

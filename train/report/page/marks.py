@@ -20,6 +20,12 @@ Looks = Callable[[str, str], Look]
 INK = Look("c-ink", "circle", "full", "solid")
 
 
+def side(low: float, high: float, threshold: float = 0.0) -> Look:
+    """The look of a difference: in the colour of the side of `threshold` that all of its interval is on, if any."""
+    name = "above" if low > threshold else "below" if high < threshold else "ink"
+    return INK._replace(colour=f"c-{name}")
+
+
 def looks(rows: Iterable[str]) -> Looks:
     """The look of a result by its row, one of `rows`, and by what it was tested on."""
     encoded = encode(rows)

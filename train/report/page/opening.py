@@ -31,7 +31,7 @@ INTERVALS = (
 )
 NO_COST = (
     "No chart of accuracy against cost: the logs of these runs have no multiply-adds, and their seconds are of "
-    "different machines or settings, or of fewer than two rows."
+    "different machines or settings, or of fewer than two rows. Runs count multiply-adds since this chart is there."
 )
 EPOCH = "SOURCE_DATE_EPOCH"  # seconds since 1970 that stand for now: https://reproducible-builds.org/specs/
 

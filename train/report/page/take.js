@@ -40,8 +40,12 @@
     [chart, ...chart.querySelectorAll("*")].forEach((shown, place) => {
       if (shown.tagName === "title") return;
       const style = getComputedStyle(shown);
+      const around = place ? getComputedStyle(shown.parentElement) : null; // all but opacity is handed down
       drawn[place].removeAttribute("class");
-      STYLES.forEach((name) => drawn[place].setAttribute(name, style.getPropertyValue(name)));
+      STYLES.forEach((name) => {
+        const value = style.getPropertyValue(name);
+        if (name === "opacity" ? value !== "1" : value !== around?.getPropertyValue(name)) drawn[place].setAttribute(name, value);
+      });
     });
     const [, , width, height] = chart.getAttribute("viewBox").split(" ");
     copy.setAttribute("width", width);

@@ -10,7 +10,7 @@ from vit_tickets.train.report.page.marks import Looks, mark, path
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, figure, table
 from vit_tickets.train.report.rendering.placing import Box, Label, along, place, side_by_side, stairs
 
-LETTER, HEIGHT = 7.0, 14.0  # of a label
+LETTER, HEIGHT = 7.6, 14.0  # of a label
 TOP = 26  # room above for the numbers of patches
 EQUAL = 4.0  # points nearer than this are set side by side
 NOTE = (
