@@ -19,6 +19,7 @@ from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.encoding import STROKES, meaning_of
 from vit_tickets.train.report.rendering.footnotes import footnotes
 from vit_tickets.train.report.rendering.words.headline import headline
+from vit_tickets.train.report.rendering.words.overall import overall
 
 LEVELS = 10  # shades of the matrix
 MATRICES_SHOWN = 4  # more are folded away
@@ -111,7 +112,9 @@ def summary(findings: list[Finding], names: list[str]) -> Html:
         judged = element("ul", verdicts) if verdicts else None
         items.append(element("div", heading, said, judged, class_="card"))
     alone = " alone" if len(findings) == 1 else ""
-    return section("found", "What was found", element("div", items, class_=f"cards{alone}"))
+    said = overall(findings)
+    first = element("p", said, class_="first") if said else None
+    return section("found", "What was found", first, element("div", items, class_=f"cards{alone}"))
 
 
 def sentence_case(text: str) -> str:

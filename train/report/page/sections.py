@@ -24,6 +24,7 @@ from vit_tickets.train.report.rendering.words.contrasts import (
     null_rows,
     trained_sentence,
 )
+from vit_tickets.train.report.rendering.words.frontier import AT_LENGTH, equal_sentence
 
 RUNS_SHOWN, NOTICES_SHOWN = 12, 6  # more are folded away
 # The side of a difference that is settled.
@@ -165,7 +166,9 @@ def _cost(finding: Finding) -> Html | None:
     if not rows:
         return None
     caption = f"As {rendering.COST}, validation included"
-    return join([element("h3", "Cost"), table(caption, [["what", "how much"], *(list(row) for row in rows)])])
+    equal = equal_sentence(finding)
+    said = element("p", f"{sentence_case(equal)}. This is {AT_LENGTH}.") if equal else None
+    return join([element("h3", "Cost"), said, table(caption, [["what", "how much"], *(list(row) for row in rows)])])
 
 
 def _provenance(group: Group) -> list[Html | None]:
