@@ -21,6 +21,7 @@ from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure, tables
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.words.headline import headline
+from vit_tickets.train.report.rendering.words.lacking import lacking_rows
 
 FORMAT_VERSION = 1
 
@@ -89,6 +90,7 @@ def report(
         "resamples": RESAMPLES,
         "groups": [record(finding) for finding in findings],
         "tradeoffs": tradeoff_records(findings),
+        "lacking_rows": lacking_rows(findings),
         "left_out": left_out,
         "notes": notes,
     }

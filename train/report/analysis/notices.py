@@ -3,6 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import NamedTuple
 
 from vit_tickets.pipeline.inspection.sinks import Sink, sinks_of
@@ -13,12 +14,17 @@ from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.report.analysis.results import RunResult
 
 # Settings that stand in the name of a run's row.
 SAID_BY_ROW = ("rc", "ticket", "temperature", "finish_dense")
 # Settings that a run which is cut to fewer epochs has of its own.
 LENGTH = ("epochs", "warmup_epochs", "cooldown_epochs", "schedule")
+
+
+# Off, for the fields that are newer than some runs.
+RECIPE_DEFAULTS = {each.name: each.default for each in fields(Recipe)}
 
 
 class Untested(NamedTuple):
@@ -185,11 +191,19 @@ def _settings(trained: list[RunResult]) -> list[str]:
         values: dict[str, list[str]] = {}
         for run in trained:
             if not _is_meant(run, name):
-                values.setdefault(str(run.settings.get(name)), []).append(run.name)
+                values.setdefault(_setting(run, name), []).append(run.name)
         if len(values) > 1:
             shown = ", ".join(f"{value} ({_names(names)})" for value, names in values.items())
             sentences.append(f"the runs differ in {name}: {shown}")
     return sentences
+
+
+def _setting(run: RunResult, name: str) -> str:
+    """What it is in words; a field that an older run did not record has its default."""
+    value = run.settings.get(name, RECIPE_DEFAULTS.get(name))
+    if value is None and name == "initial weights":
+        return "random"
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def _is_meant(run: RunResult, name: str) -> bool:

@@ -123,7 +123,8 @@ def _beside(ours: str, theirs: float | None) -> str:
 
 def _notes(rows: list[Row]) -> list[str]:
     two = [TWO_VERDICTS] if any(len(row.finding.verdicts) > 1 for row in rows) else []
-    return [legend([row.finding.group for row in rows]), COLUMNS, *two, *paper.notes([row.model for row in rows])]
+    theirs = paper.notes([row.model for row in rows]) if any(row.paper for row in rows) else []
+    return [legend([row.finding.group for row in rows]), COLUMNS, *two, *theirs]
 
 
 def _sentences(row: Row) -> list[tuple[str, list[str]]]:

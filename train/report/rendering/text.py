@@ -24,6 +24,7 @@ from vit_tickets.train.report.rendering.words.contrasts import (
 )
 from vit_tickets.train.report.rendering.words.frontier import AT_LENGTH, MARKS, cost_tables, equal_sentence
 from vit_tickets.train.report.rendering.words.headline import headlines
+from vit_tickets.train.report.rendering.words.lacking import lacking_sentence
 
 # What dropped patches show to models that cannot leave them out, as `train --occlude` has it.
 MASKS = {"mean": "the mean colour", "black": "black"}
@@ -66,6 +67,8 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
         lines += [f"missing: {sentence}" for sentence in group.missing]
         lines += [f"warning: {sentence}" for sentence in group.warnings]
         parts.append("\n".join(lines))
+    if sentence := lacking_sentence(findings):
+        parts.append(f"missing: {sentence}")
     if left_out:
         parts.append(f"left out: {'; '.join(left_out)}")
     return "\n\n".join(parts) + "\n"
@@ -100,6 +103,8 @@ def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -
         lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"{MARKS}.", ""]
     for finding in findings:
         lines += _section(finding)
+    if sentence := lacking_sentence(findings):
+        lines += ["## Rows that are missing", "", f"{_sentence(sentence)}.", ""]
     if left_out:
         lines += ["## Left out", "", *(f"- {sentence}" for sentence in left_out), ""]
     return "\n".join(lines)

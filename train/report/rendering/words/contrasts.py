@@ -82,12 +82,15 @@ def _bounds(found: Contrast, low: float, high: float) -> str:
 
 def morals(finding: Finding) -> list[str]:
     """What stands because the ticket does no better than a row: one sentence per row."""
-    where: dict[str, tuple[str, list[str]]] = {}
+    where: dict[str, tuple[str, dict[str, list[str]]]] = {}
     for nulls, on in ((finding.nulls, ON_OWN), (finding.nulls_deployed, ON_WHOLE)):
         for null in nulls:
             if null.moral and null.label in ("ties", "trails", "level", "behind"):
-                where.setdefault(null.name, (null.moral, []))[1].append(f"{against(null)} {on}")
-    return [f"{name} ({listed(found)}): {moral}" for name, (moral, found) in where.items()]
+                where.setdefault(null.name, (null.moral, {}))[1].setdefault(against(null), []).append(on)
+    return [
+        f"{name} ({', '.join(f'{said} {listed(on)}' for said, on in found.items())}): {moral}"
+        for name, (moral, found) in where.items()
+    ]
 
 
 def doubts(finding: Finding) -> list[str]:

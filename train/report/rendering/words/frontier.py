@@ -44,9 +44,8 @@ def equal_sentence(finding: Finding) -> str | None:
     if not found:
         return None
     said = [_spent(of) for of in found if of.epoch is not None]
-    if never := [of for of in found if of.epoch is None]:
-        shares = listed([f"{of.share:.2f}" for of in never])
-        said.append(f"{listed([of.row for of in never])} did not, at {shares} times")
+    if never := [of.row for of in found if of.epoch is None]:
+        said.append(f"{listed(never)} never did")
     accuracy, unit = found[0].accuracy, found[0].unit
     where = f"the ticket's {accuracy:.2f}%, each on its own input, and times the ticket's {unit}"
     return f"cost at equal accuracy ({where}): {'; '.join(said)}"

@@ -31,6 +31,7 @@ SUBJECTS = {
     "lt:mean": Words("one mask for all images", False),
 }
 ON_WHOLE = "on whole images"
+TESTED_ON = {"dense": ON_WHOLE, "lt": "on tickets", "rc": "on random patches", "own": "on what was trained on"}
 EACH = "Each tested on its own input,"
 SHOWN = 3  # rows that a sentence names
 
@@ -127,10 +128,9 @@ def _without_contrast(finding: Finding) -> str:
             "there is no run on tickets to judge yet."
         )
     best = max(group.accuracies, key=lambda cell: group.accuracies[cell].mean)
-    return (
-        f"Trained on {best[0]} and tested on {best[1]}, {group.accuracies[best].mean:.1f}% top-1 is reached; there is "
-        "no run on tickets to judge yet."
-    )
+    trained = "all patches" if best[0] == "dense" else best[0]
+    reached = f"Training on {trained} reaches {group.accuracies[best].mean:.1f}% top-1 {TESTED_ON[best[1]]}"
+    return f"{reached}; there is no run on tickets to judge yet."
 
 
 def _change(difference: Difference, other: str = "") -> str:
@@ -219,7 +219,7 @@ def _beaten(rows: list[NullHypothesis]) -> str:
         what = f"all {len(rows)} rows that need no selector"
     runs = " in these runs" if any(1 in null.contrast.seeds for null in rows) else ""
     least = "" if len(rows) == 1 else " at the least"
-    return f"{EACH} tickets do better than {what}{runs}, by {_points(rows[0].contrast.estimate)} points{least}."
+    return f"{EACH} tickets do better{runs} than {what}, by {_points(rows[0].contrast.estimate)} points{least}."
 
 
 def _deployed(finding: Finding, ticket: Difference) -> str:
@@ -227,7 +227,9 @@ def _deployed(finding: Finding, ticket: Difference) -> str:
     costs 0.7: without a selector, random patches do better there.`"""
     said = f"Tested on whole images, as networks are mostly used, training on tickets {_change(ticket)}"
     if random := best_random(finding, DEPLOYED):
-        said += f", on random patches it {_change_of_one(random)}"
+        both = ticket.label == random.label == "open"
+        found = f"none either ({_points(random.contrast.estimate, '+')})" if both else f"it {_change_of_one(random)}"
+        said += f", on random patches {found}"
     rows = _told(finding.nulls_deployed)
     for these, how in (([row for row in rows if _is_better(row)], "better"), (rows, "at least as well")):
         if these := [row for row in these if row.contrast.estimate <= 0]:
