@@ -59,7 +59,7 @@ def open_classifier(root: str, selection: Selection) -> Classifier:
     load_file(model.network, weights, classes="the run")
     names = class_names(root, config)
     numbers = [str(number) for number in range(config.num_classes)]
-    shown = f"all {grid**2} patches"
+    shown = f"all {grid**2} patches" if config.can_drop_patches else "whole images"
     known = Classifier(model.eval(), config.eval_view, names or numbers, shown, has_names=names is not None)
     if selection.on == "self":
         return _on_itself(known, model.network, config, selection)
