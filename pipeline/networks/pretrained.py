@@ -130,6 +130,12 @@ def _from_file(
     return network
 
 
+def is_within_reach(model: str) -> bool:
+    """Whether the published weights of the timm model are cached, or the hub answers within seconds."""
+    cfg = timm.get_pretrained_cfg(timm_name(model), allow_unregistered=False)
+    return cfg is not None and (_is_cached(cfg) or _hub_answers())
+
+
 def _is_cached(cfg) -> bool:
     from huggingface_hub import try_to_load_from_cache
 

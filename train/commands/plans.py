@@ -16,7 +16,13 @@ from vit_tickets.train.commands.plan_options import (
     labels_from,
     parse_train_options,
 )
-from vit_tickets.train.commands.sources import check_init, find_images, record_of, selector_of, sizes_of
+from vit_tickets.train.commands.sources import (
+    check_init,
+    find_images,
+    record_of,
+    selector_of,
+    sizes_of,
+)
 from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.request import FORMAT_VERSION, REQUEST, SWEEP, Request, check_request
 from vit_tickets.train.sweep.steps import Step

@@ -10,7 +10,8 @@ from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.plan_options import VAL_SHARE, PlanOptions
-from vit_tickets.train.sweep.request import Images, Packing
+from vit_tickets.train.sweep.plan import plan
+from vit_tickets.train.sweep.request import Images, Packing, Request
 
 if TYPE_CHECKING:
     from vit_tickets.pipeline.datasets.pack.planning import Plan
@@ -160,6 +161,26 @@ def check_init(init: str | None, models: list[str]) -> None:
     if len(models) > 1:
         found = f"found {', '.join(models)}; --init {PRETRAINED} takes the published weights of each"
         raise UserError(f"--init {init}: expected one model that these weights are of, {found}")
+
+
+def check_within_reach(request: Request) -> None:
+    """Raise UserError, before anything starts, if a step that remains needs weights that this machine cannot get."""
+    from vit_tickets.pipeline.networks.pretrained import is_within_reach
+    from vit_tickets.pipeline.networks.registry import check_model
+    from vit_tickets.pipeline.system import files
+
+    kinds = {step.command[0] for step in plan(request) if not step.is_done()}
+    gone = "are not cached and the hub cannot be reached; pass"
+    of_hub = request.weights is None and not request.pretrain and not files.is_dir(request.selector)
+    if of_hub and "generate" in kinds:
+        check_model(request.selector)
+        if not is_within_reach(request.selector):
+            instead = "--selector deit_tiny --weights FILE, or --selector RUN"
+            raise UserError(f"the weights of the selector {request.selector} {gone} {instead}")
+    if request.init == PRETRAINED and "train" in kinds:
+        for model in request.budgets:
+            if not is_within_reach(model):
+                raise UserError(f"the weights of {model} {gone} --init FILE, or --init RUN")
 
 
 def sizes_of(networks: Iterable[str | None]) -> list[int]:

@@ -111,6 +111,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.pipeline.geometry.patches import parse_budgets
     from vit_tickets.train.commands.announcing import announce
     from vit_tickets.train.commands.plans import carry_out, request_of
+    from vit_tickets.train.commands.sources import check_within_reach
     from vit_tickets.train.report.page.class_names import ClassNames
     from vit_tickets.train.sweep import report as rendering
     from vit_tickets.train.sweep.plan import evaluated, trained
@@ -165,6 +166,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
             return ray_engine(asked.jobs_per_gpu, asked.jobs, asked.gpus, is_cpu(request.device), logs, engine.address)
         from vit_tickets.train.sweep.local import LocalEngine, local_gpus
 
+        check_within_reach(request)
         slots = local_gpus(gpus, asked.gpus, asked.jobs_per_gpu, asked.jobs)
         return contextlib.nullcontext(LocalEngine(slots, logs))
 

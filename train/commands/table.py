@@ -13,6 +13,7 @@ from vit_tickets.pipeline.system.cluster import ENGINES
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
 from vit_tickets.train.commands.plan_options import PlanOptions, counted, models_of
 from vit_tickets.train.report.analysis.paper import MODELS
+from vit_tickets.train.sweep.steps import Step
 
 DEFAULT_MODELS = ",".join(MODELS)
 
@@ -52,6 +53,7 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
     """
     asked = TableOptions(**given)
     from vit_tickets.train.commands.plans import carry_out, request_of
+    from vit_tickets.train.commands.sources import check_within_reach
     from vit_tickets.train.report.rendering import paper_table
     from vit_tickets.train.sweep.local import LocalEngine
     from vit_tickets.train.sweep.request import TABLE
@@ -72,14 +74,17 @@ def table(dataset: str, train_options: tuple[str, ...], **given: Any):
         return []
 
     about = f"{', '.join(budgets)} on {request.name}, {counted(len(request.groups), 'row')}"
-    carry_out(
-        request,
-        about,
-        lambda _: {},
-        asked.dry_run,
-        lambda logs: contextlib.nullcontext(LocalEngine([None], logs, asked.gpus)),
-        report,
-    )
+
+    def tell(_: list[Step]) -> dict[str, float]:
+        for line in request.images.lines:
+            click.echo(line)
+        return {}
+
+    def open_engine(logs: str) -> contextlib.nullcontext[LocalEngine]:
+        check_within_reach(request)
+        return contextlib.nullcontext(LocalEngine([None], logs, asked.gpus))
+
+    carry_out(request, about, tell, asked.dry_run, open_engine, report)
 
 
 def budgets_of(models: str, keep_rate: str | None, sparsity: str | None, tokens: str | None) -> dict:

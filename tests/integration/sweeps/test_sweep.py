@@ -71,6 +71,23 @@ def test_it_says_what_it_will_run_before_it_starts(tmp_path, monkeypatch):
     assert all("--init pretrained" in line for line in steps if " train " in line.split(":")[0])
 
 
+@pytest.mark.parametrize("init", [(), ("--init", "pretrained", "--selector", "sel")])
+def test_weights_that_cannot_be_had_are_told_before_anything_runs(tmp_path, monkeypatch, init):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vit_tickets.pipeline.networks.pretrained.is_within_reach", lambda _: False)
+    write_folder(tmp_path / "photos", {"cat": 4, "dog": 4}, height=4, width=4)
+    (tmp_path / "sel").mkdir()
+    done = sweep("photos", *init)
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.strip().splitlines()
+    gone = "are not cached and the hub cannot be reached; pass"
+    said = f"the weights of the selector {DEFAULT_SELECTOR} {gone} --selector"
+    if init:
+        said = f"the weights of deit_tiny {gone} --init FILE, or --init RUN"
+    assert said in line
+    assert not (tmp_path / "runs/sweep-photos/data").exists()
+
+
 def test_what_an_older_version_began_goes_on_with_its_rows(numbered_data, tmp_path):
     (tmp_path / "request.json").write_text(json.dumps({"format_version": 1, "first_method": "staged"}))
     done = sweep(numbered_data, "--out", tmp_path, "--dry-run")
