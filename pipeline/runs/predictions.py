@@ -64,7 +64,7 @@ class Predictions:
 
 
 def predictions_file(folder: str, on: str) -> str:
-    """The file in `folder` with predictions on `on`, one of `ON`."""
+    """The file in `folder` with predictions on `on`, one of `TESTED_ON`."""
     return files.join(folder, f"predictions-{on}.parquet")
 
 
