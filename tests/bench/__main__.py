@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import decode, epoch, labels, loader, occlusion, online, profile, selection, startup, step
+from . import accounting, decode, epoch, labels, loader, occlusion, online, profile, selection, startup, step
 from .harness import Options
 from .report import AnyFinding, headline, machine, table, write_json
 
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "online": online.run,
     "startup": startup.run,
     "profile": profile.run,
+    "accounting": accounting.run,
 }
 
 

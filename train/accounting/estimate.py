@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -16,6 +16,7 @@ from vit_tickets.pipeline.geometry.patches import small_grid_side
 from vit_tickets.pipeline.runs.paths import TrainingPath
 from vit_tickets.train.accounting.counting import StepMacs, forward_pass, skeleton
 from vit_tickets.train.accounting.equal_cost import cut_of
+from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.recipes.schedule import kept_at
@@ -89,9 +90,7 @@ class Estimate:
         seconds: float = SECONDS,
     ):
         self.recipe, self.image_size = recipe, recipe.image_size or image_size
-        self._build: Callable[[int], Model] = lambda side: build_model(
-            model, num_classes, side, recipe.patch_size, self._grid(side), recipe.drop_path
-        )
+        self._model, self._num_classes = model, num_classes
         network = self._build(self.image_size).to(device).train()
         self.num_patches = network.grid**2
         self._macs_at = cache(self._macs_of)
@@ -139,8 +138,14 @@ class Estimate:
         model = skeleton(self._build(side)).train()
         return StepMacs(model, side, model.grid**2, drops_patches=True)
 
-    def _grid(self, side: int) -> int:
-        return max(1, side // (self.recipe.patch_size or 16))
+    def _build(self, side: int) -> Model:
+        recipe, cell = self.recipe, self.recipe.patch_size or 16
+        model = build_model(
+            self._model, self._num_classes, side, recipe.patch_size, max(1, side // cell), recipe.drop_path
+        )
+        if recipe.frozen:
+            freeze(model.network)
+        return model
 
 
 def _measured(

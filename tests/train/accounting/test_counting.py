@@ -256,6 +256,15 @@ def test_a_path_selector_counts_its_pruned_tokens(numbered_data, selector_run, t
     assert said == real
 
 
+@pytest.mark.parametrize("path", ["dense", "lt"])
+def test_a_frozen_network_costs_no_gradients(numbered_data, numbered_tickets, selector_run, tmp_path, path):
+    recipe = SMALL.override(epochs=1, limit=16, frozen=True)
+    made = trainer(numbered_data, tmp_path, path, numbered_tickets, recipe=recipe, init=selector_run)
+    real, said = real_steps(made)
+    assert said == real
+    assert real[0] < vit_step(made.learner.model.network, 18 if path == "lt" else 36, 8) / 2
+
+
 def test_images_that_are_left_out_cost_nothing(tmp_path):
     model = build_model("deit_micro", 10, 24, 4, None).train()
     macs = StepMacs(model, 24, 36, True)
