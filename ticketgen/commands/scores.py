@@ -7,6 +7,7 @@ import click
 from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
 from vit_tickets.pipeline.datasets.shards import Dataset, read_keys
 from vit_tickets.pipeline.datasets.sources.names import listed
+from vit_tickets.pipeline.manifests.columns import list_matrix
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.system import files
@@ -89,19 +90,17 @@ def notes_on_scores(folder: str, spec: ScoresSpec, splits: Sequence[str]) -> Ite
     """Lines about the manifest in `folder`: rows whose scores cannot be used, and those that say nothing."""
     manifest = Manifest.open(folder)
     for split in splits:
-        odd: list[str] = []
-        equal = 0
-        columns = ["key", "error"] + (
-            ["score"] if manifest.layout(split).scores and not manifest.layout(split).num_views else []
-        )
-        for path in files.list_names(files.join(folder, split)):
-            if path.endswith(".parquet"):
-                table, _ = read_table(files.join(folder, split, path), columns)
-                for row in table.select(["key", "error"]).to_pylist():
-                    if row["error"] is not None and row["key"] in spec.names[split]:
-                        odd.append(f"{row['key']} ({row['error']})")
-                if "score" in columns:
-                    equal += sum(len(set(scores)) == 1 for scores in table["score"].to_pylist() if scores is not None)
+        odd, equal, layout = [], 0, manifest.layout(split)
+        has_scores = layout.scores and not layout.num_views
+        for name in files.list_names(files.join(folder, split)):
+            path = files.join(folder, split, name)
+            table, _ = read_table(path, ["key", "error", *(["score"] if has_scores else [])])
+            for row in table.select(["key", "error"]).filter(table["error"].is_valid()).to_pylist():
+                if row["key"] in spec.names[split]:
+                    odd.append(f"{row['key']} ({row['error']})")
+            if has_scores:
+                score_RN, valid_R = list_matrix(table["score"], layout.num_patches, path)
+                equal += int((valid_R & (score_RN == score_RN[:, :1]).all(axis=1)).sum())
         if odd:
             yield f"{split}: {len(odd):,} images have scores but an error: {listed(odd)}"
         if equal:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from vit_tickets.pipeline.geometry.images import FORMATS, MAX_PIXELS
 from vit_tickets.ticketgen.scores.areas import Areas
 
 LIMIT = float(np.finfo(np.float16).max)  # scores are stored in half precision
@@ -98,7 +99,9 @@ def read_array(data: bytes) -> np.ndarray:
 def read_mask(data: bytes) -> np.ndarray:
     """Values in 0..1 of a mask (H, W): its grey level, or of a palette with colours 1 for all that is not black."""
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnusableScores(f"expected a mask of at most {MAX_PIXELS:,} pixels, found {_shown(image.size)}")
             image.load()
             return _mask(image)
     except UnusableScores:

@@ -151,6 +151,19 @@ def test_shards_resume_and_engines_agree(made, oblong, folder, tmp_path):
     assert contents(out) == contents(made)
 
 
+def test_scores_without_a_difference_are_counted(oblong, images, tmp_path):
+    keys = [f"{split}/{key}" for split, of_split in images.items() for key in of_split]
+    np.savez(
+        tmp_path / "flat.npz", **{key: np.full(4, number % 2 == 0) * np.arange(4.0) for number, key in enumerate(keys)}
+    )
+    done = run("generate", oblong, "--scores", tmp_path / "flat.npz", *SIZES, "--out", tmp_path / "m")
+    assert "train: the scores of 4 images are equal in the whole view; their tickets are its centre" in done.stderr
+    rows = pd.read_parquet(tmp_path / "m/train")
+    whole = rows[rows["error"].isna()]
+    centre = next(row for row in whole.itertuples() if set(row.score) == {0})
+    assert {14, 15, 20, 21} == set(np.argsort(centre.rank)[:4])
+
+
 @pytest.mark.slow
 def test_ray_writes_the_same_bytes(made, oblong, folder, tmp_path):
     run("generate", oblong, "--scores", folder, *SIZES, "--engine", "ray", "--workers", 2, "--out", tmp_path / "m")

@@ -125,6 +125,8 @@ def test_masks_are_grey_levels_or_not_black():
         read_mask(encode(Image.new("RGB", (2, 2), (1, 2, 3)), "PNG"))
     with pytest.raises(UnusableScores, match="cannot be decoded"):
         read_mask(b"no image")
+    with pytest.raises(UnusableScores, match="at most 100,000,000 pixels, found 20000 x 6000"):
+        read_mask(encode(Image.new("1", (20000, 6000)), "PNG"))
 
 
 @pytest.mark.parametrize(
