@@ -77,7 +77,8 @@ def announcement(request: Request) -> list[str]:
     lines = [f"images: {splits}, {counted(images.classes, 'class')}", *(f"  {line}" for line in images.lines)]
     weights = f" with the weights {request.weights}" if request.weights else ""
     why = f" ({request.selected_because})" if request.selected_because else ""
-    lines.append(f"tickets: {_listed(request.all_budgets)}, chosen by {redacted(request.selector + weights)}{why}")
+    lines += [f"sizes: {request.same_tokens}"] if request.same_tokens else []
+    lines.append(f"tickets: {_listed(request.selected)}, chosen by {redacted(request.selector + weights)}{why}")
     start = "random weights (--init pretrained fine-tunes)"
     if request.init is not None:
         start = "their published weights" if request.init == PRETRAINED else f"the weights {redacted(request.init)}"

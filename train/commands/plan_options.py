@@ -1,6 +1,8 @@
 """What `sweep` and `table` take from their command line: their common options, lists, and options of `train`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -8,6 +10,9 @@ from click.core import ParameterSource
 from vit_tickets.pipeline.commands.suggestions import did_you_mean
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
+
+if TYPE_CHECKING:
+    from vit_tickets.train.sweep.rows import SameTokens
 
 # Options of `train` that a plan sets itself, and those that not every path takes.
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate", "tokens")
@@ -149,3 +154,62 @@ def parse_train_options(dataset: str, options: list[str], by: str, own: tuple[st
         if name in OF_ONE_PATH:
             raise UserError(f"options of train: expected such as are for every path, found {shown}")
     return {name: values[name] for name in given}
+
+
+def same_tokens_of(
+    text: str, given: dict[str, Any], train_options: tuple[str, ...], models: list[str]
+) -> tuple["SameTokens", tuple[str, ...]]:
+    """What `--same-tokens` asks for, and the options of `train` with the sizes of dense training.
+
+    Args:
+        text: as typed.
+        given: settings of every `train`, by name; a patch size among them is that of all models.
+        train_options: the same as typed.
+        models: as `train --model` names them.
+
+    Raises:
+        UserError: the models have different patch sizes, cannot leave patches out, or sizes are no multiples.
+    """
+    import torch
+
+    from vit_tickets.pipeline.networks import registry
+    from vit_tickets.train.models.sparse import build_model
+    from vit_tickets.train.sweep.rows import SameTokens
+
+    if given.get("image_size"):
+        raise UserError(f"--same-tokens {text}: expected no --image-size beside it, found {given['image_size']}")
+    patch_sizes = {}
+    for model in models:
+        registry.check_model(model)
+        embed = getattr(registry.sketch(model), "patch_embed", None)
+        own = getattr(embed, "patch_size", (0,))[0]
+        patch_sizes[model] = given.get("patch_size") or own or 16
+    if len(set(patch_sizes.values())) > 1:
+        found = ", ".join(f"{model} {size} px" for model, size in patch_sizes.items())
+        raise UserError(f"--same-tokens: expected models of one patch size, found {found}; -- --patch-size sets it")
+    asked = SameTokens.parse(text, next(iter(patch_sizes.values())))
+    for model in models:
+        with torch.device("meta"):
+            built = build_model(model, 2, asked.base, asked.patch_size, None)
+        if not built.can_drop_patches:
+            raise UserError(
+                f"--same-tokens: expected models that can leave patches out, found {model}, which computes all of them"
+            )
+    patches = () if given.get("patch_size") else ("--patch-size", str(asked.patch_size))
+    return asked, (*train_options, "--image-size", str(asked.base), *patches)
+
+
+def check_one_recipe(asked: "SameTokens", source: str, models: Iterable[str], given: dict[str, Any]) -> None:
+    """Raise UserError where the images' size would choose other recipes for some of the sizes.
+
+    source: kind of source of the dataset. given: as in `same_tokens_of`.
+    """
+    from vit_tickets.train.recipes.presets import recipe_for
+
+    if given.get("recipe") or given.get("init"):
+        return
+    for model in models:
+        names = {size: recipe_for(source, model, None, size).name for size in (asked.base, *asked.sizes)}
+        if len(set(names.values())) > 1:
+            found = ", ".join(f"{name} at {size} px" for size, name in names.items())
+            raise UserError(f"--same-tokens: expected one recipe at all sizes, found {found}; --recipe sets it")

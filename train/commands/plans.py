@@ -12,6 +12,7 @@ from vit_tickets.train.commands.plan_options import (
     OF_ROWS,
     OWN,
     PlanOptions,
+    check_one_recipe,
     counted,
     labels_from,
     parse_train_options,
@@ -59,8 +60,12 @@ def request_of(
     check_init(parsed.get("init"), list(budgets))
     if asked.out is not None and not files.is_local(asked.out):
         raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
+    same_tokens = own.get("same_tokens")
     sizes = [parsed.get("image_size") or 0, *sizes_of([*budgets, asked.selector])]
+    sizes += same_tokens.sizes if same_tokens else ()
     images = find_images(dataset, command, asked, sizes)
+    if same_tokens:
+        check_one_recipe(same_tokens, images.source, budgets, parsed)
     out = asked.out or f"runs/{command}-{images.name}"
     annotator, labels_dir = labels_from(asked.labels, list(budgets), out)
     selecting = selector_of(asked, images, list(budgets), parsed.get("init"), parsed.get("weights_key"))
@@ -73,6 +78,7 @@ def request_of(
         **({"weights_key": selecting.weights_key} if selecting.weights_key else {}),
         "labels": asked.labels,
         **({"first_method": own["reference"]} if command == SWEEP else {}),
+        **({"same_tokens": same_tokens.selection.label} if same_tokens else {}),
         "train": {name: value for name, value in parsed.items() if name not in MAY_DIFFER},
     }
     return Request(

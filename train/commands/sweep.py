@@ -17,7 +17,15 @@ from vit_tickets.pipeline.system.cluster import AUTO, ENGINES, RAY, choose_engin
 from vit_tickets.pipeline.system.cluster import Engine as Chosen
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
-from vit_tickets.train.commands.plan_options import PlanOptions, counted, listed, models_of, words_of
+from vit_tickets.train.commands.plan_options import (
+    PlanOptions,
+    counted,
+    listed,
+    models_of,
+    parse_train_options,
+    same_tokens_of,
+    words_of,
+)
 from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.rows import AskedRows
 from vit_tickets.train.sweep.steps import Step
@@ -38,6 +46,12 @@ class SweepOptions(PlanOptions):
         "Of the tickets: a timm ViT or a finished run.  [default: as `generate`; that of digits is trained first, by "
         "its own recipe, in runs/digits-deit_micro-dense-seed0]",
         default=None,
+    )
+    same_tokens: str | None = option(
+        "Dense training at one image size beside tickets and random subsets of larger images, which keep as many "
+        "patches and so cost as much: 224:288,352.",
+        default=None,
+        metavar="SIZE:LARGER,...",
     )
     html: bool = option(
         "Write OUT/sweep.html: one page that needs no network.  [default]  --no-html leaves it out.", default=True
@@ -118,11 +132,15 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.train.sweep.request import SWEEP, begun_before_rows
 
     classes = ClassNames.read(asked.class_names) if asked.class_names else None
-    budgets = dict.fromkeys(
-        models_of(asked.models or (FINE_TUNED if asked.init == PRETRAINED else SMALLEST)),
-        tuple(parse_budgets(asked.sparsity, asked.keep_rate, asked.tokens)),
-    )
-    rows = rows_of(asked)
+    models = models_of(asked.models or (FINE_TUNED if asked.init == PRETRAINED else SMALLEST))
+    sizes, rows = None, rows_of(asked)
+    if asked.same_tokens:
+        check_alone("--same-tokens", asked.same_tokens, asked.sparsity, asked.keep_rate, asked.tokens)
+        of_train = parse_train_options(dataset, list(train_options), SWEEP)
+        sizes, train_options = same_tokens_of(asked.same_tokens, of_train, train_options, models)
+        rows = replace(rows, sizes=sizes.sizes)
+    chosen = [sizes.budget] if sizes else parse_budgets(asked.sparsity, asked.keep_rate, asked.tokens)
+    budgets = dict.fromkeys(models, tuple(chosen))
     request = request_of(
         SWEEP,
         dataset,
@@ -131,6 +149,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         budgets,
         engine="local",
         rows=rows.names(),
+        same_tokens=sizes,
         reference=rows.reference(),
     )
     if not rows.names_all and begun_before_rows(request):
@@ -184,6 +203,12 @@ def chosen_engine(asked: SweepOptions, device: str | None) -> tuple[Chosen, int]
 
 def is_cpu(device: str | None) -> bool:
     return device is not None and device.startswith("cpu")
+
+
+def check_alone(option: str, given: str, *budgets: str | None) -> None:
+    """Raise UserError for a budget beside an option that is one."""
+    if any(budgets):
+        raise UserError(f"{option} {given}: expected no other budget, found --sparsity, --keep-rate or --tokens")
 
 
 def rows_of(asked: SweepOptions) -> AskedRows:

@@ -23,6 +23,7 @@ from vit_tickets.pipeline.runs.names import run_name
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.sweep.rows import SameTokens
 
 REQUEST = "request.json"
 FORMAT_VERSION = 1
@@ -125,6 +126,7 @@ class Request:
         weights_key: the same of `generate --weights-key`.
         selected_because: why it is this selector, where the user did not name it.
         init: the weights that every run starts from, as `train --init` takes them; None for random ones.
+        same_tokens: the image sizes of dense training and of tickets, where they differ; the budget is then its own.
         engine: of tickets and label maps.
         annotator: makes the label maps in `labels_dir`; None if they exist or are not asked for.
         labels_dir: folder of the label maps.
@@ -147,6 +149,7 @@ class Request:
     weights_key: str | None = None
     selected_because: str = ""
     init: str | None = None
+    same_tokens: SameTokens | None = None
     engine: str | None = None
     annotator: str | None = None
     labels_dir: str | None = None
@@ -183,6 +186,11 @@ class Request:
         return list(dict.fromkeys(budget for budgets in self.budgets.values() for budget in budgets))
 
     @property
+    def selected(self) -> list[Budget]:
+        """The budgets of the manifests."""
+        return [self.same_tokens.selection] if self.same_tokens else self.all_budgets
+
+    @property
     def groups(self) -> list[tuple[str, Budget]]:
         """Every model with each of its budgets."""
         return [(model, budget) for model, budgets in self.budgets.items() for budget in budgets]
@@ -194,7 +202,8 @@ class Request:
 
     def tickets(self, budget: Budget, method: str | None = None) -> str:
         """The manifest's folder; without `method`, the reference's."""
-        return files.join(self.tickets_root(method or self.reference), budget.label)
+        made = self.same_tokens.selection if self.same_tokens else budget
+        return files.join(self.tickets_root(method or self.reference), made.label)
 
     def run(self, trial: Trial) -> str:
         """The run's folder."""
@@ -209,6 +218,10 @@ class Request:
         path = f"{trial.row.path}-{budget.label}" + (f"-{trial.variant}" if trial.variant else "")
         stem = f"{self.name}-{short_name(trial.model)}-{path}-seed{trial.seed}"
         return files.join(self.out, "scores", stem)
+
+    def tested_on(self, trial: Trial) -> tuple[str, ...]:
+        """What the run is tested on. Where dense training sees as many patches as tickets have, all of them."""
+        return ("dense",) if self.same_tokens and trial.budget is None else trial.row.tested_on
 
     def report(self, model: str, budget: Budget) -> str:
         """The folder of the report of a table's row."""

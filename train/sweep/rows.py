@@ -1,9 +1,10 @@
-"""Which rows a sweep trains: those of the registry by default, or those that are asked for."""
+"""Which rows a sweep trains: those of the registry by default, those that are asked for, or some at larger sizes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vit_tickets.pipeline.commands.suggestions import did_you_mean
+from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import METHODS, STAGED
 from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS
 from vit_tickets.pipeline.runs.paths import COMPARED, JUDGED
@@ -25,6 +26,7 @@ class AskedRows:
         rc: kinds of random subset: these instead of the default's.
         without: rows, or parts of their names, to leave out.
         extra: rows to add.
+        sizes: image sizes, in pixels, at which as many patches are kept as dense training sees; other defaults then.
     """
 
     rows: tuple[str, ...] | None = None
@@ -33,6 +35,7 @@ class AskedRows:
     rc: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
 
     @property
     def names_all(self) -> bool:
@@ -70,6 +73,8 @@ class AskedRows:
     def _chosen(self) -> Iterable[str]:
         if self.rows is not None:
             return [str(row_of(word, "--rows")) for word in self.rows]
+        if self.sizes:
+            return ["dense", *(name for size in self.sizes for name in self._at(size))]
         methods = [_with_part("lt", method, STAGED) for method in self.methods or (STAGED,)]
         kinds = [_with_part("rc", kind, FIXED) for kind in self.rc or (FIXED,)]
         if self.paths is not None:
@@ -78,6 +83,65 @@ class AskedRows:
         replaced = {"lt": methods if self.methods else None, "rc": kinds if self.rc else None}
         kept = [name for name in DEFAULT_ROWS if not _is_variant(RowName.parse(name), replaced)]
         return [*kept, *(name for names in replaced.values() for name in names or [])]
+
+    def _at(self, size: int) -> list[str]:
+        """Tickets and random subsets at an image size."""
+        tickets = [_with_part(f"lt@{size}", method, STAGED) for method in self.methods or (STAGED,)]
+        return [*tickets, *(_with_part(f"rc@{size}", kind, FIXED) for kind in self.rc or (FIXED, "fresh"))]
+
+
+@dataclass(frozen=True)
+class SameTokens:
+    """What `sweep --same-tokens BASE:SIZE,...` asks for.
+
+    Attributes:
+        base: side of the images of dense training, in pixels.
+        sizes: sides of the images of which as many patches are kept, ascending.
+        patch_size: side of a patch, in pixels.
+    """
+
+    base: int
+    sizes: tuple[int, ...]
+    patch_size: int
+
+    @classmethod
+    def parse(cls, text: str, patch_size: int) -> "SameTokens":
+        """`224:288,352`; raises UserError unless all are multiples of `patch_size` and the base is the smallest."""
+        base, _, larger = text.partition(":")
+        try:
+            first, sizes = int(base), tuple(sorted({int(size) for size in larger.split(",")}))
+        except ValueError:
+            expected = "the size of dense training and larger ones, such as 224:288,352"
+            raise UserError(f"--same-tokens: expected {expected}, found {text!r}") from None
+        if first < patch_size or sizes[0] <= first:
+            raise UserError(f"--same-tokens: expected sizes above {first} px behind the colon, found {text}")
+        for size in (first, *sizes):
+            if size % patch_size:
+                below = size // patch_size * patch_size
+                raise UserError(
+                    f"--same-tokens: expected multiples of the patch size {patch_size}, such as {below} and "
+                    f"{below + patch_size}, found {size}"
+                )
+        return cls(first, sizes, patch_size)
+
+    @property
+    def budget(self) -> Budget:
+        """All patches of dense training."""
+        return Budget(tokens=self.patches(self.base))
+
+    @property
+    def selection(self) -> Budget:
+        """Of the manifest: the share that the smallest of `sizes` keeps; the others read theirs off its ranks."""
+        return Budget(sparsity=round(1 - (self.base / self.sizes[0]) ** 2, 3))
+
+    def patches(self, size: int) -> int:
+        """Patches of an image of `size` pixels."""
+        return (size // self.patch_size) ** 2
+
+    def __str__(self) -> str:
+        kept = f"{self.budget.tokens} patches of {self.patch_size} px"
+        of = " and ".join(f"{self.patches(size)} at {size} px" for size in self.sizes)
+        return f"{kept} in every run: all at {self.base} px, of {of}; tickets are carried to the finer grids"
 
 
 def row_of(word: str, option: str) -> RowName:
@@ -107,6 +171,8 @@ def _is_variant(row: RowName, replaced: dict[str, list[str] | None]) -> bool:
 
 
 def _check_lists(asked: AskedRows) -> None:
+    if asked.sizes and asked.paths is not None:
+        raise UserError(f"--same-tokens: expected no --paths beside it, found {','.join(asked.paths)}; see --rows")
     if asked.rows is None:
         return
     for option, given in (("--paths", asked.paths), ("--methods", asked.methods), ("--rc", asked.rc)):

@@ -4,7 +4,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -75,7 +75,7 @@ def pack(request: Request) -> list[Step]:
 
 def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
     """Select the tickets of all budgets by one call, which decodes every image once."""
-    budgets, root = request.all_budgets, request.tickets_root(method)
+    budgets, root = request.selected, request.tickets_root(method)
     kind = budgets[0].kind
     values = ",".join(exact(budget.value) for budget in budgets)
     named = None if method == methods.STAGED else method
@@ -113,13 +113,16 @@ def train(request: Request, trial: Trial, tickets: str | None, needs: tuple[str,
     maps = request.labels_dir if takes_labels(trial.model) else None
     command = _command("train", request.dataset, {"model": trial.model})
     options = {"tickets": tickets, "labels": maps, "seed": trial.seed, "out": out}
-    command = (*command, *trial.row.options, *words(options), "--resume", *request.train_options)
+    if request.same_tokens and trial.budget:
+        options["tokens"] = trial.budget.tokens
+    row, size = replace(trial.row, size=None), words({"image_size": trial.row.size})  # behind that of all runs
+    command = (*command, *row.options, *words(options), "--resume", *request.train_options, *size)
     return Step(training_title(trial), command, partial(all_there, [files.join(out, FINAL)]), needs, out)
 
 
 def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs: tuple[str, ...]) -> Step:
     """Evaluate a run on the manifest `tickets`, whose budget is `budget`."""
-    run, scored, on = request.run(trial), request.scored(trial, budget), trial.row.tested_on
+    run, scored, on = request.run(trial), request.scored(trial, budget), request.tested_on(trial)
     options = {"on": ",".join(on), "tickets": tickets, "out": None if scored == run else scored}
     command = _command("evaluate", run, options, workers=request.workers, device=request.device)
     return Step(evaluation_title(trial, budget), command, partial(_is_scored, run, scored, tickets, on), needs)

@@ -269,3 +269,12 @@ def test_images_that_are_left_out_cost_nothing(tmp_path):
     model = build_model("deit_micro", 10, 24, 4, None).train()
     macs = StepMacs(model, 24, 36, True)
     assert macs(part_sizes(7, 3, False), 9) == vit_step(model.network, 9, 7)
+
+
+def test_as_many_tokens_cost_as_much_at_every_image_size():
+    def passed(side, kept):
+        model = skeleton(build_model("deit_micro", 7, side, 4, None, drop_path=0.1).train())
+        return training_pass(model, side, 2, kept), forward_pass(model, side, kept)
+
+    assert passed(24, None) == passed(24, 36) == passed(36, 36) == passed(44, 36)
+    assert passed(36, None) > passed(36, 36)
