@@ -28,6 +28,7 @@ none here. With `--ema 0.99996` there is, and then it is what is evaluated and k
 """
 
 from dataclasses import replace
+from typing import Any
 
 from vit_tickets.pipeline.datasets.embedded import IMAGE_SIZE, NAME, PATCH_SIZE
 from vit_tickets.pipeline.runs.families import family_of, short_name
@@ -207,8 +208,8 @@ FINETUNE = Recipe(
     drop_path=0.1,
     crop_scale=0.35,
 )
-# Nobody decays the rate of a ResNet by its layers, of which there are many and of different depths.
-FINETUNE_BY_FAMILY = {"resnet": {"layer_decay": None, "drop_path": 0.0}}
+# Of a ResNet all layers have one rate, as usual, which is therefore lower. Ours.
+FINETUNE_BY_FAMILY: dict[str, dict[str, Any]] = {"resnet": {"layer_decay": None, "lr": 3e-4, "drop_path": 0.0}}
 
 # A linear probe of the weights of --init: how good their features are for the dataset, at a fraction of the cost. SGD
 # at 0.1 for 256 images without weight decay, as of MoCo v3 (Chen et al. 2021) and MAE, which has LARS; 90 epochs there.
@@ -259,7 +260,7 @@ def recipe_for(
     if name == SELECTOR.name and source == NAME:
         return replace(DIGITS, **SELECTOR_ON_DIGITS)
     if name in FINE_TUNING:
-        of_family = FINETUNE_BY_FAMILY.get(family_of(model).name, {})
+        of_family = FINETUNE_BY_FAMILY.get(family_of(model).name, {}) if name == FINETUNE.name else {}
         return replace(RECIPES[name], **of_family, **(FINETUNE_ON_DIGITS if source == NAME else {}))
     if name == DIGITS.name and not model.endswith("_micro"):
         return replace(DIGITS, **DIGITS_BY_MODEL.get(model, OTHER_ON_DIGITS))

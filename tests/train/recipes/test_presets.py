@@ -136,7 +136,9 @@ def test_what_starts_from_weights_is_fine_tuned():
         assert recipe_for("parquet", model, "probe") == PROBE
     assert recipe_for("parquet", "deit_t", "cifar-deit", from_weights=True) == CIFAR_DEIT
     assert recipe_for("parquet", "deit_t", path="selector", from_weights=True) == SELECTOR
-    assert recipe_for("parquet", "resnet50", from_weights=True).layer_decay is None
+    of_resnet = recipe_for("parquet", "resnet50", from_weights=True)
+    assert (of_resnet.name, of_resnet.layer_decay, of_resnet.peak_lr) == ("finetune", None, 3e-4)
+    assert recipe_for("parquet", "resnet50", "probe", from_weights=True) == PROBE
     on_digits = recipe_for("digits", "deit_micro", from_weights=True)
     assert (on_digits.name, on_digits.hflip, on_digits.image_size) == ("finetune", 0.0, 48)
 
