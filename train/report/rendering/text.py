@@ -38,7 +38,7 @@ INTRODUCTION = (
 
 SPREAD = "top-1 %, mean ± standard deviation over seeds (their number)"
 PAIRED = "the same seed of both; they describe two runs and say nothing about other seeds"
-COST = "measured wall-clock seconds on the runs' own hardware"
+COST = "multiply-adds as counted, wall-clock seconds as measured on the runs' own hardware"
 
 
 def text(findings: list[Finding], left_out: list[str]) -> str:

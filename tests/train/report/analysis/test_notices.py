@@ -95,3 +95,25 @@ def test_further_seeds_are_named_as_they_are_typed(seeds, count, said):
 
 def test_enough_seeds_need_no_more():
     assert notices.further_seeds({"lt": [0, 1], "dense": [3, 4]}, 2) is None
+
+
+def test_a_setting_that_is_newer_than_some_runs_was_off_in_them(tmp_path):
+    recipe = {"lr": 1e-3, "epochs": 3, "image_size": None}
+    old = write_run(tmp_path, "dense", recipe=recipe)
+    new = write_run(tmp_path, "lt", recipe=recipe | {"frozen": False, "layer_decay": None, "finish_dense": 0})
+    assert finding_of([old, new]).group.warnings == []
+    other = write_run(tmp_path, "rc", recipe=recipe | {"frozen": True})
+    assert finding_of([old, new, other]).group.warnings == [
+        "the runs differ in frozen: False (dense-seed0, lt-seed0), True (rc-seed0)"
+    ]
+
+
+def test_runs_that_began_with_other_weights_are_named(tmp_path):
+    runs = [
+        write_run(tmp_path, "dense"),
+        write_run(tmp_path, "lt", init="weights.safetensors"),
+        write_run(tmp_path, "rc"),
+    ]
+    assert finding_of(runs).group.warnings == [
+        "the runs differ in initial weights: random (dense-seed0, rc-seed0), weights.safetensors (lt-seed0)"
+    ]
