@@ -42,6 +42,7 @@ STAGES = 3  # of the selector: keep rates compound over them
 MEASURED_S, LOOKED_AT = 4.0, 32  # seconds of measuring a network, and images that are read for it
 STARTING_S = 6.0  # what a process takes until its first step
 HEADER = ["trained on", "runs", "what that is"]
+LONG_S = 12 * 3600  # from here on it is said what makes it shorter
 FROM, TO = 0.7, 1.5  # times the estimate: where it may end
 
 
@@ -66,7 +67,12 @@ def announce(request: Request, todo: list[Step], devices: int | None) -> dict[st
         return {}
     for line in expectation.settings():
         click.echo(f"each run of {line}")
-    click.echo(time_line(sum(expected.get(step.title, 0.0) for step in todo), devices))
+    seconds = sum(expected.get(step.title, 0.0) for step in todo)
+    click.echo(time_line(seconds, devices))
+    if seconds / devices > LONG_S:
+        click.echo(
+            "  less: fewer rows (--without, --rows), --epochs, --seeds or --models, or fewer images (-- --limit)"
+        )
     return expected
 
 
@@ -117,7 +123,8 @@ def spoken(seconds: float) -> str:
     if minutes < 10 * 60:
         hours, rest = divmod(10 * round(minutes / 10), 60)
         return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{minutes / 60:.0f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"
+    days = minutes / 60 / 24
+    return f"{minutes / 60:.0f} h" if days < 2 else f"{days:.1f} days" if days < 9.5 else f"{days:.0f} days"
 
 
 class Expectation:

@@ -15,7 +15,7 @@ TWO = ("dense", "lt")
     ("seconds", "text"),
     [
         *((3, "10 s"), (44, "40 s"), (125, "2 min"), (28 * 60, "30 min"), (3590, "1 h"), (7700, "2 h 10 min")),
-        *((3600 * 14.4, "14 h"), (3600 * 60, "2.5 days")),
+        *((3600 * 14.4, "14 h"), (3600 * 60, "2.5 days"), (3600 * 24 * 15, "15 days")),
     ],
 )
 def test_no_span_is_more_exact_than_an_estimate_is(seconds, text):
