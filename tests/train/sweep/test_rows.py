@@ -1,9 +1,12 @@
 """Which rows a sweep trains, by what was asked for, and that each row is one run of its own folder and options."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.fixtures.plans import S5, parsed, sweep_request
-from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, RowName
+from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, ROWS, RowName
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.sweep.plan import plan
 from vit_tickets.train.sweep.rows import AskedRows
@@ -66,6 +69,12 @@ def test_what_is_no_row_is_told_in_one_line(asked, said):
 )
 def test_whose_tickets_size_the_rest(asked, method):
     assert AskedRows(**asked).reference() == method
+
+
+def test_the_page_on_sweeps_has_the_rows_of_the_registry():
+    page = next(parent / "docs" / "sweep.md" for parent in Path(__file__).parents if (parent / "docs").exists())
+    shown = re.findall(r"^\| `([^`]+)` \| (.*?) \|(?: (.*?))? \|$", page.read_text(), flags=re.M)
+    assert shown == [(name, ROWS[name].meaning, ROWS[name].null) for name in DEFAULT_ROWS]
 
 
 def test_every_row_is_a_run_with_the_options_that_make_it_in_a_folder_of_its_own():
