@@ -165,7 +165,7 @@ def _cost(finding: Finding) -> Html | None:
     rows = cost_rows(finding.group, finding.cost)
     if not rows:
         return None
-    caption = f"As {rendering.COST}, validation included"
+    caption = f"{rendering.COST[0].upper()}{rendering.COST[1:]}, validation included"
     equal = equal_sentence(finding)
     said = element("p", f"{sentence_case(equal)}. This is {AT_LENGTH}.") if equal else None
     return join([element("h3", "Cost"), said, table(caption, [["what", "how much"], *(list(row) for row in rows)])])

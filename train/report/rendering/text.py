@@ -137,7 +137,7 @@ def _section(finding: Finding) -> list[str]:
         lines += ["### Side by side", "", f"Images that one run alone classifies right: {PAIRED}.", ""]
         lines += [*table(paired_rows(finding)), ""]
     if costs := cost_rows(group, finding.cost):
-        lines += ["### Cost", "", f"As {COST}, validation included.", ""]
+        lines += ["### Cost", "", f"{_sentence(COST)}, validation included.", ""]
         lines += [*table([["what", "how much"], *(list(row) for row in costs)]), ""]
     if sentence := equal_sentence(finding):
         lines += [f"{_sentence(sentence)}. This is {AT_LENGTH}.", ""]
