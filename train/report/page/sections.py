@@ -153,7 +153,7 @@ def _against_rows(finding: Finding) -> list[Html | None]:
     further = [said for said in [*morals(finding), *doubts(finding), more_seeds(finding)] if said]
     charts = element("div", page_figures.null_figures(finding), class_="figures contrasts")
     heading = element("h3", "The ticket against every other row")
-    return [heading, left, bullets([sentence_case(said) for said in further]), charts]
+    return [heading, left, bullets(further), charts]
 
 
 def _sided(text: str, label: str) -> Html:

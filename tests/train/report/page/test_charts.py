@@ -17,7 +17,7 @@ from vit_tickets.train.report.page.charts import (
     line_chart,
     ticks,
 )
-from vit_tickets.train.report.page.marks import looks
+from vit_tickets.train.report.page.marks import looks, mark, side
 
 LOOK = looks(["dense", "lt"])
 NUMBERS = st.floats(-1e4, 1e4).map(lambda value: round(value, 3))
@@ -134,3 +134,32 @@ def test_charts_side_by_side_have_one_axis():
     ]
     assert ends[0] == ends[1]
     assert len(ends[0]) > 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "colour"), [(0.1, 2, "c-above"), (-2, -0.1, "c-below"), (-1, 1, "c-ink"), (0, 1, "c-ink")]
+)
+def test_a_difference_has_the_colour_of_its_side_where_all_of_its_interval_is_there(low, high, colour):
+    assert side(low, high).colour == colour
+    assert side(low - 0.5, high - 0.5, -0.5).colour == colour
+
+
+@pytest.mark.parametrize("row", ["dense", "lt", "rc", "small", "lt:centre", "lt:mean", "lt:swapped"])
+def test_what_it_was_tested_on_fills_a_mark_or_a_half_of_it(row):
+    look = looks(["dense", "lt", "rc", "small", "lt:centre", "lt:mean", "lt:swapped"])
+
+    def filled(on):
+        """Corners of what is filled, around the middle."""
+        drawn = mark(look(row, on), 0.0, 0.0)
+        if not isinstance(drawn, list):
+            return []
+        assert 'class="mark hollow"' in drawn[0]
+        assert 'class="mark half"' in drawn[1]
+        return points(re.search(r'd="([^"]+)"', drawn[1])[1])
+
+    assert filled("dense") == filled("lt") == []
+    left, below = filled("rc"), filled("own")
+    assert max(x for x, _ in left) == pytest.approx(0, abs=0.01)
+    assert min(x for x, _ in left) < -2
+    assert min(y for _, y in below) == pytest.approx(0, abs=0.01)
+    assert max(y for _, y in below) > 2
