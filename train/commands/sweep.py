@@ -216,7 +216,9 @@ def rows_of(asked: SweepOptions) -> AskedRows:
     from vit_tickets.pipeline.manifests.methods import METHODS
 
     known = (("paths", COMPARED), ("methods", tuple(METHODS)), ("rc", RANDOM_SUBSETS))
-    lists = {name: listed(f"--{name}", given, of) for name, of in known if (given := getattr(asked, name)) is not None}
+    lists: dict[str, Any] = {
+        name: listed(f"--{name}", given, of) for name, of in known if (given := getattr(asked, name)) is not None
+    }
     return AskedRows(
         rows=None if asked.rows is None else words_of("--rows", asked.rows),
         without=() if asked.without is None else words_of("--without", asked.without),

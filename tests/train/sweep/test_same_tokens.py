@@ -1,5 +1,7 @@
 """Sweeps over image sizes with as many tokens: what is asked for, which rows, and which commands."""
 
+from typing import Any
+
 import pytest
 
 from tests.command import refused, run
@@ -16,8 +18,8 @@ OPTIONS = ("--image-size", "224", "--patch-size", "16")
 
 def request(**asked):
     rows = AskedRows(sizes=SIZES.sizes, **asked)
-    of = {"rows": rows.names(), "same_tokens": SIZES, "train_options": OPTIONS, "out": "out"}
-    return Request(**COMMON | of | {"budgets": {"deit_t": (SIZES.budget,)}})
+    of: dict[str, Any] = {"rows": rows.names(), "same_tokens": SIZES, "train_options": OPTIONS, "out": "out"}
+    return Request(**{**COMMON, **of, "budgets": {"deit_t": (SIZES.budget,)}})
 
 
 def test_the_budget_is_all_patches_of_dense_training():

@@ -119,13 +119,14 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
         tickets = predictions.tickets or TicketProvenance()
         if predictions.method == method and _is_of_budget(tickets, budget):
             found.setdefault((method, run.size), predictions)
-    first = next((kind for kind in found if kind[0] == method), None)
-    for kind, predictions in found.items() if first else ():
-        names = SHARED if first and kind[1] == first[1] else BETWEEN_SIZES
-        expected, other = ({name: _entries(p).get(name) for name in names} for p in (found[first], predictions))
+    first = [(size, predictions) for (of, size), predictions in found.items() if of == method][:1]
+    for (_, size), predictions in found.items() if first else ():
+        ((first_size, reference),) = first
+        names = SHARED if size == first_size else BETWEEN_SIZES
+        expected, other = ({name: _entries(p).get(name) for name in names} for p in (reference, predictions))
         if different := difference(expected, other):
             raise UserError(
-                f"{predictions.path}: expected tickets that differ from those that {found[first].path} is on in their "
+                f"{predictions.path}: expected tickets that differ from those that {reference.path} is on in their "
                 f"method alone; they differ in {different}"
             )
     return WantedTickets(budget, cross_fit, method, found)
