@@ -191,12 +191,12 @@ _TABLE = (
     Row(
         name="lt:mean",
         meaning="one fixed mask for every image: the cells that most tickets hold",
-        null="a ticket that does no better than one fixed mask is no ticket of its image",
+        null="one fixed mask is as good, and a ticket need not be of its image",
     ),
     Row(
         name="lt:swapped",
         meaning="the ticket of another image",
-        null="the shape of tickets helps, not whose they are",
+        null="another image's ticket is as good, and a ticket is not its image's own",
     ),
     Row(
         name="lt:class-swapped",

@@ -100,7 +100,7 @@ def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
     for heading, rows in cost_tables(findings):
-        lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"{MARKS}.", ""]
+        lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"Marks: {MARKS}.", ""]
     for finding in findings:
         lines += _section(finding)
     if sentence := lacking_sentence(findings):

@@ -9,8 +9,12 @@ from vit_tickets.train.report.analysis.notices import listed
 
 
 def lacking_rows(findings: list[Finding]) -> list[str]:
-    """Rows of every comparison that some group with a ticket lacks, in the order of tables."""
+    """Rows of every comparison that some group with a ticket lacks, in the order of tables.
+
+    Comparisons of several image sizes have rows of their own.
+    """
     groups = [finding.group for finding in findings if finding.group.of(finding.group.ticket)]
+    groups = [group for group in groups if not any(RowName.parse(row).size for row in group.rows)]
     return [row for row in DEFAULT_ROWS if any(row not in _present(group.rows) for group in groups)]
 
 

@@ -1,5 +1,7 @@
 """Default rows that a comparison lacks, named once with what makes them."""
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 
@@ -38,3 +40,10 @@ def test_nothing_is_lacking_of_runs_without_tickets_and_weights_stand_in_for_den
     published = finding_of([write_run(tmp_path / "w", path) for path in ("weights", "lt")])
     assert "dense" not in lacking_rows([published])
     assert "rc" in lacking_rows([published])
+
+
+def test_comparisons_of_several_sizes_have_rows_of_their_own(tmp_path):
+    finding = finding_of([write_run(tmp_path, path) for path in ("dense", "lt")])
+    finding.group.runs[1] = replace(finding.group.runs[1], size=72)
+    assert finding.group.rows == ["dense", "lt@72"]
+    assert lacking_rows([finding]) == []
