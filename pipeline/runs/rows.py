@@ -20,7 +20,7 @@ FIXED, ITS_OWN = RANDOM_SUBSETS[0], "own"
 # What `report` expects of runs on other tickets than an image's own; the path says it of all others. A class-swapped
 # ticket is chosen by the label: to be tested on one would tell the answer.
 TESTED = {"mean": ("dense", "lt", "rc", OWN), "swapped": ("dense", "lt", "rc", OWN), "class-swapped": ("dense", "lt")}
-_TEMPERATURE, _FINISH = re.compile(r"t(\d+(?:\.\d+)?(?:e-?\d+)?)"), re.compile(r"finish(\d+)")
+_TEMPERATURE, _FINISH = re.compile(r"t(\d+(?:\.\d+)?(?:e[-+]?\d+)?)"), re.compile(r"finish(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ NAMES = [
     "lt@288",
     "dense@352",
     "lt:t0.3",
+    "lt:t1e-06",
+    "lt:t1e+06",
     "lt:finish1",
     "rc:fresh:finish1",
     "rc:centre:fresh",
