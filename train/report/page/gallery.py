@@ -116,7 +116,7 @@ def choose(group: Group, count: int) -> tuple[list[int], str]:
     Half are spread evenly over all keys. The others are those on which the first ticket run and the first dense run
     disagree about being right, as many of either kind as there are; the remainder is spread evenly, too.
     """
-    lt_n, dense_n = (_correct(group, cell) for cell in (("lt", "lt"), (group.baseline, "dense")))
+    lt_n, dense_n = (_correct(group, cell) for cell in ((group.ticket, "lt"), (group.baseline, "dense")))
     n = group.images
     count = min(count, n)
     said = f"{count:,} of {n:,} images, spread evenly over their keys."
@@ -228,7 +228,7 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
 
 def _answering(group: Group) -> dict[str, Cell]:
     """Whose answers are shown, by row, in the order in which they are: those that are judged, then the others."""
-    first = {"dense": (group.baseline, "dense"), "lt": ("lt", "lt"), "rc": (group.random, "rc")}
+    first = {"dense": (group.baseline, "dense"), "lt": (group.ticket, "lt"), "rc": (group.random, "rc")}
     shown = {cell[0] for cell in first.values()}
     others = {row: group.own(row) for row in group.rows if row not in shown}
     return {name: cell for name, cell in (first | others).items() if cell in group.scored}

@@ -101,7 +101,7 @@ def test_what_is_not_there_is_said(group, tmp_path):
 def test_half_are_spread_evenly_the_others_are_disagreements_of_both_kinds(right, count):
     lt_n, dense_n = np.array(right).T
     matrix = {("lt", "lt"): lt_n[None], ("dense", "dense"): dense_n[None]}
-    chosen, said = choose(SimpleNamespace(matrix=matrix, images=len(right), baseline="dense"), count)
+    chosen, said = choose(SimpleNamespace(matrix=matrix, images=len(right), baseline="dense", ticket="lt"), count)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, len(right))
     half = len(chosen) // 2 if (lt_n != dense_n).any() else 0
@@ -119,7 +119,7 @@ def test_half_are_spread_evenly_the_others_are_disagreements_of_both_kinds(right
 
 
 def test_without_one_of_the_runs_all_are_spread_evenly():
-    chosen, said = choose(SimpleNamespace(matrix={}, images=10, baseline="dense"), 5)
+    chosen, said = choose(SimpleNamespace(matrix={}, images=10, baseline="dense", ticket="lt"), 5)
     assert chosen == [1, 3, 5, 7, 9]
     assert said == "5 of 10 images, spread evenly over their keys."
 
