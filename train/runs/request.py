@@ -99,6 +99,9 @@ class Request(Choices, Sources):
         if self.init is None and (recipe.frozen or recipe.name in FINE_TUNING):
             what = f"--recipe {recipe.name}" if recipe.name in FINE_TUNING else "--frozen"
             raise UserError(f"{what}: expected --init, the weights to start from (pretrained, FILE or RUN), found none")
+        if recipe.finish_dense and not (self.trained_on.drops_patches or self.trained_on.same_cost):
+            expected = "a path that drops patches, lt or rc, or short, which costs as much"
+            raise UserError(f"--finish-dense: expected {expected}, found {self.path}")
         if recipe.temperature is None:
             return
         if self.path != "lt":

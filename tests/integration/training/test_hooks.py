@@ -11,7 +11,10 @@ import torch
 from tests.meddling import RECIPE, Meddling
 from tests.soak.kills import same
 from tests.training import equal, in_pieces, trainer, weights, without_clocks
+from vit_tickets.train.accounting.counting import StepMacs
 from vit_tickets.train.loop import checkpoint
+from vit_tickets.train.models.sparse import build_model
+from vit_tickets.train.recipes.schedule import kept_at
 
 pytestmark = pytest.mark.process
 OF_A_STEP = ["before_step", "after_gradients", "after_step"]
@@ -76,19 +79,27 @@ def test_the_last_epochs_are_on_all_patches_also_after_a_resume(numbered_data, n
     """What is learnt from then on is what a dense run with these weights, this optimizer and these images learns."""
     recipe = RECIPE.override(epochs=3, limit=24, finish_dense=1, keep_warmup=(0.0, 2.5))
 
-    def made(name, tickets=numbered_tickets, of=path):
+    def made(name, of=path, recipe=recipe):
         how = {"recipe": recipe, "model": model, "passed": {"checkpoint_minutes": 0.0}}
-        return trainer(numbered_data, tmp_path / name, of, tickets, **how)
+        return trainer(numbered_data, tmp_path / name, of, numbered_tickets, **how)
 
     whole = made("whole")
     whole.fit()
     assert in_pieces(lambda _: made("pieces"), saves=5) > 2
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "pieces"))
-    lines, dense = without_clocks(tmp_path / "whole"), made("dense", of="dense")
+    lines, dense = without_clocks(tmp_path / "whole"), made("dense", "dense", RECIPE)
     assert lines == without_clocks(tmp_path / "pieces")
     assert lines[-1]["macs"] == sum(dense.macs.count([8], 36) for _ in range(3))
     assert (lines[0]["macs"] < lines[-1]["macs"]) == (model != "resnet20")
     assert {line["val_view"] for line in lines} == {lines[0]["val_view"]}
+
+
+def test_the_multiply_adds_are_those_of_both_ranks_with_what_hooks_keep(two_ranks):
+    out, _ = two_ranks
+    macs = StepMacs(build_model("deit_micro", 2, 24, 4, None).train(), 24, 36, drops_patches=True)
+    kept = [kept_at((0.0, 1.5), 18, 36, number / 7) - number % 2 for number in range(14)]
+    expected = [sum(macs.count([4, 4], each) for each in of_epoch) for of_epoch in (kept[:7], kept[7:])]
+    assert [line["macs"] for line in without_clocks(out / "whole")] == expected
 
 
 def test_what_a_hook_reports_is_in_the_metrics(two_ranks):

@@ -65,6 +65,13 @@ def test_a_short_run_costs_what_the_line_says_and_records_what_it_was_cut_from(
     assert spent["short"] / spent["lt"] == pytest.approx(short.cut.ratio, rel=1e-12)
 
 
+@pytest.mark.parametrize("path", ["dense", "small"])
+def test_last_epochs_on_all_patches_are_refused_where_all_are(numbered_data, numbered_tickets, tmp_path, path):
+    recipe = SMALL.override(finish_dense=1)
+    with pytest.raises(UserError, match=f"--finish-dense: expected a path that drops patches, .* found {path}"):
+        run_of(numbered_data, tmp_path, path, numbered_tickets, recipe=recipe)
+
+
 def test_it_needs_a_number_of_patches(numbered_data, tmp_path):
     with pytest.raises(UserError, match=r"--path short: expected --tickets or --sparsity, .*found none"):
         run_of(numbered_data, tmp_path, "short")
