@@ -7,6 +7,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
+from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.rendering.footnotes import footnotes
 from vit_tickets.train.report.rendering.words.headline import headline
@@ -50,6 +51,15 @@ def test_the_smallest_size_is_judged_beside_random_subsets_of_its_own(same_token
     (named,) = find(without).verdicts
     assert "found no rc@72 run" in named.lacking
     assert "--path rc --image-size 72 --tickets manifests/t --tokens 36" in named.todo[0]
+
+
+def test_groups_of_several_sizes_are_no_point_of_a_curve(tmp_path, same_tokens):
+    runs = [*same_tokens, read_run(write_run(tmp_path, "lt"))]
+    assert by_model(group_runs(runs)) == []
+    runs.append(read_run(write_run(tmp_path, "lt", name="half", sparsity=0.5, kept=18, on=[])))
+    assert [[str(group.budget) for group in of] for of in by_model(group_runs(runs))] == [
+        ["sparsity 0.5", "sparsity 0.75"]
+    ]
 
 
 def test_fewer_tokens_have_a_row_at_both_sizes(tmp_path):
