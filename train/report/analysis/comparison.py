@@ -153,6 +153,11 @@ class Group:
         of = dict.fromkeys(run.config.num_patches for run in self.runs if run.path in DROPPING and run.config.kept)
         return f"{self.kept[0]} of {' or '.join(map(str, of))}"
 
+    def patches_of(self, row: str) -> str:
+        """The same of one row, at its own image size."""
+        sized = [run.config for run in self.of(row) if run.size and run.path in DROPPING]
+        return f"{sized[0].kept} of {sized[0].num_patches}" if sized else self.patches
+
     @property
     def dropped(self) -> float:
         """Share of patches that are dropped, percent; 0 if unknown."""

@@ -35,6 +35,7 @@ def test_equal_tokens_are_one_group_whose_rows_say_the_size(same_tokens):
     assert group.budget == Budget(tokens=36)
     assert group.rows == ["dense", "dense@72", "lt@72", "lt@96", "rc@72"]
     assert (group.baseline, group.patches) == ("dense", "36 of 81 or 144")
+    assert [group.patches_of(row) for row in ("lt@72", "lt@96")] == ["36 of 81", "36 of 144"]
     assert not group.warnings
     # dense at 48 px sees 36 patches: a ticket would be all of them
     assert {on for row, on in group.matrix if row == "dense"} == {"dense"}
