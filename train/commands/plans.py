@@ -18,6 +18,7 @@ from vit_tickets.train.commands.plan_options import (
     parse_train_options,
 )
 from vit_tickets.train.commands.sources import (
+    check_images,
     check_init,
     find_images,
     record_of,
@@ -46,7 +47,6 @@ def request_of(
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += train_options
     parsed = parse_train_options(dataset, options, command, (*OWN, *OF_ROWS) if command == SWEEP else OWN)
-    from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.names import default_selector
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.redaction import without_secrets
@@ -55,6 +55,9 @@ def request_of(
     if parsed.get("device"):
         check_device(parsed["device"])
     check_there("--weights", asked.weights)
+    check_images(dataset)
+    from vit_tickets.pipeline.networks import registry
+
     for model in budgets:
         registry.check_model(model)
     check_init(parsed.get("init"), list(budgets))

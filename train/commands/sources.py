@@ -21,6 +21,16 @@ LEAST_SIDE = 256  # pixels; of the shorter side of stored images
 CROP_PCT = 0.875  # the part of its shorter side that a view shows
 
 
+def check_images(given: str) -> None:
+    """Raise UserError where there is nothing at `given`, before anything slow is imported."""
+    from vit_tickets.pipeline.datasets.embedded import NAME
+    from vit_tickets.pipeline.datasets.shards import read_record
+    from vit_tickets.pipeline.system import files
+
+    if given != NAME and files.is_local(given) and not files.exists(given):
+        read_record(given)
+
+
 def find_images(given: str, command: str, asked: PlanOptions, sizes: list[int]) -> Images:
     """The images of the dataset or source `given`; packs the built-in dataset where it is missing.
 

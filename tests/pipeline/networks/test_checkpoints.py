@@ -314,4 +314,4 @@ def test_a_vit_without_a_cls_token_is_told_what_it_lacks(packed, tmp_path, monke
     name, weights = "vit_base_patch16_siglip_gap_224", tmp_path / "w.safetensors"
     said = refused("generate", packed, "--selector", name, "--weights", weights, "--out", tmp_path / "t")
     assert f"expected a selector with a CLS token, found {name} without one" in said
-    assert "column-sum, rollout, gradient-input, entropy, centre, random" in said
+    assert "pass --method column-sum (others that need none: attention-pool, rollout, gradient-input)" in said
