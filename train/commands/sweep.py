@@ -123,7 +123,6 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     if asked.class_names and not asked.html:
         raise UserError("--class-names: expected the page with it, found --no-html")
     from vit_tickets.pipeline.geometry.patches import parse_budgets
-    from vit_tickets.train.commands.announcing import announce
     from vit_tickets.train.commands.plans import carry_out, request_of
     from vit_tickets.train.commands.sources import check_within_reach
     from vit_tickets.train.report.page.class_names import ClassNames
@@ -174,6 +173,8 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     devices = None if engine.name == RAY else max(1, gpus if asked.gpus is None else asked.gpus)
 
     def tell(todo: list[Step]) -> dict[str, float]:
+        from vit_tickets.train.commands.announcing import announce
+
         return announce(request, todo, devices)
 
     def open_engine(logs: str) -> AbstractContextManager[Engine]:
