@@ -134,11 +134,6 @@ class Method:
 DEFAULT_METHOD = Method()
 
 
-def method_entries(record: dict[str, Any]) -> dict[str, Any]:
-    """Those of `ENTRIES` that `record` (a ticket.json, or a file's metadata) has; none for method `staged`."""
-    return {name: record[name] for name in ENTRIES if name in record}
-
-
 def scored_by(record: dict[str, Any]) -> str:
     """Name of the method that made the tickets of `record`."""
     return record.get("method") or STAGED
