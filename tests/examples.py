@@ -19,6 +19,7 @@ SMALLER = (
         "-- --workers 0",
         "no hub, time",
     ),
+    (r"(sweep data/imagenet .*--same-tokens .*)", r"\1 --dry-run", "time; the sweep of photos takes the same steps"),
     (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2 --epochs 1", "time"),
     (r"--keep-rate 0.9,0.8", "--keep-rate 0.9", "time"),
     (r"(labels data/imagenet)$", r"\1 --annotator resnet50", "NFNet-F6 has 438 M parameters"),
@@ -67,6 +68,12 @@ EXCEPTIONS = {
     "--out runs/selector": "the same",
     "vit-tickets sweep data/cifar10 --models deit_micro --selector runs/selector --sparsity 0.488 "
     "--paths dense,lt,rc,small --seeds 2 --epochs 6 --jobs 2 --out runs/block-a -- $recipe": "the same",
+    "vit-tickets sweep cifar10-3000 --models deit_tiny --init pretrained --sparsity 0.488 --seeds 2 --epochs 2 "
+    "--rows dense,lt,rc:fresh,lt:centre,small,short,lt:swapped,lt:finish1 -- --batch-size 32": "the same, of photos",
+    "vit-tickets sweep digits --same-tokens 32:48 --seeds 2 --epochs 6 --out runs/pixels-a": "an hour",
+    "vit-tickets sweep cifar10-10000 --models deit_micro --same-tokens 16:24,32 --selector deit_tiny --seeds 2 "
+    "--epochs 8 --recipe cifar-deit --out runs/pixels-b -- --patch-size 2 --batch-size 64 --mixup 0 "
+    "--cutmix 0": "hours",
 }
 
 # What the reader of later examples has, and no block makes.
@@ -95,6 +102,7 @@ FINDS = {
 }
 ALL = ("data", "manifests", "runs", "digits-tickets.parquet")
 SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights", "val", "LOC_val_solution.csv")
+SOURCES += ("boxes.csv", "Annotations", "heatmaps", "synset_words.txt")
 
 # What the capitals of commands within sentences stand for.
 STANDS_FOR = {
