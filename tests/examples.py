@@ -12,6 +12,7 @@ SMALLER = (
     (r"--engine ray --jobs-per-gpu 2", "--dry-run", "two jobs on a GPU"),
     (r"--seeds 3", "--seeds 1", "time"),
     (r"--view crops:8", "--view crops:2", "time"),
+    (r"pack photos/ (.*--val-share)", r"pack photos/train \1", "photos has a val"),
     (r"(sweep data/cifar10 .*)-- ", r"\1--dry-run -- ", "time; `table` takes the same steps"),
     (
         r"(sweep photos .*)--init pretrained --sparsity 0.27,0.488 --seeds 2",
@@ -27,7 +28,7 @@ SMALLER = (
     (r"(labels data/imagenet .*)", r"\1 --weights weights/resnet50.safetensors", "no hub"),
     (r"(evaluate --dataset .*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(generate data/.* --selector deit_tiny.*)", r"\1 --weights weights/deit_tiny.safetensors", "no hub"),
-    (r"(generate data/imagenet (?!.*--weights).*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
+    (r"(generate data/imagenet (?!.*--weights|.*--scores).*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(table data/cifar10 .*)-- ", r"\1--weights weights/deit_small.safetensors -- ", "no hub"),
     (r"(train .*--init) pretrained", r"\1 weights/deit_tiny.safetensors", "no hub"),
     (r"(predict .*--selector deit_small.*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
@@ -99,6 +100,7 @@ FINDS = {
     "labels": ("data", "runs"),
     "train": ("data", "manifests"),
     "export": ("data", "manifests"),
+    "sweep": ("data",),
 }
 ALL = ("data", "manifests", "runs", "digits-tickets.parquet")
 SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights", "val", "LOC_val_solution.csv")

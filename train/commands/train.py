@@ -161,6 +161,8 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
         by = run.labels.labels.annotator if run.labels else None
         share += f", labels of tokens by {by}" if by else ", the class label for every token (no --labels)"
     images = counted(sum(trainer.stream.data.counts), "image") + (f" (limited to {limit:,})" if limit else "")
+    if left_out := trainer.stream.data.left_out:
+        images += f" ({left_out:,} of {run.config.split} without a ticket are left out)"
     at = trainer.position
     begun = f"from the weights of {run.start.source}" if run.start else "from scratch"
     if todo == "resume":

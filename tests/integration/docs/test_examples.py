@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
@@ -30,11 +32,7 @@ from vit_tickets.pipeline.datasets import digits
 from vit_tickets.pipeline.networks.registry import create_model
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
-PICTURE = [
-    block
-    for block in re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], flags=re.S)
-    if "photographs" in block
-]
+CUT, *PICTURE = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], flags=re.S)
 NOTHING_DONE = re.compile("finished already|were there already")
 
 
@@ -142,6 +140,21 @@ def test_the_picture_is_made_small_as_printed(story, folder):
 
 
 @pytest.mark.slow
+def test_the_images_of_an_experiment_are_cut_as_printed(tmp_path):
+    for split, count in (("train", 3005), ("test", 2005)):
+        path = tmp_path / "cifar10-parquet" / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"label": range(count)}), path)
+    with contextlib.chdir(tmp_path):
+        exec(CUT, {})  # noqa: S102 (our own page)
+        cut = {path.name: pq.read_table(path)["label"].to_pylist() for path in Path("cifar10-3000").iterdir()}
+    assert cut == {
+        "train-00000-of-00001.parquet": list(range(3000)),
+        "test-00000-of-00001.parquet": list(range(2000)),
+    }
+
+
+@pytest.mark.slow
 def test_the_weights_of_a_run_load_in_plain_timm_as_printed(story, folder):
     block, names = re.search(r"```python\n(.*?)```", README, flags=re.S)[1], {}
     run = str(folder / "runs/sweep-photos/runs/photos-deit_tiny-dense-seed0")
@@ -171,12 +184,14 @@ def test_no_exception_and_no_change_outlives_its_example():
 
 
 def test_blocks_of_python_are_those_that_other_tests_run():
-    """Those of selection and manifests test_docs.py, of the own loader tests/train, of README and results this file."""
+    """Those of selection and manifests test_docs.py, of the own loader tests/train, of training test_plain_timm.py, of
+    README and results this file."""
     counts = {name: text.count("```python") for name, text in PAGES.items() if "```python" in text}
     assert counts == {
         "README.md": 1,
         "docs/own-loader.md": 1,
-        "docs/results.md": 2,
+        "docs/results.md": 3,
         "docs/select.md": 1,
+        "docs/train.md": 1,
         "manifests/README.md": 4,
     }

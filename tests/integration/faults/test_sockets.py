@@ -76,7 +76,7 @@ def test_where_this_process_listens_is_seen():
 @pytest.mark.slow
 def test_a_local_ray_listens_on_loopback_alone_and_keeps_nothing_at_home(packed, selector_run, tmp_path):
     (tmp_path / "home").mkdir()
-    options = ("--selector", selector_run, "--workers", 2, "--out", tmp_path / "m")
+    options = ("--selector", selector_run, "--engine", "ray", "--workers", 2, "--out", tmp_path / "m")
     found = where_listens([CLI, "generate", packed, *options], HOME=str(tmp_path / "home"))
     assert found["below"] <= LOOPBACK
     assert found["itself"] <= LOOPBACK

@@ -102,6 +102,7 @@ def pictures(tmp_path_factory) -> str:
 def generate(data, selector, out, *options, environment=None, through=()) -> subprocess.Popen:
     """Start the command, by the one of `through` where there is one."""
     fixed = ("--selector", selector, "--sparsity", "0.5", "--view", "crops:8", "--batch-size", "8", "--out", out)
+    fixed += ("--engine", "ray")
     command = [*through, sys.executable, "-m", "vit_tickets.pipeline.cli", "generate", data, *fixed, *options]
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

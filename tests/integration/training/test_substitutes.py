@@ -12,6 +12,7 @@ from tests.command import refused, run
 from tests.helpers import write_crops_manifest
 from tests.training import SMALL, equal, in_pieces, run_of, trainer, weights
 from vit_tickets.pipeline.datasets.shards import Dataset
+from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.train.data.substitutes import mean_rank, packed
 from vit_tickets.train.evaluation.scoring import open_run
@@ -141,3 +142,9 @@ def test_the_mean_is_of_tickets_of_the_runs_own_share_of_the_image(
     recipe = SMALL.override(image_size=side)
     run = run_of(numbered_data, tmp_path, "lt", numbered_tickets, recipe=recipe, ticket="mean", **budget)
     assert run.config.mean_rank == packed(mean_rank(replace(run.data, substitute=None).images, kept))
+
+
+def test_images_without_a_ticket_are_counted_before_training_starts(runs, tickets):
+    errors = Manifest.open(str(tickets)).split_record("train").errors
+    assert errors
+    assert f"({errors} of train without a ticket are left out)" in runs[1]["own"][0]
