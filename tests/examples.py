@@ -28,7 +28,11 @@ SMALLER = (
     (r"(labels data/imagenet .*)", r"\1 --weights weights/resnet50.safetensors", "no hub"),
     (r"(evaluate --dataset .*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(generate data/.* --selector deit_tiny.*)", r"\1 --weights weights/deit_tiny.safetensors", "no hub"),
-    (r"(generate data/imagenet (?!.*--weights|.*--scores).*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
+    (
+        r"(generate data/imagenet (?!.*--weights|.*--scores).*)",
+        r"\1 --weights weights/deit_small.safetensors",
+        "no hub",
+    ),
     (r"(table data/cifar10 .*)-- ", r"\1--weights weights/deit_small.safetensors -- ", "no hub"),
     (r"(train .*--init) pretrained", r"\1 weights/deit_tiny.safetensors", "no hub"),
     (r"(predict .*--selector deit_small.*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
