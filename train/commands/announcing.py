@@ -28,6 +28,7 @@ from vit_tickets.train.commands.options import default_workers
 from vit_tickets.train.commands.plan_options import parse_train_options
 from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.report.analysis.verdict import MIN_IMAGES
 from vit_tickets.train.report.rendering.text import aligned
 from vit_tickets.train.runs.defaults import Asked, fitted
 from vit_tickets.train.runs.request import Request as Training
@@ -95,6 +96,9 @@ def announcement(request: Request) -> list[str]:
     paths = {row.path for row in request.rows}
     if lacking := [path for path in JUDGED if path not in paths]:
         lines.append(f"no verdicts without the rows {', '.join(lacking)}")
+    elif images.splits["val"] < MIN_IMAGES:
+        found = counted(images.splits["val"], "image")
+        lines.append(f"{found} to test on can give no verdict, nor bounds: {MIN_IMAGES} or more do (--val-share)")
     elif request.seeds == 1:
         lines.append("one seed each gives no verdict, since another seed may turn the order; --seeds 2 does")
     return lines

@@ -24,11 +24,10 @@ CROP_PCT = 0.875  # the part of its shorter side that a view shows
 def check_images(given: str) -> None:
     """Raise UserError where there is nothing at `given`, before anything slow is imported."""
     from vit_tickets.pipeline.datasets.embedded import NAME
-    from vit_tickets.pipeline.datasets.shards import read_record
     from vit_tickets.pipeline.system import files
 
     if given != NAME and files.is_local(given) and not files.exists(given):
-        read_record(given)
+        raise UserError(f"expected a dataset, or a folder of images, Parquet or tars, found no {given}")
 
 
 def find_images(given: str, command: str, asked: PlanOptions, sizes: list[int]) -> Images:

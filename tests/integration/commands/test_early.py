@@ -93,10 +93,10 @@ CASES = [
     (("labels", "DATA", "--split", "dev"), "expected a split 'dev'"),
     (("labels", "DATA", "--weights", "/no.pth"), "found no /no.pth"),
     (("report", "/nowhere"), "/nowhere"),
-    (("sweep", "/nowhere"), "no dataset.json in /nowhere"),
+    (("sweep", "/nowhere"), "expected a dataset, or a folder of images, Parquet or tars, found no /nowhere"),
     (("sweep", "DATA", "--weights", "/no.pth"), "found no /no.pth"),
     (("sweep", "DATA", "--", "--device", "gpu"), "found 'gpu'"),
-    (("table", "/nowhere"), "no dataset.json in /nowhere"),
+    (("table", "/nowhere"), "expected a dataset, or a folder of images, Parquet or tars, found no /nowhere"),
 ]
 
 

@@ -1,5 +1,7 @@
 """What a sweep says before it starts."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.fixtures.plans import S5, sweep_request
@@ -38,6 +40,14 @@ def test_devices_share_the_time():
 )
 def test_seeds_and_rows_decide_whether_there_is_a_verdict(changes, last):
     assert announcement(sweep_request(budgets=(S5,), **changes))[-1] == last
+
+
+@pytest.mark.parametrize(("count", "is_few"), [(29, True), (30, False)])
+def test_too_few_images_for_bounds_are_told(count, is_few):
+    asked = sweep_request(budgets=(S5,), seeds=2)
+    asked = replace(asked, images=replace(asked.images, splits={"train": 100, "val": count}))
+    said = "29 images to test on can give no verdict, nor bounds: 30 or more do (--val-share)"
+    assert (announcement(asked)[-1] == said) == is_few
 
 
 def test_what_cannot_be_estimated_does_not_keep_it_from_starting(monkeypatch, capsys):
