@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.pipeline.manifests.methods import METHODS
+from vit_tickets.pipeline.manifests.methods import DECLARED
 from vit_tickets.pipeline.runs.paths import DROPPING, OWN, PATHS, path_of
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
@@ -87,9 +87,9 @@ class Group:
 
     @property
     def ticket(self) -> str:
-        """The row of tickets: lt, or without one that of the group's method, if it is a selector's; at the size of
-        dense training, or at the smallest that there is."""
-        selects = self.method in METHODS and METHODS[self.method].looks_at == "selector"
+        """The row of tickets: lt, or without one that of the group's method, if a selector or scores that were brought
+        chose them; at the size of dense training, or at the smallest that there is."""
+        selects = self.method in DECLARED and DECLARED[self.method].looks_at in ("selector", "scores")
         sizes = (None, *sorted({run.size for run in self.runs if run.size}))
         rows = [str(RowName(path="lt", method=self.method, size=size)) for size in sizes if selects]
         return next((row for row in rows if self.of(row)), "lt")

@@ -66,3 +66,15 @@ def test_two_runs_of_one_seed_are_refused(tmp_path):
     runs = [write_run(tmp_path, "lt", name=name) for name in "ab"]
     with pytest.raises(UserError, match="expected one lt run per seed"):
         groups(runs)
+
+
+@pytest.mark.parametrize(
+    ("method", "ticket"), [("scores", "lt:scores"), ("column-sum", "lt:column-sum"), ("centre", "lt")]
+)
+def test_without_staged_tickets_those_of_another_selector_or_of_scores_are_judged(tmp_path, method, ticket):
+    of = {"tickets": TICKETS | {"method": method}}
+    runs = [write_run(tmp_path, path, metadata=of, **({} if path == "dense" else of)) for path in ("dense", "lt", "rc")]
+    (group,) = groups(runs)
+    assert group.ticket == ticket
+    (named,) = find(group).verdicts
+    assert (named.verdict is None) == (ticket == "lt")
