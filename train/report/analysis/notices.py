@@ -155,7 +155,7 @@ def warnings(runs: list[RunResult], tickets: dict[str, TicketProvenance]) -> lis
     """What makes a comparison of `runs` doubtful. tickets: by method, the provenance of those tested on."""
     trained = [run for run in runs if PATHS[run.path].is_trained]
     of_runs = [sentence for run in trained for sentence in _of_run(run, tickets.get(run.method))]
-    return [*_settings(trained), *of_runs, *_seeds(trained)]
+    return [*_settings(trained), *of_runs, *_seeds(trained), *_images(trained)]
 
 
 def sinks(runs: list[RunResult], reference: Predictions | None) -> list[str]:
@@ -233,6 +233,21 @@ def _seeds(trained: list[RunResult]) -> list[str]:
         return []
     shown = ", ".join(f"{row} {', '.join(map(str, count))}" for row, count in seeds.items())
     return [f"the paths were trained with different seeds: {shown}"]
+
+
+def _images(trained: list[RunResult]) -> list[str]:
+    """More or fewer images by a batch or more, where `--limit` does not say why."""
+    seen: dict[int, list[str]] = {}
+    for run in trained:
+        if run.images_per_epoch:
+            seen.setdefault(run.images_per_epoch, []).append(run.name)
+    batch = max((run.config.batch_size or 0 for run in trained), default=0)
+    if len({run.config.limit for run in trained}) > 1 or not seen or max(seen) - min(seen) < batch:
+        return []
+    shown = ", ".join(f"{count:,} ({_names(names)})" for count, names in seen.items())
+    return [
+        f"an epoch had different numbers of images, as with `--tickets` those without a ticket are left out: {shown}"
+    ]
 
 
 def _names(names: list[str]) -> str:

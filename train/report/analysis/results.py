@@ -98,6 +98,13 @@ class RunResult:
         return None if not PATHS[self.path].is_trained else self.config.epochs
 
     @property
+    def images_per_epoch(self) -> int | None:
+        """Images that an epoch passed forward, whole batches alone; None if unknown."""
+        last, batch_size = (self.epochs_log or [{}])[-1], self.config.batch_size
+        steps, epoch = last.get("step"), last.get("epoch")
+        return steps // epoch * batch_size if steps and epoch and batch_size else None
+
+    @property
     def model(self) -> str:
         """Short name without pretrained tag, so that published weights stand beside runs of the same model."""
         return short_name(self.config.model)

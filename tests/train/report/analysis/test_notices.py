@@ -1,5 +1,8 @@
 """What a report says is missing, and what it warns of."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.runs import TICKETS, finding_of, write_run
@@ -117,3 +120,19 @@ def test_runs_that_began_with_other_weights_are_named(tmp_path):
     assert finding_of(runs).group.warnings == [
         "the runs differ in initial weights: random (dense-seed0, rc-seed0), weights.safetensors (lt-seed0)"
     ]
+
+
+@pytest.mark.parametrize(("steps", "limit", "warned"), [(10, None, False), (9, None, True), (9, 500, False)])
+def test_runs_that_saw_fewer_images_are_named(tmp_path, steps, limit, warned):
+    runs = [
+        write_run(tmp_path, path, **({} if path == "dense" else {"limit": limit})) for path in ("dense", "lt", "rc")
+    ]
+    for path, count in zip(runs, (10, steps, steps), strict=True):
+        lines = [{"epoch": epoch, "step": epoch * count, "loss": 1.0, "seconds": 1.0} for epoch in (1, 2, 3)]
+        (Path(path) / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    group = finding_of(runs).group
+    said = (
+        "an epoch had different numbers of images, as with `--tickets` those without a ticket are left out: "
+        "1,280 (dense-seed0), 1,152 (lt-seed0, rc-seed0)"
+    )
+    assert (said in group.warnings) == warned
