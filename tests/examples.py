@@ -12,7 +12,7 @@ SMALLER = (
     (r"--engine ray --jobs-per-gpu 2", "--dry-run", "two jobs on a GPU"),
     (r"--seeds 3", "--seeds 1", "time"),
     (r"--view crops:8", "--view crops:2", "time"),
-    (r"pack photos/ (.*--val-share)", r"pack photos/train \1", "photos has a val"),
+    (r"pack photos/ data/photos (--val-share)", r"pack photos/train data/held \1", "photos has a val"),
     (r"(sweep data/cifar10 .*)-- ", r"\1--dry-run -- ", "time; `table` takes the same steps"),
     (
         r"(sweep photos .*)--init pretrained --sparsity 0.27,0.488 --seeds 2",
