@@ -139,13 +139,15 @@ def carry_out(
         check_request(request)
     click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
     todo = [step for step in steps if step.title not in done]
-    expected = tell(todo) if todo else {}
     if dry_run:
+        if todo:
+            tell(todo)
         for number, step in enumerate(steps, start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
         return
     with alone_in(request.out), stoppable(lambda: "the same command resumes"):
         files.write_json(files.join(request.out, REQUEST), {**request.record, **request.recorded_rows})
+        expected = tell(todo) if todo else {}
         logs = files.join(request.out, "logs")
         failed = execute(steps, done, lambda: engine_of(logs), logs, expected)
         refused = report(failed)
