@@ -142,6 +142,15 @@ def rank_dtype(num_patches: int) -> type[np.uint8] | type[np.uint16]:
     return np.uint8 if num_patches <= 256 else np.uint16
 
 
+def rank_by_value(value_RN: np.ndarray) -> np.ndarray:
+    """Rank of each patch by descending value, ties to the lower index: int64 of the shape of the values, (N,) or
+    (R, N)."""
+    order_RN = np.argsort(-value_RN, axis=-1, kind="stable")
+    rank_RN = np.empty_like(order_RN)
+    np.put_along_axis(rank_RN, order_RN, np.broadcast_to(np.arange(order_RN.shape[-1]), order_RN.shape), axis=-1)
+    return rank_RN
+
+
 def ticket_of(rank_N: np.ndarray, kept: int) -> np.ndarray:
     """The ticket of a rank map: the patches with rank < `kept` in ascending order, (k,) of the type of `rank_N`."""
     return np.flatnonzero(rank_N < kept).astype(rank_N.dtype)

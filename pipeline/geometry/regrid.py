@@ -10,6 +10,7 @@ Legend: R images, G side of the source grid, T side of the target grid.
 
 import numpy as np
 
+from vit_tickets.pipeline.geometry.patches import rank_by_value
 from vit_tickets.pipeline.geometry.views import View, box_affine, view_to_view
 
 ON_BORDER = 1e-5  # share of a view's side: places as near to its border as this are inside, however they were rounded
@@ -37,10 +38,7 @@ def rerank(rank_RN: np.ndarray, y_RTG: np.ndarray, x_RTG: np.ndarray) -> np.ndar
     R, N = rank_RN.shape
     G, T = y_RTG.shape[2], y_RTG.shape[1]
     value_RN = np.round(resample((1 - rank_RN / N).reshape(R, G, G), y_RTG, x_RTG), 9).reshape(R, T * T)
-    order_RN = np.argsort(-value_RN, axis=1, kind="stable")
-    ranks_RN = np.empty_like(order_RN)
-    np.put_along_axis(ranks_RN, order_RN, np.broadcast_to(np.arange(T * T), order_RN.shape), axis=1)
-    return ranks_RN
+    return rank_by_value(value_RN)
 
 
 def view_affines(target: View, target_hw_R2: np.ndarray, source: View, source_hw_R2: np.ndarray) -> np.ndarray:

@@ -15,11 +15,18 @@ from PIL import Image
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.crops import Crop, stored_crops
-from vit_tickets.pipeline.geometry.patches import grid_side, pack_mask, random_subset, rank_dtype, ticket_of
+from vit_tickets.pipeline.geometry.patches import (
+    grid_side,
+    pack_mask,
+    random_subset,
+    rank_by_value,
+    rank_dtype,
+    ticket_of,
+)
 from vit_tickets.pipeline.geometry.views import Box, View
 from vit_tickets.pipeline.manifests.rows import AnyRow, CropRow, Layout, Row
 from vit_tickets.ticketgen.engines.work import Progress, Settings, by_file, in_batches, on_pixels, open_image
-from vit_tickets.ticketgen.jobs.mean import CropMean, covered, rank_by_value
+from vit_tickets.ticketgen.jobs.mean import CropMean, covered
 from vit_tickets.ticketgen.jobs.ranking import Plan, Selection
 from vit_tickets.ticketgen.selection.selector import Selector
 

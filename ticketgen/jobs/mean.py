@@ -56,10 +56,3 @@ def covered(crops: list[Crop], height: int, width: int, side: int) -> bool:
         rows_M = overlaps(y0, y1, height, 1, side)[:, 0] > 0
         seen_MM |= np.outer(rows_M, overlaps(x0, x1, width, 1, side)[:, 0] > 0)
     return bool(seen_MM.all())
-
-
-def rank_by_value(value_N: np.ndarray) -> np.ndarray:
-    """Places by descending value, ties to the lower index, int64 (N,)."""
-    rank_N = np.empty(len(value_N), dtype=np.int64)
-    rank_N[np.argsort(-value_N, kind="stable")] = np.arange(len(value_N))
-    return rank_N

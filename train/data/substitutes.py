@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vit_tickets.pipeline.datasets.shards import Shard
-from vit_tickets.pipeline.geometry.patches import rank_dtype
+from vit_tickets.pipeline.geometry.patches import rank_by_value, rank_dtype
 from vit_tickets.pipeline.geometry.view_records import read_view
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.columns import list_matrix
@@ -151,9 +151,7 @@ def mean_rank(images: Images, kept: int) -> np.ndarray:
     held_N = np.zeros(N, np.int64)
     for rank_RN, _ in images.tickets():
         held_N += (rank_RN < kept).sum(axis=0)
-    rank_N = np.empty(N, rank_dtype(N))
-    rank_N[np.argsort(-held_N, kind="stable")] = np.arange(N)
-    return rank_N
+    return rank_by_value(held_N).astype(rank_dtype(N))
 
 
 def substitute_of(config: RunConfig, to_test: bool = False) -> FixedMask | Swap | None:

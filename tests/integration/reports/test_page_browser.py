@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import chromium
 from tests.runs import write_gallery_runs
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
@@ -22,16 +21,6 @@ from vit_tickets.train.report.rendering.tables import csv_text, latex_text, mark
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 LOUD = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = chromium.find()
-    if program is None:
-        pytest.skip(f"no Chromium on PATH, and {chromium.VARIABLE} names none")
-    tab = chromium.Chromium(program, tmp_path_factory.mktemp("profile"))
-    yield tab
-    tab.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests import chromium
 from tests.runs import COSTS, TICKETS, write_predictions, write_run
 from vit_tickets.train.report.analysis import bootstrap
 from vit_tickets.train.report.rendering import figure
@@ -67,16 +66,6 @@ def page(tmp_path_factory):
         patch.setattr(figure, "draw", lambda groups, path: None)
         report(list(runs), str(root / "out"), html=True)
     return root / "out/report.html"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = chromium.find()
-    if program is None:
-        pytest.skip(f"no Chromium on PATH, and {chromium.VARIABLE} names none")
-    tab = chromium.Chromium(program, tmp_path_factory.mktemp("profile"))
-    yield tab
-    tab.close()
 
 
 SEEN = """(() => {

@@ -14,6 +14,7 @@ from vit_tickets.pipeline.geometry.patches import (
     parse_budgets,
     random_rank,
     random_subset,
+    rank_by_value,
     rank_dtype,
     scaled_count,
     small_grid_side,
@@ -200,3 +201,7 @@ def test_random_subsets_are_uniform():
         counts[random_subset(0, f"{image:05d}", 36, 9)] += 1
     # standard deviation of a share: sqrt(.25 * .75 / 4000) = 0.0068
     assert np.abs(counts / 4000 - 0.25).max() < 5 * 0.0068
+
+
+def test_rank_by_value_gives_ties_to_the_lower_index():
+    assert rank_by_value(np.array([0.5, 0.75, 0.5, 0.25, 0.75])).tolist() == [2, 0, 3, 4, 1]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vit_tickets.pipeline.geometry.crops import Crop
-from vit_tickets.ticketgen.jobs.mean import CropMean, covered, overlaps, rank_by_value
+from vit_tickets.ticketgen.jobs.mean import CropMean, covered, overlaps
 
 
 @given(st.integers(1, 300), st.integers(1, 30), st.integers(1, 30), st.data())
@@ -50,7 +50,3 @@ def test_covered():
     assert covered([left], 4, 4, 2), "part of a cell is enough"
     assert not covered([left], 4, 4, 4)
     assert covered([left, right], 4, 4, 4)
-
-
-def test_rank_by_value_gives_ties_to_the_lower_index():
-    assert rank_by_value(np.array([0.5, 0.75, 0.5, 0.25, 0.75])).tolist() == [2, 0, 3, 4, 1]
