@@ -24,6 +24,8 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import required
 
 INDEX = "ticket.json"
+# Kind of the tickets of weights, whose index has the same name.
+WEIGHTS = "weights"
 # And what only a split of view crops:V has: whether its rows hold ranks.
 CROP_RANKS = "crop_ranks"
 # Only there where scores were left out, and then false.
@@ -60,6 +62,8 @@ class Manifest:
             below = [name for name in files.list_names(root) if files.exists(files.join(root, name, INDEX))]
             todo = f"there is one in {', '.join(below)}" if below else "run `vit-tickets generate` first"
             raise UserError(f"expected a finished manifest, found no {INDEX} in {root}; {todo}")
+        if (found := files.read_json(path)) and isinstance(found, dict) and found.get("kind") == WEIGHTS:
+            raise UserError(f"{path}: expected tickets of images, found a weight ticket")
         return cls(root, read_index(path, required(TicketRecord), "a manifest"))
 
     @cached_property

@@ -1,16 +1,12 @@
 """The identity of weights: those that a run began with, and those of a finished run, read without PyTorch."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load
-
-from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import fields_fault
+from vit_tickets.pipeline.weights.tensors import read_tensors, state_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +29,6 @@ class InitialWeights:
 def weights_sha256(path: str) -> str:
     """SHA-256 over names, shapes, types and values of the tensors in the safetensors file at `path`.
 
-    Equal to `pipeline.networks.state.weights_sha256` of the network that has them. Raises UserError for a file
-    that is no safetensors file, or has types that NumPy lacks.
+    Raises UserError where the file cannot be read.
     """
-    try:
-        state = load(files.read_bytes(path))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as safetensors: {error}") from None
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name}:{value.shape}:torch.{value.dtype};".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
+    return state_sha256(read_tensors(path))
