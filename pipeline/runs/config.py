@@ -18,6 +18,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import WORDS, fields_fault, is_count
 from vit_tickets.pipeline.system.redaction import without_secrets
+from vit_tickets.pipeline.weights.record import SparseWeights
 
 CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
 CLASSES = "classes.json"  # the names of the dataset's classes, for `predict`
@@ -34,7 +35,7 @@ ORDER = (
     *("recipe", "eval_view"),
 )
 # Entries that are left out where they say nothing.
-OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from", "macs")
+OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from", "macs", "weights")
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
@@ -113,6 +114,8 @@ class RunConfig(Choices):
     weights_key: str | None = None
     #: What `init` named; None for random weights, and in the runs of older versions.
     initial: InitialWeights | None = None
+    #: Which weights are masked; None for dense ones.
+    weights: SparseWeights | None = None
     #: Entries that this version does not know.
     others: dict[str, Any] = field(default_factory=dict)
 
@@ -164,6 +167,7 @@ class RunConfig(Choices):
         optional = asdict(self.environment) | {name: getattr(self, name) for name in OPTIONAL}
         optional["macs"] = self.macs and asdict(self.macs)
         optional["initial"] = self.initial and asdict(self.initial)
+        optional["weights"] = self.weights and self.weights.record()
         return own | {name: value for name, value in optional.items() if value is not None} | self.others
 
     def without_secrets(self) -> "RunConfig":
@@ -189,6 +193,7 @@ class RunConfig(Choices):
         }
         identity["recipe"] = {**recipe_defaults, **self.recipe}
         identity["tickets"] = self.tickets and self.tickets.identity
+        identity["weights"] = self.weights and self.weights.identity
         identity["initial"] = self.initial.sha256 if by_sha256 and self.initial else None
         if by_sha256:
             identity |= {"init": None, "weights_key": None}
@@ -261,6 +266,7 @@ _READ = {
     "labels": _labels,
     "macs": ImageMacs.from_record,
     "initial": InitialWeights.from_record,
+    "weights": SparseWeights.from_record,
     "stages": tuple,
     "counts": tuple,
 }

@@ -1,0 +1,113 @@
+"""Entry `weights` of config.json: which weights of a run are masked, by what, and from where training begins."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import fields_fault, is_count
+
+FIXED = "fixed"  # masks of a weight ticket, which training does not change
+TICKET, INIT, REINIT = "ticket", "init", "reinit"
+MAGNITUDE, TAYLOR, RANDOM = "magnitude", "taylor", "random"
+_OWN_WEIGHTS = {MAGNITUDE: "omp", TAYLOR: "tp"}  # rows of runs that go on from the weights that were pruned
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseWeights:
+    """The masked weights of a run. None stands for what a method has no use for."""
+
+    #: `fixed` for the masks of a ticket, else a name of `--weight-method`.
+    method: str
+    #: Name of the set of parameters that are masked.
+    scope: str | None = None
+    #: How many weights each of them keeps: global, uniform, erk or like.
+    allocation: str | None = None
+    #: Dropped share of their weights at the end of training.
+    sparsity: float | None = None
+    #: Dropped share of all parameters of the network at the end of training.
+    of_network: float | None = None
+    #: Weights of the scope that are alive at the end of training.
+    alive: int | None = None
+    #: Weights of the scope.
+    size: int | None = None
+    #: Parameters of the whole network.
+    parameters: int | None = None
+    #: Dropped share of the attention heads, and of the neurons of MLPs.
+    head_sparsity: float | None = None
+    neuron_sparsity: float | None = None
+    #: Where a run with a ticket begins: `ticket`, the ticket's own weights; `init`, those of --init; `reinit`, others.
+    start: str | None = None
+    #: Epoch, counted from 0, at which training begins: that of the ticket's weights.
+    start_epoch: int = 0
+    #: Folder of the ticket.
+    masks_dir: str | None = None
+    #: SHA-256 of its masks.
+    masks_sha256: str | None = None
+    #: SHA-256 of the weights that it begins with; None where they are not the ticket's.
+    rewind_sha256: str | None = None
+    #: Epoch of the ticket's weights, whether or not the run begins with them.
+    rewind_epoch: int | None = None
+    #: What ranked the ticket's weights: magnitude, taylor, random ...
+    criterion: str | None = None
+    #: How many times in a row weights were pruned for it.
+    rounds: int | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "SparseWeights":
+        """What the entry holds, without entries that this version does not know; raises UserError for wrong types."""
+        if fault := fields_fault(dict(record), _KINDS, ("method",)):
+            raise UserError(f"weights.{fault}")
+        own = {each.name: record[each.name] for each in fields(cls) if record.get(each.name) is not None}
+        if wrong := next((name for name in _COUNTS if name in own and not is_count(own[name])), None):
+            raise UserError(f"weights.{wrong}: expected a count, found {own[wrong]}")
+        if wrong := next((name for name in _SHARES if name in own and not 0 <= own[name] <= 1), None):
+            raise UserError(f"weights.{wrong}: expected a share in [0, 1], found {own[wrong]}")
+        return cls(**own)
+
+    def record(self) -> dict[str, Any]:
+        """The JSON value, without entries that say nothing."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What sets the run apart from others: all but the place of the ticket."""
+        return {name: value for name, value in self.record().items() if name != "masks_dir"}
+
+    @property
+    def row(self) -> str:
+        """The row of a report, without the sparsity.
+
+        A method's own name, or of fixed masks: `imp` (the ticket's weights), `imp:rewind5` (of epoch 5), `imp:reinit`,
+        `imp:rewind5:reinit` (its mask on other weights), `imp:shuffled` (as many per layer, drawn at random);
+        `omp` and `tp` go on from the weights that were pruned, by magnitude or Taylor score.
+        """
+        if self.method != FIXED:
+            return self.method
+        criterion = self.criterion or MAGNITUDE
+        if self.start == INIT:
+            return _OWN_WEIGHTS.get(criterion, f"omp:{criterion}")
+        parts = ["imp"]
+        if self.rewind_epoch:
+            parts.append(f"rewind{self.rewind_epoch}")
+        if criterion != MAGNITUDE:
+            parts.append("shuffled" if criterion == RANDOM else criterion)
+        if self.start == REINIT:
+            parts.append(REINIT)
+        return ":".join(parts)
+
+    @property
+    def variant(self) -> str:
+        """What the folder of the run is named after: `w0.832-imp-rewind5`."""
+        shares = [self.sparsity] if self.sparsity is not None else [self.head_sparsity, self.neuron_sparsity]
+        shown = "-".join(f"{share:.4g}" for share in shares if share is not None)
+        return f"w{shown}-{self.row.replace(':', '-')}"
+
+
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("method", "scope", "allocation", "start", "masks_dir"), str),
+    **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion"), str),
+    **dict.fromkeys(("sparsity", "of_network", "head_sparsity", "neuron_sparsity"), float),
+}
+_COUNTS = ("alive", "size", "parameters", "start_epoch", "rewind_epoch", "rounds")
+_SHARES = ("sparsity", "of_network", "head_sparsity", "neuron_sparsity")
