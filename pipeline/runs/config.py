@@ -206,6 +206,16 @@ class RunConfig(Choices):
         return None if given == (None, None, None) else Budget(*given)
 
     @property
+    def first_epoch(self) -> int:
+        """The epoch at which training begins, counted from 0."""
+        return self.weights.start_epoch if self.weights else 0
+
+    @property
+    def trained_epochs(self) -> int | None:
+        """Epochs that the run itself trains; None where none is recorded."""
+        return self.epochs and self.epochs - self.first_epoch
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
         names = dict.fromkeys(SETTINGS) | dict.fromkeys(choice.name for choice in fields(Choices))

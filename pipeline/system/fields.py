@@ -31,6 +31,20 @@ class Span(click.ParamType):
         return start, end
 
 
+class Epochs(click.ParamType):
+    """K,...: epochs counted from 0; a tuple in ascending order."""
+
+    name = "epochs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in value.split(",")]
+        if not all(word.isdecimal() for word in words):
+            self.fail(f"expected epochs from 0 on such as 0,5, found {value!r}", param, ctx)
+        return tuple(sorted(set(map(int, words))))
+
+
 _OPTION, _SECTION, _FLAG = "option", "section", "flag"
 
 

@@ -24,6 +24,7 @@ MAY_DIFFER = (
     "device",
     "workers",
     "checkpoint_minutes",
+    "keep_epochs",
     "skip_errors",
     "max_pixels",
     "grad_accum",

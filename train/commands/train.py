@@ -102,17 +102,21 @@ def train(
         todo = folder.claim(run.root, run.config, resume, overwrite)
         if not here.agrees(("start", "resume", "finished").index(todo)):
             raise UserError(f"expected all ranks to see the same folder {run.root}; is it on a shared file system?")
+        how = parsed(Options, options)
+        epochs = range(run.config.first_epoch, run.recipe.epochs)
+        folder.check_keeps(run.root, how.keep_epochs, epochs, epochs.stop if todo == "finished" else 0)
         if todo == "finished":
             if here.is_main:
                 click.echo(f"{run.root}: finished already, {counted(run.recipe.epochs, 'epoch')}")
             return
         workers = here.least(default_workers(here.size) if workers is None else workers)
-        how = replace(parsed(Options, options), workers=workers)
+        how = replace(how, workers=workers)
         trainer = Trainer(run, here, how)
         if todo == "resume":
             trainer.restore()
             if not here.agrees(trainer.step):
                 raise UserError(f"expected all ranks to read the same {run.place(LAST)}; is it a shared file?")
+            folder.check_keeps(run.root, how.keep_epochs, epochs, trainer.position.epoch + (trainer.position.step > 0))
             if here.is_main:
                 files.remove_leftovers(run.root)
         elif here.is_main:

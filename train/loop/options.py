@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.geometry.images import MAX_PIXELS
-from vit_tickets.pipeline.system.fields import COUNT, NOT_NEGATIVE, option
+from vit_tickets.pipeline.system.fields import COUNT, NOT_NEGATIVE, Epochs, option
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,13 @@ class Options:
         default=10.0,
         type=NOT_NEGATIVE,
         show_default=True,
+    )
+    keep_epochs: tuple[int, ...] = option(
+        "Keep the weights that the run has before the first step of these epochs, counted from 0, as "
+        "RUN/epoch-0005.safetensors. A list, such as 0,5.",
+        default=(),
+        type=Epochs(),
+        metavar="K,...",
     )
     #: Whether to show a progress bar.
     progress: bool = True

@@ -17,6 +17,7 @@ from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import WorkFailed, say
+from vit_tickets.pipeline.weights.places import epoch_weights
 from vit_tickets.train.accounting.counting import StepMacs
 from vit_tickets.train.accounting.per_image import image_macs
 from vit_tickets.train.data.batches import TrainBatch
@@ -60,15 +61,15 @@ class Trainer:
         self.validation = Validation(
             run, world, self.learner.autocast, options.workers, options.max_pixels, options.skip_errors
         )
-        self.position, self.best = Position(), -math.inf
+        self.position, self.best = Position(run.config.first_epoch), -math.inf
         self.sums = Sums()  # over the steps of the unfinished epoch
         self.val_top1: float | None = None
         self.interrupts = Interrupts(second_sigint_aborts=world.size == 1)
-        self.saved_at, self.saved_when = Position(), time.monotonic()
+        self.saved_at, self.saved_when = self.position, time.monotonic()
 
     @property
     def step(self) -> int:
-        """Steps made since the start of the run."""
+        """Steps made since epoch 0, with those that a run from a later epoch leaves out."""
         return self.position.epoch * self.steps + self.position.step
 
     def fit(self) -> None:
@@ -89,9 +90,10 @@ class Trainer:
                 unit="img",
                 disable=not (self.options.progress and is_main),
             ) as bar,
-            RunLog(run.root, METRICS, self.step, enabled=is_main) as log,
+            RunLog(run.root, METRICS, self.step, run.config.first_epoch, enabled=is_main) as log,
         ):
             while self.position.epoch < run.recipe.epochs:
+                self._keep_weights()
                 self._train(batches, bar, log)
                 if self.saved_at != self.position:
                     self.save()
@@ -105,6 +107,12 @@ class Trainer:
                 self.save()
         if is_main:
             save_weights(self.learner.scored, run.place(FINAL))
+
+    def _keep_weights(self) -> None:
+        """Write the weights before the epoch's first step, the trained ones, where `--keep-epochs` asks for them."""
+        epoch = self.position.epoch
+        if self.world.is_main and not self.position.step and epoch in self.options.keep_epochs:
+            save_weights(self.learner.model, self.run.place(epoch_weights(epoch)))
 
     def _train(self, batches: Iterator[TrainBatch], bar: Bar, log: RunLog) -> None:
         """Make the remaining steps of the epoch. The ranks agree on each: to take it, to save after it, to stop."""

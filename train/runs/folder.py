@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from safetensors.torch import save as save_safetensors
@@ -15,6 +15,8 @@ from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
+from vit_tickets.pipeline.weights import ticket
+from vit_tickets.pipeline.weights.places import FINAL_MASKS, epoch_of, epoch_weights
 from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 
@@ -67,8 +69,26 @@ def clear(root: str) -> None:
     files.check_writable(root)
     for name in files.list_names(root):
         ours = name in (CONFIG, CLASSES, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
+        ours = ours or epoch_of(name) is not None
         if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
             files.remove(files.join(root, name))
+    for name in (ticket.INDEX, ticket.MASKS, ticket.REWIND):
+        files.remove(files.join(root, FINAL_MASKS, name))
+
+
+def check_keeps(root: str, wanted: Sequence[int], epochs: range, begun: int) -> None:
+    """Raise UserError for epochs before which the run's weights cannot be kept: it has none such, or they are past.
+
+    wanted: as `--keep-epochs` has them. epochs: of the run, from 0. begun: number of the first whose weights are there.
+    """
+    option = f"--keep-epochs {','.join(map(str, wanted))}"
+    if outside := [epoch for epoch in wanted if epoch not in epochs]:
+        of = f"epochs of the run, {epochs.start} to {epochs.stop - 1}"
+        raise UserError(f"{option}: expected {of}, found {outside[0]}")
+    past = [epoch for epoch in wanted if epoch < begun and not files.exists(files.join(root, epoch_weights(epoch)))]
+    if past:
+        missing = files.join(root, epoch_weights(past[0]))
+        raise UserError(f"{option}: expected {missing} of a run that is past it, found none; --overwrite trains anew")
 
 
 def save_weights(model: nn.Module, path: str) -> None:

@@ -22,11 +22,12 @@ class RunLog:
         root: The run's folder.
         name: Name of the file with one line per epoch.
         step: Number of steps already made.
+        first: Number of the run's first epoch, from 0.
         enabled: False on ranks that do not log.
     """
 
-    def __init__(self, root: str, name: str, step: int, enabled: bool = True):
-        self._root, self._path, self._enabled = root, files.join(root, name), enabled
+    def __init__(self, root: str, name: str, step: int, first: int = 0, *, enabled: bool = True):
+        self._root, self._path, self._first, self._enabled = root, files.join(root, name), first, enabled
         self._writer = None
         if enabled:
             with self._events():
@@ -71,7 +72,9 @@ class RunLog:
                 self._writer.flush()
         written = files.read_bytes(self._path).splitlines(keepends=True) if files.exists(self._path) else []
         with files.atomic_write(self._path) as stream:
-            stream.write(b"".join(written[: metrics["epoch"] - 1]) + (json.dumps(metrics) + "\n").encode())
+            stream.write(
+                b"".join(written[: metrics["epoch"] - 1 - self._first]) + (json.dumps(metrics) + "\n").encode()
+            )
 
 
 def _summary_writer(root: str, purge_step: int) -> Any:

@@ -94,8 +94,8 @@ class RunResult:
 
     @property
     def epochs(self) -> int | None:
-        """Epochs of the whole training; None if unknown, as for plain weights."""
-        return None if not PATHS[self.path].is_trained else self.config.epochs
+        """Epochs that the run itself trained; None if unknown, as for plain weights."""
+        return None if not PATHS[self.path].is_trained else self.config.trained_epochs
 
     @property
     def images_per_epoch(self) -> int | None:
