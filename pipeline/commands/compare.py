@@ -1,8 +1,10 @@
 """The compare command."""
 
+from collections.abc import Sequence
+
 import click
 
-from vit_tickets.pipeline.commands.options import splits_option
+from vit_tickets.pipeline.commands.options import check_unused, splits_option
 from vit_tickets.pipeline.system.errors import UserError
 
 
@@ -25,7 +27,7 @@ def compare(
     images: int,
     json_file: str | None,
 ) -> None:
-    """Compare the tickets of two or more manifests of the same images.
+    """Compare the tickets of two or more manifests of the same images, or two or more weight tickets.
 
     The manifests can differ in selector, method, budget or view. Images are matched by key. For every split and pair
     of manifests, this prints how far the tickets of an image overlap (IoU), how the ranks correlate, and in which
@@ -38,6 +40,9 @@ def compare(
 
     The option --gallery draws the same images, with what each manifest scores and keeps in them.
 
+    For weight tickets of one network, this prints how far their masks overlap in each layer, and how far masks do
+    that keep as many weights of each layer, drawn at random.
+
     \b
     vit-tickets compare manifests/digits-deit_micro-s0.75 manifests/digits-deit_micro-s0.75-cross-fit
     """
@@ -47,9 +52,17 @@ def compare(
     from vit_tickets.pipeline.inspection.side_by_side import write_side_by_side
     from vit_tickets.pipeline.manifests.manifest import Manifest
     from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.weights.ticket import is_weight_ticket
 
     if not 2 <= len(manifests) <= MOST:
         raise UserError(f"expected 2 to {MOST} manifests to compare, found {len(manifests)}")
+    if of_weights := [root for root in manifests if is_weight_ticket(root)]:
+        if others := [root for root in manifests if root not in of_weights]:
+            raise UserError(f"expected tickets of one kind, found the weight ticket {of_weights[0]} and {others[0]}")
+        unused = {"--split": splits, "--dataset": dataset, "--maps": maps, "--gallery": gallery}
+        check_unused(unused, of_weights[0])
+        compare_weights(manifests, json_file)
+        return
     opened = [Manifest.open(root) for root in manifests]
     for name in splits:
         for manifest in opened:
@@ -70,3 +83,17 @@ def compare(
         click.echo(line)
     if json_file:
         files.write_json(json_file, record)
+
+
+def compare_weights(roots: Sequence[str], json_file: str | None) -> None:
+    """Print how far the masks of the weight tickets in the folders `roots` overlap, and write the numbers."""
+    from vit_tickets.pipeline.inspection.weights_overlap import describe, overlaps, record_of
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.weights import ticket as tickets
+
+    opened = [tickets.read(root) for root in roots]
+    pairs = overlaps(opened)
+    for line in describe(opened, pairs):
+        click.echo(line)
+    if json_file:
+        files.write_json(json_file, record_of(opened, pairs))

@@ -2,6 +2,7 @@
 
 import click
 
+from vit_tickets.pipeline.commands.options import check_unused
 from vit_tickets.pipeline.system.errors import UserError, say
 
 
@@ -14,12 +15,13 @@ from vit_tickets.pipeline.system.errors import UserError, say
 )
 @click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="Number of images in --gallery.")
 def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str | None, images: int) -> None:
-    """Summarise the tickets or label maps in the folder MANIFEST, split by split.
+    """Summarise the tickets, label maps or weight ticket in the folder MANIFEST.
 
     For tickets, this prints how many images have one, which selector chose how many patches, how often each patch of
     the image is kept, and how far tickets overlap random subsets of the same size. It says so where corners or a ring
     of patches are kept far more often than those beside them: these are probably attention sinks. For label maps, it
-    prints the annotator, how many classes come first in some cell, and how probable the first class is.
+    prints the annotator, how many classes come first in some cell, and how probable the first class is. For a weight
+    ticket, it prints how many weights of each layer are alive, and how many heads, neurons and channels.
 
     The option --gallery draws a contact sheet. Each row shows an image, its ticket, its random subset, the stage that
     dropped each patch (if there are several stages) and the score of each patch.
@@ -36,7 +38,12 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     from vit_tickets.pipeline.manifests import labels
     from vit_tickets.pipeline.manifests.manifest import Manifest
     from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.weights.ticket import is_weight_ticket
 
+    if is_weight_ticket(manifest):
+        check_unused({"--split": split, "--dataset": dataset, "--gallery": gallery}, manifest)
+        describe_weights(manifest)
+        return
     if gallery and not dataset:
         raise UserError("--gallery: expected --dataset DATASET, to read the images from, found none")
     has_labels = files.exists(files.join(manifest, labels.INDEX))
@@ -64,3 +71,13 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     if gallery and images_of:
         count = write_gallery(gallery, opened, images_of, shown[0], images)
         click.echo(f"{gallery}: {count} images of {shown[0]}")
+
+
+def describe_weights(root: str) -> None:
+    """Print the summary of the weight ticket in the folder `root`."""
+    from vit_tickets.pipeline.inspection.weights import describe
+    from vit_tickets.pipeline.weights import ticket as tickets
+
+    ticket = tickets.read(root)
+    for line in describe(ticket, ticket.masks()):
+        click.echo(line)

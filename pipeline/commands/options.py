@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -25,3 +26,9 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace exist
 splits_option = click.option(
     "--split", "splits", multiple=True, help="Only this split; can be given several times.  [default: all]"
 )
+
+
+def check_unused(given: Mapping[str, object], ticket: str) -> None:
+    """Raise UserError for the first of the options `given` that is set: the weight ticket `ticket` has no images."""
+    if found := next((flag for flag, value in given.items() if value), None):
+        raise UserError(f"{found}: expected tickets of images, found the weight ticket {ticket}")

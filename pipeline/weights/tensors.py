@@ -1,7 +1,9 @@
 """Files of tensors and their hash, without PyTorch."""
 
 import hashlib
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -36,4 +38,16 @@ def tensors_of(content: bytes, path: str) -> dict[str, np.ndarray]:
     try:
         return load(content)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as safetensors: {error}") from None
+
+
+def metadata_of(content: bytes, path: str) -> dict[str, Any]:
+    """The metadata in the `content` of the safetensors file at `path`; empty where it has none.
+
+    Raises UserError for what is no safetensors file.
+    """
+    try:
+        length = int.from_bytes(content[:8], "little")
+        return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
+    except (AttributeError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as safetensors: {error}") from None

@@ -52,6 +52,8 @@ class WeightTicket:
     parameters: Positive = 1
     #: [alive, size] of each masked parameter, in the network's order.
     counts: Counts = field(default_factory=dict)
+    #: Number of attention heads by the name of the weight that makes their queries, keys and values.
+    heads: Annotated[dict[str, Positive], Meta(description="a count by name")] | None = None
     #: How many times in a row weights were pruned.
     rounds: Count = 1
     #: `masks_sha256` of the ticket that this one is nested in.
@@ -144,9 +146,12 @@ def read(root: str) -> WeightTicket:
     return from_record(files.read_json(path), root)
 
 
-def from_record(record: Any, root: str) -> WeightTicket:
-    """The ticket in `root` that the JSON value `record` describes; raises UserError as `read` does."""
-    path = files.join(root, INDEX)
+def from_record(record: Any, root: str, path: str | None = None) -> WeightTicket:
+    """The ticket in `root` that the JSON value `record` describes; raises UserError as `read` does.
+
+    path: of the file that `record` is from; that in `root` by default.
+    """
+    path = path or files.join(root, INDEX)
     if not isinstance(record, dict) or record.get("kind") != WEIGHTS:
         found = "tickets of images" if isinstance(record, dict) and "splits" in record else shown(record)
         raise UserError(f"{path}: expected a weight ticket (kind {WEIGHTS!r}), found {found}")
