@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vit_tickets.train.report.analysis.bounds.known import unbounded
 from vit_tickets.train.report.analysis.bounds.welch import CONFIDENCE, TWO_SIDED, welch_half_width
 
 RESAMPLES = 10_000
@@ -81,6 +82,8 @@ class Accuracy:
         per_seed: accuracy of each run.
         low: lower end of the two-sided 95% interval over seeds and images.
         high: its upper end.
+        images: their number.
+        different_seeds: fewer than S where runs differ in their mask seed alone.
     """
 
     mean: float
@@ -89,10 +92,25 @@ class Accuracy:
     per_seed: tuple[float, ...]
     low: float
     high: float
+    images: int
+    different_seeds: int
+
+    @property
+    def unbounded(self) -> str | None:
+        """Why its interval is not shown; None if it is."""
+        return unbounded(self.images, [self.different_seeds])
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """What a chart needs room for: the interval, or the mean where none is shown."""
+        return (self.mean, self.mean) if self.unbounded else (self.low, self.high)
 
 
-def accuracy(correct_Sn: np.ndarray) -> Accuracy:
-    """Mean over seeds of the accuracy, with its spread and interval; see `bootstrap_means`."""
+def accuracy(correct_Sn: np.ndarray, different_seeds: int | None = None) -> Accuracy:
+    """Mean over seeds of the accuracy, with its spread and interval; see `bootstrap_means`.
+
+    different_seeds: of the runs, where some share one; by default S.
+    """
     per_seed = 100 * correct_Sn.mean(axis=1)
     low, high = np.quantile(bootstrap_means({"": correct_Sn})[""], [1 - TWO_SIDED, TWO_SIDED])
     return Accuracy(
@@ -102,6 +120,8 @@ def accuracy(correct_Sn: np.ndarray) -> Accuracy:
         per_seed=tuple(rounded(value) for value in per_seed),
         low=rounded(low),
         high=rounded(high),
+        images=correct_Sn.shape[1],
+        different_seeds=len(per_seed) if different_seeds is None else different_seeds,
     )
 
 
@@ -134,6 +154,11 @@ class Contrast:
     seeds: tuple[int, int]
     low: float
     high: float
+
+    @property
+    def unbounded(self) -> str | None:
+        """Why its bounds are not shown; None if they are."""
+        return unbounded(self.images, self.seeds)
 
     @property
     def image_error(self) -> float:

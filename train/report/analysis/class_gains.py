@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vit_tickets.train.report.analysis.bootstrap import rounded
+from vit_tickets.train.report.analysis.bounds.known import unbounded
 
 Z = 1.959963984540054  # 97.5% quantile of the standard normal distribution: a two-sided 95% interval
 
@@ -38,11 +39,19 @@ class ClassContrast:
         first: name of the minuend.
         second: name of the subtrahend.
         gains: of every class.
+        seeds: different ones of both.
     """
 
     first: str
     second: str
     gains: list[ClassGain]
+    seeds: tuple[int, int]
+
+    def ends(self, gain: ClassGain) -> tuple[float, float] | None:
+        """The interval of a class as it is shown; None of one seed, and of a class of few images."""
+        if gain.margin is None or unbounded(gain.images, self.seeds):
+            return None
+        return gain.gain - gain.margin, gain.gain + gain.margin
 
 
 def class_gains(first_Sn: np.ndarray, second_Sn: np.ndarray, labels_n: np.ndarray) -> list[ClassGain]:

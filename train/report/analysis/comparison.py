@@ -166,7 +166,7 @@ class Group:
     @cached_property
     def accuracies(self) -> dict[Cell, Accuracy]:
         """The matrix in percent, with intervals."""
-        return {cell: accuracy(correct_Sn) for cell, correct_Sn in self.matrix.items()}
+        return {cell: accuracy(correct_Sn, len(self.seeds(cell))) for cell, correct_Sn in self.matrix.items()}
 
     def seeds(self, cell: Cell) -> list[int | None]:
         """The different seeds of a cell's runs."""

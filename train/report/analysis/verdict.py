@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.bounds import planning
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.analysis.bounds.planning import Needed
 from vit_tickets.train.report.analysis.notices import counted, listed
 
 MATCH = -0.5  # a ticket matches dense training when it loses less than this (Shen et al. 2023, footnote 1)
 FLOOR = 0.5  # and has to beat the random subset by at least this: "a clear accuracy gap" (section 3.2)
-MIN_IMAGES = 30  # below this, quantiles of resampled means are no bounds: one image would decide with certainty
 BARELY = (
     0.2  # of the way from chance to perfect; agreement is "slight" up to there (Landis and Koch 1977, Biometrics 33)
 )

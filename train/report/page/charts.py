@@ -42,8 +42,7 @@ class Interval:
     Attributes:
         name: of the row; consecutive rows that share it show it once.
         value: where its mark is.
-        low: start of the interval.
-        high: end of the interval.
+        ends: of the interval; None for a mark alone.
         title: its tooltip.
         look: of mark and interval.
         part: distinguishes rows of the same name.
@@ -51,8 +50,7 @@ class Interval:
 
     name: str
     value: float
-    low: float
-    high: float
+    ends: tuple[float, float] | None
     title: str
     look: Look = INK
     part: str = ""
@@ -170,7 +168,7 @@ def interval_chart(
     left, height = (14, TALL_ROW) if above else (_margin(rows), ROW)
     top = 24 if reference else 8
     bottom = top + height * len(rows)
-    seen = [value for row in rows for value in (row.low, row.value, row.high)]
+    seen = [value for row in rows for value in (row.value, *(row.ends or ()))]
     x = Axis(x_label, *around([*seen, *([reference[0]] if reference else [])]), left, WIDTH - 22)
     parts: list[Any] = [x_axis(x, bottom, ticks(x.low, x.high, 5), grid=top)]
     if reference:
@@ -187,10 +185,17 @@ def interval_chart(
         else:
             parts += _names(row, left, middle, row.name != said)
             said = row.name
-        reach = f"M{x(row.low)} {middle}H{x(row.high)}M{x(row.low)} {middle - 4}v8M{x(row.high)} {middle - 4}v8"
-        marks = element("path", d=reach, class_="line"), mark(row.look, x(row.value), middle)
+        marks = [
+            _bar(x(row.ends[0]), x(row.ends[1]), middle) if row.ends else None,
+            mark(row.look, x(row.value), middle),
+        ]
         parts.append(element("g", element("title", row.title), *marks, class_=row.look.colour))
     return element("div", svg(bottom + 42, describe, parts), class_="chart")
+
+
+def _bar(low: float, high: float, middle: float) -> Html:
+    reach = f"M{low} {middle}H{high}M{low} {middle - 4}v8M{high} {middle - 4}v8"
+    return element("path", d=reach, class_="line")
 
 
 def _margin(rows: Sequence[Interval]) -> float:

@@ -3,12 +3,13 @@
 import math
 
 from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
-from vit_tickets.train.report.analysis.bootstrap import Contrast
+from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
 from vit_tickets.train.report.analysis.comparison import Group, own_input
 from vit_tickets.train.report.analysis.contrasts.differences import TRAINED
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
+from vit_tickets.train.report.analysis.notices import counted
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.page.charts import Interval, Line, heights, interval_chart, line_chart
@@ -16,11 +17,12 @@ from vit_tickets.train.report.page.marks import INK, Look, Looks, side
 from vit_tickets.train.report.page.markup import Html, details, figure, table
 from vit_tickets.train.report.rendering.encoding import name_of
 from vit_tickets.train.report.rendering.figure import CURVES_ON
+from vit_tickets.train.report.rendering.words.bounds import BAND, BOUNDS, brackets, named
 
 PERCENT = (0.0, 100.0)
 CLASSES_SHOWN = 8  # at each end
 CLASS_UNITS = "top-1 %, and the difference in points ± half of its 95% interval"
-SPARSITY_AXES = "patches dropped (%)", "top-1 (%), 95% band"
+DROPPED = "patches dropped (%)"
 
 
 def other_methods(rows: list[str]) -> list[str]:
@@ -41,7 +43,8 @@ def _sparsity_figure(groups: list[Group], look: Looks) -> Html:
             lines += _sparsity_lines(groups, row, on, look(row, on))
     name = _of_model(groups)
     described = f"Lines of accuracy against the share of patches dropped, {name}; the tables below hold the numbers."
-    return figure(f"{name}: accuracy against sparsity", line_chart(lines, *SPARSITY_AXES, described, PERCENT))
+    chart = line_chart(lines, DROPPED, _top1(groups), described, PERCENT)
+    return figure(f"{name}: accuracy against sparsity", chart)
 
 
 def method_figures(groups: list[Group], look: Looks) -> list[Html]:
@@ -62,7 +65,7 @@ def _method_figures(groups: list[Group], look: Looks) -> list[Html]:
     for row, lines in drawn.items():
         if lines:
             described = f"Accuracy of {row} against sparsity, {name}."
-            chart = line_chart([*dense, *own, *lines], *SPARSITY_AXES, described, PERCENT, y_also=room)
+            chart = line_chart([*dense, *own, *lines], DROPPED, _top1(groups), described, PERCENT, y_also=room)
             charts.append(figure(f"{name}: {row}", chart))
     return charts
 
@@ -75,23 +78,31 @@ def _of_model(groups: list[Group]) -> str:
     return f"{groups[0].dataset}, {groups[0].model}"
 
 
+def _top1(groups: list[Group]) -> str:
+    """What the axis of accuracy shows."""
+    return f"top-1 (%), {named([found for group in groups for found in group.accuracies.values()], BAND)}"
+
+
 def _sparsity_lines(groups: list[Group], row: str, on: str, look: Look) -> list[Line]:
     """The line of one cell of the matrix, if any of the groups has it."""
     found = [(group.dropped, group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
     if not found:
         return []
     name = name_of(row, on)
-    titles = [f"{name}, {x:.3g}% dropped: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]" for x, a in found]
-    points, band = [(x, a.mean) for x, a in found], [(a.low, a.high) for _, a in found]
-    return [Line(name, look, points, band, titles)]
+    titles = [f"{name}, {x:.3g}% dropped: {_percent(a)}" for x, a in found]
+    band = () if all(a.unbounded for _, a in found) else [a.ends for _, a in found]
+    return [Line(name, look, [(x, a.mean) for x, a in found], band, titles)]
+
+
+def _percent(found: Accuracy) -> str:
+    """`89.30% [88.95, 89.70]`."""
+    return f"{found.mean:.2f}%{brackets(found, found.low, found.high)}"
 
 
 def accuracy_figure(group: Group, look: Looks) -> Html | None:
     """Accuracy with its 95% interval for every cell of the matrix."""
     rows = [
-        Interval(
-            row, a.mean, a.low, a.high, f"{row} on {on}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}]", look(row, on), on
-        )
+        Interval(row, a.mean, None if a.unbounded else a.ends, f"{row} on {on}: {_percent(a)}", look(row, on), on)
         for row in group.rows
         for on in TESTED_ON
         for a in [group.accuracies.get((row, on))]
@@ -101,8 +112,8 @@ def accuracy_figure(group: Group, look: Looks) -> Html | None:
         return None
     dense = group.accuracies.get((group.baseline, "dense"))
     matched = (dense.mean + MATCH, f"{group.baseline} less {-MATCH:g} points") if dense else None
-    described = "Accuracy of every path, tested each way, with 95% intervals; the table holds the numbers."
-    caption = "What was trained on, what it was tested on: top-1 with two-sided 95% intervals"
+    described = "Accuracy of every path, tested each way; the table holds the numbers."
+    caption = f"What was trained on, what it was tested on: top-1, {named(group.accuracies.values())}"
     return figure(caption, interval_chart(rows, "top-1 (%)", described, matched))
 
 
@@ -126,13 +137,15 @@ def difference_figure(finding: Finding, look: Looks) -> Html | None:
         for (name, on), of in shown.items():
             if name == row:
                 c = of.contrast
-                title = f"{c.minuend} minus {c.subtrahend}: {c.estimate:+.2f} points [{c.low:+.2f}, {c.high:+.2f}]"
-                rows.append(Interval(row, c.estimate, c.low, c.high, title, look(row, on), on))
+                title = f"{c.minuend} minus {c.subtrahend}: {c.estimate:+.2f} points{brackets(c, c.low, c.high)}"
+                ends = None if c.unbounded else (c.low, c.high)
+                rows.append(Interval(row, c.estimate, ends, title, look(row, on), on))
     if not rows:
         return None
-    described = f"Every row minus {baseline} on whole images, with 95% intervals; the table holds the numbers."
+    described = f"Every row minus {baseline} on whole images; the table holds the numbers."
     chart = interval_chart(rows, "points", described, (0.0, f"as good as {baseline}"))
-    return figure(f"Minus {baseline}, tested on whole images and on its own input", chart)
+    bars = named([of.contrast for of in shown.values()])
+    return figure(f"Minus {baseline}, tested on whole images and on its own input, {bars}", chart)
 
 
 def _contrast_figures(found: list[tuple[Contrast, float]]) -> list[Html]:
@@ -145,12 +158,14 @@ def _contrast_figures(found: list[tuple[Contrast, float]]) -> list[Html]:
 def _contrast_figure(minuend: str, threshold: float, contrasts: list[Contrast]) -> Html:
     rows = []
     for of in contrasts:
-        name = f"minus {of.subtrahend}: {of.estimate:+.2f} [{of.lower:+.2f}, {of.upper:+.2f}]"
-        look = INK if 1 in of.seeds else side(of.lower, of.upper, threshold)
-        rows.append(Interval(name, of.estimate, of.lower, of.upper, f"{minuend} {name}", look))
+        name = f"minus {of.subtrahend}: {of.estimate:+.2f}{brackets(of, of.lower, of.upper)}"
+        ends = None if of.unbounded else (of.lower, of.upper)
+        look = side(*ends, threshold) if ends else INK
+        rows.append(Interval(name, of.estimate, ends, f"{minuend} {name}", look))
     said = f"{minuend} {'; '.join(row.name for row in rows)} points, against a threshold of {threshold:g}."
     reference = (threshold, f"to be above {threshold:g}")
-    return figure(f"{minuend} …", interval_chart(rows, "points", said, reference, above=True))
+    bars = f", {why}" if (why := named(contrasts, BOUNDS)) != BOUNDS else ""
+    return figure(f"{minuend} …{bars}", interval_chart(rows, "points", said, reference, above=True))
 
 
 def training_figures(group: Group, rows: list[str], look: Looks) -> list[Html]:
@@ -227,14 +242,13 @@ def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
     gains, first, second = contrast.gains, contrast.first, contrast.second
     rows = []
     for gain in ends(gains, CLASSES_SHOWN):
-        name, margin = class_name(gain.label, names), gain.margin or 0
+        name, ends_of = class_name(gain.label, names), contrast.ends(gain)
         values = f"{first} {gain.first:.2f}%, {second} {gain.second:.2f}%, difference {gain.gain:+.2f} points"
-        title = f"{name}, {gain.images:,} images: {values}"
-        low, high = gain.gain - margin, gain.gain + margin
-        rows.append(Interval(name, gain.gain, low, high, title, side(low, high)))
+        title = f"{name}, {counted(gain.images, 'image')}: {values}"
+        rows.append(Interval(name, gain.gain, ends_of, title, side(*ends_of) if ends_of else INK))
     more = f", of {len(gains):,} classes the ends" if len(rows) < len(gains) else ""
     header = ["class", "images", first, second, "difference"]
-    lines = [header, *(_class_row(gain, names) for gain in gains)]
+    lines = [header, *(_class_row(contrast, gain, names) for gain in gains)]
     chart = interval_chart(rows, "points", f"{first} minus {second} for each class.", (0.0, "no difference"))
     folded = details(
         "All classes", table(f"{first} and {second} by class: {CLASS_UNITS}", lines, class_="numbers names")
@@ -242,8 +256,8 @@ def _class_figure(contrast: ClassContrast, names: list[str] | None) -> Html:
     return figure(f"{first} minus {second}{more}", chart, folded)
 
 
-def _class_row(gain: ClassGain, names: list[str] | None) -> list[str]:
-    margin = "" if gain.margin is None else f" ± {gain.margin:.2f}"
+def _class_row(contrast: ClassContrast, gain: ClassGain, names: list[str] | None) -> list[str]:
+    margin = f" ± {gain.margin:.2f}" if contrast.ends(gain) else ""
     shown = f"{gain.images:,}", f"{gain.first:.2f}", f"{gain.second:.2f}", f"{gain.gain:+.2f}{margin}"
     return [class_name(gain.label, names), *shown]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vit_tickets.pipeline.runs.paths import TESTED_ON
+from vit_tickets.train.report.analysis.bounds.known import FEW
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
 from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
@@ -18,6 +19,7 @@ from vit_tickets.train.report.page.tradeoff import tradeoff_figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.encoding import STROKES, meaning_of
 from vit_tickets.train.report.rendering.footnotes import footnotes
+from vit_tickets.train.report.rendering.words.bounds import named
 from vit_tickets.train.report.rendering.words.headline import headline
 from vit_tickets.train.report.rendering.words.overall import overall
 
@@ -27,8 +29,8 @@ SETTLED = {"wins": "good", "beats": "good", "loses": "bad", "trails": "bad"}
 NAMES = "In sentences, “LT on dense” is the network that was trained on tickets (LT), tested on whole images (dense)."
 INTERVALS = (
     "The bar of an accuracy is its two-sided 95% interval. That of a difference reaches from one one-sided 95% bound "
-    "to the other, and all of it on one side of the dashed line settles it if both paths have several seeds. "
-    "Both are of other images and other seeds; of one seed they know nothing of others, and settle nothing."
+    "to the other, and all of it on one side of the dashed line settles it. Both are of other images and other seeds. "
+    f"Of one seed, or of {FEW}, there is no bar: nothing is settled."
 )
 NO_COST = (
     "No chart of accuracy against cost: the logs of these runs have no multiply-adds, and their seconds are of "
@@ -174,7 +176,8 @@ def _matrix(group: Group, look: Looks) -> list[Html | None]:
                 shade = f"heat {'above' if by > 0 else 'below'} h{round(abs(by) / reach * LEVELS)}"
             cells.append(stacked(text, shade) if accuracy is not None else text)
         lines.append(cells)
-    caption = f"Trained on (rows), tested on (columns): {rendering.legend([group])} [two-sided 95% interval]"
+    brackets = named(group.accuracies.values())
+    caption = f"Trained on (rows), tested on (columns): {rendering.legend([group])} [{brackets}]"
     shown = table(caption, lines, class_="numbers")
     key = _heat_key(group.baseline, reach) if reference and reach else None
     parts = element("div", shown, key, bullets(footnotes(group)))

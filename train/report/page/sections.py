@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vit_tickets.train.report.analysis import paper
+from vit_tickets.train.report.analysis.bounds.known import FEW
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.differences import DEPLOYED, KINDS, OWN_INPUT
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
@@ -15,8 +16,8 @@ from vit_tickets.train.report.page.opening import badge, grouped, label_of, sect
 from vit_tickets.train.report.rendering import paper_table as table_rendering
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.words.contrasts import (
-    AGAINST_DENSE,
-    AGAINST_ROWS,
+    against_dense,
+    against_rows,
     difference_rows,
     doubts,
     morals,
@@ -31,7 +32,7 @@ RUNS_SHOWN, NOTICES_SHOWN = 12, 6  # more are folded away
 SIDES = {"above": "above", "beats": "above", "below": "below", "trails": "below"}
 CLASSES = (
     "Bars are 95% intervals over images, for these very runs, one class at a time: of twenty classes expect one whose "
-    "interval misses its true difference."
+    f"interval misses its true difference. Of one seed, and of classes of {FEW}, there is no bar."
 )
 TRAINING = "A line is the mean of the runs on a path, its band reaches from the lowest of them to the highest."
 
@@ -124,7 +125,7 @@ def _against_dense(finding: Finding, look: Looks) -> list[Html | None]:
         return [element("p", f"{sentence_case(said)}.")] if said else []
     by_row = {kind: {of.row: of.label for of in finding.differences if of.kind == kind} for kind in KINDS}
     shown = [[row[0], *(_sided(*cell) for cell in _labelled(row, by_row))] for row in rows[1:]]
-    caption = sentence_case(AGAINST_DENSE.format(finding.group.baseline))
+    caption = sentence_case(against_dense(finding))
     left = (
         table(caption, [rows[0], *shown], class_="numbers"),
         element("p", f"{sentence_case(said)}.") if said else None,
@@ -149,7 +150,7 @@ def _against_rows(finding: Finding) -> list[Html | None]:
         sided = [_sided(cells[0], own.get(name, "")), cells[1], _sided(cells[2], deployed.get(name, "")), cells[3]]
         shown.append([name, *sided])
     named = [[*header[:2], "so", header[3], "so"], *shown]
-    left = table(sentence_case(AGAINST_ROWS), named, class_="numbers")
+    left = table(sentence_case(against_rows(finding)), named, class_="numbers")
     further = [said for said in [*morals(finding), *doubts(finding), more_seeds(finding)] if said]
     charts = element("div", page_figures.null_figures(finding), class_="figures contrasts")
     heading = element("h3", "The ticket against every other row")

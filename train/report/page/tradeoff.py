@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 from vit_tickets.pipeline.runs.paths import TESTED_ON
 from vit_tickets.train.report.analysis.frontier.tradeoff import COSTS, TESTED, Point, Tradeoff
+from vit_tickets.train.report.analysis.notices import listed
 from vit_tickets.train.report.page.charts import Axis, around, number, ticks
 from vit_tickets.train.report.page.marks import Looks, mark, path
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, figure, table
 from vit_tickets.train.report.rendering.placing import Box, Label, along, place, side_by_side, stairs
+from vit_tickets.train.report.rendering.words.bounds import brackets
 
 LETTER, HEIGHT = 7.6, 14.0  # of a label
 TOP = 26  # room above for the numbers of patches
 EQUAL = 4.0  # points nearer than this are set side by side
 NOTE = (
-    "Bars are two-sided 95% intervals. A line joins the budgets of one row. The stepped line is the Pareto front: no "
+    "Bars are two-sided 95% intervals{}. A line joins the budgets of one row. The stepped line is the Pareto front: no "
     "other run is at least as accurate for at most the same cost as those on it. Runs of equal "
     "cost are set side by side."
 )
@@ -55,7 +57,9 @@ def tradeoff_figure(charts: Sequence[Tradeoff], look: Looks, name: str) -> Html:
         if rows
     ]
     folded = details("The numbers of this chart", [_table(chart) for chart in charts])
-    about = element("p", NOTE, class_="note"), bullets(notes)
+    reasons = dict.fromkeys(why for c in charts for p in c.points if (why := p.accuracy.unbounded))
+    note = NOTE.format(f"; of {listed(list(reasons))} there is none" if reasons else "")
+    about = element("p", note, class_="note"), bullets(notes)
     return figure(
         f"{first.name}: accuracy against the cost of training",
         element("div", controls, class_="controls") if any(controls) else None,
@@ -92,7 +96,7 @@ def _chart(chart: Tradeoff, look: Looks) -> Html:
 def _svg(chart: Tradeoff, look: Looks, layout: Layout) -> Html:
     bottom, right = layout.height - 48, layout.width - 10
     x = Axis(chart.axis, *chart.costs, 52, right)
-    ends = [end for p in chart.points for end in (p.accuracy.low, p.accuracy.mean, p.accuracy.high)]
+    ends = [end for p in chart.points for end in (p.accuracy.mean, *p.accuracy.ends)]
     y = Axis("top-1 (%)", *around(ends, (0.0, 100.0)), bottom, TOP + 6)
     at = _positions(chart.points, x, y, layout.beside)
     parts = [*_axes(x, y, bottom, right, layout), *_patches(chart.points, at, layout)]
@@ -109,7 +113,8 @@ def _svg(chart: Tradeoff, look: Looks, layout: Layout) -> Html:
         middle = at[point.key]
         parts.append(_point(chart, point, middle, y, look))
         boxes.append(Box(middle[0] - 6, middle[1] - 6, middle[0] + 6, middle[1] + 6))
-        boxes.append(Box(middle[0] - 2, y(point.accuracy.high), middle[0] + 2, y(point.accuracy.low)))
+        low, high = point.accuracy.ends
+        boxes.append(Box(middle[0] - 2, y(high), middle[0] + 2, y(low)))
     parts += _labels(chart, at, boxes, lines, Box(54, TOP, right, bottom - 2), look)
     box = f"0 0 {layout.width:g} {layout.height:g}"
     return element("svg", parts, viewBox=box, role="img", aria_label=_described(chart))
@@ -154,11 +159,12 @@ def _patches(points: Sequence[Point], at: dict, layout: Layout) -> list[Html]:
 def _point(chart: Tradeoff, point: Point, at: tuple[float, float], y: Axis, look: Looks) -> Html:
     x, middle = at
     drawn = look(point.row, point.on)
-    reach = f"M{x:g} {y(point.accuracy.low):g}V{y(point.accuracy.high):g}"
+    low, high = point.accuracy.ends
+    bar = None if point.accuracy.unbounded else element("path", d=f"M{x:g} {y(low):g}V{y(high):g}", class_="bar")
     return element(
         "g",
         element("title", said(chart, point)),
-        element("path", d=reach, class_="bar"),
+        bar,
         mark(drawn, x, middle),
         class_=drawn.colour,
     )
@@ -170,7 +176,7 @@ def said(chart: Tradeoff, point: Point) -> str:
     of = "" if point.share is None else f", {point.share:.1f}% of dense training"
     a = point.accuracy
     return (
-        f"{point.row}{kept}, tested on {TESTED_ON[point.on]}: {a.mean:.2f}% [{a.low:.2f}, {a.high:.2f}] for "
+        f"{point.row}{kept}, tested on {TESTED_ON[point.on]}: {a.mean:.2f}%{brackets(a, a.low, a.high)} for "
         f"{point.cost:.4g} {chart.unit}{of}"
     )
 
@@ -212,7 +218,7 @@ def _table(chart: Tradeoff) -> Html:
             f"{point.cost:.4g}",
             "-" if point.share is None else f"{point.share:.1f}%",
             f"{point.accuracy.mean:.2f}",
-            f"{point.accuracy.low:.2f} to {point.accuracy.high:.2f}",
+            "-" if point.accuracy.unbounded else f"{point.accuracy.low:.2f} to {point.accuracy.high:.2f}",
             "yes" if point.is_best else "within error" if point.is_near else "",
         ]
         for point in chart.points

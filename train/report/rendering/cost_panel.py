@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vit_tickets.train.report.analysis.bootstrap import Accuracy
 from vit_tickets.train.report.analysis.frontier.tradeoff import TESTED, Point, Tradeoff
 from vit_tickets.train.report.rendering.encoding import INK, SHAPES, STROKES, Encoded
 from vit_tickets.train.report.rendering.placing import Box, Label, along, place, side_by_side, stairs
+from vit_tickets.train.report.rendering.words.bounds import BAR, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,16 +32,25 @@ def style_of(encoded: Encoded, on: str, line: bool = True) -> dict[str, Any]:
     }
 
 
+def reach(found: Accuracy) -> list[list[float]] | None:
+    """Lengths of an error bar, below and above, for matplotlib; None where there is no interval to show.
+
+    A skewed resampled distribution may leave the mean outside its quantiles by a hair.
+    """
+    low, high = found.ends
+    return None if found.unbounded else [[max(0.0, found.mean - low)], [max(0.0, high - found.mean)]]
+
+
 def frame(panel: Axes, chart: Tradeoff) -> None:
     """Axes of the chart, all but what is drawn into them: `fill` needs to know how large they turn out."""
-    ends = [end for point in chart.points for end in (point.accuracy.low, point.accuracy.mean, point.accuracy.high)]
+    ends = [end for point in chart.points for end in (point.accuracy.mean, *point.accuracy.ends)]
     room = 0.08 * (max(ends) - min(ends)) or 1.0
     panel.set_xlim(*chart.costs)
     panel.set_ylim(min(ends) - room, max(ends) + room)
     if chart.points[0].share is not None:
         panel.xaxis.set_major_formatter("{x:g}%")
     panel.set_xlabel(chart.axis)
-    panel.set_ylabel("top-1 (%), 95% interval")
+    panel.set_ylabel(f"top-1 (%), {named([point.accuracy for point in chart.points], BAR)}")
     panel.set_title(f"{chart.name}: accuracy against cost, on {TESTED[chart.tested]}", fontsize=10)
 
 
@@ -75,9 +86,8 @@ def fill(panel: Axes, chart: Tradeoff, encoded: dict[str, Encoded]) -> None:
             lines += along([(x, -y) for x, y in places], 4.0)
         for place_x, point in zip(x, points, strict=True):
             a = point.accuracy
-            reach = [[max(0.0, a.mean - a.low)], [max(0.0, a.high - a.mean)]]
-            panel.errorbar(place_x, a.mean, reach, label=row, zorder=3, **style)
-            (middle_x, middle_y), (_, low), (_, high) = at[point.key], pixel(point, a.low), pixel(point, a.high)
+            panel.errorbar(place_x, a.mean, reach(a), label=row, zorder=3, **style)
+            (middle_x, middle_y), ((_, low), (_, high)) = at[point.key], (pixel(point, end) for end in a.ends)
             taken.append(Box(middle_x - 4, -middle_y - 4, middle_x + 4, -middle_y + 4))
             taken.append(Box(middle_x - 1.5, -high, middle_x + 1.5, -low))
     _label(panel, chart, encoded, at, (taken, lines), Box(scale * whole.x0 + 2, -top, right, -bottom - 2))

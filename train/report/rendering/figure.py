@@ -12,8 +12,9 @@ from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
 from vit_tickets.train.report.analysis.verdict import MATCH
-from vit_tickets.train.report.rendering.cost_panel import fill, frame, style_of
+from vit_tickets.train.report.rendering.cost_panel import fill, frame, reach, style_of
 from vit_tickets.train.report.rendering.encoding import INK, KEY, Colour, Encoded, encode, name_of
+from vit_tickets.train.report.rendering.words.bounds import BAND, BAR, named
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -99,12 +100,13 @@ def draw_curves(panel: Axes, groups: list[Group], encoded: dict[str, Encoded]) -
             if not points:
                 continue
             x, found = zip(*points, strict=True)
-            low, high = [a.low for a in found], [a.high for a in found]
             style = style_of(encoded[row], on)
-            panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            if not all(a.unbounded for a in found):
+                low, high = zip(*(a.ends for a in found), strict=True)
+                panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
             panel.plot(x, [a.mean for a in found], label=name_of(row, on), **style)
     panel.set_xlabel("patches dropped (%)")
-    panel.set_ylabel("top-1 (%), 95% band")
+    panel.set_ylabel(f"top-1 (%), {named([a for group in groups for a in group.accuracies.values()], BAND)}")
     panel.set_title(f"{groups[0].dataset}, {groups[0].model}: accuracy against sparsity", fontsize=10)
     panel.legend(fontsize=7, frameon=False, handlelength=4, loc="center left", bbox_to_anchor=(1, 0.5))
     _tidy(panel)
@@ -116,12 +118,10 @@ def draw_matrix(panel: Axes, group: Group, encoded: dict[str, Encoded]) -> None:
     for (row, on), accuracy in group.accuracies.items():
         beside = [other for other in TESTED_ON if (row, other) in group.accuracies]
         place = rows.index(row) + (beside.index(on) - (len(beside) - 1) / 2) * SPACING
-        # A skewed resampled distribution may leave the mean outside its quantiles by a hair.
-        reach = [[max(0.0, accuracy.mean - accuracy.low)], [max(0.0, accuracy.high - accuracy.mean)]]
         style: dict[str, Any] = style_of(encoded[row], on, line=False) | {"markersize": 6}
-        panel.errorbar(place, accuracy.mean, reach, capsize=3, label=name_of(row, on), **style)
+        panel.errorbar(place, accuracy.mean, reach(accuracy), capsize=3, label=name_of(row, on), **style)
         above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        panel.annotate(f"{accuracy.mean:.1f}", (place, accuracy.high), fontsize=8, color=style["color"], **above)
+        panel.annotate(f"{accuracy.mean:.1f}", (place, accuracy.ends[1]), fontsize=8, color=style["color"], **above)
     baseline = group.accuracies.get((group.baseline, "dense"))
     if baseline:
         at = baseline.mean + MATCH
@@ -134,7 +134,7 @@ def draw_matrix(panel: Axes, group: Group, encoded: dict[str, Encoded]) -> None:
     panel.set_xlim(-0.6, max(len(rows), 1) - 0.4)
     panel.margins(y=0.12)
     panel.set_xlabel("trained on")
-    panel.set_ylabel("top-1 (%), 95% interval")
+    panel.set_ylabel(f"top-1 (%), {named(group.accuracies.values(), BAR)}")
     budget = f", {group.budget.label}" if group.budget else ""
     panel.set_title(f"{group.dataset}, {group.model}{budget}: {group.images:,} images", fontsize=10)
     _tidy(panel)

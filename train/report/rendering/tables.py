@@ -23,7 +23,7 @@ _ESCAPED = {character: f"\\{character}" for character in "&%$#_{}"} | {
 
 
 def csv_text(findings: list[Finding]) -> str:
-    """report.csv: the accuracy of every cell with its two-sided 95% interval, and the mean cost of a run of its row."""
+    """report.csv: the accuracy of every cell, with its two-sided 95% interval if it has one, and mean cost of a run."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -49,8 +49,8 @@ def _fields(group: Group, cell: Cell, accuracy: Accuracy) -> dict[str, object]:
         "trained_on": row,
         "tested_on": on,
         "top1": f"{accuracy.mean:.4f}",
-        "low": f"{accuracy.low:.4f}",
-        "high": f"{accuracy.high:.4f}",
+        "low": "" if accuracy.unbounded else f"{accuracy.low:.4f}",
+        "high": "" if accuracy.unbounded else f"{accuracy.high:.4f}",
         "sd": "" if accuracy.sd is None else f"{accuracy.sd:.4f}",
         "seeds": accuracy.seeds,
         "images": group.images,

@@ -8,13 +8,14 @@ from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedV
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.notices import counted, listed, making
 from vit_tickets.train.report.rendering.footnotes import footnotes
+from vit_tickets.train.report.rendering.words.bounds import named
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text, aligned, table
 from vit_tickets.train.report.rendering.words.contrasts import (
-    AGAINST_DENSE,
-    AGAINST_ROWS,
     ON_OWN,
     ON_WHOLE,
     against,
+    against_dense,
+    against_rows,
     difference_rows,
     doubts,
     morals,
@@ -22,7 +23,7 @@ from vit_tickets.train.report.rendering.words.contrasts import (
     null_rows,
     trained_sentence,
 )
-from vit_tickets.train.report.rendering.words.frontier import AT_LENGTH, MARKS, cost_tables, equal_sentence
+from vit_tickets.train.report.rendering.words.frontier import AT_LENGTH, cost_tables, equal_sentence, marks_of
 from vit_tickets.train.report.rendering.words.headline import headlines
 from vit_tickets.train.report.rendering.words.lacking import lacking_sentence
 
@@ -45,7 +46,7 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
     """Compact and aligned, for the terminal. left_out: sentences on runs that are not compared."""
     parts = ["\n".join(headlines(findings))]
     for heading, rows in cost_tables(findings):
-        parts.append("\n".join([heading, *aligned(rows), f"({MARKS})"]))
+        parts.append("\n".join([heading, *aligned(rows), f"({marks_of(findings)})"]))
     for finding in findings:
         group = finding.group
         lines = [title(group), *aligned(matrix_rows(group, intervals=False)), f"({legend([group])})"]
@@ -78,11 +79,11 @@ def _contrasts(finding: Finding) -> list[str]:
     """The contrasts of use, for the terminal."""
     lines = []
     if len(rows := difference_rows(finding)) > 1:
-        lines.append(f"{AGAINST_DENSE.format(finding.group.baseline)}:")
+        lines.append(f"{against_dense(finding)}:")
         lines += [f"  {line}" for line in aligned(rows)]
     lines += [f"  - {sentence}" for sentence in [trained_sentence(finding)] if sentence]
     if len(rows := null_rows(finding)) > 1:
-        lines.append(f"null hypotheses, {AGAINST_ROWS}:")
+        lines.append(f"null hypotheses, {against_rows(finding)}:")
         lines += [f"  {line}" for line in aligned(rows)]
         lines += [f"  - {moral}" for moral in [*morals(finding), *doubts(finding), more_seeds(finding)] if moral]
     return lines
@@ -100,7 +101,7 @@ def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
     for heading, rows in cost_tables(findings):
-        lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"Marks: {MARKS}.", ""]
+        lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"Marks: {marks_of(findings)}.", ""]
     for finding in findings:
         lines += _section(finding)
     if sentence := lacking_sentence(findings):
@@ -115,7 +116,7 @@ def _section(finding: Finding) -> list[str]:
     lines = [
         f"## {title(group)}",
         "",
-        f"{legend([group])} [two-sided 95% interval]. Rows: trained on; columns: tested on.",
+        f"{legend([group])} [{named(group.accuracies.values())}]. Rows: trained on; columns: tested on.",
         "",
     ]
     lines += [*table(matrix_rows(group, intervals=True)), ""]
@@ -152,12 +153,13 @@ def _contrasts_section(finding: Finding) -> list[str]:
     """The contrasts of use, in report.md."""
     lines = []
     if len(rows := difference_rows(finding)) > 1:
-        lines += ["### Against all patches", "", f"{_sentence(AGAINST_DENSE.format(finding.group.baseline))}.", ""]
+        lines += ["### Against all patches", "", f"{_sentence(against_dense(finding))}.", ""]
         lines += [*table(rows), ""]
     if sentence := trained_sentence(finding):
         lines += [f"{_sentence(sentence)}.", ""]
     if len(rows := null_rows(finding)) > 1:
-        lines += ["### The ticket against every other row", "", f"{_sentence(AGAINST_ROWS)}.", "", *table(rows), ""]
+        lines += ["### The ticket against every other row", "", f"{_sentence(against_rows(finding))}.", ""]
+        lines += [*table(rows), ""]
         for where, nulls in ((ON_OWN, finding.nulls), (ON_WHOLE, finding.nulls_deployed)):
             lines += [f"- `{null.name}` {where}: {against(null)}. {null.sentence}." for null in nulls]
         lines.append("")

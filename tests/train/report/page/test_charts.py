@@ -98,7 +98,7 @@ def test_a_long_line_has_a_dozen_marks_at_most_and_says_every_point():
 
 
 def test_an_interval_reaches_from_low_to_high_and_its_threshold_stands_where_it_is():
-    rows = [Interval("a" * 40, 1.0, -1.0, 2.0, "one"), Interval("b", 4.0, 3.0, 5.0, "two")]
+    rows = [Interval("a" * 40, 1.0, (-1.0, 2.0), "one"), Interval("b", 4.0, (3.0, 5.0), "two")]
     chart = interval_chart(rows, "points", "said", (0.5, "above 0.5"))
     (low, high), (low_b, high_b) = (
         tuple(map(float, pair)) for pair in re.findall(r'd="M([\d.]+) [\d.]+H([\d.]+)M', chart)
@@ -111,7 +111,7 @@ def test_an_interval_reaches_from_low_to_high_and_its_threshold_stands_where_it_
 
 
 def test_rows_of_one_name_are_named_once_each_with_its_part():
-    rows = [Interval(name, 1.0, 0.0, 2.0, "said", part=on) for name in ("lt", "rc") for on in ("dense", "lt")]
+    rows = [Interval(name, 1.0, (0.0, 2.0), "said", part=on) for name in ("lt", "rc") for on in ("dense", "lt")]
     texts = re.findall("<text[^>]*>([^<]+)<", interval_chart(rows, "points", "said"))
     assert [text for text in texts if text.isalpha()] == ["points", "lt", "dense", "lt", "rc", "dense", "lt"]
 

@@ -104,13 +104,12 @@ def test_the_matrix_and_the_tests_show_the_numbers_of_report_json(page):
     assert len(group["matrix"]["lt"]) == 3
     for row, cells in group["matrix"].items():
         for on, cell in cells.items():
-            assert f"{cell['mean']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]" in text
-            assert f"{row} on {on}: {cell['mean']:.2f}% [{cell['low']:.2f}, {cell['high']:.2f}]" in text
+            assert f"{row} on {on}: {cell['mean']:.2f}%" in text
     (named,) = group["verdicts"]
     for reason in (*named["verdict"]["reasons"], named["verdict"]["scope"], group["small"]["sentence"]):
         assert reason in text
     for contrast in (named["verdict"]["match"], named["verdict"]["gap"], group["small"]["contrast"]):
-        assert f"{contrast['estimate']:+.2f} [{contrast['lower']:+.2f}, {contrast['upper']:+.2f}]" in text
+        assert f"{contrast['estimate']:+.2f}" in text
     assert group["paired"]
     assert "McNemar" not in text, "p of single seeds says nothing of other seeds"
     assert not re.search(r"\bp\b *[=<]", text)

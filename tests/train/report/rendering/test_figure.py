@@ -17,7 +17,8 @@ def group(sparsity, model="deit_small", paths=("dense", "lt", "rc", "small", "lt
     cells = [(path, on) for path in paths for on in (("dense",) if path == "small" else ("dense", "lt", "rc"))]
     mean = 90 - 40 * sparsity
     accuracies = {
-        cell: Accuracy(mean - n, 1.0, 2, (mean, mean), mean - n - 2, mean - n + 1) for n, cell in enumerate(cells)
+        cell: Accuracy(mean - n, 1.0, 2, (mean, mean), mean - n - 2, mean - n + 1, 200, 2)
+        for n, cell in enumerate(cells)
     }
     return SimpleNamespace(
         dataset="d",

@@ -7,9 +7,10 @@ import numpy as np
 from vit_tickets.pipeline.runs.paths import path_of
 from vit_tickets.train.report.analysis import notices
 from vit_tickets.train.report.analysis.bootstrap import bootstrap_means, lower_bound
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.analysis.bounds.planning import SPREAD, Needed
 from vit_tickets.train.report.analysis.comparison import Cell, Group, cell_name
-from vit_tickets.train.report.analysis.verdict import MIN_IMAGES, learnt_too_little
+from vit_tickets.train.report.analysis.verdict import learnt_too_little
 
 
 def decides(group: Group, wanted: Needed, cells: tuple[Cell, ...]) -> str | None:

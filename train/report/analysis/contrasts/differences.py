@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from vit_tickets.train.report.analysis.bootstrap import Contrast
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.analysis.comparison import Cell, Group
 from vit_tickets.train.report.analysis.contrasts import deciding
-from vit_tickets.train.report.analysis.verdict import BARELY, MIN_IMAGES, single_seeds, standing
+from vit_tickets.train.report.analysis.verdict import BARELY, single_seeds, standing
 
 DEPLOYED = "as deployed"  # on whole images, minus dense on whole images
 OWN_INPUT = "own input"  # on what the row was trained on, minus dense on whole images

@@ -157,6 +157,7 @@ def _classes(group: Group) -> list[ClassContrast]:
             cell_name(*ticket),
             cell_name(*other),
             class_gains(group.matrix[ticket], group.matrix[other], group.labels),
+            (len(group.seeds(ticket)), len(group.seeds(other))),
         )
         for ticket, other in pairs
         if {ticket, other} <= group.matrix.keys()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from vit_tickets.pipeline.runs.paths import path_of
-from vit_tickets.train.report.analysis.bootstrap import Accuracy, contrast
+from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast, contrast
 from vit_tickets.train.report.analysis.comparison import Cell, Group, cell_name
 from vit_tickets.train.report.analysis.costs import macs_of, seconds_of
 from vit_tickets.train.report.analysis.results import RunResult
@@ -34,7 +34,7 @@ class Point:
         share: the same in percent of dense training; None without a dense run.
         is_best: whether no other point has at least this accuracy for at most this cost.
         is_near: whether, if it is not, it is within error of the front: the two-sided 95% interval of what it lacks to
-            each of the points that are on the front for at most its cost holds 0.
+            each of the points that are on the front for at most its cost holds 0. False where there is no interval.
     """
 
     row: str
@@ -175,17 +175,22 @@ def _beats(one: Point, other: Point) -> bool:
 def _is_near(point: Point, points: list[Point], owners: dict[tuple[str, str], Group]) -> bool:
     """Whether nothing on the front that costs no more is clearly more accurate."""
     above = [other for other in points if other.is_best and _beats(other, point)]
-    return not any(_is_above(other, point, owners) for other in above)
+    return all(_are_alike(other, point, owners) for other in above)
 
 
-def _is_above(one: Point, other: Point, owners: dict[tuple[str, str], Group]) -> bool:
-    """Whether one point is more accurate than another, which may be of another budget, and so of another group."""
+def _are_alike(one: Point, other: Point, owners: dict[tuple[str, str], Group]) -> bool:
+    """Whether one point is not clearly above another, which may be of another budget, and so of another group."""
     first, second = owners[one.key], owners[other.key]
     cells = (one.row, one.on), (other.row, other.on)
     if first is second:
-        return first.contrast(*cells).low > 0
+        return _holds_zero(first.contrast(*cells))
     if not first.keys.equals(second.keys):  # tickets of one budget failed on other images than those of another
-        return one.accuracy.low > other.accuracy.high
+        bounded = not (one.accuracy.unbounded or other.accuracy.unbounded)
+        return bounded and one.accuracy.low <= other.accuracy.high
     seeds = len(first.seeds(cells[0])), len(second.seeds(cells[1]))
     of = [(cell_name(*cell), group.matrix[cell]) for cell, group in zip(cells, (first, second), strict=True)]
-    return contrast(*of[0], *of[1], seeds).low > 0
+    return _holds_zero(contrast(*of[0], *of[1], seeds))
+
+
+def _holds_zero(found: Contrast) -> bool:
+    return found.unbounded is None and found.low <= 0

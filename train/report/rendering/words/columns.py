@@ -1,6 +1,7 @@
 """Rows of cells as columns of the terminal, as a Markdown table; accuracies as text."""
 
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
+from vit_tickets.train.report.rendering.words.bounds import brackets
 
 Rows = list[list[str]]
 
@@ -18,8 +19,8 @@ def table(rows: Rows) -> list[str]:
 
 
 def accuracy_text(accuracy: Accuracy | None, interval: bool = False) -> str:
-    """`89.30 ± 0.40 (3)`, with its interval in brackets if asked for; a dash for None."""
+    """`89.30 ± 0.40 (3)`, with its interval in brackets if asked for and there is one; a dash for None."""
     if accuracy is None:
         return "-"
     spread = "" if accuracy.sd is None else f" ± {accuracy.sd:.2f} ({accuracy.seeds})"
-    return f"{accuracy.mean:.2f}{spread}" + (f" [{accuracy.low:.2f}, {accuracy.high:.2f}]" if interval else "")
+    return f"{accuracy.mean:.2f}{spread}" + (brackets(accuracy, accuracy.low, accuracy.high) if interval else "")

@@ -1,15 +1,16 @@
 """The contrasts of use in words and tables: every row against all patches, and the ticket against every other row."""
 
-from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.contrasts.differences import DEPLOYED, OWN_INPUT, TRAINED, Difference
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.contrasts.nulls import NullHypothesis
 from vit_tickets.train.report.analysis.notices import further_seeds, listed
-from vit_tickets.train.report.analysis.verdict import IN_THESE_RUNS, MIN_IMAGES
+from vit_tickets.train.report.analysis.verdict import IN_THESE_RUNS
+from vit_tickets.train.report.rendering.words.bounds import BOUNDS, brackets, named
 from vit_tickets.train.report.rendering.words.columns import Rows
 
-AGAINST_DENSE = "points above (+) or below (-) {} on whole images [two-sided 95% interval]"
-AGAINST_ROWS = "points of LT above (+) or below (-) the row [one-sided 95% bounds]"
+AGAINST_DENSE = "points above (+) or below (-) {} on whole images"
+OF_LT = "points of LT above (+) or below (-) the row"
+AGAINST_ROWS = f"{OF_LT} [{BOUNDS}]"
 ON_WHOLE, ON_OWN = "on whole images", "on its own input"
 LABELS = {
     "above": "above",
@@ -20,6 +21,18 @@ LABELS = {
     "level": "level in these runs",
     "none": "",
 }
+
+
+def against_dense(finding: Finding) -> str:
+    """What the table of `difference_rows` shows."""
+    shown = [of.contrast for of in finding.differences if of.kind != TRAINED and of.row != finding.group.baseline]
+    return f"{AGAINST_DENSE.format(finding.group.baseline)} [{named(shown)}]"
+
+
+def against_rows(finding: Finding) -> str:
+    """What the table of `null_rows` shows."""
+    shown = [null.contrast for null in (*finding.nulls, *finding.nulls_deployed)]
+    return f"{OF_LT} [{named(shown, BOUNDS)}]"
 
 
 def difference_rows(finding: Finding) -> Rows:
@@ -39,8 +52,7 @@ def difference_text(difference: Difference | None) -> str:
     if difference is None:
         return "-"
     found = difference.contrast
-    bounds = "" if difference.in_these_runs else _bounds(found, found.low, found.high)
-    return " ".join(filter(None, [f"{found.estimate:+.2f}", bounds, LABELS[difference.label]]))
+    return f"{found.estimate:+.2f}{brackets(found, found.low, found.high)} {LABELS[difference.label]}".rstrip()
 
 
 def trained_sentence(finding: Finding) -> str | None:
@@ -49,9 +61,9 @@ def trained_sentence(finding: Finding) -> str | None:
     if difference is None:
         return None
     found = difference.contrast
-    bounds = "" if difference.in_these_runs else f" {_bounds(found, found.low, found.high)}"
+    bounds = brackets(found, found.low, found.high)
     said = f"tested on tickets, training on them instead of on all patches makes {found.estimate:+.2f} points"
-    said += f"{bounds}{' in these runs' if difference.in_these_runs else ''}".rstrip()
+    said += f"{bounds}{' in these runs' if difference.in_these_runs else ''}"
     if difference.label in ("open", "level"):
         return f"{said}: no clear difference, a network trained on all patches does as well on tickets"
     if found.estimate < 0 and difference.label != "none":
@@ -72,12 +84,7 @@ def _null_cells(null: NullHypothesis | None) -> list[str]:
     if null is None:
         return ["-", ""]
     found = null.contrast
-    bounds = "" if 1 in found.seeds else _bounds(found, found.lower, found.upper)
-    return [" ".join(filter(None, [f"{found.estimate:+.2f}", bounds])), against(null)]
-
-
-def _bounds(found: Contrast, low: float, high: float) -> str:
-    return "" if found.images < MIN_IMAGES else f"[{low:+.2f}, {high:+.2f}]"
+    return [f"{found.estimate:+.2f}{brackets(found, found.lower, found.upper)}", against(null)]
 
 
 def morals(finding: Finding) -> list[str]:

@@ -4,6 +4,7 @@ from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.frontier.equal import EqualAccuracy, equal_accuracy
 from vit_tickets.train.report.analysis.frontier.tradeoff import Point, tradeoffs
 from vit_tickets.train.report.analysis.notices import listed
+from vit_tickets.train.report.rendering.words.bounds import untold
 from vit_tickets.train.report.rendering.words.columns import Rows
 
 MARKS = "* on the Pareto front: no row is as accurate for as little; ~ within error of it"
@@ -11,6 +12,11 @@ AT_LENGTH = (
     "read off the accuracy after each epoch of the whole schedule; one cut to that length, as row `short` has it, may "
     "reach more"
 )
+
+
+def marks_of(findings: list[Finding]) -> str:
+    """What the marks of `cost_tables` mean, and where they tell nothing."""
+    return MARKS + untold(accuracy for finding in findings for accuracy in finding.group.accuracies.values())
 
 
 def cost_tables(findings: list[Finding]) -> list[tuple[str, Rows]]:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vit_tickets.pipeline.runs.rows import RowName
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.differences import DEPLOYED, OWN_INPUT, Difference
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.contrasts.nulls import NullHypothesis, is_simpler
 from vit_tickets.train.report.analysis.costs import macs_of_row, seconds_of_row
 from vit_tickets.train.report.analysis.notices import counted, listed
-from vit_tickets.train.report.analysis.verdict import MIN_IMAGES
 
 
 class Words(NamedTuple):
