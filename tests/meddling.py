@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from tests.training import SMALL, in_pieces, run_of
-from vit_tickets.train.loop.hooks import EpochState, Hook, StepState
 from vit_tickets.train.loop.options import Options
 from vit_tickets.train.loop.run_hooks import hooks_of
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.runtime.distributed import world
+from vit_tickets.train.runtime.hooks import EpochState, Hook, StepState
 
 RECIPE = SMALL.override(epochs=2, drop_path=0.0, clip_grad=1.0, ema=0.9, keep_warmup=(0.0, 1.5))
 

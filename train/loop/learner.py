@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.runs.paths import PATHS
-from vit_tickets.train.loop.hooks import Hook, StepState
 from vit_tickets.train.loop.inputs import Inputs
 from vit_tickets.train.loop.optim import build_optimizer, learning_rate_of, load_state, set_learning_rate
 from vit_tickets.train.loop.parts import parts_of
@@ -19,6 +18,7 @@ from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.compiled import compiled
 from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.runtime.hooks import Hook, StepState
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -6,9 +6,9 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim import Optimizer
 
-from vit_tickets.train.loop.hooks import Hook, StepState
 from vit_tickets.train.recipes.schedule import kept_at
 from vit_tickets.train.runs.run import Run
+from vit_tickets.train.runtime.hooks import Hook, StepState
 
 
 def hooks_of(run: Run) -> list[Hook]:

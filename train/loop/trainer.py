@@ -24,7 +24,6 @@ from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.plan import Position
 from vit_tickets.train.data.stream import train_batches
 from vit_tickets.train.loop import checkpoint
-from vit_tickets.train.loop.hooks import EpochState, Hook, StepState
 from vit_tickets.train.loop.inputs import Preparation, training_stream
 from vit_tickets.train.loop.learner import Learner
 from vit_tickets.train.loop.options import Options
@@ -36,6 +35,7 @@ from vit_tickets.train.runs.folder import save_weights
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.agreement import Agreed, Attempt
 from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.runtime.hooks import EpochState, Hook, StepState
 from vit_tickets.train.runtime.interrupts import Interrupts
 from vit_tickets.train.runtime.log import RunLog
 from vit_tickets.train.runtime.sums import Sums, forget_peak, peak_memory_mib

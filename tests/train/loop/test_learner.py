@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.training import SMALL, equal, run_of
-from vit_tickets.train.loop.hooks import Hook, StepState
 from vit_tickets.train.loop.inputs import Inputs
 from vit_tickets.train.loop.learner import Learner
 from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.runtime.hooks import Hook, StepState
 
 WORLD = World(0, 1, "cpu")
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from tests.training import SMALL
-from vit_tickets.train.loop.hooks import StepState
 from vit_tickets.train.loop.run_hooks import KeepWarmup, MovingAverage, hooks_of
 from vit_tickets.train.recipes.schedule import kept_at
 from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.runtime.hooks import StepState
 
 
 def step_of(model: nn.Module, number: int = 0) -> StepState:

@@ -2,8 +2,8 @@
 
 import torch
 
-from vit_tickets.train.loop.hooks import EpochState, Hook, StepState
 from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.runtime.hooks import EpochState, Hook, StepState
 
 
 def test_every_method_is_optional():
