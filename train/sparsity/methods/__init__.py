@@ -1,0 +1,1 @@
+"""The hooks that keep weights masked in training: fixed masks, and methods that change them."""
