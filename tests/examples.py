@@ -21,6 +21,7 @@ SMALLER = (
         "no hub, time",
     ),
     (r"(sweep data/imagenet .*--same-tokens .*)", r"\1 --dry-run", "time; the sweep of photos takes the same steps"),
+    (r"((?:sweep|table) data/.*)--dry-run", r"\1--weights weights/deit_small.safetensors --dry-run", "no hub"),
     (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2 --epochs 1", "time"),
     (r"--keep-rate 0.9,0.8", "--keep-rate 0.9", "time"),
     (r"(labels data/imagenet)$", r"\1 --annotator resnet50", "NFNet-F6 has 438 M parameters"),

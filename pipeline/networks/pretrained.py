@@ -70,13 +70,18 @@ def open_pretrained(
         load_file(network, weights, weights_key, "the run")
         record = {key: value for key, value in config.eval_view.preprocessing().items() if key != "resize"}
         return Pretrained(network.eval(), config.model.split(".")[0], kwargs, record, run)
-    if "/" in source or files.is_dir(source):
-        raise UserError(f"expected a model or the folder of a finished run, found no config.json in {source}")
+    check_named(source)
     network = load_pretrained(source, weights, check, weights_key).eval()
     cfg = network.pretrained_cfg
     record = {"image_size": cfg["input_size"][-1]}
     record |= {name: cfg[name] for name in ("crop_pct", "interpolation", "mean", "std")}
     return Pretrained(network, timm_name(source).split(".")[0], {"num_classes": network.num_classes}, record)
+
+
+def check_named(source: str) -> None:
+    """Raise UserError for a path that is no run, where the name of a model was expected."""
+    if "/" in source or files.is_dir(source):
+        raise UserError(f"expected a model or the folder of a finished run, found no {CONFIG} in {source}")
 
 
 def check_key(weights: str | None, weights_key: str | None, option: str = "--weights") -> None:

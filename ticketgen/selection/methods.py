@@ -28,7 +28,7 @@ from vit_tickets.pipeline.networks.attention import Transformer
 class Batch:
     """A batch and all that the score of a method may depend on."""
 
-    #: Passed `selector.check_is_selector`, in eval mode.
+    #: Passed `selecting.check_is_selector`, in eval mode.
     network: Transformer
     #: RGB, uint8 (B, 3, S, S).
     pixels: Tensor

@@ -1,7 +1,7 @@
 """The selector: a pretrained ViT with its evaluation preprocessing, ready to rank batches of patches."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.geometry.patches import view_name
 from vit_tickets.pipeline.geometry.views import FULL_2, View
-from vit_tickets.pipeline.manifests.methods import DEFAULT_METHOD, METHODS, STAGED, Declaration, Method
+from vit_tickets.pipeline.manifests.methods import DEFAULT_METHOD, STAGED, Method
 from vit_tickets.pipeline.networks import attention, vit
 from vit_tickets.pipeline.networks.pretrained import open_pretrained
-from vit_tickets.pipeline.networks.state import name_of
+from vit_tickets.pipeline.networks.selecting import check_is_selector
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.selection import methods
 from vit_tickets.ticketgen.selection.network import Network, NetworkSpec, plain_values
@@ -97,32 +97,6 @@ def open_selector(
         stages=tuple(chosen),
         method=method.at_depth(depth),
     )
-
-
-def check_is_selector(network: nn.Module, method: Method) -> attention.Transformer:
-    """`network`, if it is a vision transformer of timm in which `method` can read what it reads; raises UserError
-    otherwise, and names the methods that can."""
-    found, declared = attention.check_transformer(network), method.declared
-    expected, without_cls = f"--method {method.name}: expected a selector", not attention.has_cls(found)
-    if declared.reads_cls and without_cls:
-        raise UserError(
-            f"{expected} with a CLS token, found {name_of(network)} without one; pass --method column-sum (others that "
-            f"need none: {', '.join(_methods_without(lambda each: each.reads_cls or not each.looks_at_selector))})"
-        )
-    if method.name == STAGED and not isinstance(found, vit.VisionTransformer):
-        raise UserError(
-            f"{expected} of timm's class VisionTransformer, in which patches can be dropped, found {name_of(network)} "
-            f"({type(network).__name__}); pass --method cls-attention or column-sum"
-        )
-    if declared.reads_attention and not declared.reads_pool:
-        attention.check_blocks(found)
-    if declared.reads_pool:
-        attention.check_pool(found)
-    return found
-
-
-def _methods_without(lacking: Callable[[Declaration], bool]) -> list[str]:
-    return [name for name, declared in METHODS.items() if not lacking(declared) and name != "column-sum"]
 
 
 class Selector(Network[SelectorSpec]):

@@ -9,9 +9,11 @@ from click.core import ParameterSource
 
 from vit_tickets.pipeline.commands.suggestions import did_you_mean
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.system.fields import COUNT, option
+from vit_tickets.pipeline.system.fields import COUNT, option, options_of, parsed
 
 if TYPE_CHECKING:
+    from vit_tickets.train.runs.defaults import Asked
+    from vit_tickets.train.runs.request import Request as Training
     from vit_tickets.train.sweep.rows import SameTokens
 
 # Options of `train` that a plan sets itself, and those that not every path takes.
@@ -155,6 +157,24 @@ def parse_train_options(dataset: str, options: list[str], by: str, own: tuple[st
         if name in OF_ONE_PATH:
             raise UserError(f"options of train: expected such as are for every path, found {shown}")
     return {name: values[name] for name in given}
+
+
+def training_of(words: Iterable[str]) -> tuple["Training", "Asked"]:
+    """What a `train` of these words is asked for, and what of its recipe; raises UserError for words it does not take.
+
+    words: what follows `train`.
+    """
+    from vit_tickets.train.commands.train import train
+    from vit_tickets.train.recipes.recipe import Recipe
+    from vit_tickets.train.runs.defaults import Asked
+    from vit_tickets.train.runs.request import Request as Training
+
+    try:
+        values = train.make_context("train", list(words)).params
+    except click.UsageError as error:
+        raise UserError(error.format_message()) from None
+    asked = Asked(values["recipe"], {each.name: values[each.name] for each in options_of(Recipe)})
+    return parsed(Training, values), asked
 
 
 def same_tokens_of(

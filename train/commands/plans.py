@@ -20,6 +20,7 @@ from vit_tickets.train.commands.plan_options import (
 from vit_tickets.train.commands.sources import (
     check_images,
     check_init,
+    check_within_reach,
     find_images,
     record_of,
     selector_of,
@@ -113,6 +114,7 @@ def carry_out(
     dry_run: bool,
     engine_of: Callable[[str], AbstractContextManager[Engine]],
     report: Callable[[list[str]], list[str]],
+    elsewhere: bool = False,
 ) -> None:
     """Run the steps of `request` that are not done, then report; or only list them.
 
@@ -123,12 +125,15 @@ def carry_out(
         dry_run: whether to list the steps instead.
         engine_of: opens the engine that writes logs to the folder it is given.
         report: is given a sentence for every step that failed, and returns one for everything it could not report on.
+        elsewhere: whether steps run on other machines, which may reach what this one does not.
 
-    Raises WorkFailed if a step failed, or if `report` returns anything.
+    Raises UserError, before anything is made, for what a step would refuse, and WorkFailed if a step failed, or if
+    `report` returns anything.
     """
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.pipeline.system.stopping import stoppable
+    from vit_tickets.train.commands.beforehand.checking import check_steps
     from vit_tickets.train.sweep.plan import PRETRAINING, plan
     from vit_tickets.train.sweep.running import execute
     from vit_tickets.train.sweep.steps import typed
@@ -137,8 +142,11 @@ def carry_out(
     done = [step.title for step in steps if step.is_done()]
     if any(title != PRETRAINING for title in done):  # a request that produced nothing does not lock in its settings
         check_request(request)
-    click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
     todo = [step for step in steps if step.title not in done]
+    check_steps(request, todo)
+    if not elsewhere:
+        check_within_reach(request)
+    click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
     if dry_run:
         if todo:
             tell(todo)
@@ -151,7 +159,8 @@ def carry_out(
         logs = files.join(request.out, "logs")
         failed = execute(steps, done, lambda: engine_of(logs), logs, expected)
         refused = report(failed)
+    again = "the same command tries again"
     if failed:
-        raise WorkFailed(f"{counted(len(failed), 'step')} failed or left out: {'; '.join(failed)}")
+        raise WorkFailed(f"{counted(len(failed), 'step')} failed or left out, named above; logs in {logs}; {again}")
     if refused:
-        raise WorkFailed("; ".join(refused))
+        raise WorkFailed(f"{counted(len(refused), 'group')} of runs not compared, named above; {again}")

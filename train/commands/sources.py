@@ -74,7 +74,8 @@ def _of_dataset(opened: "Dataset", given: str, packing: Packing | None = None) -
     splits = {split: opened.samples(split) for split in opened.splits}
     _check(given, splits, len(opened.classes))
     first = partial(opened.head, "train")
-    return Images(opened.root, opened.name, opened.source, splits, len(opened.classes), packing, first=first)
+    names = tuple(opened.classes)
+    return Images(opened.root, opened.name, opened.source, splits, len(names), packing, names, first=first)
 
 
 def _of_plan(root: str, planned: "Plan", lines: list[str], packing: Packing | None) -> Images:
@@ -84,7 +85,8 @@ def _of_plan(root: str, planned: "Plan", lines: list[str], packing: Packing | No
     _check(packing.source if packing else planned.kind, splits, len(planned.classes))
     train = planned.splits["train"]
     first = partial(train.read, range(len(train)))
-    return Images(root, files.name_of(root), planned.kind, splits, len(planned.classes), packing, tuple(lines), first)
+    name, names = files.name_of(root), tuple(planned.classes)
+    return Images(root, name, planned.kind, splits, len(names), packing, names, tuple(lines), first)
 
 
 def _check(given: str, splits: dict[str, int], classes: int) -> None:
@@ -133,24 +135,30 @@ def selector_of(asked: PlanOptions, images: Images, models: list[str], init: str
     init, key: what every `train` starts from, and the name of the set of weights in that file.
     """
     from vit_tickets.pipeline.datasets.embedded import NAME
-    from vit_tickets.pipeline.networks import registry, vit
     from vit_tickets.pipeline.runs.config import CONFIG
     from vit_tickets.pipeline.runs.names import default_selector
     from vit_tickets.pipeline.system import files
 
     if asked.selector is not None:
         return Selecting(asked.selector, asked.weights, asked.weights_key)
-    if asked.weights is None and init not in (None, PRETRAINED) and images.source != NAME and len(models) == 1:
-        try:
-            vit.check_is_vit(registry.sketch(models[0]))
-        except UserError:
-            pass
-        else:
-            why = "the weights that every run starts from; --selector chooses another"
-            if files.exists(files.join(init, CONFIG)):
-                return Selecting(init, why=why)
-            return Selecting(models[0], init, key, why)
+    own = asked.weights is None and images.source != NAME and len(models) == 1 and _can_select(models[0])
+    if own and init not in (None, PRETRAINED):
+        why = "the weights that every run starts from; --selector chooses another"
+        if files.exists(files.join(init, CONFIG)):
+            return Selecting(init, why=why)
+        return Selecting(models[0], init, key, why)
     return Selecting(default_selector(images.source), asked.weights, asked.weights_key, "the default; see --selector")
+
+
+def _can_select(model: str) -> bool:
+    """Whether the model is a ViT with a CLS token, so that its weights can select tickets."""
+    from vit_tickets.pipeline.networks import registry, vit
+
+    try:
+        vit.check_is_vit(registry.sketch(model))
+    except UserError:
+        return False
+    return True
 
 
 def check_init(init: str | None, models: list[str]) -> None:
@@ -173,23 +181,26 @@ def check_init(init: str | None, models: list[str]) -> None:
 
 
 def check_within_reach(request: Request) -> None:
-    """Raise UserError, before anything starts, if a step that remains needs weights that this machine cannot get."""
+    """Raise UserError if a step that remains needs weights that this machine cannot get."""
     from vit_tickets.pipeline.networks.pretrained import is_within_reach
-    from vit_tickets.pipeline.networks.registry import check_model
+    from vit_tickets.pipeline.networks.registry import model_fault
+    from vit_tickets.pipeline.runs.config import CONFIG
     from vit_tickets.pipeline.system import files
 
     kinds = {step.command[0] for step in plan(request) if not step.is_done()}
     gone = "are not cached and the hub cannot be reached; pass"
-    of_hub = request.weights is None and not request.pretrain and not files.is_dir(request.selector)
-    if of_hub and "generate" in kinds:
-        check_model(request.selector)
-        if not is_within_reach(request.selector):
-            instead = "--selector deit_tiny --weights FILE, or --selector RUN"
-            raise UserError(f"the weights of the selector {request.selector} {gone} {instead}")
+    own = request.pretrain or files.is_dir(request.selector) or files.exists(files.join(request.selector, CONFIG))
+    of_hub = "generate" in kinds and request.weights is None and not own and model_fault(request.selector) is None
+    selects = not of_hub or is_within_reach(request.selector)
     if request.init == PRETRAINED and "train" in kinds:
         for model in request.budgets:
             if not is_within_reach(model):
-                raise UserError(f"the weights of {model} {gone} --init FILE, or --init RUN")
+                both = not selects and request.selected_because and len(request.budgets) == 1 and _can_select(model)
+                also = "; these weights then select the tickets, too" if both else ""
+                raise UserError(f"the weights of {model} {gone} --init FILE, or --init RUN{also}")
+    if not selects:
+        instead = "--selector deit_tiny --weights FILE, or --selector RUN"
+        raise UserError(f"the weights of the selector {request.selector} {gone} {instead}")
 
 
 def sizes_of(networks: Iterable[str | None]) -> list[int]:

@@ -124,7 +124,6 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         raise UserError("--class-names: expected the page with it, found --no-html")
     from vit_tickets.pipeline.geometry.patches import parse_budgets
     from vit_tickets.train.commands.plans import carry_out, request_of
-    from vit_tickets.train.commands.sources import check_within_reach
     from vit_tickets.train.report.page.class_names import ClassNames
     from vit_tickets.train.sweep import report as rendering
     from vit_tickets.train.sweep.plan import evaluated, trained
@@ -168,12 +167,14 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         click.echo("\n" + text)
         return refused
 
+    if classes is not None:
+        classes.of(list(request.images.class_names), request.images.classes)  # raises where they do not fit
     about = f"{counted(trainings, 'training')} on {request.name}"
     engine, gpus = chosen_engine(asked, request.device)
     devices = None if engine.name == RAY else max(1, gpus if asked.gpus is None else asked.gpus)
 
     def tell(todo: list[Step]) -> dict[str, float]:
-        from vit_tickets.train.commands.announcing import announce
+        from vit_tickets.train.commands.beforehand.announcing import announce
 
         return announce(request, todo, devices)
 
@@ -186,11 +187,10 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
             return ray_engine(asked.jobs_per_gpu, asked.jobs, asked.gpus, is_cpu(request.device), logs, engine.address)
         from vit_tickets.train.sweep.local import LocalEngine, local_gpus
 
-        check_within_reach(request)
         slots = local_gpus(gpus, asked.gpus, asked.jobs_per_gpu, asked.jobs)
         return contextlib.nullcontext(LocalEngine(slots, logs))
 
-    carry_out(request, about, tell, asked.dry_run, open_engine, report)
+    carry_out(request, about, tell, asked.dry_run, open_engine, report, elsewhere=engine.name == RAY)
 
 
 def chosen_engine(asked: SweepOptions, device: str | None) -> tuple[Chosen, int]:

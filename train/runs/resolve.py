@@ -1,5 +1,6 @@
 """From a request to a run: everything that defines it, checked against dataset, tickets and model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -80,18 +81,16 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     request.check_recipe(recipe)
     dataset.shards(request.split)
     manifest = open_manifest(request, dataset)
-    image_size, probe = _probe(request.model, recipe, dataset, manifest)
-    _check_model(probe, request, recipe)
+    found = outline(len(dataset.classes), recipe, request, manifest)
+    probe, budget, sizes = found.probe, found.budget, found.sizes
     maps = _open_label_maps(request, dataset, probe)
-    budget = request.budget or (manifest.budget if manifest else Budget(sparsity=DEFAULT_SPARSITY))
-    sizes = _sizes(request, recipe, manifest, probe, image_size, budget)
     cut = None
     if request.trained_on.same_cost:
-        cut = cut_of(probe, image_size, sizes.kept, sizes.num_patches, recipe)
+        cut = cut_of(probe, sizes.image_size, sizes.kept, sizes.num_patches, recipe)
         recipe = recipe.cut(cut.epochs)
     if request.match_patches:
         recipe = replace(recipe, epochs=ceil_count(recipe.epochs * sizes.num_patches / sizes.kept))
-    chooser = _online_selector(request, budget, image_size)
+    chooser = _online_selector(request, budget, sizes.image_size)
     start = Start.open(request.init, request.model, request.weights_key) if request.init else None
     shown = sizes.at_low_resolution() if request.trained_on.low_resolution else sizes
     tickets = chooser.record() if chooser else manifest and TicketProvenance.of_training(manifest, request.split)
@@ -131,16 +130,44 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     return with_mean_ticket(run, budget) if request.ticket == "mean" else run
 
 
-def _probe(model: str, recipe: Recipe, dataset: Dataset, manifest: Manifest | None) -> tuple[int, Model]:
-    """The image size, from recipe, manifest or model, and the model at it without numbers."""
+@dataclass(frozen=True)
+class Outline:
+    """What of a run follows from its options, its model and the sizes of its tickets, without an image or a ticket."""
+
+    #: The model without numbers.
+    probe: Model
+    budget: Budget
+    sizes: Sizes
+
+
+def probe_of(model: str, classes: int, image_size: int, patch_size: int | None, frozen: bool) -> Model:
+    """The model of these sizes without numbers; raises UserError where it takes no such images."""
+    with torch.device("meta"):
+        probe = build_model(model, classes, image_size, patch_size, None)
+        check_runs(probe, image_size, classes)
+    if frozen:
+        freeze(probe.network)
+    return probe
+
+
+def outline(
+    classes: int,
+    recipe: Recipe,
+    request: Request,
+    manifest: Manifest | None,
+    probe_of: Callable[[str, int, int, int | None, bool], Model] = probe_of,
+) -> Outline:
+    """Raises UserError where the options, the model of so many `classes`, and the tickets do not go together.
+
+    The image size is that of the recipe, of the manifest or of the model.
+    """
+    model = request.model
     image_size = recipe.image_size or (manifest.ticket.image_size if manifest else _own_size(model))
     patch_size = recipe.patch_size or (manifest.ticket.patch_size if manifest else 0) or None
-    with torch.device("meta"):
-        probe = build_model(model, len(dataset.classes), image_size, patch_size, None)
-        check_runs(probe, image_size, len(dataset.classes))
-    if recipe.frozen:
-        freeze(probe.network)
-    return image_size, probe
+    probe = probe_of(model, classes, image_size, patch_size, recipe.frozen)
+    _check_model(probe, request, recipe)
+    budget = request.budget or (manifest.budget if manifest else Budget(sparsity=DEFAULT_SPARSITY))
+    return Outline(probe, budget, _sizes(request, recipe, manifest, probe, image_size, budget))
 
 
 def _own_size(model: str) -> int:

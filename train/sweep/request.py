@@ -56,6 +56,7 @@ class Images:
         splits: number of images by split.
         classes: number of classes.
         packing: how it is made; None for a dataset that was there.
+        class_names: what the dataset calls them, in their order.
         lines: what the user should know about them.
         first: gives some of the images to train on.
     """
@@ -66,6 +67,7 @@ class Images:
     splits: dict[str, int]
     classes: int
     packing: Packing | None = None
+    class_names: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
     first: Callable[[], Iterable[Sample]] = field(default=tuple, compare=False, repr=False)
 

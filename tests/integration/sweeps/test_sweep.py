@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from tests.fixtures.numbered import PLAIN
 from tests.helpers import write_folder
@@ -15,18 +16,21 @@ from tests.soak import kills
 from tests.soak.data import write_dataset
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.shards import sha256_of
+from vit_tickets.pipeline.networks.registry import create_model
 from vit_tickets.pipeline.runs.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS as ROWS
-from vit_tickets.train.commands import announcing
+from vit_tickets.train.commands.beforehand import announcing
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
 
+GONE = "are not cached and the hub cannot be reached; pass"
 BUDGETS = ("--sparsity", "0.5,0.75")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_measured(monkeypatch):
+def _nothing_is_measured_and_the_hub_answers(monkeypatch):
+    monkeypatch.setattr("vit_tickets.pipeline.networks.pretrained.is_within_reach", lambda _: True)
     monkeypatch.setattr(announcing.Expectation, "seconds", lambda _: {})
 
 
@@ -71,21 +75,56 @@ def test_it_says_what_it_will_run_before_it_starts(tmp_path, monkeypatch):
     assert all("--init pretrained" in line for line in steps if " train " in line.split(":")[0])
 
 
-@pytest.mark.parametrize("init", [(), ("--init", "pretrained", "--selector", "sel")])
-def test_weights_that_cannot_be_had_are_told_before_anything_runs(tmp_path, monkeypatch, init):
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("init", "said"),
+    [
+        ((), f"the weights of the selector {DEFAULT_SELECTOR} {GONE} --selector deit_tiny --weights FILE, or "),
+        (("--init", "pretrained"), f"the weights of deit_tiny {GONE} --init FILE, or --init RUN; these weights then"),
+        (
+            ("--init", "pretrained", "--selector", "deit_tiny"),
+            f"the weights of deit_tiny {GONE} --init FILE, or --init RUN\n",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_had_are_told_before_anything_runs(tmp_path, monkeypatch, init, said, dry):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vit_tickets.pipeline.networks.pretrained.is_within_reach", lambda _: False)
     write_folder(tmp_path / "photos", {"cat": 4, "dog": 4}, height=4, width=4)
-    (tmp_path / "sel").mkdir()
-    done = sweep("photos", *init)
+    done = sweep("photos", *init, "--rows", "dense", *dry)
     assert done.exit_code == 2, done.output
-    (line,) = done.stderr.strip().splitlines()
-    gone = "are not cached and the hub cannot be reached; pass"
-    said = f"the weights of the selector {DEFAULT_SELECTOR} {gone} --selector"
-    if init:
-        said = f"the weights of deit_tiny {gone} --init FILE, or --init RUN"
-    assert said in line
-    assert not (tmp_path / "runs/sweep-photos/data").exists()
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_step_would_refuse_is_refused_at_once(numbered_data, tmp_path, monkeypatch):
+    """In one line, before anything is made, dry or not."""
+    monkeypatch.chdir(tmp_path)
+    save_file(create_model("deit_micro", img_size=16, patch_size=4).state_dict(), "micro.pth")
+    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    common = ("--selector", "deit_micro", "--rows", "dense,lt", "--epochs", 2)
+    size = ("--", "--image-size")
+    for options, said in (
+        (("--init", "micro.pth", "--models", "deit_tiny"), "micro.pth: expected weights that fit deit_tiny"),
+        (("--tokens", 37), "tickets tokens 37: expected at most 36 tokens, the patches of a 6 x 6 grid, found 37"),
+        (("--tokens", 30, *size, 40), "train deit_micro dense seed 0: expected at most 25 tokens, the patches of a 5 x 5"),
+        (("--with", "lt:t0"), "train deit_micro lt t0 sparsity 0.27 seed 0: Invalid value for '--temperature': 0.0"),
+        (("--with", "lt:finish2"), "--finish-dense: expected fewer epochs than the run's 2, found 2"),
+        (("--class-names", "names.txt"), "--class-names: names.txt: expected 4 names, one for each class, found 2"),
+        (("--recipe", "probe"), "train deit_micro dense seed 0: --recipe probe: expected --init"),
+        ((*size, 50), "expected an image size that is a multiple of the patch size 8, found 50"),
+        (("--selector", "resnet50"), "expected a timm vision transformer (VisionTransformer or Eva) as selector"),
+        (("--selector", "vit_base_patch16_siglip_224"), "--method staged: expected a selector with a CLS token"),
+        (("--selector", "deit_tiny", "--weights", "micro.pth"), "micro.pth: expected weights that fit deit_tiny"),
+        (("--selector", "nowhere/sel"), "expected a model or the folder of a finished run, found no config.json in"),
+    ):
+        for dry in ((), ("--dry-run",)):
+            done = sweep(numbered_data, "--out", tmp_path / "out", *common, *dry, *options)
+            assert done.exit_code == 2, (options, done.output)
+            assert said in done.stderr, done.stderr
+            assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_an_older_version_began_goes_on_with_its_rows(numbered_data, tmp_path):
@@ -129,13 +168,13 @@ def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, sai
 
 def test_a_sweep_grows_and_one_that_made_nothing_binds_nobody(numbered_data, tmp_path, monkeypatch):
     monkeypatch.setattr("vit_tickets.train.sweep.running.execute", lambda *_: [])
-    assert sweep(numbered_data, "--out", tmp_path, "--selector", "mistyped").exit_code == 0
-    assert sweep(numbered_data, "--out", tmp_path, "--selector", "sel").exit_code == 0
+    assert sweep(numbered_data, "--out", tmp_path, "--selector", "deit_small").exit_code == 0
+    assert sweep(numbered_data, "--out", tmp_path, "--selector", "deit_tiny").exit_code == 0
     trained = tmp_path / "runs" / "data-deit_micro-dense-seed0"
     trained.mkdir(parents=True)
     (trained / "final.safetensors").touch()
     more = ("--models", "deit_micro,swin_t", "--seeds", 2, "--sparsity", ".5,.6", "--methods", "staged,centre")
-    done = sweep(numbered_data, "--out", tmp_path, "--selector", "sel", *more, "--paths", "lt", "--rc", "fresh")
+    done = sweep(numbered_data, "--out", tmp_path, "--selector", "deit_tiny", *more, "--paths", "lt", "--rc", "fresh")
     assert done.exit_code == 0, done.output
     assert "0 of 16 trainings done" in done.stdout
     assert "no verdicts without the rows dense, rc" in done.stdout
@@ -213,8 +252,12 @@ def test_a_step_that_fails_is_named_and_the_others_are_reported_on(small, tmp_pa
     words = typed(small, out, "--jobs", 2)
     assert kills.start(words, log).wait(timeout=600) == 1
     said = log.read_text()
-    assert "Error: 2 steps failed or left out: train deit_micro lt sparsity 0.5 seed 0 failed: " in said
-    assert "evaluate deit_micro lt sparsity 0.5 seed 0 left out: needs train deit_micro lt sparsity 0.5 seed 0" in said
+    assert f"Error: 2 steps failed or left out, named above; logs in {out}/logs; the same command tries again" in said
+    assert "lacking: train deit_micro lt sparsity 0.5 seed 0 failed: " in said
+    assert (
+        "lacking: evaluate deit_micro lt sparsity 0.5 seed 0 left out: needs train deit_micro lt sparsity 0.5 seed 0"
+        in said
+    )
     record = json.loads((out / "sweep.json").read_text())
     assert record["trainings"] == {"done": 2, "total": 3}
     assert len(record["lacking"]) == 2

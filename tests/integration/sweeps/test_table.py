@@ -19,6 +19,11 @@ from vit_tickets.train.report.rendering import paper_table
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
 
+@pytest.fixture(autouse=True)
+def _the_hub_answers(monkeypatch):
+    monkeypatch.setattr("vit_tickets.pipeline.networks.pretrained.is_within_reach", lambda _: True)
+
+
 def table(*arguments):
     return CliRunner().invoke(main, ["table", *map(str, arguments)])
 

@@ -16,9 +16,9 @@ from PIL import Image
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.pipeline.manifests.methods import METHODS, STAGED, Method
 from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.networks.selecting import check_is_selector
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.ticketgen.selection import methods
-from vit_tickets.ticketgen.selection.selector import check_is_selector
 
 OTHERS = [name for name in METHODS if name != STAGED]
 VARIANTS = [{}, {"reg_tokens": 2, "qk_norm": True}, {"qkv_bias": False, "init_values": 0.1}]

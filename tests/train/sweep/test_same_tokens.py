@@ -8,7 +8,7 @@ from tests.command import refused, run
 from tests.fixtures.plans import COMMON, parsed
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.commands import announcing
+from vit_tickets.train.commands.beforehand import announcing
 from vit_tickets.train.sweep.plan import plan
 from vit_tickets.train.sweep.request import Request
 from vit_tickets.train.sweep.rows import AskedRows, SameTokens
@@ -71,6 +71,7 @@ def test_every_run_has_its_size_and_the_same_tokens():
 
 def test_the_command_says_what_it_keeps_and_refuses_what_does_not_fit(numbered_data, tmp_path, monkeypatch):
     monkeypatch.setattr(announcing, "MEASURED_S", 0.1)
+    monkeypatch.setattr("vit_tickets.pipeline.networks.pretrained.is_within_reach", lambda _: True)
     given = ("sweep", numbered_data, "--dry-run", "--selector", "deit_tiny", "--out", tmp_path / "out")
     told = run(*given, "--same-tokens", "16:24,48").output
     assert "4 patches of 8 px in every run: all at 16 px, of 9 at 24 px and 36 at 48 px" in told

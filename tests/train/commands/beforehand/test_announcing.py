@@ -6,8 +6,9 @@ import pytest
 
 from tests.fixtures.plans import S5, sweep_request
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.train.commands import announcing
-from vit_tickets.train.commands.announcing import announce, announcement, spoken, time_line
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.commands.beforehand import announcing
+from vit_tickets.train.commands.beforehand.announcing import announce, announcement, spoken, time_line
 from vit_tickets.train.sweep.plan import plan
 
 TWO = ("dense", "lt")
@@ -50,10 +51,10 @@ def test_too_few_images_for_bounds_are_told(count, is_few):
     assert (announcement(asked)[-1] == said) == is_few
 
 
-def test_what_cannot_be_estimated_does_not_keep_it_from_starting(monkeypatch, capsys):
+def test_what_cannot_be_estimated_is_an_error(monkeypatch):
     asked = sweep_request(selector="resnet50", paths=TWO)
-    assert announce(asked, plan(asked), 1) == {}
-    assert "time: told once the first runs are on their way (expected a timm vision" in capsys.readouterr().out
+    with pytest.raises(UserError, match="expected a timm vision transformer"):
+        announce(asked, plan(asked), 1)
     assert announce(asked, plan(asked), None) == {}
 
 

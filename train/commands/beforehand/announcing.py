@@ -3,9 +3,9 @@
 import copy
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import click
 import torch
@@ -13,17 +13,13 @@ import torch
 from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import METHODS
-from vit_tickets.pipeline.networks import registry
-from vit_tickets.pipeline.networks.vit import check_is_vit
 from vit_tickets.pipeline.runs.choices import PRETRAINED
-from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import JUDGED, PATHS
-from vit_tickets.pipeline.system import files
-from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import options_of
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.accounting.estimate import Estimate
+from vit_tickets.train.commands.beforehand.selector import Selector
 from vit_tickets.train.commands.options import default_workers
 from vit_tickets.train.commands.plan_options import parse_train_options
 from vit_tickets.train.recipes.presets import recipe_for
@@ -38,8 +34,6 @@ from vit_tickets.train.sweep.request import Request, Trial
 from vit_tickets.train.sweep.steps import Step
 
 CLASSES = 1000  # of a selector
-SMALLEST = "deit_micro"  # the selector of the built-in dataset
-STAGES = 3  # of the selector: keep rates compound over them
 MEASURED_S, LOOKED_AT = 4.0, 32  # seconds of measuring a network, and images that are read for it
 STARTING_S = 6.0  # what a process takes until its first step
 HEADER = ["trained on", "runs", "what that is"]
@@ -60,12 +54,8 @@ def announce(request: Request, todo: list[Step], devices: int | None) -> dict[st
     if devices is None:
         click.echo("time: told once the first runs are on their way")
         return {}
-    try:
-        expectation = Expectation(request)
-        expected = expectation.seconds()
-    except UserError as error:
-        click.echo(f"time: told once the first runs are on their way ({error})")
-        return {}
+    expectation = Expectation(request)
+    expected = expectation.seconds()
     for line in expectation.settings():
         click.echo(f"each run of {line}")
     seconds = sum(expected.get(step.title, 0.0) for step in todo)
@@ -147,7 +137,7 @@ class Expectation:
         self._known: dict[tuple[str, int | None], Estimate] = {}
         self._trainings: dict[tuple, float] = {}  # rows that cost the same are counted once
         self._passes: dict[tuple, float] = {}
-        self._selector = _selector_of(request)
+        self._selector = Selector.of(request)
 
     def seconds(self) -> dict[str, float]:
         """By the title of a step; without those of which nothing is known, such as label maps."""
@@ -211,9 +201,8 @@ class Expectation:
             self._passes[key] = estimate.evaluation(self._images.samples("val"), kept)
         return self._passes[key]
 
-    @staticmethod
-    def _kept(estimate: Estimate, budget: Budget) -> int:
-        return budget.stage_counts(estimate.num_patches, STAGES)[-1]
+    def _kept(self, estimate: Estimate, budget: Budget) -> int:
+        return budget.stage_counts(estimate.num_patches, self._selector.stages)[-1]
 
     def _of(self, trial: Trial) -> Estimate:
         """The estimate of the trial's model at its image size."""
@@ -242,22 +231,3 @@ class Expectation:
             self._workers,
             MEASURED_S,
         )
-
-
-@dataclass(frozen=True)
-class _Selector:
-    """What is known of the selector: its model, and the sides of its view and of a patch in pixels."""
-
-    model: str
-    image_size: int
-    patch_size: int
-
-
-def _selector_of(request: Request) -> _Selector:
-    if files.exists(files.join(request.selector, CONFIG)):
-        run = RunConfig.read(request.selector, ("model", "image_size", "patch_size"))
-        return _Selector(run.model, run.image_size, run.patch_size)
-    model = SMALLEST if request.pretrain else request.selector
-    sketch = registry.sketch(model)
-    vit = check_is_vit(sketch, needs_cls=False)
-    return _Selector(model, cast("dict", sketch.pretrained_cfg)["input_size"][-1], vit.patch_embed.patch_size[0])

@@ -1,0 +1,1 @@
+"""What a plan says, and refuses, before anything is packed, selected or trained."""
