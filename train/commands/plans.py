@@ -16,6 +16,7 @@ from vit_tickets.train.commands.plan_options import (
     counted,
     labels_from,
     parse_train_options,
+    training_of,
 )
 from vit_tickets.train.commands.sources import (
     check_images,
@@ -143,7 +144,7 @@ def carry_out(
     if any(title != PRETRAINING for title in done):  # a request that produced nothing does not lock in its settings
         check_request(request)
     todo = [step for step in steps if step.title not in done]
-    check_steps(request, todo)
+    check_steps(request, todo, training_of)
     if not elsewhere:
         check_within_reach(request)
     click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")

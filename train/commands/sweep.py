@@ -174,7 +174,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     devices = None if engine.name == RAY else max(1, gpus if asked.gpus is None else asked.gpus)
 
     def tell(todo: list[Step]) -> dict[str, float]:
-        from vit_tickets.train.commands.beforehand.announcing import announce
+        from vit_tickets.train.commands.announcing import announce
 
         return announce(request, todo, devices)
 

@@ -19,7 +19,7 @@ from vit_tickets.pipeline.datasets.shards import sha256_of
 from vit_tickets.pipeline.networks.registry import create_model
 from vit_tickets.pipeline.runs.names import DEFAULT_SELECTOR
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS as ROWS
-from vit_tickets.train.commands.beforehand import announcing
+from vit_tickets.train.commands import announcing
 
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("machine")]
 
@@ -102,16 +102,16 @@ def test_what_a_step_would_refuse_is_refused_at_once(numbered_data, tmp_path, mo
     """In one line, before anything is made, dry or not."""
     monkeypatch.chdir(tmp_path)
     save_file(create_model("deit_micro", img_size=16, patch_size=4).state_dict(), "micro.pth")
-    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    (tmp_path / "names.txt").write_text("one\ntwo\nthree\n")
     common = ("--selector", "deit_micro", "--rows", "dense,lt", "--epochs", 2)
     size = ("--", "--image-size")
     for options, said in (
         (("--init", "micro.pth", "--models", "deit_tiny"), "micro.pth: expected weights that fit deit_tiny"),
         (("--tokens", 37), "tickets tokens 37: expected at most 36 tokens, the patches of a 6 x 6 grid, found 37"),
-        (("--tokens", 30, *size, 40), "train deit_micro dense seed 0: expected at most 25 tokens, the patches of a 5 x 5"),
+        (("--tokens", 30, *size, 40), "train deit_micro dense seed 0: expected at most 25 tokens"),
         (("--with", "lt:t0"), "train deit_micro lt t0 sparsity 0.27 seed 0: Invalid value for '--temperature': 0.0"),
         (("--with", "lt:finish2"), "--finish-dense: expected fewer epochs than the run's 2, found 2"),
-        (("--class-names", "names.txt"), "--class-names: names.txt: expected 4 names, one for each class, found 2"),
+        (("--class-names", "names.txt"), "--class-names: names.txt: expected 2 names, one for each class, found 3"),
         (("--recipe", "probe"), "train deit_micro dense seed 0: --recipe probe: expected --init"),
         ((*size, 50), "expected an image size that is a multiple of the patch size 8, found 50"),
         (("--selector", "resnet50"), "expected a timm vision transformer (VisionTransformer or Eva) as selector"),

@@ -8,7 +8,7 @@ from tests.command import refused, run
 from tests.fixtures.plans import COMMON, parsed
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.commands.beforehand import announcing
+from vit_tickets.train.commands import announcing
 from vit_tickets.train.sweep.plan import plan
 from vit_tickets.train.sweep.request import Request
 from vit_tickets.train.sweep.rows import AskedRows, SameTokens

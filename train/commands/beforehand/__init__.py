@@ -1,1 +1,1 @@
-"""What a plan says, and refuses, before anything is packed, selected or trained."""
+"""What a plan refuses before anything is packed, selected or trained."""

@@ -1,6 +1,6 @@
 """What a plan refuses at once, because one of its steps would refuse it later."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -17,16 +17,21 @@ from vit_tickets.pipeline.runs.config import CONFIG
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.beforehand.selector import Selector
-from vit_tickets.train.commands.plan_options import training_of
-from vit_tickets.train.runs.defaults import LOOKED_AT
+from vit_tickets.train.runs.defaults import LOOKED_AT, Asked
 from vit_tickets.train.runs.rehearsal import Rehearsal
+from vit_tickets.train.runs.request import Request as Training
 from vit_tickets.train.sweep.request import Request
 from vit_tickets.train.sweep.steps import Step
 
 
-def check_steps(request: Request, todo: list[Step]) -> None:
+def check_steps(
+    request: Request, todo: list[Step], training_of: Callable[[Iterable[str]], tuple[Training, Asked]]
+) -> None:
     """Raise UserError for what one of the steps `todo` would refuse, though the dataset and the tickets that it takes
-    may not be there yet. Runs that were begun have a config.json to be checked against, which they do themselves."""
+    may not be there yet. Runs that were begun have a config.json to be checked against, which they do themselves.
+
+    training_of: reads the words of a `train`.
+    """
     selects = [step for step in todo if step.command[0] == "generate"]
     trains = [step for step in todo if step.run and not files.exists(files.join(step.run, CONFIG))]
     if not selects and not trains:

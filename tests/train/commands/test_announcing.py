@@ -7,8 +7,8 @@ import pytest
 from tests.fixtures.plans import S5, sweep_request
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.commands.beforehand import announcing
-from vit_tickets.train.commands.beforehand.announcing import announce, announcement, spoken, time_line
+from vit_tickets.train.commands import announcing
+from vit_tickets.train.commands.announcing import announce, announcement, spoken, time_line
 from vit_tickets.train.sweep.plan import plan
 
 TWO = ("dense", "lt")
