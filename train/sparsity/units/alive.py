@@ -1,0 +1,102 @@
+"""Which heads and neurons are alive, and what that means for weights.
+
+A dead unit is masked on its input side alone: a head's rows of q, k and v with their biases, a neuron's row of fc1 with
+its bias. Its output is then exactly 0, attention over values of 0 and GELU(0), while what reads it (the columns of proj
+and fc2) lives on. Through these columns flows the gradient by which the unit can be grown again; with both sides
+masked it would be 0.
+
+Legend: H heads, d width of a head, n neurons.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.sparsity.units.layers import attentions_of, fc1_of, mlps_of
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The living units of a network.
+
+    Attributes:
+        heads: by name of an attention layer, bool (H,), on the CPU.
+        neurons: by name of an MLP, bool (n,), on the CPU.
+    """
+
+    heads: dict[str, Tensor]
+    neurons: dict[str, Tensor]
+
+    @classmethod
+    def everything(cls, network: nn.Module) -> "Alive":
+        """All units of `network`."""
+        return cls(
+            {name: _ones(layer.num_heads) for name, layer in attentions_of(network).items()},
+            {name: _ones(fc1_of(layer).out_features) for name, layer in mlps_of(network).items()},
+        )
+
+    @classmethod
+    def of_masks(cls, network: nn.Module, masks: Mapping[str, Tensor]) -> "Alive":
+        """The units of which any weight on the input side is alive in `masks`, by name of a parameter.
+
+        Layers that have no mask are alive as a whole.
+        """
+        alive = cls.everything(network)
+        for name in alive.heads:
+            if (mask := masks.get(f"{name}.qkv.weight")) is not None:
+                rows = mask.cpu().flatten(1).any(1)
+                alive.heads[name] = rows.unflatten(0, (3, len(alive.heads[name]), -1)).any(-1).any(0)
+        for name in alive.neurons:
+            if (mask := masks.get(f"{name}.fc1.weight")) is not None:
+                alive.neurons[name] = mask.cpu().flatten(1).any(1)
+        return alive
+
+    def masks(self, network: nn.Module) -> dict[str, Tensor]:
+        """By name, in the order of the network, the bool masks of the parameters on the input side of its units."""
+        layers = attentions_of(network)
+        rows = {f"{name}.qkv": rows_of_heads(of, layers[name].head_dim) for name, of in self.heads.items()}
+        rows |= {f"{name}.fc1": of for name, of in self.neurons.items()}
+        masks = {}
+        for name, parameter in network.named_parameters():
+            if (of := rows.get(name.rpartition(".")[0])) is not None:
+                masks[name] = of.view(-1, *[1] * (parameter.ndim - 1)).expand(parameter.shape).contiguous()
+        return masks
+
+
+def _ones(count: int) -> Tensor:
+    return torch.ones(count, dtype=torch.bool, device="cpu")
+
+
+def rows_of_heads(alive_H: Tensor, head_dim: int) -> Tensor:
+    """bool (3 H d,): the rows of timm's qkv (all queries, then keys, then values) that belong to living heads."""
+    return alive_H.repeat_interleave(head_dim).repeat(3)
+
+
+def heads_left(heads: int, sparsity: float) -> int:
+    """Heads that `--head-sparsity` leaves of a layer's: floor((1 - s) H), as the authors of S2ViTE count.
+
+    Raises UserError if none is left.
+    """
+    return _left(heads, sparsity, "--head-sparsity", "heads")
+
+
+def neurons_left(neurons: int, sparsity: float, multiple: int = 1) -> int:
+    """Neurons that `--neuron-sparsity` leaves of a layer's: floor((1 - s) n), up to a multiple, at most n.
+
+    Raises UserError if none is left.
+    """
+    left = _left(neurons, sparsity, "--neuron-sparsity", "neurons")
+    return min(neurons, multiple * math.ceil(left / multiple))
+
+
+def _left(units: int, sparsity: float, option: str, name: str) -> int:
+    left = math.floor((1 - Fraction(str(sparsity))) * units)  # the number as it was typed: 0.7 * 10 is 7
+    if left < 1 or left > units:
+        most = math.floor(1000 * (1 - Fraction(1, units))) / 1000
+        raise UserError(f"{option}: expected 0 to {most:g}, which leaves one of {units} {name}, found {sparsity:g}")
+    return left
