@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vit_tickets.train.accounting.counting import forward_pass
+from vit_tickets.train.sparsity.units.alive import Alive
+from vit_tickets.train.sparsity.units.layers import attentions_of, units_fault
 
 WEIGHTED = (F.linear, F.conv2d, torch.conv2d)
 
@@ -29,6 +31,26 @@ class Dead:
 
     weights: Mapping[str, int] = field(default_factory=dict)
     heads: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of_masks(cls, network: nn.Module, masks: Mapping[str, Tensor]) -> "Dead":
+        """What is of no use in `network` under `masks`, bool by name of a parameter, True for the living.
+
+        All that belongs to a head or neuron without output is dead, too: what computes it, its products, and the
+        weights that read it.
+        """
+        if units_fault(network) is not None:
+            return cls({name: int((~mask).sum()) for name, mask in masks.items()})
+        alive = Alive.of_masks(network, masks)
+        together = dict(masks)
+        for of_units in (alive.masks(network), alive.reading_masks(network)):
+            for name, mask in of_units.items():
+                together[name] = mask & together[name] if name in together else mask
+        widths = {name: layer.head_dim for name, layer in attentions_of(network).items()}
+        return cls(
+            {name: int((~mask).sum()) for name, mask in together.items()},
+            {f"{name}.qkv.weight": int((~of).sum()) * widths[name] for name, of in alive.heads.items()},
+        )
 
 
 def masked_pass(model: nn.Module, image_size: int, kept: int | None, dead: Dead) -> int:

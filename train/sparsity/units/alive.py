@@ -42,18 +42,16 @@ class Alive:
 
     @classmethod
     def of_masks(cls, network: nn.Module, masks: Mapping[str, Tensor]) -> "Alive":
-        """The units of which any weight on the input side is alive in `masks`, by name of a parameter.
+        """The units that `masks`, by name of a parameter, leave any output: parameters without a mask are alive.
 
-        Layers that have no mask are alive as a whole.
+        A head is dead if its values are masked, a neuron if its row of fc1 is; with their biases, where they have any.
         """
         alive = cls.everything(network)
-        for name in alive.heads:
-            if (mask := masks.get(f"{name}.qkv.weight")) is not None:
-                rows = mask.cpu().flatten(1).any(1)
-                alive.heads[name] = rows.unflatten(0, (3, len(alive.heads[name]), -1)).any(-1).any(0)
-        for name in alive.neurons:
-            if (mask := masks.get(f"{name}.fc1.weight")) is not None:
-                alive.neurons[name] = mask.cpu().flatten(1).any(1)
+        for name, layer in attentions_of(network).items():
+            rows = _living_rows(f"{name}.qkv", layer.qkv, masks)
+            alive.heads[name] = rows.unflatten(0, (3, layer.num_heads, -1))[2].any(-1)
+        for name, layer in mlps_of(network).items():
+            alive.neurons[name] = _living_rows(f"{name}.fc1", fc1_of(layer), masks)
         return alive
 
     def masks(self, network: nn.Module) -> dict[str, Tensor]:
@@ -64,8 +62,27 @@ class Alive:
         masks = {}
         for name, parameter in network.named_parameters():
             if (of := rows.get(name.rpartition(".")[0])) is not None:
-                masks[name] = of.view(-1, *[1] * (parameter.ndim - 1)).expand(parameter.shape).contiguous()
+                masks[name] = (of.unsqueeze(1) if parameter.ndim > 1 else of).expand(parameter.shape).contiguous()
         return masks
+
+    def reading_masks(self, network: nn.Module) -> dict[str, Tensor]:
+        """By name, masks of the weights that read the units' output: training leaves them alone, shrinking does not."""
+        layers = attentions_of(network)
+        columns = {
+            f"{name}.proj.weight": of.repeat_interleave(layers[name].head_dim) for name, of in self.heads.items()
+        }
+        columns |= {f"{name}.fc2.weight": of for name, of in self.neurons.items()}
+        return {name: of.expand(network.get_parameter(name).shape) for name, of in columns.items()}
+
+
+def _living_rows(name: str, layer: nn.Linear, masks: Mapping[str, Tensor]) -> Tensor:
+    """bool (outputs,): the rows of a layer that have a living weight or bias."""
+    living = ~_ones(layer.out_features)
+    for kind, parameter in (("weight", layer.weight), ("bias", layer.bias)):
+        if parameter is not None:
+            mask = masks.get(f"{name}.{kind}")
+            living |= True if mask is None else mask.cpu().reshape(len(living), -1).any(1)
+    return living
 
 
 def _ones(count: int) -> Tensor:

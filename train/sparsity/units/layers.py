@@ -35,24 +35,25 @@ def check_has_units(network: nn.Module) -> None:
     That takes timm's own Attention and Mlp in every block, without a norm over all heads or neurons, and an activation
     that maps 0 to 0.
     """
+    if fault := units_fault(network):
+        raise UserError(f"whole heads and neurons: {fault}")
+
+
+def units_fault(network: nn.Module) -> str | None:
+    """Why units of `network` cannot be removed; None if they can: see `check_has_units`."""
     name = type(network).__name__
     blocks = getattr(network, "blocks", None)
     found = len(blocks) if isinstance(blocks, nn.ModuleList | nn.Sequential) else 0
     attentions, mlps = attentions_of(network), mlps_of(network)
     if not found or len(attentions) != found or len(mlps) != found:
-        raise UserError(
-            "whole heads and neurons are removed from a vision transformer whose every block has timm's Attention and "
-            f"Mlp: expected such a network, found a {name}"
-        )
+        return f"expected a vision transformer with timm's Attention and Mlp in every block, found a {name}"
     for layer, attention in attentions.items():
         if attention.gate is not None or not isinstance(attention.norm, nn.Identity):
-            raise UserError(
-                f"expected heads that add to one another, found a gate or a norm over all in {name} {layer}"
-            )
+            return f"expected heads that add to one another, found a gate or a norm over all in {layer} of a {name}"
     for layer, mlp in mlps.items():
         if not isinstance(mlp.fc1, nn.Linear) or not isinstance(mlp.norm, nn.Identity):
-            raise UserError(f"expected neurons that add to one another, found a norm over all in {name} {layer}")
-        at_zero = mlp.act(torch.zeros(1, device="cpu")).item()
-        if at_zero != 0:
+            return f"expected neurons that add to one another, found a norm over all in {layer} of a {name}"
+        if (at_zero := mlp.act(torch.zeros(1, device="cpu")).item()) != 0:
             act = type(mlp.act).__name__
-            raise UserError(f"expected an activation that is 0 at 0, found {act}, {at_zero:g} there, in {name} {layer}")
+            return f"expected an activation that is 0 at 0, found {act}, {at_zero:g} there, in {layer} of a {name}"
+    return None

@@ -238,7 +238,9 @@ def test_masks_and_units_are_two_ways_to_say_the_same():
 
 
 def test_networks_whose_units_do_not_add_are_refused():
-    with pytest.raises(UserError, match="expected such a network, found a CifarResNet"):
+    with pytest.raises(
+        UserError, match=r"whole heads and neurons: expected a vision transformer .* found a CifarResNet"
+    ):
         check_has_units(registry.create_model("resnet20"))
     with torch.device("meta"):
         swin = registry.create_model("swin_tiny_patch4_window7_224")
