@@ -85,11 +85,10 @@ class Masks:
         A weight that dies is zeroed, with its moments and its place in `scored`. One that is grown keeps the value that
         it has, which is 0 unless somebody set it; its first moment is 0. Its second moment is the mean of those of the
         parameter's surviving weights, since the count of steps, by which Adam corrects young moments, is an old one:
-        with 0 it would make steps of up to six times the learning rate.
+        with 0 it would make steps of over six times the learning rate.
 
         Args:
-            alive: bool by name, in the device and memory format of the parameters; those that do not change may be left
-                out.
+            alive: bool by name, on the parameter's device; those that do not change may be left out.
             optimizer: has the moments.
             scored: the network that is evaluated and kept, which has the names of this one; may be this one.
             grown_moments: `survivors`, or `zero` for second moments of 0.
@@ -99,9 +98,10 @@ class Masks:
         """
         changed = 0
         for name, mask in alive.items():
-            parameter, dead = self.parameters[name], ~mask
-            grown, survived = self.dead[name] & mask, mask & ~self.dead[name]
-            swapped = int((self.dead[name] ^ dead).sum())
+            parameter, before = self.parameters[name], self.dead[name]
+            dead = _like(parameter, ~mask)
+            grown, survived = before & ~dead, ~(before | dead)
+            swapped = int((before ^ dead).sum())
             if not swapped:
                 continue
             changed += swapped

@@ -12,6 +12,11 @@ from vit_tickets.train.sparsity.drawing import RandomMasks
 from vit_tickets.train.sparsity.masks import Masks
 
 
+def network_of(model: nn.Module) -> nn.Module:
+    """timm's network in one of the loop's models."""
+    return cast("nn.Module", model.network)
+
+
 class Masked(Hook):
     """Keeps the weights masked; a method overrides `change`.
 
@@ -32,7 +37,7 @@ class Masked(Hook):
         self.agreed = False  # whether the ranks were seen to have equal masks
 
     def start(self, model: nn.Module, optimizer: Optimizer) -> None:
-        network = cast("nn.Module", model.network)
+        network = network_of(model)
         self.masks = Masks(network, self.initial.of(network) if isinstance(self.initial, RandomMasks) else self.initial)
         self.masks.mask_weights()
 
