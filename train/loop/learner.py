@@ -1,7 +1,7 @@
 """The model of a run and what updates its weights: optimizer, gradient scaler, mixed precision and hooks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -90,15 +90,20 @@ class Learner:
         loss = 0.0
         for part, its_share in earlier:
             with self.world.alone(self.parallel):
-                of_part = its_share * self._loss(part)
+                of_part = its_share * self._loss(self.parallel, part)
                 self.scaler.scale(of_part).backward()
             loss += of_part.detach()
-        return loss + share * self._loss(last)
+        return loss + share * self._loss(self.parallel, last)
 
-    def _loss(self, inputs: Inputs) -> Tensor:
+    def losses(self, inputs: Inputs) -> Iterator[Tensor]:
+        """See `StepState.losses`."""
+        for part, share in parts_of(inputs, self.grad_accum):
+            yield self.scaler.scale(share * self._loss(self.model, part))
+
+    def _loss(self, model: nn.Module, inputs: Inputs) -> Tensor:
         with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
             more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
-            output = self.parallel(inputs.images.to(memory_format=self.layout), inputs.kept_BK, **more)
+            output = model(inputs.images.to(memory_format=self.layout), inputs.kept_BK, **more)
         return loss_of(output, inputs, self.recipe)
 
     def update(self, loss: Tensor, step: StepState) -> None:

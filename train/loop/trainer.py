@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -189,6 +190,7 @@ class Trainer:
         """
         torch.manual_seed(step_seed(self.run.config.seed, step.number, self.world.rank))
         inputs = self.prepare(batch, step.number, self.world.rank, step.kept)
+        step.losses = partial(self.learner.losses, inputs)
         loss = self.learner.loss(inputs)
         if inputs.kept_BK is None:
             return loss, torch.zeros_like(loss)

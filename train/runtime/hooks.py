@@ -7,10 +7,11 @@ stopped: a hook keeps what it needs in `state_dict`, and draws random numbers fr
 and step.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vit_tickets.train.runtime.distributed import World
@@ -28,6 +29,9 @@ class StepState:
         optimizer: of the weights, with its moments.
         kept: patches that the step keeps of each image, on paths that drop any. `before_step` may change it.
         world: the ranks.
+        losses: computes the losses of the parts of this rank's batch once more, one after the other, by `model`:
+            scalars with a graph, which sum to the mean loss of its images, times the factor of a gradient scaler.
+            Nothing is compiled or sent to other ranks, and no gradient is computed. Empty before the batch is read.
     """
 
     number: int
@@ -37,6 +41,7 @@ class StepState:
     optimizer: Optimizer
     kept: int
     world: World
+    losses: Callable[[], Iterable[Tensor]] = tuple
 
 
 @dataclass(frozen=True)

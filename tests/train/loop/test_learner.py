@@ -111,3 +111,18 @@ def test_a_selector_is_fine_tuned_in_evaluation_mode(made):
     learner.prunes_tokens = True
     learner.train()
     assert not learner.model.training
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_losses_of_a_step_can_be_computed_again_and_leave_no_gradient(made, precision):
+    learner = made(parts=4, precision=precision)
+    learner.train()
+    loss, inputs = learner.loss(batch()), batch()
+    gradients = {name: parameter.grad.clone() for name, parameter in learner.model.named_parameters()}
+    again = list(learner.losses(inputs))
+    assert len(again) == 4
+    scale = learner.scaler.get_scale() if precision == "fp16" else 1
+    torch.testing.assert_close(torch.stack(again).sum() / scale, loss)
+    assert all(each.requires_grad for each in again)
+    for name, parameter in learner.model.named_parameters():
+        assert torch.equal(parameter.grad, gradients[name])
