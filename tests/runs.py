@@ -63,13 +63,18 @@ def finding_of(folders, weak_below=None):
     return find(group, weak_below)
 
 
-def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_labels=0, **changes):
-    """Right on about the easiest `share` of the images, plus some luck; rows in an order of their own."""
+def write_predictions(folder, on, share, seed=0, size=48, keys=None, shift_labels=0, right=None, **changes):
+    """Right on about the easiest `share` of the images, plus some luck, or on exactly those that are `right` (bool, an
+    image each); rows in an order of their own."""
+    if right is not None:
+        keys = [f"{i:06d}" for i in range(len(right))]
     rng = np.random.default_rng([seed, round(1000 * share)])
     difficulty = np.random.default_rng(0).permutation(IMAGES) / IMAGES
     keys = [f"class{i % 10}/{i:05d}" for i in range(IMAGES)] if keys is None else keys
     label = (np.arange(len(keys)) + shift_labels) % 10
-    prediction = np.where(difficulty[: len(keys)] + rng.normal(0, 0.01, len(keys)) < share, label, (label + 1) % 10)
+    if right is None:
+        right = difficulty[: len(keys)] + rng.normal(0, 0.01, len(keys)) < share
+    prediction = np.where(right, label, (label + 1) % 10)
     order = rng.permutation(len(keys))
     about = {"format_version": 1, "dataset": "digits", "split": "val", "on": on, "model": "deit_micro"}
     view = {"view": "center", "preprocessing": {"image_size": size, "crop_pct": 1.0}}
@@ -101,3 +106,20 @@ def write_gallery_runs(root, dataset: str, manifest: str) -> list[RunResult]:
             write_predictions(root / f"{path}-seed0", on, share, keys=keys, tickets=tickets)
         runs.append(read_run(folder))
     return runs
+
+
+def write_weight_run(root, row, seed=0, level=0.488, share=None, rewind=0, **changes):
+    """A run on whole images with fewer weights, tested there: masks of a ticket for `imp` and its controls (`reinit`,
+    `shuffled`), or a `--weight-method`. share: of images that it classifies right, no predictions without one."""
+    alive = round((1 - level) * 90_000)
+    weights = {"method": row, "scope": "blocks", "sparsity": level, "of_network": (90_000 - alive) / 100_000}
+    weights |= {"alive": alive, "size": 90_000, "parameters": 100_000}
+    if row in ("imp", "reinit", "shuffled"):
+        start = {"start": "reinit"} if row == "reinit" else {"start": "ticket", "start_epoch": rewind}
+        masks = {"masks_dir": "masks/t", "masks_sha256": "ab" * 32, "rewind_epoch": rewind, "rounds": 3}
+        weights |= {"method": "fixed", "criterion": "random" if row == "shuffled" else "magnitude"} | masks | start
+    name = f"{row}-rewind{rewind}-w{level}-seed{seed}"
+    folder = write_run(root, "dense", seed, on=[], name=name, **({"weights": weights} | changes))
+    if share is not None:
+        write_predictions(root / name, "dense", share, seed)
+    return folder

@@ -110,7 +110,16 @@ def path_of(row: str) -> TrainingPath:
 
     Raises KeyError for a name that is not in `PATHS`. `rows.RowName` reads the rest.
     """
-    return PATHS[re.split("[@:]", row, maxsplit=1)[0]]
+    return PATHS[_path_in(row)]
+
+
+def is_of_path(row: str) -> bool:
+    """Whether a row is named after a path, as those of runs with fewer weights (`imp`, `gmp`) are not."""
+    return _path_in(row) in PATHS
+
+
+def _path_in(row: str) -> str:
+    return re.split("[@:]", row, maxsplit=1)[0]
 
 
 def columns(found: Iterable[str]) -> tuple[str, ...]:

@@ -13,13 +13,16 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import CONFIDENCE, RESAMPLES
 from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, find
+from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding, find_weights
 from vit_tickets.train.report.analysis.frontier.equal import equal_accuracy
 from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
 from vit_tickets.train.report.analysis.results import RunResult, read_run
+from vit_tickets.train.report.analysis.weights.groups import group_weights
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure, tables
 from vit_tickets.train.report.rendering import text as rendering
+from vit_tickets.train.report.rendering.weights import files as weight_files
 from vit_tickets.train.report.rendering.words.headline import headline
 from vit_tickets.train.report.rendering.words.lacking import lacking_rows
 
@@ -79,35 +82,40 @@ def report(
     if not folders:
         raise UserError("expected at least one run to report on, found none")
     competitors, left_out = _competitors(folders)
-    findings = [find(group, weak_baseline) for group in group_runs(competitors)]
+    weights = [find_weights(group, weak_baseline) for group in group_weights(competitors)]
+    findings = [find(group, weak_baseline) for group in group_runs(_of_patches(competitors, weights))]
     for finding in findings if classes else ():
         page.class_names(finding.group, classes)  # refused before anything is written
     out = out or files.join(posixpath.dirname(folders[0]), "report")
-    notes = figure.drawn(findings, files.join(out, "report.png"))
+    notes = figure.drawn(findings, files.join(out, "report.png")) if findings else []
     data = {
         "format_version": FORMAT_VERSION,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "groups": [record(finding) for finding in findings],
+        **({"weights": [_plain(weight_files.record(finding)) for finding in weights]} if weights else {}),
         "tradeoffs": tradeoff_records(findings),
         "lacking_rows": lacking_rows(findings),
         "left_out": left_out,
         "notes": notes,
     }
-    markdown = rendering.markdown(findings, left_out, figure=None if notes else "report.png")
+    picture = "report.png" if findings and not notes else None
+    markdown = rendering.markdown(findings, left_out, picture, weights)
     with files.atomic_write(files.join(out, "report.md")) as stream:
         stream.write(markdown.encode())
     write_tables(out, "report", findings)
+    _write_weights(out, weights)
     files.write_json(files.join(out, "report.json"), data)
     written = f"report: {out}"
     if html:
         command = _command(folders, out, weak_baseline, gallery, class_names)
         images = page.IMAGES if gallery is None else gallery
-        page.write(files.join(out, page.NAME), rendering.TITLE, findings, data, command, images, classes)
+        heading = rendering.heading_of(findings)
+        page.write(files.join(out, page.NAME), heading, findings, data, command, images, classes, weights)
         written += f"; page: {files.join(out, page.NAME)}"
     else:
         files.remove(files.join(out, page.NAME))  # of an earlier call: its numbers would be others
-    text = "\n".join([rendering.text(findings, left_out), *(f"note: {note}" for note in notes), written])
+    text = "\n".join([rendering.text(findings, left_out, weights), *(f"note: {note}" for note in notes), written])
     return Report(text, markdown, data, out)
 
 
@@ -132,6 +140,23 @@ def _competitors(folders: list[str]) -> tuple[list[RunResult], list[str]]:
     if not competitors:
         raise UserError(f"expected at least one run to compare, found none; left out: {'; '.join(left_out)}")
     return competitors, left_out
+
+
+def _of_patches(runs: list[RunResult], weights: list[WeightFinding]) -> list[RunResult]:
+    """The runs that are compared by their patches: all that keep their weights, unless all of these are what runs with
+    fewer weights are compared with."""
+    whole = [run for run in runs if run.config.weights is None]
+    beside = {run.folder for finding in weights for run in finding.group.dense}
+    return [] if all(run.folder in beside for run in whole) else whole
+
+
+def _write_weights(out: str, weights: list[WeightFinding]) -> None:
+    path = files.join(out, weight_files.CSV)
+    if not weights:
+        files.remove(path)  # of an earlier call
+        return
+    with files.atomic_write(path) as stream:
+        stream.write(weight_files.csv_text(weights).encode())
 
 
 def _why_left_out(run: RunResult) -> str | None:

@@ -103,6 +103,10 @@ class Group:
         """The cell of a row tested on whole images, as networks are deployed; None without such predictions."""
         return (row, "dense") if (row, "dense") in self.scored else None
 
+    def cell_name(self, cell: Cell) -> str:
+        """Name of a cell in sentences."""
+        return cell_name(*cell)
+
     @property
     def base_size(self) -> int | None:
         """Side in pixels of the views of rows whose names say no size; None if unknown."""

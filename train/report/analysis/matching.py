@@ -91,10 +91,7 @@ class WantedTickets:
             return "method"
         if predictions.cross_fit != self.cross_fit:
             return f"selection, which was {'not ' if self.cross_fit else ''}cross-fitted"
-        expected = self.found.get((method, run.size))
-        if different := difference(_entries(expected), _entries(predictions)):
-            where = f"the tickets that {expected.path} is on" if expected else "tickets"
-            raise UserError(f"{predictions.path}: expected {where}; they differ in {different}")
+        check_same_tickets(self.found.get((method, run.size)), predictions)
         return None
 
 
@@ -134,6 +131,13 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
 
 def _is_of_budget(tickets: TicketProvenance, budget: Budget | None) -> bool:
     return budget is None or all(getattr(tickets, kind) == getattr(budget, kind) for kind in KINDS_OF_BUDGET)
+
+
+def check_same_tickets(expected: Predictions | None, found: Predictions) -> None:
+    """Raise UserError unless both are on the tickets of one manifest."""
+    if different := difference(_entries(expected), _entries(found)):
+        where = f"the tickets that {expected.path} is on" if expected else "tickets"
+        raise UserError(f"{found.path}: expected {where}; they differ in {different}")
 
 
 def _entries(predictions: Predictions | None) -> Mapping[str, Any]:

@@ -2,14 +2,14 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
 from vit_tickets.pipeline.inspection.sinks import Sink, sinks_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED
-from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, path_of
+from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, is_of_path, path_of
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.runs.rows import RowName
@@ -121,7 +121,7 @@ def further_seeds(seeds: Mapping[str, Sequence[int | None]], count: int) -> str 
     # Published weights have no seed, and no second run: dense runs take their place.
     of_rows = {"dense" if row == "weights" else row: [seed for seed in seeds[row] if seed is not None] for row in seeds}
     rows: dict[tuple[int, ...], list[str]] = {}
-    for row in sorted(of_rows, key=lambda row: list(PATHS).index(path_of(row).name)):
+    for row in sorted(of_rows, key=_place):
         of_row = of_rows[row]
         lacking = tuple(seed for seed in wanted if seed not in of_row)[: max(0, count - len(of_row))]
         if lacking:
@@ -130,6 +130,11 @@ def further_seeds(seeds: Mapping[str, Sequence[int | None]], count: int) -> str 
         return None
     parts = [f"{listed(names)} with {_options(lacking)}" for lacking, names in rows.items()]
     return f"train {'; '.join(parts)}, evaluate, and report on all"
+
+
+def _place(row: str) -> int:
+    """That of its path; rows of runs with fewer weights come last, in the order that they are in."""
+    return list(PATHS).index(path_of(row).name) if is_of_path(row) else len(PATHS)
 
 
 def _options(seeds: tuple[int, ...]) -> str:
@@ -155,7 +160,7 @@ def warnings(runs: list[RunResult], tickets: dict[str, TicketProvenance]) -> lis
     """What makes a comparison of `runs` doubtful. tickets: by method, the provenance of those tested on."""
     trained = [run for run in runs if PATHS[run.path].is_trained]
     of_runs = [sentence for run in trained for sentence in _of_run(run, tickets.get(run.method))]
-    return [*_settings(trained), *of_runs, *_seeds(trained), *_images(trained)]
+    return [*differing(trained, SAID_BY_ROW), *of_runs, *_seeds(trained), *_images(trained)]
 
 
 def sinks(runs: list[RunResult], reference: Predictions | None) -> list[str]:
@@ -185,9 +190,10 @@ def _sinks(run: RunResult, folder: str, split: str) -> list[Sink]:
         return []
 
 
-def _settings(trained: list[RunResult]) -> list[str]:
+def differing(trained: list[RunResult], said: Collection[str]) -> list[str]:
+    """A sentence for each setting that the runs differ in, but for those that are `said` elsewhere."""
     sentences = []
-    for name in dict.fromkeys(name for run in trained for name in run.settings if name not in SAID_BY_ROW):
+    for name in dict.fromkeys(name for run in trained for name in run.settings if name not in said):
         values: dict[str, list[str]] = {}
         for run in trained:
             if not _is_meant(run, name):

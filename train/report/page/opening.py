@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from vit_tickets.pipeline.runs.paths import TESTED_ON
 from vit_tickets.train.report.analysis.bounds.known import FEW
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
+from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
+from vit_tickets.train.report.analysis.weights.groups import WeightGroup
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.marks import Look, Looks, dot, sample
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, table
@@ -71,7 +73,7 @@ def subject(group: Group) -> str:
     return ", ".join(str(part) for part in (group.dataset, group.model, group.budget) if part)
 
 
-def masthead(heading: str, made: About, findings: list[Finding], introduction: str) -> list[Html]:
+def masthead(heading: str, made: About, findings: Sequence[Finding | WeightFinding], introduction: str) -> list[Html]:
     """Title, date, version, data and command."""
     tested = dict.fromkeys(_data(finding.group) for finding in findings)
     entries = [("Data", "; ".join(tested)), ("Made", f"{made.date}, vit-tickets {made.version}")]
@@ -91,7 +93,7 @@ def _copy(label: str) -> Html:
     return element("button", label, type="button", class_="copy", hidden=True)
 
 
-def _data(group: Group) -> str:
+def _data(group: Group | WeightGroup) -> str:
     if group.reference is None:
         return f"{group.dataset}: no predictions"
     shared = group.reference.provenance

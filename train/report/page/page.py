@@ -16,7 +16,9 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
+from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.page import gallery as page_gallery
+from vit_tickets.train.report.page import weights as weight_sections
 from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.page.figures import method_figures, sparsity_figures
 from vit_tickets.train.report.page.marks import looks
@@ -25,7 +27,7 @@ from vit_tickets.train.report.page.opening import About, about, costs, masthead,
 from vit_tickets.train.report.page.sections import group_section, paper_table
 from vit_tickets.train.report.rendering.encoding import ALL_COLOURS, DIVERGING
 from vit_tickets.train.report.rendering.tables import csv_text, latex_text, markdown_text
-from vit_tickets.train.report.rendering.text import INTRODUCTION
+from vit_tickets.train.report.rendering.text import introductions
 
 NAME = "report.html"
 PARTS = ("page.css", "page.js", "take.js")
@@ -42,6 +44,7 @@ def write(
     command: str,
     images: int = IMAGES,
     classes: ClassNames | None = None,
+    weights: Sequence[WeightFinding] = (),
 ) -> None:
     """Write the page; equal runs give equal bytes on one day, or with SOURCE_DATE_EPOCH set.
 
@@ -53,6 +56,7 @@ def write(
         command: that makes the page.
         images: number of images in the gallery. If the dataset or the manifest is gone, the page says so instead.
         classes: what to call classes, rather than what the dataset does.
+        weights: of every group of runs with fewer weights.
 
     Raises UserError if `classes` are not those of a group.
     """
@@ -61,7 +65,7 @@ def write(
     gallery, notes = page_gallery.collect(groups, images)
     if gallery and names[gallery["group"]]:
         gallery["classes"] = names[gallery["group"]]
-    text = render(heading, findings, data, gallery, notes, about(redacted(command)), names)
+    text = render(heading, findings, data, gallery, notes, about(redacted(command)), names, weights)
     with files.atomic_write(path) as stream:
         stream.write(text.encode(errors="replace"))
 
@@ -74,6 +78,7 @@ def render(
     notes: Sequence[str] = (),
     made: About | None = None,
     classes: Sequence[list[str] | None] = (),
+    weights: Sequence[WeightFinding] = (),
 ) -> str:
     """The page.
 
@@ -85,6 +90,7 @@ def render(
         notes: why it lacks some groups, or all.
         made: how; by default now, by no command.
         classes: names of classes of each group, where they are known; by default what the dataset calls them.
+        weights: of every group of runs with fewer weights.
     """
     style, *scripts = (resources.files(__spec__.parent).joinpath(name).read_text() for name in PARTS)
     style, script = _palette() + style, "".join(scripts)
@@ -95,9 +101,12 @@ def render(
     folded = len(findings) > UNFOLDED
     reasons = [group_section(*of, look, folded) for of in zip(findings, names, classes, strict=True)]
     body = [
-        summary(findings, names),
-        costs(findings, look),
-        matrices(findings, look),
+        *(
+            [summary(findings, names), costs(findings, look), matrices(findings, look)]
+            if findings or not weights
+            else []
+        ),
+        weight_sections.sections(weights),
         _sparsity(sparsity_figures(groups, look), method_figures(groups, look)),
         reasons,
         paper_table(findings),
@@ -105,7 +114,7 @@ def render(
         _rest(data),
     ]
     nav = [("found", "Found"), ("cost", "Cost"), ("matrix", "Matrix"), ("sparsity", "Sparsity")]
-    nav += list(zip(names, map(subject, groups), strict=True))
+    nav += [*weight_sections.names(weights), *zip(names, map(subject, groups), strict=True)]
     nav += [("table4", "The paper's table"), ("gallery", "Gallery")]
     present = join(body)
     links = [element("a", said, href=f"#{name}") for name, said in nav if f'id="{name}"' in present]
@@ -116,7 +125,7 @@ def render(
             "body",
             element(
                 "header",
-                masthead(heading, made or about(""), findings, INTRODUCTION),
+                masthead(heading, made or about(""), [*findings, *weights], " ".join(introductions(findings, weights))),
                 element("nav", links, aria_label="Sections"),
             ),
             element("main", present),

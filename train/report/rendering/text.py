@@ -1,13 +1,18 @@
 """The report as Markdown and as text for the terminal: the same findings, the same words."""
 
+from collections.abc import Sequence
+
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.paths import DROPPING, JUDGED, columns
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.comparison import Group
-from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict
+from vit_tickets.train.report.analysis.contrasts.findings import Finding
+from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.analysis.notices import counted, listed, making
 from vit_tickets.train.report.rendering.footnotes import footnotes
+from vit_tickets.train.report.rendering.weights import text as of_weights
+from vit_tickets.train.report.rendering.weights import words as weight_words
 from vit_tickets.train.report.rendering.words.bounds import named
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text, aligned, table
 from vit_tickets.train.report.rendering.words.contrasts import (
@@ -26,6 +31,7 @@ from vit_tickets.train.report.rendering.words.contrasts import (
 from vit_tickets.train.report.rendering.words.frontier import AT_LENGTH, cost_tables, equal_sentence, marks_of
 from vit_tickets.train.report.rendering.words.headline import headlines
 from vit_tickets.train.report.rendering.words.lacking import lacking_sentence
+from vit_tickets.train.report.rendering.words.verdicts import verdict_label, verdict_reasons
 
 # What dropped patches show to models that cannot leave them out, as `train --occlude` has it.
 MASKS = {"mean": "the mean colour", "black": "black"}
@@ -42,9 +48,12 @@ PAIRED = "the same seed of both; they describe two runs and say nothing about ot
 COST = "multiply-adds as counted, wall-clock seconds as measured on the runs' own hardware"
 
 
-def text(findings: list[Finding], left_out: list[str]) -> str:
-    """Compact and aligned, for the terminal. left_out: sentences on runs that are not compared."""
-    parts = ["\n".join(headlines(findings))]
+def text(findings: list[Finding], left_out: list[str], weights: Sequence[WeightFinding] = ()) -> str:
+    """Compact and aligned, for the terminal.
+
+    left_out: sentences on runs that are not compared. weights: of the groups of runs with fewer weights.
+    """
+    parts = ["\n".join([*headlines(findings), *weight_words.headlines(weights)])]
     for heading, rows in cost_tables(findings):
         parts.append("\n".join([heading, *aligned(rows), f"({marks_of(findings)})"]))
     for finding in findings:
@@ -68,6 +77,7 @@ def text(findings: list[Finding], left_out: list[str]) -> str:
         lines += [f"missing: {sentence}" for sentence in group.missing]
         lines += [f"warning: {sentence}" for sentence in group.warnings]
         parts.append("\n".join(lines))
+    parts += [of_weights.text(finding) for finding in weights]
     if sentence := lacking_sentence(findings):
         parts.append(f"missing: {sentence}")
     if left_out:
@@ -89,14 +99,25 @@ def _contrasts(finding: Finding) -> list[str]:
     return lines
 
 
-def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -> str:
+def heading_of(findings: Sequence[Finding]) -> str:
+    """The title of a report on groups of patches, or on groups of weights alone."""
+    return TITLE if findings else weight_words.TITLE
+
+
+def introductions(findings: Sequence[Finding], weights: Sequence[WeightFinding]) -> list[str]:
+    """What was compared, a paragraph for patches and one for weights."""
+    return [*([INTRODUCTION] if findings or not weights else []), *([weight_words.INTRODUCTION] if weights else [])]
+
+
+def markdown(
+    findings: list[Finding], left_out: list[str], figure: str | None, weights: Sequence[WeightFinding] = ()
+) -> str:
     """report.md; `figure` is the picture beside it, None without one."""
     lines = [
-        f"# {TITLE}",
+        f"# {heading_of(findings)}",
         "",
-        *(line for said in headlines(findings) for line in (f"**{said}**", "")),
-        INTRODUCTION,
-        "",
+        *(line for said in [*headlines(findings), *weight_words.headlines(weights)] for line in (f"**{said}**", "")),
+        *(line for said in introductions(findings, weights) for line in (said, "")),
     ]
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
@@ -104,6 +125,8 @@ def markdown(findings: list[Finding], left_out: list[str], figure: str | None) -
         lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"Marks: {marks_of(findings)}.", ""]
     for finding in findings:
         lines += _section(finding)
+    for finding in weights:
+        lines += of_weights.section(finding)
     if sentence := lacking_sentence(findings):
         lines += ["## Rows that are missing", "", f"{_sentence(sentence)}.", ""]
     if left_out:
@@ -238,27 +261,6 @@ def run_rows(group: Group) -> Rows:
         shown = ("-" if value is None else str(value) for value in values)
         rows.append([run.folder, run.row, *shown, seconds, str(run.hardware or "-")])
     return rows
-
-
-def verdict_label(verdict: NamedVerdict) -> str:
-    """`LT wins`, `LT loses`, `inconclusive` or `none yet`, of one seed `LT ahead of dense and RC in these runs` or
-    `none, one seed per path; dense has learnt too little`; with `, weak baseline` if there is a word and it is weak."""
-    judged = verdict.verdict
-    if judged is None:
-        return "none yet"
-    if judged.label == "none":
-        return f"none, {judged.standing}"
-    label = judged.label if judged.label == "inconclusive" else f"LT {judged.standing or judged.label}"
-    return label + (", weak baseline" if verdict.weak_baseline else "")
-
-
-def verdict_reasons(verdict: NamedVerdict) -> list[str]:
-    """The reasons of a verdict, what it holds for and what would settle it, or what is lacking and how to make it."""
-    if verdict.verdict is None:
-        return [verdict.lacking or "", *verdict.todo]
-    weak = [verdict.weak_baseline] if verdict.weak_baseline else []
-    decides = [f"What would decide: {verdict.decides}."] if verdict.decides else []
-    return [*verdict.verdict.reasons, *weak, verdict.verdict.scope, *decides]
 
 
 def _provenance(method: str, tickets: TicketProvenance) -> str:

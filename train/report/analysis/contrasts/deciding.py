@@ -4,16 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vit_tickets.pipeline.runs.paths import path_of
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.analysis import notices
 from vit_tickets.train.report.analysis.bootstrap import bootstrap_means, lower_bound
 from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.analysis.bounds.planning import SPREAD, Needed
-from vit_tickets.train.report.analysis.comparison import Cell, Group, cell_name
+from vit_tickets.train.report.analysis.comparison import Cell, Group
 from vit_tickets.train.report.analysis.verdict import learnt_too_little
+from vit_tickets.train.report.analysis.weights.groups import WeightGroup
+
+Compared = Group | WeightGroup  # rows of patches, or of weights
 
 
-def decides(group: Group, wanted: Needed, cells: tuple[Cell, ...]) -> str | None:
+def decides(group: Compared, wanted: Needed, cells: tuple[Cell, ...]) -> str | None:
     """`3 seeds per path, at even odds, ...: repeat dense, lt and rc with --seed 1 and --seed 2, ...`."""
     counts = [(wanted.images, "image"), (wanted.seeds, "seed")]
     counts = [notices.counted(count, noun) + (" per path" if noun == "seed" else "") for count, noun in counts if count]
@@ -26,7 +29,7 @@ def decides(group: Group, wanted: Needed, cells: tuple[Cell, ...]) -> str | None
     return f"{said}: {further}" if further else said
 
 
-def first(group: Group, undertrained: Cell | None, cells: tuple[Cell, ...]) -> str | None:
+def first(group: Compared, undertrained: Cell | None, cells: tuple[Cell, ...]) -> str | None:
     """What is needed before bounds mean anything: more images, or longer training of the `undertrained`; then seeds.
 
     None where there are enough images and all have learnt enough.
@@ -35,7 +38,7 @@ def first(group: Group, undertrained: Cell | None, cells: tuple[Cell, ...]) -> s
         said = f"at least {MIN_IMAGES} images to test on"
     elif undertrained is None:
         return None
-    elif path_of(undertrained[0]).is_trained:
+    elif all(PATHS[run.path].is_trained for run in group.scored[undertrained]):
         shortest = epochs(group, undertrained, min)
         had = f"; it had {notices.counted(shortest, 'epoch')}" if shortest else ""
         said = f"{undertrained[0]} trained for longer (`--epochs`{had})"
@@ -48,14 +51,14 @@ def first(group: Group, undertrained: Cell | None, cells: tuple[Cell, ...]) -> s
     return f"{said}, and {wanted} seeds per path: {notices.further_seeds(seeds, wanted)}"
 
 
-def epochs(group: Group, cell: Cell, pick: Callable[[list[int]], int]) -> int | None:
+def epochs(group: Compared, cell: Cell, pick: Callable[[list[int]], int]) -> int | None:
     """The largest or smallest number of epochs of a cell's runs; None if that of any is unknown."""
     known = [run.epochs for run in group.scored[cell] if run.epochs is not None]
     return pick(known) if len(known) == len(group.scored[cell]) else None
 
 
-def undertrained(group: Group, cell: Cell, share: float = 0.0) -> str | None:
+def undertrained(group: Compared, cell: Cell, share: float = 0.0) -> str | None:
     """Why the runs of a cell have learnt too little to be compared; see `learnt_too_little`."""
     low = lower_bound(bootstrap_means({"": group.matrix[cell]})[""])
     chance = 100 * np.unique(group.labels, return_counts=True)[1].max() / group.images
-    return learnt_too_little(cell_name(*cell), low, chance, share)
+    return learnt_too_little(group.cell_name(cell), low, chance, share)

@@ -50,14 +50,15 @@ def differences(group: Group) -> list[Difference]:
         pairs += [(kind, cell_of(row), dense) for row in group.rows if row != group.baseline]
     pairs.append((TRAINED, (group.ticket, "lt"), (group.baseline, "lt")))
     return [
-        Difference(kind, *cell, found, "none" if too_little else _label(found))
+        Difference(kind, *cell, found, "none" if too_little else label_of(found))
         for kind, cell, other in pairs
         if cell in group.matrix and other in group.matrix
         for found in [group.contrast(cell, other)]
     ]
 
 
-def _label(found: Contrast) -> str:
+def label_of(found: Contrast) -> str:
+    """Above, below or open, or where these words would say too much another one; see `Difference`."""
     if found.images < MIN_IMAGES:
         return "none"
     if single_seeds(found):

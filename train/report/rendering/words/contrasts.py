@@ -1,5 +1,6 @@
 """The contrasts of use in words and tables: every row against all patches, and the ticket against every other row."""
 
+from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.contrasts.differences import DEPLOYED, OWN_INPUT, TRAINED, Difference
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.contrasts.nulls import NullHypothesis
@@ -83,8 +84,12 @@ def null_rows(finding: Finding) -> Rows:
 def _null_cells(null: NullHypothesis | None) -> list[str]:
     if null is None:
         return ["-", ""]
-    found = null.contrast
-    return [f"{found.estimate:+.2f}{brackets(found, found.lower, found.upper)}", against(null)]
+    return [bounded_text(null.contrast), against(null)]
+
+
+def bounded_text(found: Contrast) -> str:
+    """`-0.60 [-1.00, -0.20]` with one-sided bounds, where there are any."""
+    return f"{found.estimate:+.2f}{brackets(found, found.lower, found.upper)}"
 
 
 def morals(finding: Finding) -> list[str]:

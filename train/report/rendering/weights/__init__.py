@@ -1,0 +1,1 @@
+"""What is found about runs with fewer weights, in words, tables and files."""

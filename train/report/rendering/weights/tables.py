@@ -1,0 +1,96 @@
+"""The tables of runs with fewer weights: every row, the verdicts level by level, the ticket against simpler rows."""
+
+from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding, WeightFinding
+from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, Cell, WeightGroup
+from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text
+from vit_tickets.train.report.rendering.words.contrasts import against, bounded_text, difference_text
+from vit_tickets.train.report.rendering.words.verdicts import verdict_label
+
+
+def cell_rows(finding: WeightFinding, intervals: bool) -> Rows:
+    """A line for every row at every level, with a header: what it drops, what it reaches, what it costs."""
+    group = finding.group
+    header = ["dropped", "of the network", "row", "top-1", "minus dense", "parameters alive", "multiply-adds"]
+    rows = [[*header, "runs", "epochs"]]
+    for cell in group.cells:
+        row, label = cell
+        runs = group.of(cell)
+        alive, macs = alive_of(group, cell), macs_of(group, cell)
+        epochs = "/".join(dict.fromkeys("?" if run.epochs is None else str(run.epochs) for run in runs))
+        dropped = of_network(group, cell)
+        rows.append(
+            [
+                label or "-",
+                "-" if not label or dropped is None else f"{100 * dropped:.1f}%",
+                row,
+                accuracy_text(group.accuracies.get(cell), intervals),
+                difference_text(finding.differences.get(cell)),
+                "-" if alive is None else f"{alive:,}",
+                "-" if macs is None else f"{macs:,.0f}",
+                str(len(runs)),
+                epochs,
+            ]
+        )
+    return _without_empty(rows)
+
+
+def verdict_rows(finding: WeightFinding) -> Rows:
+    """A line for every verdict, with a header, and the paper's pair where there is one."""
+    rows = [["level", "LT minus dense", "LT minus RR", "verdict", "paper's LT / RR"]]
+    for ticket in finding.tickets:
+        judged = ticket.named.verdict
+        differences = (judged.match, judged.gap) if judged else (None, None)
+        shown = ["-" if of is None else bounded_text(of) for of in differences]
+        rows.append([ticket.named.name, *shown, verdict_label(ticket.named), paper_text(ticket)])
+    return _without_empty(rows)
+
+
+def null_rows(finding: WeightFinding) -> Rows:
+    """The ticket against every simpler row, level by level, with a header; the header alone if there are none."""
+    rows = [["level", "row", "LT minus the row", ""]]
+    for ticket in finding.tickets:
+        rows += [[ticket.named.name, of.name, bounded_text(of.contrast), against(of)] for of in ticket.nulls]
+    return rows
+
+
+def paper_text(ticket: TicketFinding) -> str:
+    """`90.1 / 87.9 (+2.2)`; a dash where the paper has none."""
+    pair = ticket.paper and ticket.paper.pair_of(ticket.row)
+    return f"{pair[0]} / {pair[1]} ({pair[0] - pair[1]:+.1f})" if pair else "-"
+
+
+def of_network(group: WeightGroup, cell: Cell) -> float | None:
+    """Dropped share of all parameters of the network, the mean over runs; None where it was not recorded."""
+    return _mean([weights.of_network for run in group.of(cell) if (weights := run.config.weights)])
+
+
+def alive_of(group: WeightGroup, cell: Cell) -> int | None:
+    """Parameters of the network that are not held at zero, the mean over runs; None where it was not recorded."""
+    recorded = [run.config.weights for run in group.runs if run.config.weights]
+    if cell == ALL_WEIGHTS:
+        return next((weights.parameters for weights in recorded if weights.parameters), None)
+    found = [weights for run in group.of(cell) if (weights := run.config.weights)]
+    counts = [
+        weights.parameters - (weights.size - weights.alive)
+        if weights.parameters is not None and weights.size is not None and weights.alive is not None
+        else None
+        for weights in found
+    ]
+    mean = _mean(counts)
+    return None if mean is None else round(mean)
+
+
+def macs_of(group: WeightGroup, cell: Cell) -> float | None:
+    """Multiply-adds of one image with zeros not counted, the mean over runs; None where they were not recorded."""
+    return None
+
+
+def _mean(values: list) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _without_empty(rows: Rows) -> Rows:
+    """Without columns that hold dashes alone."""
+    kept = [place for place in range(len(rows[0])) if any(row[place] != "-" for row in rows[1:])]
+    return [[row[place] for place in kept] for row in rows]
