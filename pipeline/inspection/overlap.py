@@ -125,6 +125,12 @@ def chance_distance(keep_N: np.ndarray, images: int, other_images: int) -> float
     return float(math.sqrt(2 / math.pi) * deviation_N.sum() / (2 * keep_N.sum()))
 
 
+def _datasets(manifests: Sequence[Manifest]) -> str:
+    """`a is of dataset digits, b of photos`."""
+    first, *others = manifests
+    return ", ".join([f"{first.root} is of dataset {first.dataset}", *(f"{m.root} of {m.dataset}" for m in others)])
+
+
 def overlap(manifests: Sequence[Manifest], split: str) -> Overlap:
     """Compare a split of two or more manifests.
 
@@ -138,15 +144,14 @@ def overlap(manifests: Sequence[Manifest], split: str) -> Overlap:
     row_MR, others_M = _matched(rows_M)
     common = row_MR.shape[1]
     if not common:
-        roots = ", ".join(manifest.root for manifest in manifests)
-        raise UserError(f"{split}: expected manifests of the same images, found no key that is in all of {roots}")
+        raise UserError(f"{split}: expected manifests of the same images, found no common key: {_datasets(manifests)}")
     row_MR = row_MR[:, np.all([rows.valid_R[row_R] for rows, row_R in zip(rows_M, row_MR, strict=True)], axis=0)]
     label_MR = np.array([rows.label_R[row_R] for rows, row_R in zip(rows_M, row_MR, strict=True)])
     other_labels = int((label_MR != label_MR[0]).any(axis=0).sum())
     if other_labels > OTHER_LABELS * row_MR.shape[1]:
         raise UserError(
             f"{split}: expected keys that name the same images, found another label for {other_labels:,} of "
-            f"{row_MR.shape[1]:,}"
+            f"{row_MR.shape[1]:,}: {_datasets(manifests)}"
         )
     kept_M = [scaled_count(m.kept_of(split), m.num_patches_of(split), ground.grid**2) for m in manifests]
     pairs = list(combinations(range(len(manifests)), 2))

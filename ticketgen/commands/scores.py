@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from vit_tickets.pipeline.datasets.embedded import NAME as DIGITS
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.datasets.shards import Dataset, read_keys
 from vit_tickets.pipeline.datasets.sources.names import listed
 from vit_tickets.pipeline.manifests.columns import list_matrix
@@ -49,7 +50,7 @@ def open_scores(
     found = match(source.names, keys)
     name, sha256 = files.name_of(path), source.sha256()
     click.echo(
-        f"scores: {name} ({source.kind} of {len(source.names):,} images, SHA-256 {sha256[:12]}), on "
+        f"scores: {name} ({source.kind} of {counted(len(source.names), 'image')}, SHA-256 {sha256[:12]}), on "
         f"{(image_size // patch_size) ** 2} patches of {patch_size} px"
     )
     for line in _report(source, name, found, keys):
@@ -78,12 +79,13 @@ def _report(source: Source, name: str, found: dict[str, Matched], keys: dict[str
                 f"{next(iter(source.names), None)!r}, a key {next(iter(keys[split]), None)!r}; --split selects splits"
             )
         alone = f", {matched.alone:,} of them by file name without folders" if matched.alone else ""
-        yield f"{split}: {len(matched.names):,} of {total:,} images have scores{alone}"
+        yield f"{split}: scores of {len(matched.names):,} of {counted(total, 'image')}{alone}"
         if matched.without:
-            yield f"{split}: {len(matched.without):,} images have none and get an error: {listed(matched.without)}"
+            none = counted(len(matched.without), "image")
+            yield f"{split}: none of {none}, of which the row has an error: {listed(matched.without)}"
     used = {each for matched in found.values() for each in matched.names.values()}
     if unknown := [each for each in source.names if each not in used]:
-        yield f"{name}: {len(unknown):,} names belong to no image of {' and '.join(found)}: {listed(unknown)}"
+        yield f"{name}: {counted(len(unknown), 'name')} of no image of {' and '.join(found)}: {listed(unknown)}"
 
 
 def notes_on_scores(folder: str, spec: ScoresSpec, splits: Sequence[str]) -> Iterator[str]:
@@ -102,6 +104,7 @@ def notes_on_scores(folder: str, spec: ScoresSpec, splits: Sequence[str]) -> Ite
                 score_RN, valid_R = list_matrix(table["score"], layout.num_patches, path)
                 equal += int((valid_R & (score_RN == score_RN[:, :1]).all(axis=1)).sum())
         if odd:
-            yield f"{split}: {len(odd):,} images have scores but an error: {listed(odd)}"
+            yield f"{split}: {counted(len(odd), 'image')} with scores but an error: {listed(odd)}"
         if equal:
-            yield f"{split}: the scores of {equal:,} images are equal in the whole view; their tickets are its centre"
+            said = f"the scores of {counted(equal, 'image')} are equal in the whole view"
+            yield f"{split}: {said}; {'its ticket is' if equal == 1 else 'their tickets are'} its centre"

@@ -12,6 +12,7 @@ import pytest
 
 from tests.runs import COSTS, TICKETS, write_run
 from vit_tickets.train.report.analysis import bootstrap
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.page.figures import CLASSES_SHOWN
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.report import report
@@ -133,7 +134,8 @@ def test_every_number_is_in_the_json_or_the_logs(written):
             costs = [mean_cost(group, row, unit) for row in group["matrix"]]
             numbers += [*costs, *(100 * cost / mean_cost(group, "dense", unit) for cost in costs)]
             numbers += [cost / 1e9 for cost in costs]  # G multiply-adds
-    words = {"2023,", "256", "100", "1", "1970,"}  # the paper's year, SHA-256, percent, the date of SOURCE_DATE_EPOCH
+    # The paper's year, SHA-256, percent, the date of SOURCE_DATE_EPOCH, images that bounds take.
+    words = {"2023,", "256", "100", "1", "1970,", f"{MIN_IMAGES}"}
     words |= set(NUMBER.findall(importlib.metadata.version("vit-tickets")))
     words |= {number for leaf in known if isinstance(leaf, str) for number in NUMBER.findall(leaf)}
     seen = [(number, text) for text in shown.texts for number in NUMBER.findall(text)]

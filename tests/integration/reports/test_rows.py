@@ -113,8 +113,9 @@ def test_a_rival_that_has_learnt_nothing_proves_nothing(three, tmp_path):
     assert null.label == "none"
     assert "LT:centre on lt is not above the share of the most frequent class (10%)" in null.sentence
     assert null.sentence.endswith(
-        "what would decide: lt:centre trained for longer (`--epochs`; it had 3 epochs), and 2 seeds per path: train lt "
-        "and lt:centre with `--seed 1`, evaluate, and report on all"
+        "what would decide: lt:centre trained for longer (`--epochs`; it had 3 epochs), and 2 seeds per path: train "
+        "`--path lt` and `--path lt --tickets manifests/centre` with `--seed 1`, otherwise like these runs, evaluate, "
+        "and report on all"
     )
 
 

@@ -56,8 +56,8 @@ def made(oblong, folder, tmp_path_factory):
     done = run("generate", oblong, "--scores", folder, *SIZES, "--out", out)
     assert "scores: " in done.stdout
     assert "maps of 11 images" in done.stdout
-    assert "train: 8 of 9 images have scores\n" in done.stderr
-    assert "train: 1 images have none and get an error: dog/broken" in done.stderr
+    assert "train: scores of 8 of 9 images\n" in done.stderr
+    assert "train: none of 1 image, of which the row has an error: dog/broken" in done.stderr
     return out
 
 
@@ -116,8 +116,8 @@ def test_boxes_keep_what_they_hold(oblong, images, tmp_path):
     lines[1] = lines[1].replace(",0,0,", ",-40,0,")
     (tmp_path / "boxes.csv").write_text("\n".join([*lines, "nothing,0,0,1,1"]))
     done = run("generate", oblong, "--scores", tmp_path / "boxes.csv", *SIZES, "--out", tmp_path / "m")
-    assert "boxes.csv: 1 names belong to no image of train and val: nothing" in done.stderr
-    assert "train: 1 images have scores but an error: " in done.stderr
+    assert "boxes.csv: 1 name of no image of train and val: nothing" in done.stderr
+    assert "train: 1 image with scores but an error: " in done.stderr
     assert "expected boxes in the image of 40 x 61, found (-40, 0, 30.5, 40)" in done.stderr
     rows = pd.read_parquet(tmp_path / "m/train")
     assert rows["error"].notna().sum() == 2

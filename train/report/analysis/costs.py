@@ -7,6 +7,7 @@ from vit_tickets.pipeline.runs import log
 from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.comparison import Group
+from vit_tickets.train.report.analysis.notices import counted
 from vit_tickets.train.report.analysis.results import RunResult
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -184,7 +185,7 @@ def _selecting(cost: Cost) -> str:
     """`17.6 s, 169 G multiply-adds (14.1 M for each of 12,000 images)`, or what is known of it."""
     if not (cost.selection_macs and cost.selected):
         return _duration(cost.selection)
-    of = f"{_amount(cost.selection_macs)} for each of {cost.selected:,} images"
+    of = f"{_amount(cost.selection_macs)} for each of {counted(cost.selected, 'image')}"
     return _both(cost.selection, f"{_amount(cost.selection_macs * cost.selected)} multiply-adds ({of})")
 
 

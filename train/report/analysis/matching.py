@@ -13,6 +13,7 @@ from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import GIVEN, TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.report.analysis.notices import counted
 from vit_tickets.train.report.analysis.results import RunResult
 
 # What tickets of two methods must share, so that only the choice of patches differs.
@@ -165,12 +166,12 @@ def check_same_images(expected: Predictions, found: Predictions, same_size: bool
         wanted, given = set(expected.keys.to_pylist()), set(found.keys.to_pylist())
         lacking, extra = sorted(wanted - given), sorted(given - wanted)
         parts = ((lacking, "missing"), (extra, "new"))
-        shown = [f"{len(part)} images are {word} (such as {part[0]!r})" for part, word in parts if part]
+        shown = [f"{counted(len(part), 'image')} {word} (such as {part[0]!r})" for part, word in parts if part]
         raise UserError(f"{where}; {' and '.join(shown)}; {todo}")
     if (other := np.flatnonzero(expected.labels != found.labels)).size:
         first = int(other[0])
         raise UserError(
-            f"{where}; {other.size} labels differ, the first of {expected.keys[first].as_py()!r}: "
+            f"{where}; other labels of {counted(other.size, 'image')}, the first {expected.keys[first].as_py()!r}: "
             f"expected {expected.labels[first]}, found {found.labels[first]}"
         )
 

@@ -114,8 +114,16 @@ def _counts(run: RunResult, on: str, scored: Mapping[tuple[str, str], Sequence[R
     return any(run is each for each in scored.get((run.row, on), ()))
 
 
-def further_seeds(seeds: Mapping[str, Sequence[int | None]], count: int) -> str | None:
-    """What to type for `count` seeds of every row; None if they are there. seeds: of each row's runs."""
+def further_seeds(runs: Sequence[RunResult], seeds: Mapping[str, Sequence[int | None]], count: int) -> str | None:
+    """What to type for `count` seeds of every row; None if they are there.
+
+    Where all `runs` are those of one sweep or table, its command makes them.
+
+    Args:
+        runs: of the group.
+        seeds: of each row's runs.
+        count: of seeds that every row should have.
+    """
     known = sorted({seed for of_row in seeds.values() for seed in of_row if seed is not None})
     wanted = [*known, *(seed for seed in range(max(known, default=-1) + count + 1) if seed not in known)][:count]
     # Published weights have no seed, and no second run: dense runs take their place.
@@ -128,8 +136,28 @@ def further_seeds(seeds: Mapping[str, Sequence[int | None]], count: int) -> str 
             rows.setdefault(lacking, []).append(row)
     if not rows:
         return None
-    parts = [f"{listed(names)} with {_options(lacking)}" for lacking, names in rows.items()]
-    return f"train {'; '.join(parts)}, evaluate, and report on all"
+    plans = {run.made_by for run in runs}
+    if len(plans) == 1 and (plan := plans.pop()):
+        command, out = plan
+        typed = f"`vit-tickets {command} ... --out {shlex.quote(out)} --seeds {count}`"
+        return f"{typed}, with its other options as before, trains what is lacking and reports on all"
+    parts = [
+        f"{listed([f'`{shlex.join(row_options(name, runs))}`' for name in names])} with {_options(lacking)}"
+        for lacking, names in rows.items()
+    ]
+    return f"train {'; '.join(parts)}, otherwise like these runs, evaluate, and report on all"
+
+
+def row_options(row: str, runs: Sequence[RunResult] = ()) -> list[str]:
+    """The words of `train` that make a row, beside those that all runs share, with the manifest of a method of its own.
+
+    runs: among which that manifest is looked for.
+    """
+    name = RowName.parse(row)
+    if name.method == STAGED:
+        return list(name.options)
+    found = next((run.config.tickets_dir for run in runs if run.path in DROPPING and run.method == name.method), None)
+    return [*name.options, "--tickets", found or f"MANIFEST-OF-{name.method.upper()}"]
 
 
 def _place(row: str) -> int:

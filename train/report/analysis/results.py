@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import posixpath
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,8 @@ from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+
+REQUEST = "request.json"  # of `sweep` and `table`, in the folder of which OUT/runs is
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,15 @@ class RunResult:
     @property
     def name(self) -> str:
         return files.name_of(self.folder)
+
+    @cached_property
+    def made_by(self) -> tuple[str, str] | None:
+        """(`sweep` or `table`, its folder) of a run that one of these commands trains; otherwise None."""
+        home = (self.config.run or self.folder).rstrip("/")
+        out, runs = posixpath.split(posixpath.dirname(home))
+        if runs != "runs" or not files.exists(request := files.join(out, REQUEST)):
+            return None
+        return ("sweep" if "first_method" in files.read_json(request) else "table"), out
 
     @property
     def path(self) -> str:

@@ -204,7 +204,8 @@ def _compared(heading: str, caption: str, records: Sequence[tuple[str, Mapping[s
             differing.append([name, element("td", lines, class_="differs")])
     if not shared and not differing:
         return None
-    counts = f": {len(differing)} differ, {len(shared)} are shared" if len(records) > 1 else ""
+    differ = "differs" if len(differing) == 1 else "differ"
+    counts = f": {len(differing)} {differ}, {len(shared)} shared" if len(records) > 1 else ""
     return details(f"{heading}{counts}", table(caption, [["entry", "value"], *differing, *shared]))
 
 

@@ -11,6 +11,7 @@ from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
 from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
+from vit_tickets.train.report.analysis.notices import counted
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.rendering.cost_panel import fill, frame, reach, style_of
 from vit_tickets.train.report.rendering.encoding import INK, KEY, Colour, Encoded, encode, name_of
@@ -136,7 +137,7 @@ def draw_matrix(panel: Axes, group: Group, encoded: dict[str, Encoded]) -> None:
     panel.set_xlabel("trained on")
     panel.set_ylabel(f"top-1 (%), {named(group.accuracies.values(), BAR)}")
     budget = f", {group.budget.label}" if group.budget else ""
-    panel.set_title(f"{group.dataset}, {group.model}{budget}: {group.images:,} images", fontsize=10)
+    panel.set_title(f"{group.dataset}, {group.model}{budget}: {counted(group.images, 'image')}", fontsize=10)
     _tidy(panel)
 
 

@@ -30,9 +30,9 @@ def test_dense_runs_join_every_budget_and_tickets_of_another_budget_are_a_dash(t
 
 
 MISPAIRED = [
-    ({"keys": [f"class{i % 10}/{i:05d}" for i in range(IMAGES - 1)]}, "1 images are missing (such as 'class9/00399')"),
-    ({"keys": [f"x/{i:05d}" for i in range(IMAGES)]}, "400 images are missing (such as 'class0/00000') and 400"),
-    ({"shift_labels": 1}, "400 labels differ, the first of 'class0/00000': expected 0, found 1"),
+    ({"keys": [f"class{i % 10}/{i:05d}" for i in range(IMAGES - 1)]}, "1 image missing (such as 'class9/00399')"),
+    ({"keys": [f"x/{i:05d}" for i in range(IMAGES)]}, "400 images missing (such as 'class0/00000') and 400"),
+    ({"shift_labels": 1}, "other labels of 400 images, the first 'class0/00000': expected 0, found 1"),
     ({"view": "full"}, 'view: expected "center", found "full"'),
     ({"preprocessing": {"image_size": 48, "crop_pct": 0.9}}, "preprocessing.crop_pct: expected 1.0, found 0.9"),
     ({"split": "train"}, 'split: expected "val", found "train"'),

@@ -1,13 +1,18 @@
 """What a report says is missing, and what it warns of."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.runs import TICKETS, finding_of, write_run
+from vit_tickets.pipeline.cli import main
 from vit_tickets.train.report.analysis import notices
+from vit_tickets.train.report.analysis.results import REQUEST, read_run
 from vit_tickets.train.report.rendering.text import text
+from vit_tickets.train.sweep import request as sweeps
 
 
 def test_missing_predictions_name_the_command_that_makes_them(tmp_path):
@@ -86,18 +91,72 @@ def test_one_is_singular(tmp_path):
 @pytest.mark.parametrize(
     ("seeds", "count", "said"),
     [
-        ({"lt": [0], "dense": [0], "rc": [0]}, 3, "dense, lt and rc with `--seed 1` and `--seed 2`"),
-        ({"lt": [0, 1, 2], "dense": [0], "rc": [0, 1]}, 3, "dense with `--seed 1` and `--seed 2`; rc with `--seed 2`"),
-        ({"lt": [5], "weights": [None]}, 2, "dense with `--seed 5` and `--seed 0`; lt with `--seed 0`"),
-        ({"lt": [0], "lt:centre": [0]}, 8, "lt and lt:centre with `--seed 1` to `--seed 7`"),
+        (
+            {"lt": [0], "dense": [0], "rc:fresh": [0]},
+            3,
+            "`--path dense`, `--path lt` and `--path rc --rc fresh` with `--seed 1` and `--seed 2`",
+        ),
+        (
+            {"lt": [0, 1, 2], "dense": [0], "rc": [0, 1]},
+            3,
+            "`--path dense` with `--seed 1` and `--seed 2`; `--path rc` with `--seed 2`",
+        ),
+        (
+            {"lt": [5], "weights": [None]},
+            2,
+            "`--path dense` with `--seed 5` and `--seed 0`; `--path lt` with `--seed 0`",
+        ),
+        (
+            {"lt:t0.3": [0], "lt:centre": [0], "lt:swapped": [0]},
+            8,
+            "`--path lt --temperature 0.3`, `--path lt --tickets MANIFEST-OF-CENTRE` and `--path lt --ticket swapped` "
+            "with `--seed 1` to `--seed 7`",
+        ),
     ],
 )
 def test_further_seeds_are_named_as_they_are_typed(seeds, count, said):
-    assert notices.further_seeds(seeds, count) == f"train {said}, evaluate, and report on all"
+    assert notices.further_seeds([], seeds, count) == (
+        f"train {said}, otherwise like these runs, evaluate, and report on all"
+    )
+    known = CliRunner().invoke(main, ["train", "--help"]).output
+    for option in re.findall("--[a-z-]+", said):
+        assert option in known
 
 
 def test_enough_seeds_need_no_more():
-    assert notices.further_seeds({"lt": [0, 1], "dense": [3, 4]}, 2) is None
+    assert notices.further_seeds([], {"lt": [0, 1], "dense": [3, 4]}, 2) is None
+
+
+def test_the_manifest_of_a_methods_row_is_named_where_a_run_has_it(tmp_path):
+    tickets = TICKETS | {"method": "centre"}
+    run = read_run(write_run(tmp_path, "lt", tickets=tickets, tickets_dir="manifests/of centre", on=[]))
+    assert run.row == "lt:centre"
+    said = notices.further_seeds([run], {run.row: [0]}, 2)
+    assert said.startswith("train `--path lt --tickets 'manifests/of centre'` with `--seed 1`, ")
+
+
+def test_a_sweep_writes_its_request_where_it_is_looked_for():
+    assert sweeps.REQUEST == REQUEST
+
+
+@pytest.mark.parametrize(("request_of", "command"), [({"first_method": "staged"}, "sweep"), ({}, "table")])
+def test_runs_of_one_sweep_are_repeated_by_its_command(tmp_path, request_of, command):
+    out = tmp_path / "a sweep"
+    folders = [write_run(out / "runs", path) for path in ("dense", "lt", "rc")]
+    (out / REQUEST).write_text(json.dumps({"format_version": 1} | request_of))
+    shown = text([finding_of(folders)], [])
+    typed = f"`vit-tickets {command} ... --out '{out}' --seeds 2`"
+    assert f"one seed settles nothing: {typed}, with its other options as before, trains what is lacking" in shown
+    assert "otherwise like these runs" not in shown
+    beside = write_run(tmp_path, "small")
+    assert "otherwise like these runs" in text([finding_of([*folders, beside])], [])
+
+
+def test_predictions_that_stand_apart_are_of_the_runs_sweep(tmp_path):
+    home = write_run(tmp_path / "runs", "dense")
+    scored = write_run(tmp_path / "scores", "dense", run=home)
+    (tmp_path / REQUEST).write_text("{}")
+    assert read_run(scored).made_by == read_run(home).made_by == ("table", str(tmp_path))
 
 
 def test_a_setting_that_is_newer_than_some_runs_was_off_in_them(tmp_path):

@@ -25,7 +25,8 @@ def decides(group: Compared, wanted: Needed, cells: tuple[Cell, ...]) -> str | N
     single = min(len(group.seeds(cell)) for cell in cells) == 1
     spread = f" and seeds differ by {SPREAD:g} points (standard deviation)" if single else ""
     said = f"about {' and '.join(counts)}, at even odds, if the differences found are the true ones{spread}"
-    further = wanted.seeds and notices.further_seeds({cell[0]: group.seeds(cell) for cell in cells}, wanted.seeds)
+    seeds = {cell[0]: group.seeds(cell) for cell in cells}
+    further = wanted.seeds and notices.further_seeds(group.runs, seeds, wanted.seeds)
     return f"{said}: {further}" if further else said
 
 
@@ -48,7 +49,7 @@ def first(group: Compared, undertrained: Cell | None, cells: tuple[Cell, ...]) -
     if min(map(len, seeds.values())) > 1:
         return said
     wanted = max(2, *map(len, seeds.values()))
-    return f"{said}, and {wanted} seeds per path: {notices.further_seeds(seeds, wanted)}"
+    return f"{said}, and {wanted} seeds per path: {notices.further_seeds(group.runs, seeds, wanted)}"
 
 
 def epochs(group: Compared, cell: Cell, pick: Callable[[list[int]], int]) -> int | None:

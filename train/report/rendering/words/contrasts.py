@@ -62,11 +62,12 @@ def trained_sentence(finding: Finding) -> str | None:
     if difference is None:
         return None
     found = difference.contrast
-    bounds = brackets(found, found.low, found.high)
-    said = f"tested on tickets, training on them instead of on all patches makes {found.estimate:+.2f} points"
-    said += f"{bounds}{' in these runs' if difference.in_these_runs else ''}"
+    amount = f"{found.estimate:+.2f} points" if abs(found.estimate) >= 0.005 else "no difference"
+    said = f"tested on tickets, training on them instead of on all patches makes {amount}"
+    said += f"{brackets(found, found.low, found.high)}{' in these runs' if difference.in_these_runs else ''}"
     if difference.label in ("open", "level"):
-        return f"{said}: no clear difference, a network trained on all patches does as well on tickets"
+        clear = "" if amount == "no difference" else "no clear difference, "
+        return f"{said}: {clear}a network trained on all patches does as well on tickets"
     if found.estimate < 0 and difference.label != "none":
         return f"{said}: a network trained on all patches does better on tickets"
     return said
@@ -122,7 +123,7 @@ def more_seeds(finding: Finding) -> str | None:
         return None
     names = dict.fromkeys([group.ticket, *(null.name for null in nulls)])
     seeds = {name: list(dict.fromkeys(run.seed for run in group.of(name))) for name in names}
-    return f"one seed settles nothing: {further_seeds(seeds, max(2, *map(len, seeds.values())))}"
+    return f"one seed settles nothing: {further_seeds(group.runs, seeds, max(2, *map(len, seeds.values())))}"
 
 
 def against(null: NullHypothesis) -> str:

@@ -3,7 +3,7 @@
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.frontier.equal import EqualAccuracy, equal_accuracy
 from vit_tickets.train.report.analysis.frontier.tradeoff import Point, tradeoffs
-from vit_tickets.train.report.analysis.notices import listed
+from vit_tickets.train.report.analysis.notices import counted, listed
 from vit_tickets.train.report.rendering.words.bounds import untold
 from vit_tickets.train.report.rendering.words.columns import Rows
 
@@ -58,4 +58,4 @@ def equal_sentence(finding: Finding) -> str | None:
 
 
 def _spent(of: EqualAccuracy) -> str:
-    return f"{of.row} reached it after {of.epoch} of {of.epochs} epochs, at {of.share:.2f} times"
+    return f"{of.row} reached it after {of.epoch} of {counted(of.epochs, 'epoch')}, at {of.share:.2f} times"

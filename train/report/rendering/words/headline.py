@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vit_tickets.pipeline.runs.rows import RowName
+from vit_tickets.train.report.analysis.bootstrap import Contrast
 from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.differences import DEPLOYED, OWN_INPUT, Difference
@@ -42,10 +43,11 @@ def headline(finding: Finding) -> list[str]:
     if not group.accuracies:
         return ["No run of this group was tested yet."]
     if group.images < MIN_IMAGES:
-        return [f"{counted(group.images, 'image')} are too few to compare on: expected at least {MIN_IMAGES}."]
+        are = "is" if group.images == 1 else "are"
+        return [f"{counted(group.images, 'image')} {are} too few to compare on: expected at least {MIN_IMAGES}."]
     if any(difference.label == "none" for difference in finding.differences):
         reached = group.accuracies[group.baseline, "dense"].mean
-        return [f"Training on all patches reached {reached:.1f}% top-1: too little was learnt for a comparison."]
+        return [f"Training on all patches reached {reached:.2f}% top-1: too little was learnt for a comparison."]
     ticket = difference_of(finding, OWN_INPUT, group.ticket) or difference_of(finding, DEPLOYED, group.ticket)
     if ticket is None:
         return [_without_contrast(finding)]
@@ -89,7 +91,7 @@ def _keeping(group: Group) -> str:
 
 
 def _cost(finding: Finding, ticket: Difference) -> str:
-    """`Keeping 101 of 196 patches costs 0.6 points [0.2, 1.0] against all patches, at 51% of the multiply-adds`."""
+    """`Keeping 101 of 196 patches costs 0.60 points [0.20, 1.00] against all patches, at 51% of the multiply-adds`."""
     group = finding.group
     whole = f" {ON_WHOLE}" if ticket.kind == DEPLOYED else ""
     dense = "the published weights" if group.baseline == "weights" else "all patches"
@@ -115,31 +117,29 @@ def _without_contrast(finding: Finding) -> str:
     group = finding.group
     cell = group.own(group.ticket) or group.whole(group.ticket)
     if cell is not None:
-        reached = f"{_keeping(group)} reaches {group.accuracies[cell].mean:.1f}% top-1"
+        reached = f"{_keeping(group)} reaches {group.accuracies[cell].mean:.2f}% top-1"
         random = [group.own(row) for row in group.rows if RowName.parse(row).path == "rc"]
         if means := [group.accuracies[own].mean for own in random if own]:
-            reached += f", with as many random patches {max(means):.1f}%"
+            reached += f", with as many random patches {max(means):.2f}%"
         return f"{reached}; what that costs is open, for there is no run on all patches."
     if random := best_random(finding, OWN_INPUT) or best_random(finding, DEPLOYED):
         patches = f"{group.kept[0]} of {group.kept[1]} random patches" if group.kept else "random patches"
-        gains = "gains" if random.contrast.estimate > 0 else "costs"
-        return (
-            f"Keeping {patches} {gains} {_points(abs(random.contrast.estimate))} points; "
-            "there is no run on tickets to judge yet."
-        )
+        return f"Keeping {patches} {_change(random)}; there is no run on tickets to judge yet."
     best = max(group.accuracies, key=lambda cell: group.accuracies[cell].mean)
     trained = "all patches" if best[0] == "dense" else best[0]
-    reached = f"Training on {trained} reaches {group.accuracies[best].mean:.1f}% top-1 {TESTED_ON[best[1]]}"
+    reached = f"Training on {trained} reaches {group.accuracies[best].mean:.2f}% top-1 {TESTED_ON[best[1]]}"
     return f"{reached}; there is no run on tickets to judge yet."
 
 
 def _change(difference: Difference, other: str = "") -> str:
-    """`costs 0.6 points [0.2, 1.0] against all patches`, `gains ... over all patches`, `makes no clear difference from
-    ... (...)`; other: what it is measured by, nothing where that was said."""
+    """`costs 0.60 points [0.20, 1.00] against all patches`, `gains ... over all patches`, `makes no clear difference
+    from ... (...)`; other: what it is measured by, nothing where that was said."""
     found = difference.contrast
     if difference.label == "open":
         bounds = f"[{_points(found.low, '+')}, {_points(found.high, '+')}]"
         return f"makes no clear difference{other and f' from {other}'} ({_points(found.estimate, '+')} points {bounds})"
+    if _is_nothing(found):
+        return f"makes no difference{other and f' from {other}'}"
     gains = found.estimate > 0
     low, high = (found.low, found.high) if gains else (-found.high, -found.low)
     bounds = "" if difference.in_these_runs else f" [{_points(low)}, {_points(high)}]"
@@ -148,10 +148,12 @@ def _change(difference: Difference, other: str = "") -> str:
 
 
 def _change_of_many(difference: Difference) -> str:
-    """The same of a plural subject, in short: `cost 1.9`."""
+    """The same of a plural subject, in short: `cost 1.90`."""
     found = difference.contrast
     if difference.label == "open":
         return f"make no clear difference ({_points(found.estimate, '+')})"
+    if _is_nothing(found):
+        return "make no difference"
     return f"{'gain' if found.estimate > 0 else 'cost'} {_points(abs(found.estimate))}"
 
 
@@ -160,10 +162,14 @@ def _change_of_one(difference: Difference) -> str:
     return f"{first}s {rest}"
 
 
+def _is_nothing(found: Contrast) -> bool:
+    """Whether two decimals show no difference."""
+    return not float(_points(found.estimate))
+
+
 def _points(value: float, sign: str = "") -> str:
-    """With one decimal, with two where one would show none."""
-    text = f"{value:{sign}.1f}"
-    return text if float(text) or not value else f"{value:{sign}.2f}"
+    """With two decimals, as in tables."""
+    return f"{value:{sign}.2f}"
 
 
 def _effort(group: Group) -> str:
@@ -198,12 +204,12 @@ def _is_as_good(null: NullHypothesis) -> bool:
 
 
 def _better(rows: list[NullHypothesis]) -> str:
-    """`Without a selector, random patches (by 1.4 points [0.9, 1.9]) do better than tickets.`"""
+    """`Without a selector, random patches (by 1.40 points [0.90, 1.90]) do better than tickets.`"""
     return f"Without a selector, {_subjects(rows, _lead)} {_does(rows)} better than tickets."
 
 
 def _as_good(rows: list[NullHypothesis]) -> str:
-    """`Without a selector, random patches (0.3 points above) do at least as well.`"""
+    """`Without a selector, random patches (0.30 points above) do at least as well.`"""
     runs = " in these runs" if any(1 in null.contrast.seeds for null in rows) else ""
     return f"Without a selector, {_subjects(rows, _lead)} {_does(rows)} at least as well{runs}."
 
@@ -223,8 +229,8 @@ def _beaten(rows: list[NullHypothesis]) -> str:
 
 
 def _deployed(finding: Finding, ticket: Difference) -> str:
-    """`Tested on whole images, as networks are mostly used, training on tickets costs 2.5 points, on random patches it
-    costs 0.7: without a selector, random patches do better there.`"""
+    """`Tested on whole images, as networks are mostly used, training on tickets costs 2.50 points, on random patches it
+    costs 0.70: without a selector, random patches do better there.`"""
     said = f"Tested on whole images, as networks are mostly used, training on tickets {_change(ticket)}"
     if random := best_random(finding, DEPLOYED):
         both = ticket.label == random.label == "open"

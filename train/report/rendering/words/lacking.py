@@ -2,10 +2,9 @@
 
 import shlex
 
-from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, RowName
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
-from vit_tickets.train.report.analysis.notices import listed
+from vit_tickets.train.report.analysis.notices import listed, row_options
 
 
 def lacking_rows(findings: list[Finding]) -> list[str]:
@@ -26,16 +25,11 @@ def lacking_sentence(findings: list[Finding]) -> str | None:
     rows = lacking_rows(findings)
     if not rows:
         return None
-    options = "; ".join(f"`{shlex.join(_options(row))}`" for row in rows)
+    options = "; ".join(f"`{shlex.join(row_options(row))}`" for row in rows)
     return (
         f"not compared with {listed(rows)}, as comparisons are by default: `vit-tickets sweep` makes all rows, "
         f"`vit-tickets train` with the options of these runs and {options} makes {'it' if len(rows) == 1 else 'each'}"
     )
-
-
-def _options(row: str) -> list[str]:
-    name = RowName.parse(row)
-    return [*name.options, *(["--tickets", f"MANIFEST-OF-{name.method.upper()}"] if name.method != STAGED else [])]
 
 
 def _present(rows: list[str]) -> set[str]:

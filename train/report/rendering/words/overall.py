@@ -12,8 +12,8 @@ def paragraphs(findings: list[Finding]) -> list[str]:
 
 
 def overall(findings: list[Finding]) -> str | None:
-    """`Over 4 pairs of model and budget, tickets cost 0.6 to 2.1 points against all patches, as many random patches
-    cost 1.9 to 4.0; in 1 of them a row that needs no selector does at least as well (rc:fresh).`
+    """`Over 4 pairs of model and budget, tickets cost 0.60 to 2.10 points against all patches, as many random patches
+    cost 1.90 to 4.00; in 1 of them a row that needs no selector does at least as well (rc:fresh).`
 
     None for fewer than two groups with a ticket that is compared with dense.
     """
@@ -43,12 +43,12 @@ def _ticket(finding: Finding) -> Difference | None:
 
 
 def _range(differences: list[Difference]) -> str:
-    """`cost 0.6 to 2.1`, `gain 0.1 to 0.4`, `make -0.4 to +0.6`."""
+    """`cost 0.60 to 2.10`, `gain 0.10 to 0.40`, `make -0.40 to +0.60`."""
     values = sorted(difference.contrast.estimate for difference in differences)
     low, high = values[0], values[-1]
     if high < 0:
         low, high = -high, -low
     elif low < 0:
-        return f"make {low:+.1f} to {high:+.1f}"
+        return f"make {low:+.2f} to {high:+.2f}"
     verb = "cost" if values[-1] < 0 else "gain"
-    return f"{verb} {low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{verb} {low:.1f} to {high:.1f}"
+    return f"{verb} {low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{verb} {low:.2f} to {high:.2f}"

@@ -77,8 +77,11 @@ def shown_of(tmp_path, seeds, *options):
 @pytest.mark.parametrize(
     ("seeds", "todo"),
     [
-        ({"dense": 1, "lt": 1, "rc": 1, "small": 1}, "train dense, lt and rc with `--seed 1`, evaluate"),
-        ({"dense": 1, "lt": 2, "rc": 2, "small": 1}, "train dense with `--seed 1`, evaluate"),
+        (
+            {"dense": 1, "lt": 1, "rc": 1, "small": 1},
+            "train `--path dense`, `--path lt` and `--path rc` with `--seed 1`, otherwise",
+        ),
+        ({"dense": 1, "lt": 2, "rc": 2, "small": 1}, "train `--path dense` with `--seed 1`, otherwise"),
     ],
 )
 def test_one_seed_of_a_path_gets_no_label_anywhere_and_is_told_what_would_decide(tmp_path, seeds, todo):
@@ -119,8 +122,14 @@ def test_one_seed_that_cannot_be_judged_has_no_word_anywhere_and_is_told_what_wo
     for said in (shown, page, markdown, record):
         assert "inconclusive" not in said
         first = "at least 30 images to test on" if few else "dense trained for longer (`--epochs`; it had 3 epochs)"
-        assert f"{first}, and 2 seeds per path: train dense, lt and rc with `--seed 1`, evaluate, and report" in said
-        assert f"what would decide: {first}, and 2 seeds per path: train lt and small with `--seed 1`" in said
+        assert (
+            f"{first}, and 2 seeds per path: train `--path dense`, `--path lt` and `--path rc` with `--seed 1`, "
+            "otherwise" in said
+        )
+        assert (
+            f"what would decide: {first}, and 2 seeds per path: train `--path lt` and `--path small` with `--seed 1`"
+            in said
+        )
 
 
 def test_two_seeds_of_every_path_get_a_label(tmp_path):

@@ -45,14 +45,14 @@ def write(root, own, whole=None, seeds=2, macs=True, **changes):
 CASES = {
     "a cost": (
         {"own": {"dense": 0.9, "lt": 0.86, "rc": 0.8}},
-        "Keeping 9 of 36 patches costs 4.1 points [1.6, 6.8] against all patches, at 51% of the multiply-adds; as many "
-        "random patches cost 10.4. Each tested on its own input, tickets do better than random patches, which need no "
-        "selector, by 6.2 points.",
+        "Keeping 9 of 36 patches costs 4.12 points [1.60, 6.75] against all patches, at 51% of the multiply-adds; as "
+        "many random patches cost 10.38. Each tested on its own input, tickets do better than random patches, which "
+        "need no selector, by 6.25 points.",
     ),
     "a gain": (
         {"own": {"dense": 0.9, "lt": 0.95, "rc": 0.8}},
-        "Keeping 9 of 36 patches gains 4.6 points [1.9, 7.4] over all patches, at 51% of the multiply-adds; as many "
-        "random patches cost 10.4.",
+        "Keeping 9 of 36 patches gains 4.62 points [1.88, 7.37] over all patches, at 51% of the multiply-adds; as many "
+        "random patches cost 10.38.",
     ),
     "an interval with 0": (
         {"own": {"dense": 0.9, "lt": 0.902, "rc": 0.8}},
@@ -68,8 +68,8 @@ CASES = {
     ),
     "no dense": (
         {"own": {"lt": 0.86, "rc": 0.8}},
-        "Keeping 9 of 36 patches reaches 86.2% top-1, with as many random patches 80.0%; what that costs is open, for "
-        "there is no run on all patches.",
+        "Keeping 9 of 36 patches reaches 86.25% top-1, with as many random patches 80.00%; what that costs is open, "
+        "for there is no run on all patches.",
     ),
     "no rc": (
         {"own": {"dense": 0.9, "lt": 0.86}},
@@ -77,20 +77,20 @@ CASES = {
     ),
     "no ticket": (
         {"own": {"dense": 0.9, "rc": 0.8}},
-        "Keeping 9 of 36 random patches costs 10.4 points; there is no run on tickets to judge yet.",
+        "Keeping 9 of 36 random patches costs 10.38 points [7.08, 13.75]; there is no run on tickets to judge yet.",
     ),
     "dense alone": (
         {"own": {"dense": 0.9}},
-        "Training on all patches reaches 90.4% top-1 on whole images; there is no run on tickets to judge yet.",
+        "Training on all patches reaches 90.38% top-1 on whole images; there is no run on tickets to judge yet.",
     ),
     "masked": (
         {"own": {"dense": 0.9, "lt": 0.86, "rc": 0.8}, "can_drop_patches": False},
-        "Training with all but 9 of 36 patches masked costs 4.1 points [1.6, 6.8] against all patches and saves no "
-        "multiply-adds; as many random patches cost 10.4.",
+        "Training with all but 9 of 36 patches masked costs 4.12 points [1.60, 6.75] against all patches and saves no "
+        "multiply-adds; as many random patches cost 10.38.",
     ),
     "fine-tuned": (
         {"own": {"dense": 0.9, "lt": 0.86, "rc": 0.8}, "init": "pretrained"},
-        "Fine-tuning on 9 of 36 patches costs 4.1 points [1.6, 6.8] against all patches, at 51% of the multiply-adds; ",
+        "Fine-tuning on 9 of 36 patches costs 4.12 points [1.60, 6.75] against all patches, at 51% of the ",
     ),
     "old runs": (
         {"own": {"dense": 0.9, "lt": 0.86, "rc": 0.8}, "macs": False},
@@ -102,12 +102,12 @@ CASES = {
     ),
     "a simpler row is better": (
         {"own": {"dense": 0.9, "lt": 0.8, "rc": 0.7, "rc:fresh": 0.86}},
-        "Without a selector, random patches drawn anew in every step (by 6.2 points [3.8, 8.8]) do better than "
-        "tickets. Keeping 9 of 36 patches costs 10.4 points [7.1, 13.8] against all patches",
+        "Without a selector, random patches drawn anew in every step (by 6.25 points [3.83, 8.75]) do better than "
+        "tickets. Keeping 9 of 36 patches costs 10.38 points [7.08, 13.75] against all patches",
     ),
     "simpler rows are as good": (
         {"own": {"dense": 0.9, "lt": 0.86, "rc": 0.7, "short": 0.867, "small": 0.87}},
-        "Without a selector, a smaller image (0.9 points above) and shorter training on all patches (0.6 points "
+        "Without a selector, a smaller image (0.88 points above) and shorter training on all patches (0.62 points "
         "above) do at least as well.",
     ),
     "a simpler row is not clearly worse": (
@@ -117,21 +117,21 @@ CASES = {
     ),
     "all simpler rows are worse": (
         {"own": {"dense": 0.9, "lt": 0.88, "rc": 0.7, "short": 0.8, "small": 0.75}},
-        "Each tested on its own input, tickets do better than all 3 rows that need no selector, by 8.5 points at the "
+        "Each tested on its own input, tickets do better than all 3 rows that need no selector, by 8.50 points at the "
         "least.",
     ),
     "deployed": (
         {"own": {"dense": 0.9, "lt": 0.88, "rc": 0.7}, "whole": {"lt": 0.7, "rc": 0.8}},
-        f"{DEPLOYED} costs 20.2 points [15.9, 24.6], on random patches it costs 10.4: without a selector, "
+        f"{DEPLOYED} costs 20.25 points [15.94, 24.56], on random patches it costs 10.38: without a selector, "
         "random patches do better there.",
     ),
     "deployed, and better": (
         {"own": {"dense": 0.9, "lt": 0.88, "rc": 0.7}, "whole": {"lt": 0.85, "rc": 0.7}},
-        f"{DEPLOYED} costs 5.0 points [2.3, 7.8], on random patches it costs 20.2.",
+        f"{DEPLOYED} costs 5.00 points [2.32, 7.75], on random patches it costs 20.25.",
     ),
     "hardly learnt": (
         {"own": {"dense": 0.2, "lt": 0.3, "rc": 0.15}},
-        "Training on all patches reached 20.0% top-1: too little was learnt for a comparison.",
+        "Training on all patches reached 20.00% top-1: too little was learnt for a comparison.",
     ),
 }
 
@@ -171,8 +171,8 @@ def test_the_figures_are_those_of_the_contrasts(tmp_path):
     finding = finding_of(write(tmp_path, **CASES["a cost"][0]))
     found = finding.group.contrast(("lt", "lt"), ("dense", "dense"))
     first = headline(finding)[0]
-    assert f"costs {-found.estimate:.1f} points [{-found.high:.1f}, {-found.low:.1f}]" in first
-    assert f"cost {-finding.group.contrast(('rc', 'rc'), ('dense', 'dense')).estimate:.1f}" in first
+    assert f"costs {-found.estimate:.2f} points [{-found.high:.2f}, {-found.low:.2f}]" in first
+    assert f"cost {-finding.group.contrast(('rc', 'rc'), ('dense', 'dense')).estimate:.2f}" in first
 
 
 def test_published_weights_are_named(tmp_path):
@@ -187,6 +187,22 @@ def test_few_images_are_too_few(tmp_path):
     assert headline(finding_of(runs)) == ["20 images are too few to compare on: expected at least 30."]
 
 
+def test_one_image_is_too_few(tmp_path):
+    runs = [write_run(tmp_path, path, on=[]) for path in ("dense", "lt")]
+    for path, on in (("dense", "dense"), ("lt", "lt")):
+        write_predictions(tmp_path / f"{path}-seed0", on, 0.8, keys=["0"])
+    assert headline(finding_of(runs)) == ["1 image is too few to compare on: expected at least 30."]
+
+
+def test_equal_accuracies_are_no_difference(tmp_path):
+    finding = finding_of(write(tmp_path, {"dense": 0.9, "lt": 0.9, "rc": 0.9}, {"lt": 0.9}, seeds=1))
+    said = " ".join(headline(finding))
+    assert "keeping 9 of 36 patches makes no difference from all patches, at 51%" in said
+    assert "as many random patches make no difference" in said
+    assert "training on tickets makes no difference" in said
+    assert "0.00 points" not in said
+
+
 def test_runs_that_were_not_tested_have_nothing_to_say(tmp_path):
     finding = finding_of([write_run(tmp_path, path, on=[]) for path in ("dense", "lt")])
     assert headline(finding) == ["No run of this group was tested yet."]
@@ -197,17 +213,17 @@ def test_several_groups_have_a_headline_each_and_a_sweep_one_over_all(tmp_path):
     second = finding_of(write(tmp_path / "b", **CASES["a simpler row is better"][0], model="deit_tiny"))
     third = finding_of(write(tmp_path / "c", **CASES["a gain"][0], model="deit_small"))
     one, two = headlines([first, second])
-    assert one.startswith("deit_micro, sparsity 0.75: Keeping 9 of 36 patches costs 4.1 points")
+    assert one.startswith("deit_micro, sparsity 0.75: Keeping 9 of 36 patches costs 4.12 points")
     assert two.startswith("deit_tiny, sparsity 0.75: Without a selector, ")
     assert headlines([first]) == [" ".join(headline(first))]
     assert overall([first]) is None
     assert paragraphs([first]) == headlines([first])
     assert paragraphs([first, second]) == [overall([first, second]), one, two]
     assert overall([first, second]) == (
-        "Over 2 pairs of model and budget, tickets cost 4.1 to 10.4 points against all patches, as many random patches "
-        "cost 4.1 to 10.4; in 1 of them a row that needs no selector does at least as well (rc:fresh)."
+        "Over 2 pairs of model and budget, tickets cost 4.12 to 10.38 points against all patches, as many random "
+        "patches cost 4.12 to 10.38; in 1 of them a row that needs no selector does at least as well (rc:fresh)."
     )
     assert overall([first, third]) == (
-        "Over 2 pairs of model and budget, tickets make -4.1 to +4.6 points against all patches, as many "
-        "random patches cost 10.4; no row that needs no selector does as well."
+        "Over 2 pairs of model and budget, tickets make -4.12 to +4.62 points against all patches, as many "
+        "random patches cost 10.38; no row that needs no selector does as well."
     )
