@@ -8,6 +8,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import fields_fault, is_count
 
 FIXED = "fixed"  # masks of a weight ticket, which training does not change
+DENSE = "dense"  # no masks: a run that goes on at a later epoch
 TICKET, INIT, REINIT = "ticket", "init", "reinit"
 MAGNITUDE, TAYLOR, RANDOM = "magnitude", "taylor", "random"
 _OWN_WEIGHTS = {MAGNITUDE: "omp", TAYLOR: "tp"}  # rows of runs that go on from the weights that were pruned
@@ -17,7 +18,7 @@ _OWN_WEIGHTS = {MAGNITUDE: "omp", TAYLOR: "tp"}  # rows of runs that go on from 
 class SparseWeights:
     """The masked weights of a run. None stands for what a method has no use for."""
 
-    #: `fixed` for the masks of a ticket, else a name of `--weight-method`.
+    #: `fixed` for the masks of a ticket, `dense` for none, else a name of `--weight-method`.
     method: str
     #: Name of the set of parameters that are masked.
     scope: str | None = None
@@ -33,6 +34,8 @@ class SparseWeights:
     size: int | None = None
     #: Parameters of the whole network.
     parameters: int | None = None
+    #: Steps between two swaps of weights; None for the default.
+    update_every: int | None = None
     #: Dropped share of the attention heads, and of the neurons of MLPs.
     head_sparsity: float | None = None
     neuron_sparsity: float | None = None
@@ -78,18 +81,21 @@ class SparseWeights:
     def row(self) -> str:
         """The row of a report, without the sparsity.
 
-        A method's own name, or of fixed masks: `imp` (the ticket's weights), `imp:rewind5` (of epoch 5), `imp:reinit`,
-        `imp:rewind5:reinit` (its mask on other weights), `imp:shuffled` (as many per layer, drawn at random);
-        `omp` and `tp` go on from the weights that were pruned, by magnitude or Taylor score.
+        A method's own name; `dense:start5` without masks from epoch 5; or of fixed masks: `imp` (the ticket's weights),
+        `imp:rewind5` (of epoch 5), `imp:reinit`, `imp:rewind5:reinit` (its mask on other weights), `imp:shuffled` (as
+        many per layer, drawn at random); `omp` and `tp` go on from the weights that were pruned, by magnitude or Taylor
+        score.
         """
+        if self.method == DENSE:
+            return f"{DENSE}:start{self.start_epoch}"
         if self.method != FIXED:
             return self.method
         criterion = self.criterion or MAGNITUDE
-        if self.start == INIT:
+        if self.start == INIT and not self.start_epoch:
             return _OWN_WEIGHTS.get(criterion, f"omp:{criterion}")
         parts = ["imp"]
-        if self.rewind_epoch:
-            parts.append(f"rewind{self.rewind_epoch}")
+        if epoch := self.start_epoch or self.rewind_epoch:
+            parts.append(f"rewind{epoch}")
         if criterion != MAGNITUDE:
             parts.append("shuffled" if criterion == RANDOM else criterion)
         if self.start == REINIT:
@@ -99,6 +105,8 @@ class SparseWeights:
     @property
     def variant(self) -> str:
         """What the folder of the run is named after: `w0.832-imp-rewind5`."""
+        if self.method == DENSE:
+            return f"start{self.start_epoch}"
         shares = [self.sparsity] if self.sparsity is not None else [self.head_sparsity, self.neuron_sparsity]
         shown = "-".join(f"{share:.4g}" for share in shares if share is not None)
         return f"w{shown}-{self.row.replace(':', '-')}"
@@ -109,5 +117,5 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion"), str),
     **dict.fromkeys(("sparsity", "of_network", "head_sparsity", "neuron_sparsity"), float),
 }
-_COUNTS = ("alive", "size", "parameters", "start_epoch", "rewind_epoch", "rounds")
+_COUNTS = ("alive", "size", "parameters", "update_every", "start_epoch", "rewind_epoch", "rounds")
 _SHARES = ("sparsity", "of_network", "head_sparsity", "neuron_sparsity")

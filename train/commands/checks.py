@@ -36,8 +36,7 @@ def check_train(
     request.check()
     opened = _opened(dataset)
     source = opened.source if opened else EMBEDDED
-    begun = request.init is not None
-    chosen = recipe_for(source, request.model, recipe, values.get("image_size"), request.path, begun)
+    chosen = recipe_for(source, request.model, recipe, values.get("image_size"), request.path, request.fine_tunes)
     chosen = chosen.override(**values)
     request.check_recipe(chosen)
     ranks = int(os.environ.get("WORLD_SIZE", 1))
@@ -48,6 +47,7 @@ def check_train(
     if request.init != PRETRAINED:
         check_there("--init", request.init)
     check_there("--weights", request.weights)
+    request.weight_ticket()
     if request.manifest is not None:
         check_tickets(request.manifest, opened, request.split)
     if request.labels is not None and family_of(request.model).has_token_outputs:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from vit_tickets.pipeline.commands.suggestions import did_you_mean
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option, options_of, parsed
+from vit_tickets.pipeline.weights.choices import WeightChoices
 
 if TYPE_CHECKING:
     from vit_tickets.train.runs.defaults import Asked
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate", "tokens")
 OF_ROWS = ("rc", "ticket", "temperature", "finish_dense")
 OF_ONE_PATH = ("selector", "weights", "online", "align", "match_patches", *OF_ROWS)
+# Options of `train` that make weights sparse: a plan compares patches alone.
+OF_WEIGHTS = tuple(each.name for each in options_of(WeightChoices))
 VAL_SHARE = 0.2
 # Options of `train` that may differ when a plan is resumed, as they may when a run is.
 MAY_DIFFER = (
@@ -154,6 +157,8 @@ def parse_train_options(dataset: str, options: list[str], by: str, own: tuple[st
         shown = f"--{name.replace('_', '-')}"
         if name in own:
             raise UserError(f"options of train: expected none that the {by} sets itself, found {shown}")
+        if name in OF_WEIGHTS:
+            raise UserError(f"options of train: expected dense weights, as the {by} compares patches, found {shown}")
         if name in OF_ONE_PATH:
             raise UserError(f"options of train: expected such as are for every path, found {shown}")
     return {name: values[name] for name in given}

@@ -13,7 +13,8 @@ from vit_tickets.pipeline.runs.choices import TICKETS
 from vit_tickets.pipeline.runs.config import CLASSES, CONFIG, LAST
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system.errors import UserError, say
-from vit_tickets.pipeline.system.fields import click_options, options_of, parsed
+from vit_tickets.pipeline.system.fields import click_options, options_of, parsed, sections_of
+from vit_tickets.pipeline.weights.choices import WeightChoices
 from vit_tickets.train.commands.options import (
     RECIPE_SECTIONS,
     default_workers,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 SECTIONS = {
     "What to train": "model",
     "Tickets": ("tickets", "sparsity"),
+    **sections_of(WeightChoices),
     **RECIPE_SECTIONS,
     "Run": ("out", "seed", "resume"),
 }

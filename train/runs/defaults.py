@@ -64,7 +64,7 @@ def resolved(dataset: Dataset, request: Request, asked: Asked, device: str, over
 def _older(dataset: Dataset, request: Request, asked: Asked, fitted: Recipe, family: Recipe) -> list[Recipe]:
     """What older versions had by default where this one has `fitted`, by `family`."""
     recipes = [family]
-    if request.init is not None and asked.recipe is None:
+    if request.fine_tunes and asked.recipe is None:
         scratch = _recipe(dataset, request, asked, {}, from_weights=False)
         recipes += [_fitted(dataset, request, asked, scratch, from_weights=False), scratch]
     return [recipe for recipe in recipes if recipe != fitted]
@@ -117,7 +117,7 @@ def _recipe(
     side = asked.values.get("image_size") or sizes.get("image_size")
     if side and not asked.given("image_size") and side <= SMALL:
         side = CIFAR_SIDE
-    begun = from_weights and request.init is not None
+    begun = from_weights and request.fine_tunes
     chosen = recipe_for(dataset.source, request.model, asked.recipe, side, request.path, begun)
     return replace(chosen, **sizes).override(**asked.values)
 
@@ -131,7 +131,7 @@ def _fitted(dataset: Dataset, request: Request, asked: Asked, family: Recipe, fr
     if dataset.source == EMBEDDED:
         return family
     recipe = family
-    if family.image_size is None and (request.init is not None or not named):
+    if family.image_size is None and (request.fine_tunes or not named):
         recipe = _recipe(dataset, request, asked, _sizes(dataset, request, asked), from_weights)
     if named or asked.given("batch_size"):
         return recipe
@@ -141,7 +141,7 @@ def _fitted(dataset: Dataset, request: Request, asked: Asked, family: Recipe, fr
 
 def _sizes(dataset: Dataset, request: Request, asked: Asked) -> dict[str, int]:
     """Sizes of view and patch: those of the run whose weights it starts from, or those that small images suggest."""
-    if request.init is not None:
+    if request.init is not None and request.fine_tunes:
         if not files.exists(files.join(request.init, CONFIG)):
             return {}  # the sizes of the model, whose weights these are
         run = RunConfig.read(request.init, ("image_size", "patch_size"))

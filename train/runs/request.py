@@ -5,9 +5,14 @@ from dataclasses import dataclass, replace
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.folds import Fold
 from vit_tickets.pipeline.runs.choices import Choices
+from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import DROPPING, PATHS, TRAINED, TrainingPath
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import option
+from vit_tickets.pipeline.weights import ticket
+from vit_tickets.pipeline.weights.choices import WeightChoices
+from vit_tickets.pipeline.weights.record import REINIT, TICKET
+from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.recipes.presets import FINE_TUNING
 from vit_tickets.train.recipes.recipe import Recipe
 
@@ -47,7 +52,7 @@ class Sources:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Choices, Sources):
+class Request(Choices, WeightChoices, Sources):
     """What one run is asked to be."""
 
     #: The split to train on.
@@ -56,6 +61,11 @@ class Request(Choices, Sources):
     @property
     def trained_on(self) -> TrainingPath:
         return PATHS[self.path]
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether it begins with weights of other training than its own: not where it goes on at a later epoch."""
+        return self.init is not None and not self.start_epoch
 
     @property
     def is_online(self) -> bool:
@@ -93,10 +103,34 @@ class Request(Choices, Sources):
         if self.fold is not None and self.holdout:
             raise UserError("expected --holdout or --without-fold, found both")
         _ = self.budget
+        self.check_weights(self.init)
+
+    def weight_ticket(self) -> WeightTicket | None:
+        """The ticket of `--masks`, without its masks; None without one.
+
+        Raises UserError where it is none, is of another model, or has not the weights that are asked for.
+        """
+        if self.masks is None:
+            return None
+        opened, option = ticket.read(self.masks), f"--masks {self.masks}"
+        if short_name(opened.model) != short_name(self.model):
+            raise UserError(f"{option}: expected masks of {short_name(self.model)}, found {short_name(opened.model)}")
+        if self.start == REINIT:
+            return opened
+        has_weights, epoch = opened.rewind_sha256 is not None, opened.rewind_epoch or 0
+        if has_weights and self.init is not None:
+            raise UserError(f"{option}: expected no --init beside its own weights of epoch {epoch}, found {self.init}")
+        if has_weights and self.start_epoch not in (None, epoch):
+            raise UserError(f"{option}: expected --start-epoch {epoch}, that of its weights, found {self.start_epoch}")
+        if not has_weights and (self.init is None or self.start == TICKET):
+            instead = "`prune --rewind` keeps some, --init gives some, --start reinit draws some"
+            raise UserError(f"{option}: expected weights to start from, found none in it; {instead}")
+        return opened
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Raise UserError for settings of the recipe that mean nothing on the path, or without initial weights."""
-        if self.init is None and (recipe.frozen or recipe.name in FINE_TUNING):
+        has_weights = self.init is not None or (self.masks is not None and self.start != REINIT)
+        if not has_weights and (recipe.frozen or recipe.name in FINE_TUNING):
             what = f"--recipe {recipe.name}" if recipe.name in FINE_TUNING else "--frozen"
             raise UserError(f"{what}: expected --init, the weights to start from (pretrained, FILE or RUN), found none")
         if recipe.finish_dense and not (self.trained_on.drops_patches or self.trained_on.same_cost):

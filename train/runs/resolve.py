@@ -29,6 +29,7 @@ from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.run import Run, absolute, kept_patches, shards_sha256
 from vit_tickets.train.runs.tickets import check_stored_crops, open_manifest, with_mean_ticket
+from vit_tickets.train.runs.weights import Sparse, open_weights
 
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
@@ -92,6 +93,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         recipe = replace(recipe, epochs=ceil_count(recipe.epochs * sizes.num_patches / sizes.kept))
     chooser = _online_selector(request, budget, sizes.image_size)
     start = Start.open(request.init, request.model, request.weights_key) if request.init else None
+    sparse = open_weights(request, recipe, probe.network)
     shown = sizes.at_low_resolution() if request.trained_on.low_resolution else sizes
     tickets = chooser.record() if chooser else manifest and TicketProvenance.of_training(manifest, request.split)
     config = RunConfig(
@@ -119,14 +121,16 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         labels=maps and Labels(**{each.name: getattr(maps.labels, each.name) for each in fields(Labels)}),
         weights_key=request.weights_key if request.init else None,
         initial=start and start.record(),
+        weights=sparse and sparse.record,
         recipe=recipe.as_dict(),
         eval_view=_eval_view(probe, recipe, shown.image_size),
     )
     root = request.out or run_name(
-        dataset.name, request.model, request.path, budget, request.seed, _variant(request, recipe, manifest)
+        dataset.name, request.model, request.path, budget, request.seed, _variant(request, recipe, manifest, sparse)
     )
     known = config.without_secrets()
-    run = Run(root, dataset, manifest, recipe, known, shown.grid, sizes.kept, chooser, maps, start, cut)
+    start = sparse.start if sparse and sparse.start else start
+    run = Run(root, dataset, manifest, recipe, known, shown.grid, sizes.kept, chooser, maps, start, cut, sparse)
     return with_mean_ticket(run, budget) if request.ticket == "mean" else run
 
 
@@ -260,12 +264,15 @@ def _choices(request: Request, budget: Budget) -> dict[str, Any]:
     }
 
 
-def _variant(request: Request, recipe: Recipe, manifest: Manifest | None) -> str:
+def _variant(request: Request, recipe: Recipe, manifest: Manifest | None, sparse: Sparse | None) -> str:
     """What sets the default folder's name apart from that of a run with default choices."""
     view, method = AUTO_VIEW, STAGED
     if manifest is not None and request.trained_on.uses_tickets:
         view, method = manifest.view(request.split).kind, method_name(manifest.record)
     parts = {
+        sparse.record.variant if sparse else "": sparse is not None,
+        request.prune_scope or "": request.prune_scope is not None,
+        request.allocation or "": request.allocation is not None,
         view.replace(":", ""): view != AUTO_VIEW,
         method: method != STAGED,
         "online": request.is_online,

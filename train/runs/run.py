@@ -9,18 +9,20 @@ import torch
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard
 from vit_tickets.pipeline.geometry.patches import Budget, scaled_count
 from vit_tickets.pipeline.geometry.views import View
-from vit_tickets.pipeline.manifests.folds import Fold
+from vit_tickets.pipeline.manifests.folds import Fold, hash_word
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.weights.record import REINIT
 from vit_tickets.train.accounting.equal_cost import Cut
 from vit_tickets.train.data.split import Holdout, SplitData
 from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.runs.weights import Sparse
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Run:
     start: Start | None = field(default=None, repr=False)
     #: Path `short`: what it is cut to.
     cut: Cut | None = None
+    #: The masked weights; None for a dense run.
+    sparse: Sparse | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -88,8 +92,9 @@ class Run:
 
     def build_model(self) -> Model:
         """The run's model with its initial weights: the same for every path of a seed, as far as they have the sizes
-        of one another."""
-        torch.manual_seed(self.config.seed)
+        of one another. They are not masked yet; `--start reinit` draws others, also by the seed."""
+        seed, weights = self.config.seed, self.config.weights
+        torch.manual_seed(hash_word(f"reinit:{seed}") >> 1 if weights and weights.start == REINIT else seed)
         model = build_model(
             self.config.model,
             self.config.num_classes,

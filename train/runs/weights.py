@@ -1,0 +1,111 @@
+"""The masked weights of a run: opened or worked out, checked against its network."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vit_tickets.pipeline.networks.starting import Start
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.redaction import redacted
+from vit_tickets.pipeline.weights import ticket
+from vit_tickets.pipeline.weights.methods import METHODS
+from vit_tickets.pipeline.weights.record import DENSE, FIXED, INIT, REINIT, TICKET, SparseWeights
+from vit_tickets.pipeline.weights.ticket import WeightTicket
+from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.runs.request import Request
+from vit_tickets.train.sparsity.allocation import alive_counts, check_alive
+from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """What `--masks`, `--weight-method` and `--start-epoch` come to."""
+
+    record: SparseWeights
+    #: The ticket whose masks training does not change; None where a method chooses them.
+    ticket: WeightTicket | None = None
+    #: Its masks by name, bool, True for weights that stay.
+    masks: dict[str, Tensor] | None = field(default=None, repr=False)
+    #: Its weights, where training begins with them.
+    start: Start | None = field(default=None, repr=False)
+
+
+def open_weights(request: Request, recipe: Recipe, network: nn.Module) -> Sparse | None:
+    """What the request comes to on `network`, which may be on the device meta; None for a dense run.
+
+    Raises UserError where ticket, network, recipe and options do not go together.
+    """
+    if (opened := request.weight_ticket()) is not None:
+        sparse = _of_ticket(request, opened, network)
+    elif request.weight_method is not None:
+        sparse = Sparse(_of_method(request, recipe, network))
+    elif request.start_epoch:
+        sparse = Sparse(SparseWeights(method=DENSE, start=INIT, start_epoch=request.start_epoch))
+    else:
+        return None
+    if sparse.record.start_epoch >= recipe.epochs:
+        found = f"--start-epoch {sparse.record.start_epoch}"
+        raise UserError(f"expected to start before the run's {recipe.epochs} epochs are over, found {found}")
+    return sparse
+
+
+def _of_ticket(request: Request, opened: WeightTicket, network: nn.Module) -> Sparse:
+    masks, parameters = opened.masks(), dict(network.named_parameters())
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    ticket.check_fits(masks, shapes, opened.root, request.model)
+    try:
+        check_alive({name: alive for name, (alive, _) in opened.counts.items()})
+    except UserError as error:
+        raise UserError(f"--masks {opened.root}: {error}") from None
+    start = None
+    if request.start != REINIT and (weights := opened.rewind()) is not None:
+        state = {name: torch.from_numpy(value) for name, value in weights.items()}
+        start = Start(files.join(opened.root, ticket.REWIND), redacted(opened.root), state)
+    record = SparseWeights(
+        method=FIXED,
+        scope=opened.scope,
+        allocation=opened.allocation,
+        sparsity=opened.sparsity,
+        **_counted(opened.alive, opened.size, parameters),
+        start=REINIT if request.start == REINIT else INIT if start is None else TICKET,
+        start_epoch=(opened.rewind_epoch or 0) if start else request.start_epoch or 0,
+        masks_dir=files.absolute(opened.root),
+        masks_sha256=opened.masks_sha256,
+        rewind_sha256=opened.rewind_sha256 if start else None,
+        rewind_epoch=opened.rewind_epoch,
+        criterion=opened.criterion,
+        rounds=opened.rounds,
+    )
+    return Sparse(record, opened, {name: torch.from_numpy(mask) for name, mask in masks.items()}, start)
+
+
+def _of_method(request: Request, recipe: Recipe, network: nn.Module) -> SparseWeights:
+    method = METHODS[request.weight_method or ""]
+    if recipe.frozen:
+        raise UserError(f"--weight-method {method.name}: expected a recipe that trains all weights, found --frozen")
+    scope = request.prune_scope or default_scope(network)
+    shapes = {name: tuple(weight.shape) for name, weight in masked_parameters(network, scope).items()}
+    allocation = request.allocation or next(iter(method.allocations), None)
+    if allocation is None or request.weight_sparsity is None:
+        return SparseWeights(method=method.name, scope=scope)
+    try:
+        alive = sum(alive_counts(allocation, shapes, request.weight_sparsity).values())
+    except UserError as error:
+        raise UserError(f"--weight-sparsity {request.weight_sparsity:g}: {error}") from None
+    size = sum(network.get_parameter(name).numel() for name in shapes)
+    return SparseWeights(
+        method=method.name,
+        scope=scope,
+        allocation=allocation,
+        sparsity=request.weight_sparsity,
+        update_every=request.update_every,
+        **_counted(alive, size, dict(network.named_parameters())),
+    )
+
+
+def _counted(alive: int, size: int, parameters: dict[str, nn.Parameter]) -> dict[str, Any]:
+    total = sum(parameter.numel() for parameter in parameters.values())
+    return {"alive": alive, "size": size, "parameters": total, "of_network": (size - alive) / total}
