@@ -86,8 +86,8 @@ def in_pieces(make: Callable[[int], Trainer], saves: int = 1) -> int:
         return starts
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / "final.safetensors")
+def weights(out: Path, name: str = "final") -> dict[str, torch.Tensor]:
+    return load_file(out / f"{name}.safetensors")
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -169,8 +169,12 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     images = counted(sum(trainer.stream.data.counts), "image") + (f" (limited to {limit:,})" if limit else "")
     if left_out := trainer.stream.data.left_out:
         images += f" ({left_out:,} of {run.config.split} without a ticket are left out)"
-    at = trainer.position
+    at, weights = trainer.position, config.weights
     begun = f"from the weights of {run.start.source}" if run.start else "from scratch"
+    if config.first_epoch:
+        begun += f", in epoch {config.first_epoch + 1}"
+    if weights is not None and weights.alive is not None:
+        share += f", {weights.alive:,} of {weights.size:,} weights in {weights.scope} ({weights.row})"
     if todo == "resume":
         begun = f"resumed in epoch {at.epoch + 1} after {counted(at.step, 'step')}"
     learnt = ""

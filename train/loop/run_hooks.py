@@ -6,6 +6,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim import Optimizer
 
+from vit_tickets.train.loop.sparsifiers import sparsifiers_of
 from vit_tickets.train.recipes.schedule import kept_at
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.hooks import Hook, StepState
@@ -13,7 +14,7 @@ from vit_tickets.train.runtime.hooks import Hook, StepState
 
 def hooks_of(run: Run) -> list[Hook]:
     """The hooks of `run`, in the order in which they are called. Another kind of hook is another line here."""
-    recipe, hooks = run.recipe, []
+    recipe, hooks = run.recipe, sparsifiers_of(run)
     if recipe.keep_warmup is not None:
         hooks.append(KeepWarmup(recipe.keep_warmup, run.kept, run.grid**2))
     if recipe.finish_dense:

@@ -30,6 +30,7 @@ from vit_tickets.train.loop.learner import Learner
 from vit_tickets.train.loop.options import Options
 from vit_tickets.train.loop.parts import check_parts, part_sizes
 from vit_tickets.train.loop.run_hooks import hooks_of
+from vit_tickets.train.loop.sparsifiers import write_final_masks
 from vit_tickets.train.loop.validation import Validation
 from vit_tickets.train.recipes.schedule import learning_rate
 from vit_tickets.train.runs.folder import save_weights
@@ -107,6 +108,7 @@ class Trainer:
                 self.position, self.sums = self.position.after_epoch(), Sums()
                 self.save()
         if is_main:
+            write_final_masks(run, self.learner.hooks)
             save_weights(self.learner.scored, run.place(FINAL))
 
     def _keep_weights(self) -> None:

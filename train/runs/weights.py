@@ -101,7 +101,6 @@ def _of_method(request: Request, recipe: Recipe, network: nn.Module) -> SparseWe
         scope=scope,
         allocation=allocation,
         sparsity=request.weight_sparsity,
-        update_every=request.update_every,
         **_counted(alive, size, dict(network.named_parameters())),
     )
 

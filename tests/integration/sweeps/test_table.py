@@ -51,6 +51,7 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
         (("--", "--epochs", "many"), "options of train: Invalid value for '--epochs'"),
         (("--", "--path", "lt"), "options of train: expected none that the table sets itself, found --path"),
         (("--", "--rc", "fresh"), "options of train: expected such as are for every path, found --rc"),
+        (("--", "--start-epoch", 2), "expected dense weights, as the table compares patches, found --start-epoch"),
         (("--", "more"), "options of train: Got unexpected extra argument (more)"),
         (("--models", "deit_nano"), "found 'deit_nano'"),
         (("--models", "deit_s,deit_small"), "expected every model once, found deit_s and deit_small"),

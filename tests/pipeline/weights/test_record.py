@@ -69,11 +69,11 @@ def test_malformed_entries_are_named(entry, expected):
     [
         ({}, "imp:rewind5", "w0.8322-imp-rewind5"),
         ({"rewind_epoch": 0, "start_epoch": 0}, "imp", "w0.8322-imp"),
-        ({"rewind_epoch": 0, "start": "reinit"}, "imp:reinit", "w0.8322-imp-reinit"),
+        ({"rewind_epoch": 0, "start_epoch": 0, "start": "reinit"}, "imp:reinit", "w0.8322-imp-reinit"),
         ({"start": "reinit", "start_epoch": 0}, "imp:rewind5:reinit", "w0.8322-imp-rewind5-reinit"),
-        ({"rewind_epoch": 0, "criterion": "random"}, "imp:shuffled", "w0.8322-imp-shuffled"),
-        ({"start": "init", "rewind_epoch": None}, "omp", "w0.8322-omp"),
-        ({"start": "init", "criterion": "taylor"}, "tp", "w0.8322-tp"),
+        ({"rewind_epoch": 0, "start_epoch": 0, "criterion": "random"}, "imp:shuffled", "w0.8322-imp-shuffled"),
+        ({"start": "init", "start_epoch": 0, "rewind_epoch": None}, "omp", "w0.8322-omp"),
+        ({"start": "init", "start_epoch": 0, "criterion": "taylor"}, "tp", "w0.8322-tp"),
         ({"method": "svite", "sparsity": 0.5, "start": None}, "svite", "w0.5-svite"),
         (
             {"method": "s2vite", "sparsity": None, "head_sparsity": 1 / 3, "neuron_sparsity": 0.4},

@@ -1,0 +1,67 @@
+"""The hook that masks a run's weights, by method, and the weight ticket that the run ends with."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from vit_tickets.pipeline.runs.config import RunConfig
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.weights import ticket
+from vit_tickets.pipeline.weights.places import FINAL_MASKS
+from vit_tickets.pipeline.weights.record import DENSE, FIXED, SparseWeights
+from vit_tickets.pipeline.weights.ticket import WeightTicket
+from vit_tickets.train.runs.run import Run
+from vit_tickets.train.runtime.hooks import Hook
+from vit_tickets.train.sparsity.drawing import RandomMasks
+from vit_tickets.train.sparsity.methods.fixed import Fixed
+from vit_tickets.train.sparsity.methods.masked import Masked
+
+
+def sparsifiers_of(run: Run) -> list[Hook]:
+    """The hook that masks the weights of `run`; none for dense weights. It is to be the first of a run's hooks."""
+    weights = run.config.weights
+    if weights is None or weights.method == DENSE:
+        return []
+    return [HOOKS[weights.method](run, weights)]
+
+
+def write_final_masks(run: Run, hooks: Iterable[Hook]) -> None:
+    """Write RUN/masks, the weight ticket of the masks that training ended with, if it had any."""
+    masks = next((hook.masks for hook in hooks if isinstance(hook, Masked)), None)
+    if masks is None or run.config.weights is None:
+        return
+    alive = {name: mask.cpu().contiguous().numpy() for name, mask in masks.alive.items()}
+    ticket.write(run.place(FINAL_MASKS), _final(run, run.config, run.config.weights), alive)
+
+
+def _final(run: Run, config: RunConfig, weights: SparseWeights) -> WeightTicket:
+    """What is known of the last masks: as of the ticket that the run was given, or of the method."""
+    if run.sparse is not None and run.sparse.ticket is not None:
+        return replace(run.sparse.ticket, run=files.absolute(run.root), dataset=config.dataset, seed=config.seed)
+    return WeightTicket(
+        model=config.model,
+        num_classes=config.num_classes,
+        image_size=config.image_size,
+        scope=weights.scope or "",
+        criterion=weights.method,
+        allocation=weights.allocation,
+        parameters=weights.parameters or 1,
+        dataset=config.dataset,
+        seed=config.seed,
+        run=files.absolute(run.root),
+    )
+
+
+def _fixed(run: Run, weights: SparseWeights) -> Hook:
+    return Fixed(run.sparse.masks or {} if run.sparse else {})
+
+
+def _static(run: Run, weights: SparseWeights) -> Hook:
+    return Fixed(_random(run, weights))
+
+
+def _random(run: Run, weights: SparseWeights) -> RandomMasks:
+    return RandomMasks(weights.scope or "", weights.sparsity or 0.0, run.config.seed, weights.allocation or "")
+
+
+# By `SparseWeights.method`; `pipeline.weights.methods` declares those that `--weight-method` names.
+HOOKS: dict[str, Callable[[Run, SparseWeights], Hook]] = {FIXED: _fixed, "static": _static}
