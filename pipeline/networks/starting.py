@@ -84,7 +84,7 @@ class Start:
         state = resampled(state, network)
         for layer in fresh:
             state |= fresh_head(own, layer, seed)
-        load_strictly(network, state, self.origin, self.recorded)
+        load_strictly(network, state, self.origin, self.recorded, self.state)
 
     def said(self, network: nn.Module) -> str:
         """One line on what was taken of the file, on the head, and on what `load` resampled to fit `network`."""

@@ -68,17 +68,25 @@ def read_weights(path: str) -> dict[str, Tensor]:
     return next(one.state for one in sets)
 
 
-def load_strictly(model: nn.Module, state: dict[str, Tensor], origin: str, recorded: str | None = None) -> None:
+def load_strictly(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    origin: str,
+    recorded: str | None = None,
+    stored: dict[str, Tensor] | None = None,
+) -> None:
     """Load `state` into `model`; raises UserError naming what is missing, unexpected, misshapen or not finite.
 
     recorded: the name of the model, where the file of `state` records it.
+    stored: the tensors as they are in the file, where `state` was fitted to the model: messages are about these.
     """
-    own = model.state_dict()
+    own, stored = model.state_dict(), state if stored is None else stored
     misshapen = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
     faults = misnamed(own, state)
-    faults += [f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in misshapen[:3]]
+    shapes = [(name, *(tuple(each.get(name, state[name]).shape) for each in (stored, own))) for name in misshapen[:3]]
+    faults += [f"{name} of shape {found} for {expected}" for name, found, expected in shapes]
     if faults:
-        what, sizes = (f"{described(state, recorded)}: ", sizes_of(own)) if misshapen else ("", "")
+        what, sizes = (f"{described(stored, recorded)}: ", sizes_of(own)) if misshapen else ("", "")
         fitting = f"{name_of(model)} ({sizes})" if sizes else name_of(model)
         raise UserError(f"{origin}: expected weights that fit {fitting}, found {what}{'; '.join(faults)}")
     odd = [name for name, value in state.items() if value.is_complex() or not value.isfinite().all()]

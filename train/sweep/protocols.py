@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import IO, Protocol
 
 from vit_tickets.train.sweep.steps import Step
@@ -73,9 +74,9 @@ def open_log(path: str) -> Iterator[IO[bytes]]:
 
 
 def last_line(path: str) -> str:
-    """The last line of the file that is not empty, cut to 300 characters; empty where there is none."""
+    """The last line of the file that is not empty, cut to whole words of 300 characters; empty where there is none."""
     with contextlib.suppress(OSError), open(path, "rb") as stream:
         stream.seek(max(0, os.path.getsize(path) - 4096))
         lines = stream.read().decode(errors="replace").replace("\r", "\n").split("\n")
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+        return shorten(next((line for line in reversed(lines) if line.strip()), ""), 300, placeholder=" ...")
     return ""

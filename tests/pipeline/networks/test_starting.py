@@ -129,6 +129,15 @@ def test_weights_of_another_network_are_refused_in_one_line(other, tmp_path):
     assert "\n" not in str(refused.value)
 
 
+def test_a_refusal_describes_the_file_and_not_what_it_was_resampled_to(tmp_path):
+    start = Start.open(written(tmp_path, network_of("deit_small", 1, num_classes=3)), "deit_tiny")
+    network = network_of("deit_tiny", 2, num_classes=5, img_size=48, patch_size=8)
+    with pytest.raises(UserError) as refused:
+        start.load(network, 0)
+    assert "fit deit_tiny_patch16_224 (width 192, 12 blocks, patches of 8 px, 6 x 6 of them)" in str(refused.value)
+    assert "found those of deit_small (width 384, 12 blocks, patches of 16 px, 14 x 14 of them)" in str(refused.value)
+
+
 def test_published_weights_are_the_hubs(monkeypatch):
     made = timm.create_model("deit_tiny_patch16_224")
     asked = []

@@ -104,6 +104,9 @@ def test_a_log_has_one_writer_at_a_time(tmp_path, monkeypatch):
     with open_log(path) as stream:
         stream.write(b"50%\rlast words\n\n")
     assert last_line(path) == "last words"
+    with open_log(path) as stream:
+        stream.write(b"words " * 60)
+    assert last_line(path) == " ".join(["words"] * 49) + " ..."
     assert last_line(str(tmp_path / "none")) == ""
 
 
