@@ -108,7 +108,7 @@ def pack(
     vit-tickets pack my-tars/ --in-place
     """
     from vit_tickets.pipeline.datasets import pack as packing
-    from vit_tickets.pipeline.datasets.left_out import counted
+    from vit_tickets.pipeline.datasets.left_out import UNDECODABLE, counted
     from vit_tickets.pipeline.datasets.sources.split import Reading
     from vit_tickets.pipeline.system.locks import alone_in
 
@@ -155,7 +155,8 @@ def pack(
         click.echo("dry run: nothing was written", err=True)
     elif result and (unshrunk := result.unshrunk):
         names = ", ".join(unshrunk[:5]) + (" ..." if len(unshrunk) > 5 else "")
-        click.echo(f"{len(unshrunk)} images could not be decoded and were packed unchanged: {names}", err=True)
+        found = f"{counted(len(unshrunk), 'image')} could not be decoded and {'was' if len(unshrunk) == 1 else 'were'}"
+        click.echo(f"{found} packed unchanged: {names} (all in {dataset}/SPLIT/{UNDECODABLE})", err=True)
 
 
 def check_index(index: str, overwrite: bool) -> None:

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import one_line
 from vit_tickets.pipeline.system.records import Name, Positive
 
 EXAMPLES = 3
+UNDECODABLE = "undecodable.txt"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,23 @@ class LeftOut:
 def counted(number: int, noun: str) -> str:
     """`1 image`, `2,000 images`, `3 classes`."""
     return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def record_undecodable(folder: str, keys: list[str]) -> None:
+    """List the images of a split's folder that could not be decoded, and were packed as they are, by key; one a line.
+    Without any there is no such file."""
+    path = files.join(folder, UNDECODABLE)
+    if not keys:
+        files.remove(path)
+        return
+    with files.atomic_write(path) as stream:
+        stream.write("".join(f"{one_line(key)}\n" for key in keys).encode())
+
+
+def undecodable(folder: str) -> int:
+    """How many images `record_undecodable` listed."""
+    path = files.join(folder, UNDECODABLE)
+    return len(files.read_bytes(path).splitlines()) if files.exists(path) else 0
 
 
 class Omissions:

@@ -84,7 +84,8 @@ class Board:
         if not how:
             self._spent.setdefault(step.command[0], {})[step.title] = seconds
             found = progress_of(step.run)
-            how = f"done in {span(seconds)}" + (f", top-1 {found.top1:.2f}" if found and found.top1 is not None else "")
+            top1 = f"top-1 {found.top1:.2f}" if found and found.top1 is not None else ""
+            how = ", ".join(filter(None, (f"done in {span(seconds)}", top1, step.outcome())))
         self.say(f"{step.title}: {how}" if self._live else f"{step.title}: {how}; {self.summary()}")
 
     def say(self, line: str) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from vit_tickets.pipeline.datasets.shards import index_of
+from vit_tickets.pipeline.datasets.left_out import UNDECODABLE, counted, undecodable
+from vit_tickets.pipeline.datasets.shards import Dataset, index_of
 from vit_tickets.pipeline.geometry.patches import Budget, exact
 from vit_tickets.pipeline.manifests import labels, methods
 from vit_tickets.pipeline.manifests import manifest as manifests
@@ -35,6 +36,7 @@ class Step:
         is_done: whether its result exists.
         needs: titles of the steps that come before it.
         run: the folder of the run that it trains.
+        outcome: gives what else is told of its result, in words; may be empty.
     """
 
     title: str
@@ -42,6 +44,7 @@ class Step:
     is_done: Callable[[], bool]
     needs: tuple[str, ...] = ()
     run: str | None = None
+    outcome: Callable[[], str] = str
 
     @property
     def name(self) -> str:
@@ -70,7 +73,8 @@ def pack(request: Request) -> list[Step]:
         return []
     given = (packing.source, request.dataset)
     command = ("pack", *given, *words({"shorter_side": packing.shorter_side or None, "val_share": packing.val_share}))
-    return [Step(f"pack {request.name}", command, partial(all_there, [index_of(request.dataset)]))]
+    is_done, outcome = partial(all_there, [index_of(request.dataset)]), partial(_packed, request.dataset)
+    return [Step(f"pack {request.name}", command, is_done, outcome=outcome)]
 
 
 def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
@@ -94,7 +98,8 @@ def select(request: Request, method: str, needs: tuple[str, ...] = ()) -> Step:
     )
     made = [files.join(root, budget.label, manifests.INDEX) for budget in budgets]
     title = " ".join(["tickets", *([named] if named else []), kind.replace("_", " "), values])
-    return Step(title, command, partial(all_there, made), needs)
+    first = files.join(root, budgets[0].label)
+    return Step(title, command, partial(all_there, made), needs, outcome=partial(_selected, first))
 
 
 def map_labels(request: Request, needs: tuple[str, ...] = ()) -> list[Step]:
@@ -166,6 +171,31 @@ def all_there(made: Iterable[str]) -> bool:
 def predictions(folder: str, on: tuple[str, ...] = ON) -> list[str]:
     """The files that `evaluate` writes into `folder`."""
     return [predictions_file(folder, how) for how in on]
+
+
+def _packed(root: str) -> str:
+    """What of a source was not packed, or is no image, and where that is listed."""
+    dataset = Dataset.open(root)
+    entries = [*dataset.passed_over, *(entry for left_out in dataset.left_out.values() for entry in left_out)]
+    left_out: dict[str, int] = {}
+    for entry in entries:
+        left_out[entry.what] = left_out.get(entry.what, 0) + entry.count
+    said = []
+    if left_out:
+        what = " and ".join(counted(count, what) for what, count in left_out.items())
+        said.append(f"{what} left out (see {index_of(root)})")
+    for split in dataset.splits:
+        folder = files.join(root, split)
+        if found := undecodable(folder):
+            where = files.join(folder, UNDECODABLE)
+            said.append(f"{counted(found, 'image')} of {split} cannot be decoded (see {where})")
+    return ", ".join(said)
+
+
+def _selected(root: str) -> str:
+    """How many images have no ticket, and where it is said why."""
+    without = sum(split.errors for split in Manifest.open(root).ticket.splits.values())
+    return f"{counted(without, 'image')} without a ticket (see `vit-tickets inspect {root}`)" if without else ""
 
 
 def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
 from vit_tickets.pipeline.datasets.index import HeldOut
+from vit_tickets.pipeline.datasets.left_out import record_undecodable
 from vit_tickets.pipeline.datasets.pack.holdout import TRAIN, VAL
 from vit_tickets.pipeline.datasets.pack.planning import Plan, SplitLine, plan, plan_in_place, size_of_shards
 from vit_tickets.pipeline.datasets.pack.writing import Storing, Writing
@@ -81,6 +82,7 @@ def pack(
             shards = writing.run()
         writings.append(writing)
         _remove_surplus(root, split_name, shards)
+        record_undecodable(files.join(root, split_name), writing.unshrunk)
         dataset.splits[split_name], dataset.left_out[split_name] = shards, list(part.left_out)
         dataset.held_out.pop(split_name, None)
     if planned.val_share is not None:

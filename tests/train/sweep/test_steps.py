@@ -1,5 +1,6 @@
 """Steps: how they are started, and whether what they make is there."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.fixtures.plans import R9, R95, make, manifest, predict, table_request
+from tests.fixtures.plans import PACKED, R9, R95, make, manifest, predict, sweep_request, table_request
+from tests.helpers import write_folder
+from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.train.sweep.plan import plan
+from vit_tickets.train.sweep.request import Packing
 from vit_tickets.train.sweep.steps import argv, typed
 
 
@@ -35,6 +39,26 @@ def test_a_step_is_done_once_what_it_makes_is_there(one):
         assert [s.is_done() for s in planned] == [True] * number + [False] * (len(planned) - number)
         make(asked, step)
     assert all(step.is_done() for step in planned)
+
+
+def test_what_was_left_out_or_is_no_image_is_told_with_the_place_of_the_list(tmp_path):
+    folder = write_folder(tmp_path / "photos", {"cat": 4, "dog": 3}) / "cat"
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    (folder / "notes.txt").write_text("no image")
+    root = str(tmp_path / "data")
+    pack(str(tmp_path / "photos"), root, shorter_side=2, progress=False)
+    step = plan(sweep_request(images=replace(PACKED, root=root, packing=Packing("photos", 2))))[0]
+    listed = f"1 image of train cannot be decoded (see {root}/train/undecodable.txt)"
+    assert step.outcome() == f"1 file left out (see {root}/dataset.json), {listed}"
+    asked = sweep_request(out=str(tmp_path), budgets=(R9,), paths=("lt",))
+    tickets = plan(asked)[0]
+    place = Path(asked.tickets(R9))
+    place.mkdir(parents=True)
+    record = manifest(R9)
+    for errors, said in ((0, ""), (3, f"3 images without a ticket (see `vit-tickets inspect {place}`)")):
+        record["splits"]["val"] = record["splits"]["val"] | {"samples": 4, "errors": errors}
+        (place / "ticket.json").write_text(json.dumps(record))
+        assert tickets.outcome() == said
 
 
 def made(one):

@@ -6,6 +6,7 @@ import webdataset as wds
 from PIL import Image
 
 from tests.helpers import encode, png, write_folder, write_parquet, write_tars
+from vit_tickets.pipeline.datasets.left_out import undecodable
 from vit_tickets.pipeline.datasets.pack import pack, pack_in_place
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample, read_shard, write_shard
 from vit_tickets.pipeline.geometry.images import decode
@@ -158,6 +159,13 @@ def test_shorter_side_shrinks_what_is_larger_and_can_be_decoded(tmp_path):
     assert samples["cat/small"].data == png(1, 20, 30)
     assert samples["cat/broken"].data == b"\xff\xd8\xff nothing more"
     assert sorted(result.unshrunk) == ["cat/broken", "cat/empty"]
+    assert sorted((tmp_path / "out/train/undecodable.txt").read_text().splitlines()) == ["cat/broken", "cat/empty"]
+    assert undecodable(str(tmp_path / "out/train")) == 2
+    assert list(verify_dataset(result.dataset.root)) == []
+    for name in ("broken.jpg", "empty.png"):
+        (folder / name).unlink()
+    again = pack(str(tmp_path / "a"), result.dataset.root, shorter_side=24, overwrite=True, progress=False)
+    assert (again.unshrunk, undecodable(str(tmp_path / "out/train"))) == ([], 0)
 
 
 def test_in_place_writes_only_the_index(tmp_path):
