@@ -280,7 +280,7 @@ def generate(dataset: str, overwrite: bool, **values: Any) -> None:
         layout = request.layout(budget, splits[0])
         what = "crop" if layout.num_views else "image"
         click.echo(f"{folder}: {layout.kept} of {layout.num_patches} patches per {what}")
-    click.echo(summary.summary_line("selected"))
+    click.echo(summary.summary_line("a ticket", outs[0]))
     if summary.images and summary.errors == summary.images:
         raise WorkFailed(f"expected images, found {summary.errors:,} that all have an error; see {outs[0]}")
 

@@ -93,4 +93,4 @@ def labels(dataset: str, overwrite: bool, **values: Any) -> None:
     with alone_in(folder), stoppable_job(overwrite) as summary:
         label_job.run(request, opener, summary=summary)
     click.echo(f"{folder}: {spec.places} classes per cell")
-    click.echo(summary.summary_line("labelled"))
+    click.echo(summary.summary_line("a label map", folder))

@@ -34,9 +34,13 @@ class Summary:
     first_batch_size: int | None = None  #: the one that the engine began with
     failures: list[str] = field(default_factory=list)  #: the shards that failed, and why
 
-    def summary_line(self, verb: str) -> str:
-        """One line for the user: images, errors, retries, and whether the batch had to be lowered."""
-        parts = [f"{self.images:,} images {verb} in {self.seconds:.0f} s", f"{self.errors:,} with errors"]
+    def summary_line(self, what: str, root: str) -> str:
+        """One line for the user: images, those that have none of `what` in the folder `root`, retries, and whether the
+        batch had to be lowered."""
+        parts = [f"{self.images:,} images done in {self.seconds:.0f} s"]
+        if self.errors:
+            counts = f"{self.images - self.errors:,} with {what}, {self.errors:,} without"
+            parts[0] += f": {counts} (why: `vit-tickets inspect {root}`; which: column error of its rows)"
         if self.skipped:
             parts.append(f"{self.skipped:,} were there already")
         if self.retries:

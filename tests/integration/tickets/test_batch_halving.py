@@ -34,8 +34,9 @@ def test_the_batch_is_halved_and_recorded(oblong, selector_run, small_memory, tm
     run("generate", oblong, *options, "--out", whole)
     small_memory["most"] = 1
     done = run("generate", oblong, *options, "--workers", 1, "--out", halved)
-    assert done.stdout.splitlines()[-1].startswith("12 images selected in ")
-    assert done.stdout.splitlines()[-1].endswith("1 with errors, batch lowered from 2 to 1 for want of GPU memory")
+    assert done.stdout.splitlines()[-1].startswith("12 images done in ")
+    why = f" s: 11 with a ticket, 1 without (why: `vit-tickets inspect {halved}`; which: column error of its rows)"
+    assert done.stdout.splitlines()[-1].endswith(f"{why}, batch lowered from 2 to 1 for want of GPU memory")
     assert read_metadata(f"{halved}/train/000000.parquet")["batch_size"] == 1
     assert small_memory["refused"] >= 1
     ours, theirs = Manifest.open(str(halved)), Manifest.open(str(whole))

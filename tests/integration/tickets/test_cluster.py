@@ -175,7 +175,7 @@ def test_a_node_killed_in_the_middle(cluster, request, pictures, selector_run, u
     output, errors = process.communicate(timeout=DONE_S)
     assert process.returncode == 0, errors
     assert contents(tmp_path / "m") == contents(undisturbed)
-    assert re.search(r"180 images selected in .*, 1 shards? done again after (its|their) worker was lost", output)
+    assert re.search(r"180 images done in .*, 1 shards? done again after (its|their) worker was lost", output)
 
 
 def test_without_the_token_it_is_told_in_one_line(cluster, pictures, selector_run, tmp_path):

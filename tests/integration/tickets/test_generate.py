@@ -106,7 +106,7 @@ def test_a_rerun_skips_what_is_there_and_makes_what_is_missing(local, packed, se
     (copy / "train" / ".000001.parquet.dead.part").write_bytes(b"left by a killed writer")
     kept = (copy / "train" / "000000.parquet").stat().st_mtime_ns
     done = run("generate", packed, *options, "--out", copy)
-    assert "15 images selected" in done.stdout
+    assert "15 images done" in done.stdout
     assert "15 were there already" in done.stdout
     assert contents(copy) == contents(local)
     assert (copy / "train" / "000000.parquet").stat().st_mtime_ns == kept

@@ -59,8 +59,8 @@ def local(packed, annotator, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("local") / "l"
     done = run("labels", packed, *annotator, *BOTH, "--engine", "local", "--workers", 1, "--out", out)
     assert done.stdout.startswith("annotator: test_nfnet (2 x 2 cells of 2 classes at 64 px, weights ")
-    assert f"{out}: 2 classes per cell\n30 images labelled in " in done.stdout
-    assert " s, 1 with errors" in done.stdout
+    assert f"{out}: 2 classes per cell\n30 images done in " in done.stdout
+    assert f" s: 29 with a label map, 1 without (why: `vit-tickets inspect {out}`; which: column er" in done.stdout
     return out
 
 
@@ -158,7 +158,7 @@ def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
     (copy / "train" / ".000001.parquet.dead.part").write_bytes(b"left by a killed writer")
     kept = (copy / "train" / "000000.parquet").stat().st_mtime_ns
     done = run("labels", packed, *annotator, *BOTH, "--engine", "local", "--out", copy)
-    assert "15 images labelled" in done.stdout
+    assert "15 images done" in done.stdout
     assert "15 were there already" in done.stdout
     assert contents(copy) == contents(local)
     assert without_circumstances(copy, "labels.json") == without_circumstances(local, "labels.json")
@@ -167,12 +167,12 @@ def test_a_rerun_makes_what_is_missing(local, packed, annotator, tmp_path):
 
 def test_train_alone_is_labelled_and_another_split_can_follow(local, packed, annotator, tmp_path):
     out = tmp_path / "l"
-    assert "23 images labelled" in run("labels", packed, *annotator, "--engine", "local", "--out", out).stdout
+    assert "23 images done" in run("labels", packed, *annotator, "--engine", "local", "--out", out).stdout
     assert LabelMaps.open(str(out)).splits == ["train"]
     verified = run("verify", out, "--dataset", packed)
     assert verified.stdout.startswith(f"ok: {out}: train 23 images: ")
     done = run("labels", packed, *annotator, "--engine", "local", "--out", out, "--split", "val")
-    assert "7 images labelled" in done.stdout
+    assert "7 images done" in done.stdout
     assert contents(out) == contents(local)
     assert without_circumstances(out, "labels.json") == without_circumstances(local, "labels.json")
 
