@@ -44,8 +44,10 @@ class Masked(Hook):
     def after_gradients(self, step: StepState) -> None:
         self.pending = self.pending or self.due(step)
         if self.pending and all(p.grad is None or p.grad.isfinite().all() for p in step.model.parameters()):
-            self.changed += self.change(step)
-            self.pending = self.agreed = False
+            changed = self.change(step)
+            if changed is not None:
+                self.changed += changed
+                self.pending = self.agreed = False
         if not self.agreed:
             self.agreed = step.world.agrees(self.masks.digest())
             if not self.agreed:
@@ -56,9 +58,11 @@ class Masked(Hook):
         """Whether the masks are to change in this step."""
         return False
 
-    def change(self, step: StepState) -> int:
-        """Change the masks by the weights, and the gradients of all weights in `.grad`, which are finite; returns how
-        many weights were grown or dropped."""
+    def change(self, step: StepState) -> int | None:
+        """Change the masks by the weights, and the gradients of all weights in `.grad`, which are finite.
+
+        Returns how many weights were grown or dropped; None to be asked again in the next step.
+        """
         return 0
 
     def after_epoch(self, epoch: EpochState) -> dict[str, float]:

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vit_tickets.pipeline.geometry.crops import keyed_rng
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.sparsity.units.layers import attentions_of, fc1_of, mlps_of
+from vit_tickets.train.sparsity.units.layers import attentions_of, check_has_units, fc1_of, mlps_of
 
 
 @dataclass(frozen=True)
@@ -117,3 +119,36 @@ def _left(units: int, sparsity: float, option: str, name: str) -> int:
         most = math.floor(1000 * (1 - Fraction(1, units))) / 1000
         raise UserError(f"{option}: expected 0 to {most:g}, which leaves one of {units} {name}, found {sparsity:g}")
     return left
+
+
+@dataclass(frozen=True)
+class RandomUnits:
+    """Living units at random places of a network that is built later, equally many in each layer.
+
+    head_sparsity, neuron_sparsity: dropped shares, in [0, 1): see `heads_left`, `neurons_left`. seed: of the draws.
+    multiple: neurons of a layer are rounded up to it.
+    """
+
+    head_sparsity: float
+    neuron_sparsity: float
+    seed: int
+    multiple: int = 1
+
+    def of(self, network: nn.Module) -> Alive:
+        """The living units of `network`: the same on any device, of ranks as of one process.
+
+        Raises UserError where units cannot be removed, or a layer would have none.
+        """
+        check_has_units(network)
+        alive = Alive.everything(network)
+        for name, of in alive.heads.items():
+            alive.heads[name] = self._drawn(name, len(of), heads_left(len(of), self.head_sparsity))
+        for name, of in alive.neurons.items():
+            left = neurons_left(len(of), self.neuron_sparsity, self.multiple)
+            alive.neurons[name] = self._drawn(name, len(of), left)
+        return alive
+
+    def _drawn(self, name: str, units: int, left: int) -> Tensor:
+        alive = np.zeros(units, dtype=bool)
+        alive[keyed_rng("mask", self.seed, name).permutation(units)[:left]] = True
+        return torch.from_numpy(alive)
