@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.loop.inputs import Inputs
-from vit_tickets.train.loop.optim import build_optimizer, learning_rate_of, load_state, set_learning_rate
+from vit_tickets.train.loop.optim import (
+    build_optimizer,
+    learning_rate_of,
+    load_state,
+    set_learning_rate,
+    start_momentum,
+)
 from vit_tickets.train.loop.parts import parts_of
 from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.pruned import PrunedViT
@@ -54,6 +60,8 @@ class Learner:
         self.optimizer = build_optimizer(self.model.network, run.recipe)
         self.autocast = AUTOCAST.get(run.precision)
         self.scaler = torch.amp.GradScaler(world.device.split(":")[0], enabled=run.precision == "fp16")
+        if self.scaler.is_enabled():
+            start_momentum(self.optimizer)
         for hook in hooks:
             hook.start(self.model, self.optimizer)
 

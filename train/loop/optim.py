@@ -44,6 +44,17 @@ def load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
                 moments[name] = torch.empty_like(parameter).copy_(value)
 
 
+def start_momentum(optimizer: Optimizer) -> None:
+    """Give SGD its momentum, 0, ahead of the first step, which moves the weights as it would without.
+
+    If a gradient scaler skips that step, torch's fused kernel goes on with momentum that was never set.
+    """
+    for group in optimizer.param_groups:
+        if group.get("momentum"):
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the learning rate of all groups, each times its own scale where it has one."""
     for group in optimizer.param_groups:

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from tests.reference import small_lvvit
-from vit_tickets.train.loop.optim import build_optimizer, learning_rate_of, load_state, set_learning_rate
+from vit_tickets.train.loop.optim import (
+    build_optimizer,
+    learning_rate_of,
+    load_state,
+    set_learning_rate,
+    start_momentum,
+)
 from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.recipes.presets import CIFAR_RESNET, DEIT, FINETUNE, LVVIT, PROBE, RESNET50, SWIN
@@ -165,3 +171,41 @@ def test_of_a_frozen_network_the_head_alone_moves(model, heads):
     moved = {names[id(each)] for group in optimizer.param_groups for each in group["params"]}
     assert moved == {f"{layer}.{kind}" for layer in heads for kind in ("weight", "bias")}
     assert learning_rate_of(optimizer) == PROBE.peak_lr
+
+
+@pytest.mark.parametrize("recipe", [RESNET50, CIFAR_RESNET, RESNET50.override(momentum=0.0), DEIT])
+def test_a_first_step_that_is_skipped_leaves_no_trace(recipe):
+    """Without momentum ahead of it, SGD's second step would add whatever lay in memory."""
+    moved = []
+    for skips in (False, True):
+        network = two_convolutions()
+        before = [weight.detach().clone() for weight in network.parameters()]
+        optimizer, scaler = build_optimizer(network, recipe), torch.amp.GradScaler("cpu", init_scale=4)
+        start_momentum(optimizer)
+        stale = [torch.full_like(weight, 7e5) for weight in before]
+        del stale  # what the kernel would find
+        for factor in [torch.inf] * skips + [1.0, 2.0]:
+            for weight in network.parameters():
+                weight.grad = torch.full_like(weight, 4 * factor)
+            scaler.scale(torch.zeros(1))
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update(4.0)
+        moved.append([weight.detach() - start for weight, start in zip(network.parameters(), before, strict=True)])
+    assert all(torch.equal(*pair) for pair in zip(*moved, strict=True))
+
+
+def test_momentum_ahead_of_the_first_step_changes_nothing():
+    ways = []
+    for start in (False, True):
+        network = two_convolutions()
+        optimizer = build_optimizer(network, RESNET50)
+        if start:
+            start_momentum(optimizer)
+        for step in range(3):
+            for number, weight in enumerate(network.parameters()):
+                generator = torch.Generator().manual_seed(10 * step + number)
+                weight.grad = torch.randn(weight.shape, generator=generator)
+            optimizer.step()
+        ways.append([weight.detach() for weight in network.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*ways, strict=True))
