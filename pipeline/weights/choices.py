@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.system.fields import option
+from vit_tickets.pipeline.system.fields import COUNT, option
 from vit_tickets.pipeline.weights.methods import ALLOCATIONS, METHODS, SCOPES
 from vit_tickets.pipeline.weights.places import epoch_of, epoch_weights
 from vit_tickets.pipeline.weights.record import REINIT, TICKET
@@ -59,9 +59,16 @@ class WeightChoices:
     )
     allocation: str | None = option(
         "With --weight-method: how many weights each layer keeps. global: one threshold for all; uniform: the same "
-        "share; erk: more of small layers (Erdős-Rényi-Kernel).  [default: erk]",
+        "share; erk: more of small layers (Erdős-Rényi-Kernel).  [default: global for gmp, else erk]",
         default=None,
         choices=ALLOCATIONS,
+    )
+    update_every: int | None = option(
+        "With --weight-method svite: steps between two swaps.  [default: a hundredth of the run's, for deit_tiny a "
+        "75th, for deit_base a 107th, as in the paper; 20 at least]",
+        default=None,
+        type=COUNT,
+        metavar="STEPS",
     )
 
     def check_weights(self, init: str | None) -> None:
@@ -93,6 +100,7 @@ class WeightChoices:
             "weight_sparsity": self.weight_sparsity,
             "prune_scope": self.prune_scope,
             "allocation": self.allocation,
+            "update_every": self.update_every,
         }
         given = {name: value for name, value in of_methods.items() if value is not None}
         if self.weight_method is None:
@@ -114,6 +122,9 @@ class WeightChoices:
             raise UserError(
                 f"--allocation: expected {expected} with --weight-method {method.name}, found {self.allocation}"
             )
+        if self.update_every is not None and not method.swaps:
+            swapping = " or ".join(each.name for each in METHODS.values() if each.swaps)
+            raise UserError(f"--update-every: expected --weight-method {swapping}, found {method.name}")
 
 
 def _option(name: str) -> str:

@@ -16,12 +16,14 @@ class Method:
         meaning: one line for help texts and tables.
         allocations: those that it can have, its default first; empty where it has none.
         needs: options that say how sparse it is.
+        swaps: whether it drops and grows weights time and again, so that `--update-every` says something.
     """
 
     name: str
     meaning: str
     allocations: tuple[str, ...]
     needs: tuple[str, ...] = ("weight_sparsity",)
+    swaps: bool = False
 
 
 METHODS = {
@@ -31,6 +33,17 @@ METHODS = {
             name="static",
             meaning="random masks that never change, to measure what changing them is worth",
             allocations=("erk", "uniform", "global"),
+        ),
+        Method(
+            name="gmp",
+            meaning="gradual magnitude pruning, 20 times from a sixth to half of the run (Zhu and Gupta 2018)",
+            allocations=("global", "uniform", "erk"),
+        ),
+        Method(
+            name="svite",
+            meaning="sparse from the start; smallest weights are swapped for those of largest gradient (SViTE)",
+            allocations=("erk", "uniform"),
+            swaps=True,
         ),
     )
 }

@@ -13,7 +13,10 @@ from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.hooks import Hook
 from vit_tickets.train.sparsity.drawing import RandomMasks
 from vit_tickets.train.sparsity.methods.fixed import Fixed
+from vit_tickets.train.sparsity.methods.gradual import Gradual
+from vit_tickets.train.sparsity.methods.grow import Grow
 from vit_tickets.train.sparsity.methods.masked import Masked
+from vit_tickets.train.sparsity.schedule import Growth, Pruning, updates_of
 
 
 def sparsifiers_of(run: Run) -> list[Hook]:
@@ -22,6 +25,13 @@ def sparsifiers_of(run: Run) -> list[Hook]:
     if weights is None or weights.method == DENSE:
         return []
     return [HOOKS[weights.method](run, weights)]
+
+
+def check_steps(hooks: Iterable[Hook], steps: int) -> None:
+    """Raise UserError for masks that would never change in a run of so many steps, though they are to."""
+    for hook in hooks:
+        if isinstance(hook, Grow):
+            hook.growth.check(steps)
 
 
 def write_final_masks(run: Run, hooks: Iterable[Hook]) -> None:
@@ -63,5 +73,20 @@ def _random(run: Run, weights: SparseWeights) -> RandomMasks:
     return RandomMasks(weights.scope or "", weights.sparsity or 0.0, run.config.seed, weights.allocation or "")
 
 
+def _gradual(run: Run, weights: SparseWeights) -> Hook:
+    pruning = Pruning(run.recipe.epochs, weights.sparsity or 0.0)
+    return Gradual(weights.scope or "", pruning, weights.allocation or "")
+
+
+def _growing(run: Run, weights: SparseWeights) -> Hook:
+    growth = Growth(run.recipe.epochs, updates_of(run.config.model), weights.update_every)
+    return Grow(_random(run, weights), growth)
+
+
 # By `SparseWeights.method`; `pipeline.weights.methods` declares those that `--weight-method` names.
-HOOKS: dict[str, Callable[[Run, SparseWeights], Hook]] = {FIXED: _fixed, "static": _static}
+HOOKS: dict[str, Callable[[Run, SparseWeights], Hook]] = {
+    FIXED: _fixed,
+    "static": _static,
+    "gmp": _gradual,
+    "svite": _growing,
+}

@@ -30,7 +30,7 @@ from vit_tickets.train.loop.learner import Learner
 from vit_tickets.train.loop.options import Options
 from vit_tickets.train.loop.parts import check_parts, part_sizes
 from vit_tickets.train.loop.run_hooks import hooks_of
-from vit_tickets.train.loop.sparsifiers import write_final_masks
+from vit_tickets.train.loop.sparsifiers import check_steps, write_final_masks
 from vit_tickets.train.loop.validation import Validation
 from vit_tickets.train.recipes.schedule import learning_rate
 from vit_tickets.train.runs.folder import save_weights
@@ -57,6 +57,7 @@ class Trainer:
         self.stream = training_stream(run, world, options)
         check_parts(options.grad_accum, self.stream.batch_of_rank, bool(run.recipe.mix_token))
         self.steps = self.stream.plan.steps
+        check_steps(self.learner.hooks, run.recipe.epochs * self.steps)
         drops_patches = PATHS[run.path].drops_patches
         self.macs = StepMacs(self.learner.model, run.image_size, run.grid**2, drops_patches, run.online)
         self.prepare = Preparation(run, world.device, self.learner.model.has_token_outputs)

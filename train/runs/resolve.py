@@ -92,8 +92,8 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     if request.match_patches:
         recipe = replace(recipe, epochs=ceil_count(recipe.epochs * sizes.num_patches / sizes.kept))
     chooser = _online_selector(request, budget, sizes.image_size)
-    start = Start.open(request.init, request.model, request.weights_key) if request.init else None
     sparse = open_weights(request, recipe, probe.network)
+    start = Start.open(request.init, request.model, request.weights_key) if request.init else None
     shown = sizes.at_low_resolution() if request.trained_on.low_resolution else sizes
     tickets = chooser.record() if chooser else manifest and TicketProvenance.of_training(manifest, request.split)
     config = RunConfig(

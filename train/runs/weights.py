@@ -101,6 +101,9 @@ def _of_method(request: Request, recipe: Recipe, network: nn.Module) -> SparseWe
         scope=scope,
         allocation=allocation,
         sparsity=request.weight_sparsity,
+        update_every=request.update_every,
+        start=INIT if request.init is not None else None,
+        start_epoch=request.start_epoch or 0,
         **_counted(alive, size, dict(network.named_parameters())),
     )
 

@@ -19,6 +19,7 @@ from vit_tickets.train.recipes.presets import (
     RECIPES,
     RESNET50,
     SELECTOR,
+    SVITE,
     SWIN,
     recipe_for,
 )
@@ -81,6 +82,8 @@ SELECTOR_VALUES = DEIT_VALUES | {
     "epochs": 30, "batch_size": 2048, "weight_decay": 1e-6, "warmup_epochs": 0, "drop_path": 0.0, "peak_lr": 8e-5,
     "end_lr": 2e-6,
 }  # fmt: skip
+# "DeiT recipe, 600 epochs, lr 5e-4·B/512; B 512 (T,S) / 1024 (B)"
+SVITE_VALUES = DEIT_VALUES | {"epochs": 600, "batch_size": 512, "peak_lr": 5e-4}
 # BEiT's and MAE's layer decay, weight decay, smoothing and drop path; nothing is mixed, and no moving average
 FINETUNE_VALUES = {
     "opt": "adamw", "layer_decay": 0.75, "frozen": False, "weight_decay": 0.05, "smoothing": 0.1, "drop_path": 0.1,
@@ -107,6 +110,7 @@ PROBE_VALUES = FINETUNE_VALUES | {
         (SELECTOR, SELECTOR_VALUES),
         (FINETUNE, FINETUNE_VALUES),
         (PROBE, PROBE_VALUES),
+        (SVITE, SVITE_VALUES),
     ],
     ids=RECIPES,
 )
@@ -128,6 +132,12 @@ def test_families_and_the_embedded_dataset_have_their_own():
     assert recipe_for("digits", "resnet20").limit == 6000
     assert {recipe.name for recipe in RECIPES.values() if recipe.mix_token} == {"lvvit"}
     assert all(recipe_for("digits", model).hflip == 0 for model in ("deit_micro", "swin_t", "convnext_tiny"))
+
+
+def test_svite_has_twice_the_batch_for_deit_b():
+    assert recipe_for("parquet", "deit_s", "svite") == recipe_for("parquet", "deit_t", "svite") == SVITE
+    of_base = recipe_for("parquet", "deit_b", "svite")
+    assert (of_base.batch_size, of_base.peak_lr, of_base.epochs) == (1024, 1e-3, 600)
 
 
 def test_what_starts_from_weights_is_fine_tuned():
