@@ -20,6 +20,7 @@ COMMANDS = {
     "export": ("pipeline.commands.publish", "Export tickets as one file for publication."),
     "join": ("pipeline.commands.publish", "Apply an exported file to your copy of the images."),
     "train": ("train.commands.train", "Train a model on tickets, random subsets or whole images."),
+    "prune": ("train.commands.weights.prune", "Write a weight ticket: which weights of a finished run stay."),
     "evaluate": ("train.commands.evaluate", "Score a run on whole images, tickets and random subsets."),
     "predict": ("train.commands.predict", "Classify any images with a finished run."),
     "report": ("train.commands.report", "Compare runs: accuracies, costs and a verdict."),

@@ -96,6 +96,9 @@ vit-tickets generate data/imagenet --sparsity 0.27 --selector deit_small
 vit-tickets labels data/imagenet --annotator resnet50
 vit-tickets labels data/digits
 vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets.parquet
+vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.2
+vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.2 --criterion random --out masks/shuffled
+vit-tickets export masks/digits-deit_micro-dense-seed0-w0.2 digits-masks.safetensors
 """.strip().splitlines()
 
 # What an example of a help text finds, beside the sources and data: a command that makes what is there does nothing.
@@ -104,10 +107,11 @@ FINDS = {
     "generate": ("data", "runs"),
     "labels": ("data", "runs"),
     "train": ("data", "manifests"),
-    "export": ("data", "manifests"),
+    "prune": ("data", "runs"),
+    "export": ("data", "manifests", "masks"),
     "sweep": ("data",),
 }
-ALL = ("data", "manifests", "runs", "digits-tickets.parquet")
+ALL = ("data", "manifests", "masks", "runs", "digits-tickets.parquet", "digits-masks.safetensors")
 SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights", "val", "LOC_val_solution.csv")
 SOURCES += ("boxes.csv", "Annotations", "heatmaps", "synset_words.txt")
 

@@ -30,6 +30,7 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     vit-tickets inspect manifests/digits-deit_micro-s0.75
     vit-tickets inspect manifests/digits-deit_micro-s0.75 --split val --dataset data/digits --gallery val.png
     vit-tickets inspect manifests/labels/digits-deit_micro
+    vit-tickets inspect masks/digits-deit_micro-dense-seed0-w0.2
     """
     from vit_tickets.pipeline.datasets.shards import Dataset
     from vit_tickets.pipeline.inspection import labels as label_summary

@@ -30,6 +30,7 @@ def export(manifest: str, file: str, splits: tuple[str, ...], masks: bool, table
     \b
     vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets.parquet
     vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets --tables --masks
+    vit-tickets export masks/digits-deit_micro-dense-seed0-w0.2 digits-masks.safetensors
     """
     from vit_tickets.pipeline.manifests.manifest import Manifest
     from vit_tickets.pipeline.publish.archive import MASKS, RANKS, write_archive
@@ -82,6 +83,7 @@ def join(file: str, dataset: str | None, out: str, any_label: bool, report_file:
 
     \b
     vit-tickets join digits-tickets.parquet data/digits --out manifests/digits-joined
+    vit-tickets join digits-masks.safetensors --out masks/digits-joined
     """
     from vit_tickets.pipeline.datasets.shards import Dataset
     from vit_tickets.pipeline.publish import joining

@@ -27,6 +27,7 @@ def verify(path: str, dataset: str | None, parent: str | None) -> None:
     vit-tickets verify data/digits
     vit-tickets verify manifests/digits-deit_micro-s0.75 --dataset data/digits
     vit-tickets verify manifests/labels/digits-deit_micro --dataset data/digits
+    vit-tickets verify masks/digits-deit_micro-dense-seed0-w0.2
     """
     from vit_tickets.pipeline.datasets import shards
     from vit_tickets.pipeline.manifests import labels

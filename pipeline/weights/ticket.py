@@ -56,6 +56,8 @@ class WeightTicket:
     heads: Annotated[dict[str, Positive], Meta(description="a count by name")] | None = None
     #: How many times in a row weights were pruned.
     rounds: Count = 1
+    #: Gradients of so many images ranked the weights, or of all if there are fewer; None for other criteria.
+    images: Positive | None = None
     #: `masks_sha256` of the ticket that this one is nested in.
     parent_sha256: SHA256 | None = None
     #: `weights_sha256` of the weights that were ranked.

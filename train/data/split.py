@@ -64,6 +64,7 @@ class SplitData:
     limit: int | None = None  #: only this many samples, from the first of the split on
     labels: LabelMaps | None = None
     substitute: FixedMask | Swap | None = None  #: what images get in place of their own ticket
+    spread: int | None = None  #: only this many of the samples that take part, at even distances
 
     @property
     def shards(self) -> list[Shard]:
@@ -84,7 +85,20 @@ class SplitData:
             if mask.any() and any(part is not None for part in stored):
                 mask &= self._taking_part(shard)
             chosen.append(None if mask.all() else mask)
-        return chosen
+        return chosen if self.spread is None else self._spread(chosen, self.spread)
+
+    def _spread(self, chosen: list[np.ndarray | None], count: int) -> list[np.ndarray | None]:
+        """`chosen` with `count` of its samples: number n of them is number floor(n * samples / count)."""
+        masks = [
+            np.ones(shard.samples, dtype=bool) if mask is None else mask
+            for shard, mask in zip(self.shards, chosen, strict=True)
+        ]
+        taking_part = np.flatnonzero(np.concatenate(masks))
+        if len(taking_part) <= count:
+            return chosen
+        thinned = np.zeros(sum(map(len, masks)), dtype=bool)
+        thinned[taking_part[np.arange(count) * len(taking_part) // count]] = True
+        return list(np.split(thinned, np.cumsum([len(mask) for mask in masks])[:-1]))
 
     def _taking_part(self, shard: Shard) -> np.ndarray:
         mask, keys = np.ones(shard.samples, dtype=bool), None

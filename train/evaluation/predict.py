@@ -14,6 +14,7 @@ from vit_tickets.pipeline.runs.predictions import predictions_file, write_predic
 from vit_tickets.pipeline.runs.provenance import Provenance, TicketProvenance
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.data.batches import EvalBatch
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.evaluation.stream import EvalStreamConfig, eval_batches
@@ -70,17 +71,21 @@ def eval_config(
     return EvalStreamConfig(data, shown, BATCH_SIZE, run.grid, run.kept, rank=rank, num_ranks=num_ranks, **options)
 
 
-@torch.inference_mode()
-def predictions(
-    model: Model,
-    config: EvalStreamConfig,
-    on: list[str],
-    device: str,
-    workers: int,
-    autocast: torch.dtype | None = None,
-) -> Generator[Prediction, None, None]:
-    """Predictions of `model` on each batch of `config`, once per entry of `on`. Leaves the model in eval mode."""
-    model.eval()
+@dataclass(frozen=True)
+class Shown:
+    """A batch of B images, as the model sees it; all tensors are on its device."""
+
+    #: What is shown, one of `TESTED_ON`.
+    on: str
+    batch: EvalBatch
+    #: Normalised, float32 (B, 3, S, S).
+    images: Tensor
+    #: int64 (B, K): patches to keep; None for all.
+    kept_BK: Tensor | None
+
+
+def shown(config: EvalStreamConfig, on: list[str], device: str, workers: int) -> Generator[Shown, None, None]:
+    """Each batch of `config`, once per entry of `on`."""
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (config.view.mean, config.view.std))
     with contextlib.closing(eval_batches(config, workers)) as batches:
         for batch in batches:
@@ -94,9 +99,26 @@ def predictions(
                     kept_BK = batch.random.to(device).long()
                 elif how != "dense":
                     raise ValueError(f"expected images with tickets to test on {how}, found none")
-                with torch.autocast(images.device.type, autocast, enabled=autocast is not None):
-                    logits_BC = model(images, kept_BK)
-                yield Prediction(how, batch.key, batch.label, batch.place, logits_BC.float().cpu())
+                yield Shown(how, batch, images, kept_BK)
+
+
+@torch.inference_mode()
+def predictions(
+    model: Model,
+    config: EvalStreamConfig,
+    on: list[str],
+    device: str,
+    workers: int,
+    autocast: torch.dtype | None = None,
+) -> Generator[Prediction, None, None]:
+    """Predictions of `model` on each batch of `config`, once per entry of `on`. Leaves the model in eval mode."""
+    model.eval()
+    with contextlib.closing(shown(config, on, device, workers)) as seen:
+        for each in seen:
+            with torch.autocast(each.images.device.type, autocast, enabled=autocast is not None):
+                logits_BC = model(each.images, each.kept_BK)
+            batch = each.batch
+            yield Prediction(each.on, batch.key, batch.label, batch.place, logits_BC.float().cpu())
 
 
 def accuracy(

@@ -1,0 +1,72 @@
+"""The prune command."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from vit_tickets.pipeline.commands.options import overwrite_option
+from vit_tickets.pipeline.commands.sections import SectionedCommand
+from vit_tickets.pipeline.runs.choices import PRETRAINED
+from vit_tickets.pipeline.runs.config import CONFIG
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.fields import click_options, parsed, sections_of
+from vit_tickets.pipeline.system.stopping import stoppable
+from vit_tickets.train.commands.options import device_option, yield_while_waiting
+from vit_tickets.train.pruning.request import PruneOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@click.command(cls=SectionedCommand, sections=sections_of(PruneOptions))
+@click.argument("source")
+@click_options(PruneOptions)
+@overwrite_option
+@device_option
+def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
+    """Write a weight ticket: which weights of the finished run SOURCE stay, and which are dropped.
+
+    SOURCE is the folder of a run, or with --model a file of weights, or the word pretrained. What a run dropped that
+    was itself trained with masks stays dropped. `train --masks` trains a ticket; both in turn, with --rewind, are
+    iterative magnitude pruning.
+
+    The same command writes the same bytes; --device is used for --criterion taylor alone, whose gradients can differ
+    in their last digits from device to device.
+
+    \b
+    vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.2
+    vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.5 --allocation erk --criterion random
+    """
+    yield_while_waiting()
+    asked = parsed(PruneOptions, dict(values))
+    asked.check()
+    is_run = files.exists(files.join(source, CONFIG))
+    asked.check_source(is_run, source)
+    from vit_tickets.train.commands.checks import check_device, check_finished, check_there
+
+    check_device(device)
+    if is_run:
+        check_finished(source)
+    elif source != PRETRAINED:
+        check_there("SOURCE", source)
+    with stoppable(lambda: "a ticket is written at the end, the same command starts anew"):
+        from vit_tickets.train.pruning.gradients import gradients_of
+        from vit_tickets.train.pruning.prune import carry_out, plan
+        from vit_tickets.train.pruning.source import Source
+        from vit_tickets.train.runtime.distributed import world
+
+        def differentiate(run: str, names: list[str], images: int) -> "dict[str, Tensor]":
+            with world(device) as here:
+                return gradients_of(run, names, images, here.device)
+
+        opened = Source.of_run(source) if is_run else Source.of_weights(source, asked)
+        made, written = carry_out(plan(opened, asked), differentiate, overwrite)
+    rule = " by ".join(filter(None, (made.allocation, made.criterion)))
+    click.echo(
+        f"{made.root}: {made.sparsity:.2%} of {made.scope} dropped, {made.alive:,} of {made.size:,} weights alive "
+        f"({made.of_network:.2%} of all {made.parameters:,} parameters dropped), {rule}, round {made.rounds}"
+    )
+    if made.rewind_sha256:
+        click.echo(f"{made.root}: training starts from the weights of epoch {made.rewind_epoch}")
+    if not written:
+        click.echo(f"{made.root}: it was there already", err=True)
