@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.weights import ticket as tickets
 
-
 pytestmark = pytest.mark.process
 
 
