@@ -34,9 +34,19 @@ class Cut:
     num_patches: int
 
     @property
+    def is_dense(self) -> bool:
+        """Whether nothing is cut: too few epochs, or a model that computes every patch."""
+        return self.epochs == self.of
+
+    @property
     def said(self) -> str:
         """The cut, in a line."""
         of = "1 epoch" if self.of == 1 else f"{self.of} epochs"
+        if self.is_dense:
+            return (
+                f"short: nothing is cut from {of}, so this is dense training: it costs {self.ratio:.2f} times the "
+                f"multiply-adds of {of} on {self.kept} of {self.num_patches} patches"
+            )
         return (
             f"short: {self.epochs} of {of}, on all patches, cost {self.ratio:.2f} times the multiply-adds of {of} on "
             f"{self.kept} of {self.num_patches} patches"

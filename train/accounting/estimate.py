@@ -15,7 +15,7 @@ from vit_tickets.pipeline.geometry.crops import keyed_rng
 from vit_tickets.pipeline.geometry.patches import small_grid_side
 from vit_tickets.pipeline.runs.paths import TrainingPath
 from vit_tickets.train.accounting.counting import StepMacs, forward_pass, skeleton
-from vit_tickets.train.accounting.equal_cost import cut_of
+from vit_tickets.train.accounting.equal_cost import Cut, cut_of
 from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.recipe import Recipe
@@ -94,6 +94,7 @@ class Estimate:
         network = self._build(self.image_size).to(device).train()
         self.num_patches = network.grid**2
         self._macs_at = cache(self._macs_of)
+        self._cuts: dict[tuple[int, Recipe], Cut] = {}
         rate, update_s = _measured(network, self._macs_at(self.image_size), recipe, device, precision, 0.75 * seconds)
         image_s = _reading(recipe, self.image_size, samples, 0.25 * seconds)
         self.speed = Speed(rate, update_s, image_s, device == "cpu", workers)
@@ -111,11 +112,18 @@ class Estimate:
         if path.low_resolution:
             side = side // round(self.num_patches**0.5) * small_grid_side(self.num_patches, kept)
         if path.same_cost:
-            recipe = recipe.cut(cut_of(self._build(side), side, kept, self.num_patches, recipe).epochs)
+            recipe = recipe.cut(self.cut(kept).epochs)
         steps = max(1, min(train_images, recipe.limit or train_images) // recipe.batch_size)
         epochs = [self._epoch(recipe, path, kept, side, epoch) * steps for epoch in range(recipe.epochs)]
         scored = recipe.epochs * self.evaluation(val_images, kept if path.drops_patches else None, side)
         return sum(epochs) + scored
+
+    def cut(self, kept: int) -> Cut:
+        """What path `short` is cut to, at the cost of training on `kept` patches."""
+        side, key = self.image_size, (kept, self.recipe)
+        if key not in self._cuts:
+            self._cuts[key] = cut_of(self._build(side), side, kept, self.num_patches, self.recipe)
+        return self._cuts[key]
 
     def evaluation(self, val_images: int, kept: int | None = None, image_size: int | None = None) -> float:
         """Seconds of classifying images, from `kept` patches of each or from all."""

@@ -57,7 +57,7 @@ def announce(request: Request, todo: list[Step], devices: int | None) -> dict[st
     expectation = Expectation(request)
     expected = expectation.seconds()
     for line in expectation.settings():
-        click.echo(f"each run of {line}")
+        click.echo(line)
     seconds = sum(expected.get(step.title, 0.0) for step in todo)
     click.echo(time_line(seconds, devices))
     if seconds / devices > LONG_S:
@@ -137,6 +137,7 @@ class Expectation:
         self._known: dict[tuple[str, int | None], Estimate] = {}
         self._trainings: dict[tuple, float] = {}  # rows that cost the same are counted once
         self._passes: dict[tuple, float] = {}
+        self._uncut: list[str] = []  # models and budgets of which path `short` is dense training
         self._selector = Selector.of(request)
 
     def seconds(self) -> dict[str, float]:
@@ -168,7 +169,9 @@ class Expectation:
         for (model, size), found in self._known.items():
             recipe, name = found.recipe, short_name(model) + (f"@{size}" if size else "")
             how = f"{counted(recipe.epochs, 'epoch')} at {found.image_size} px in batches of {recipe.batch_size}"
-            lines.append(f"{name}: {how}, recipe {recipe.name}")
+            lines.append(f"each run of {name}: {how}, recipe {recipe.name}")
+        if self._uncut:
+            lines.append(f"note: row short is the same training as dense, nothing to cut: {_listed(self._uncut)}")
         return lines
 
     def _training(self, trial: Trial) -> float:
@@ -186,6 +189,8 @@ class Expectation:
             estimate = copy.copy(self._of(trial))
             estimate.recipe = replace(estimate.recipe, finish_dense=row.finish_dense)
             kept = estimate.num_patches if trial.budget is None else self._kept(estimate, trial.budget)
+            if path.same_cost and estimate.cut(kept).is_dense:
+                self._uncut.append(f"{short_name(trial.model)} at {trial.budget}")
             train, val = self._images.samples("train"), self._images.samples("val")
             self._trainings[key] = estimate.training(path, kept, train, val)
         return self._trainings[key]

@@ -155,6 +155,8 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     share = "all patches"
     if PATHS[run.path].drops_patches or PATHS[run.path].prunes_tokens:
         share = f"{config.kept} of {config.num_patches} patches"
+    if run.recipe.finish_dense and PATHS[run.path].drops_patches:
+        share += f", all of them in {_last(run.recipe.finish_dense)}"
     if config.read_off and run.manifest is not None:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
     if config.ticket != "own":
@@ -189,3 +191,7 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
         f"{counted(config.epochs, 'epoch')} of {counted(trainer.steps, 'step')} of {config.batch_size} "
         f"(recipe {run.recipe.name}{learnt}), {begun}"
     )
+
+
+def _last(epochs: int) -> str:
+    return "the last epoch" if epochs == 1 else f"the last {epochs} epochs"

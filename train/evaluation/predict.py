@@ -129,10 +129,11 @@ def accuracy(
     workers: int,
     autocast: torch.dtype | None = None,
     stop: Callable[[], bool] = lambda: False,
+    bar: Bar | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Numbers of images classified right and of images seen, on this rank's part, per entry of `on`.
 
-    `stop` is called after each batch; if it returns True, the count ends early.
+    `stop` is called after each batch; if it returns True, the count ends early. `bar` shows the images.
     """
     counted: dict[str, tuple[int, int]] = dict.fromkeys(on, (0, 0))
     with contextlib.closing(predictions(model, config, on, device, workers, autocast)) as found:
@@ -141,6 +142,8 @@ def accuracy(
                 break
             hits, seen = counted[p.on]
             counted[p.on] = hits + int((p.logits_BC.argmax(1) == p.label_B).sum()), seen + len(p.label_B)
+            if bar is not None:
+                bar.update(len(p.label_B))
     return counted
 
 

@@ -61,9 +61,7 @@ class Trainer:
         drops_patches = PATHS[run.path].drops_patches
         self.macs = StepMacs(self.learner.model, run.image_size, run.grid**2, drops_patches, run.online)
         self.prepare = Preparation(run, world.device, self.learner.model.has_token_outputs)
-        self.validation = Validation(
-            run, world, self.learner.autocast, options.workers, options.max_pixels, options.skip_errors
-        )
+        self.validation = Validation(run, world, self.learner.autocast, options)
         self.position, self.best = Position(run.config.first_epoch), -math.inf
         self.sums = Sums()  # over the steps of the unfinished epoch
         self.val_top1: float | None = None

@@ -7,9 +7,13 @@ from torch import nn
 
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.runs.rows import RowName
+from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.train.evaluation.predict import accuracy, eval_config, val_sets
+from vit_tickets.train.loop.options import Options
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.distributed import World
+
+SHOWN_AFTER_S = 2.0
 
 
 class Validation:
@@ -19,11 +23,14 @@ class Validation:
         sets: the images to score, by name (`val`, `holdout`).
     """
 
-    def __init__(
-        self, run: Run, world: World, autocast: torch.dtype | None, workers: int, max_pixels: int, skip_errors: bool
-    ):
-        self.run, self.world, self.autocast, self.workers = run, world, autocast, workers
-        self.decoding = {"max_pixels": max_pixels, "skip_errors": skip_errors, "hint": "pass --skip-errors to continue"}
+    def __init__(self, run: Run, world: World, autocast: torch.dtype | None, options: Options):
+        self.run, self.world, self.autocast, self.workers = run, world, autocast, options.workers
+        self.progress = options.progress and world.is_main
+        self.decoding = {
+            "max_pixels": options.max_pixels,
+            "skip_errors": options.skip_errors,
+            "hint": "pass --skip-errors to continue",
+        }
         self.sets = val_sets(run)
 
     def view(self, name: str) -> str:
@@ -44,12 +51,18 @@ class Validation:
         for name, data in self.sets.items():
             on = RowName.of(run.config).validated_on if data.manifest is not None else "dense"
             config = eval_config(run, data, world.rank, world.size, **self.decoding)
-            correct = accuracy(model, config, [on], world.device, self.workers, self.autocast, stop)
+            with self._bar(name, sum(data.counts)) as bar:
+                correct = accuracy(model, config, [on], world.device, self.workers, self.autocast, stop, bar)
             hits, seen, stopped = world.sum(*correct[on], stop())
             if stopped:
                 return None
             scores[name] = 100 * hits / seen
         return scores
+
+    def _bar(self, name: str, images: int) -> Bar:
+        """Of the part of `images` that this rank scores; it shows once it takes its time."""
+        total = -(-images // self.world.size)
+        return Bar(total=total, desc=name, unit="img", leave=False, delay=SHOWN_AFTER_S, disable=not self.progress)
 
 
 def described(view: View) -> str:

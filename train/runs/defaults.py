@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from PIL import Image
 
 from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.system import files
@@ -182,27 +183,26 @@ def fitting_batch(images: int, most: int) -> int:
 
 
 def enlarged(run: Run, asked: Asked) -> str | None:
-    """A warning where `--image-size` is above what the images offer; None where it was not given."""
+    """A note where `--image-size` is above what the images offer; None where it was not given."""
     if not asked.given("image_size"):
         return None
     side = shorter_side(run.dataset, run.config.split)
     if side is None or side >= run.image_size:
         return None
     return (
-        f"expected images of {run.image_size} px or more, found {side} px (median of the shorter sides of the first "
-        f"{LOOKED_AT}): enlarged pixels show no more detail"
+        f"note: the images are enlarged to {run.image_size} px from {side} px (median of the shorter sides of the "
+        f"first {LOOKED_AT}), and enlarged pixels show no more detail"
     )
 
 
 def few_steps(run: Run, asked: Asked, steps: int, images: int) -> str | None:
-    """A warning where an epoch has few steps, with a batch that fits; None for the built-in dataset's own settings."""
+    """A note where an epoch has few steps, with a batch that fits; None for the built-in dataset's own settings."""
     own = run.dataset.source == EMBEDDED and not asked.given("batch_size") and not asked.given("limit")
     if steps >= FEW_STEPS or own:
         return None
-    found = f"expected {FEW_STEPS} steps an epoch or more, found {steps} of {run.recipe.batch_size} images"
+    found = f"note: an epoch has {counted(steps, 'step')} of {run.recipe.batch_size} images, fewer than {FEW_STEPS}"
     fits = fitting_batch(images, run.recipe.batch_size)
     if fits < run.recipe.batch_size:
         return f"{found}; --batch-size {fits} makes {images // fits}"
-    return (
-        f"{found}; with {images:,} images, --epochs {-(-FEW_STEPS * run.recipe.epochs // steps)} makes as many in all"
-    )
+    epochs = -(-FEW_STEPS * run.recipe.epochs // steps)
+    return f"{found}; --epochs {epochs} makes as many in all as {run.recipe.epochs} of {FEW_STEPS} steps"

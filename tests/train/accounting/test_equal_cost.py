@@ -40,8 +40,11 @@ def test_it_is_said_in_a_line():
     model = build_model("deit_micro", 10, 24, 4, None)
     cut = cut_of(model, 24, 1, 36, SMALL.override(epochs=1))
     assert cut.epochs == 1
-    assert cut.said.startswith("short: 1 of 1 epoch, on all patches, cost 1")
+    assert cut.said.startswith("short: nothing is cut from 1 epoch, so this is dense training: it costs 1")
     assert cut.said.endswith(" times the multiply-adds of 1 epoch on 1 of 36 patches")
+    cut = cut_of(model, 24, 18, 36, SMALL.override(epochs=3))
+    assert (cut.epochs, cut.is_dense) == (1, False)
+    assert cut.said.startswith("short: 1 of 3 epochs, on all patches, cost ")
 
 
 def test_a_short_run_costs_what_the_line_says_and_records_what_it_was_cut_from(

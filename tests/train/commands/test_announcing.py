@@ -76,9 +76,20 @@ def test_every_step_is_expected_to_take_what_is_computed_in_it(monkeypatch, caps
     said = capsys.readouterr().out
     assert f"time: about {total} on this machine (" in said
     assert "each run of deit_micro: 4 epochs at 48 px in batches of 8, recipe deit" in said
+    assert "note: row short" not in said
     train = {title: seconds - announcing.STARTING_S for title, seconds in expected.items() if title.startswith("train")}
     dense = train["train deit_micro dense seed 0"]
     for row in ("lt", "rc", "short"):
         few, many = (train[f"train deit_micro {row} sparsity {s} seed 0"] for s in (0.75, 0.25))
         assert 0 < few < many < dense, row
     assert announcing.FROM < 1 < announcing.TO
+
+
+def test_a_row_short_that_cuts_nothing_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(announcing, "MEASURED_S", 0.1)
+    options = ("--epochs", "1", "--recipe", "deit", "--batch-size", "8", "--workers", "0")
+    given = {"models": ("deit_micro",), "budgets": (Budget(0.25),), "paths": ("dense", "short"), "device": "cpu"}
+    asked = sweep_request(**given, selector="deit_micro", workers=0, train_options=options)
+    announce(asked, plan(asked), 1)
+    said = "note: row short is the same training as dense, nothing to cut: deit_micro at sparsity 0.25"
+    assert said in capsys.readouterr().out

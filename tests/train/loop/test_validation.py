@@ -1,10 +1,13 @@
 """Accuracy on val says which view it is of."""
 
 import json
+import re
 
 import pytest
 
 from tests.command import run
+from vit_tickets.pipeline.system import bars
+from vit_tickets.train.loop import validation
 
 SHORT = ("--model", "deit_micro", "--epochs", 1, "--batch-size", 8, "--workers", 0, "--device", "cpu", "--skip-errors")
 OWN = "its own view, center 0.5; `evaluate --tickets` scores it on a manifest's, to be compared"
@@ -20,3 +23,13 @@ def test_metrics_and_the_last_line_name_the_view(packed, tickets, tmp_path, with
     assert str(line.get("val_view")).startswith(f"{view}: center")
     assert (line["val_view"] == "own: center 0.5") is not with_tickets
     assert f"% top-1 on val ({told}" in done.stdout
+
+
+def test_a_long_pass_over_val_shows_how_far_it_is(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(bars, "IN_A_FILE_S", 0.0)
+    shown = {}
+    for seconds in (0.0, 60.0):
+        monkeypatch.setattr(validation, "SHOWN_AFTER_S", seconds)
+        shown[seconds] = run("train", packed, "--path", "dense", *SHORT, "--out", tmp_path / f"run{seconds}").stderr
+    assert re.search(r"val: .*img/s\]", shown[0.0])
+    assert "val:" not in shown[60.0]

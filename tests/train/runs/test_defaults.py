@@ -53,13 +53,13 @@ def test_what_is_given_stays(tmp_path, monkeypatch):
 
 def test_few_steps_are_warned_of_with_a_batch_that_fits(tmp_path, monkeypatch):
     told = begun(monkeypatch, dataset(tmp_path, 330, 32), tmp_path / "run", "--batch-size", 128)[1]
-    assert "expected 20 steps an epoch or more, found 2 of 128 images; --batch-size 16 makes 20" in told
+    assert "note: an epoch has 2 steps of 128 images, fewer than 20; --batch-size 16 makes 20" in told
 
 
 def test_pixels_that_the_images_do_not_have_are_warned_of(tmp_path, monkeypatch):
     data = dataset(tmp_path, 40, 32)
     told = begun(monkeypatch, data, tmp_path / "a", "--image-size", 48, "--patch-size", 4)[1]
-    assert "expected images of 48 px or more, found 32 px (median of the shorter sides of the first 64)" in told
+    assert "note: the images are enlarged to 48 px from 32 px (median of the shorter sides of the first 64)" in told
     for out, given in (("b", ("--image-size", 32, "--patch-size", 4)), ("c", ())):
         assert "enlarged" not in begun(monkeypatch, data, tmp_path / out, *given)[1]
 
