@@ -102,7 +102,10 @@ def read_record(root: str) -> DatasetRecord:
     path = index_of(root)
     if not files.exists(path):
         found = "no such file" if path == root else f"no {INDEX} in {root}"
-        raise UserError(f"expected a dataset written by `vit-tickets pack`, found {found}")
+        packs = f"; of images in it, `vit-tickets pack {root} data/{files.name_of(files.absolute(root))}` writes one"
+        raise UserError(
+            f"expected a dataset written by `vit-tickets pack`, found {found}{packs if files.is_dir(root) else ''}"
+        )
     content = files.read_json(path)
     try:
         record = DatasetRecord.read(content)

@@ -135,6 +135,12 @@ def _from_file(
     return network
 
 
+def is_published(model: str) -> bool:
+    """Whether timm has weights of the model to download."""
+    cfg = timm.get_pretrained_cfg(timm_name(model), allow_unregistered=False)
+    return cfg is not None and cfg.has_weights
+
+
 def is_within_reach(model: str) -> bool:
     """Whether the published weights of the timm model are cached, or the hub answers within seconds."""
     cfg = timm.get_pretrained_cfg(timm_name(model), allow_unregistered=False)

@@ -13,6 +13,7 @@ import torch
 from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import METHODS
+from vit_tickets.pipeline.networks.pretrained import is_published
 from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import JUDGED, PATHS
@@ -76,7 +77,7 @@ def announcement(request: Request) -> list[str]:
     why = f" ({request.selected_because})" if request.selected_because else ""
     lines += [f"sizes: {request.same_tokens}"] if request.same_tokens else []
     lines.append(f"tickets: {_listed(request.selected)}, chosen by {redacted(request.selector + weights)}{why}")
-    start = "random weights (--init pretrained fine-tunes)"
+    start = "random weights" + (" (--init pretrained fine-tunes)" if all(map(is_published, request.budgets)) else "")
     if request.init is not None:
         start = "their published weights" if request.init == PRETRAINED else f"the weights {redacted(request.init)}"
     lines.append(f"runs: {_listed(request.budgets)}, from {start}, {counted(request.seeds, 'seed')} each")

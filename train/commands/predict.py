@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.system import files
@@ -55,8 +56,9 @@ class PredictOptions:
 @click.argument("run")
 @click.argument("images", nargs=-1, required=True)
 @click_options(PredictOptions)
+@overwrite_option
 @device_option
-def predict(run: str, images: tuple[str, ...], device: str, **values: object) -> None:
+def predict(run: str, images: tuple[str, ...], overwrite: bool, device: str, **values: object) -> None:
     """Classify IMAGES with the finished run RUN: files, folders of images, or patterns such as 'photos/**/*.jpg'.
 
     Writes a CSV of file, class and probability, a line per image in their order. The images are seen as in the run's
@@ -73,6 +75,8 @@ def predict(run: str, images: tuple[str, ...], device: str, **values: object) ->
 
     check_finished(run)
     check_there("--weights", given.weights)
+    if given.out and not overwrite and files.exists(given.out) and not files.is_dir(given.out):
+        raise UserError(f"--out: {given.out} is there already; pass --overwrite to replace it")
     from vit_tickets.train.evaluation.deployed import Selection, open_classifier
     from vit_tickets.train.evaluation.pictures import pictures_of
     from vit_tickets.train.runtime.distributed import world

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from vit_tickets.pipeline.runs.choices import PRETRAINED
-from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.plan_options import VAL_SHARE, PlanOptions
 from vit_tickets.train.sweep.plan import plan
@@ -166,11 +165,10 @@ def check_init(init: str | None, models: list[str]) -> None:
     from vit_tickets.train.commands.checks import check_there
 
     if init == PRETRAINED:
-        import timm
+        from vit_tickets.pipeline.networks.pretrained import is_published
 
         for model in models:
-            cfg = timm.get_pretrained_cfg(timm_name(model), allow_unregistered=False)
-            if cfg is None or not cfg.has_weights:
+            if not is_published(model):
                 raise UserError(f"--init {PRETRAINED}: expected a model with published weights, found {model}")
     if init in (None, PRETRAINED):
         return

@@ -67,7 +67,7 @@ class Recipe:
 
     layer_decay: float | None = option(
         "Layer-wise decay of the learning rate, for fine-tuning: each layer has this share of the rate of the layer "
-        "above it, the head all of it; 1: all alike.",
+        "above it, the head all of it; 1: all alike. Blocks count as layers, as in timm, those of a ResNet, too.",
         default=None,
         type=WHOLE,
     )

@@ -112,6 +112,8 @@ def test_unreadable_pictures_are_named_counted_and_keep_their_line(runs, tmp_pat
     shutil.copy(good, tmp_path / "b.png")
     out = tmp_path / "o.csv"
     done = run("predict", runs / "dense", tmp_path, "--top", 5, "--out", out, "--device", "cpu", code=1)
+    again = run("predict", runs / "dense", tmp_path, "--out", out, "--device", "cpu", code=2)
+    assert f"--out: {out} is there already; pass --overwrite to replace it" in again.stderr
     rows = list(csv.reader(io.StringIO(out.read_text())))
     assert rows[0] == ["file", "class", "probability", "class_2", "probability_2"]
     assert rows[1] == [str(tmp_path / "a.png"), "", "", "", ""]

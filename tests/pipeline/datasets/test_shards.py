@@ -5,6 +5,7 @@ import tarfile
 
 import pytest
 
+from tests.helpers import write_folder
 from vit_tickets.pipeline.datasets.shards import (
     Dataset,
     Sample,
@@ -145,3 +146,13 @@ def test_a_malformed_index_is_a_user_error(tmp_path, record):
 def test_no_dataset(tmp_path):
     with pytest.raises(UserError, match=r"found no dataset\.json"):
         Dataset.open(str(tmp_path))
+
+
+def test_a_folder_of_images_is_told_how_to_become_a_dataset(tmp_path):
+    write_folder(tmp_path / "photos", {"cat": 1})
+    with pytest.raises(UserError) as refused:
+        Dataset.open(str(tmp_path / "photos"))
+    packs = f"no dataset.json in {tmp_path}/photos; of images in it, `vit-tickets pack {tmp_path}/photos data/photos`"
+    assert packs in str(refused.value)
+    with pytest.raises(UserError, match=r"found no dataset.json in .*nowhere$"):
+        Dataset.open(str(tmp_path / "nowhere"))

@@ -43,6 +43,13 @@ def test_seeds_and_rows_decide_whether_there_is_a_verdict(changes, last):
     assert announcement(sweep_request(budgets=(S5,), **changes))[-1] == last
 
 
+@pytest.mark.parametrize(("model", "told"), [("deit_s", True), ("deit_micro", False)])
+def test_published_weights_are_suggested_where_there_are_any(model, told):
+    lines = announcement(sweep_request(models=(model,), budgets=(S5,)))
+    assert any("from random weights (--init pretrained fine-tunes)" in line for line in lines) == told
+    assert any("from random weights" in line for line in lines)
+
+
 @pytest.mark.parametrize(("count", "is_few"), [(29, True), (30, False)])
 def test_too_few_images_for_bounds_are_told(count, is_few):
     asked = sweep_request(budgets=(S5,), seeds=2)
