@@ -23,6 +23,7 @@ COMMANDS = {
     "prune": ("train.commands.weights.prune", "Write a weight ticket: which weights of a finished run stay."),
     "evaluate": ("train.commands.evaluate", "Score a run on whole images, tickets and random subsets."),
     "predict": ("train.commands.predict", "Classify any images with a finished run."),
+    "cost": ("train.commands.weights.cost", "Count and time what classifying an image costs with finished runs."),
     "report": ("train.commands.report", "Compare runs: accuracies, costs and a verdict."),
     "sweep": ("train.commands.sweep", "Train and compare models x paths x sparsities x seeds."),
     "table": ("train.commands.table", "Reproduce the paper's table on your data, in one command."),

@@ -1,0 +1,186 @@
+"""What classifying images costs with a finished run: parameters, multiply-adds, and time measured in turns."""
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vit_tickets.pipeline.networks.state import load_file
+from vit_tickets.pipeline.runs.config import FINAL, RunConfig
+from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.weights import ticket
+from vit_tickets.pipeline.weights.places import FINAL_MASKS
+from vit_tickets.train.accounting.counting import forward_pass, skeleton
+from vit_tickets.train.accounting.masked import Dead, masked_pass
+from vit_tickets.train.models.sparse import Model, build_model
+from vit_tickets.train.sparsity.units import shrink
+from vit_tickets.train.sparsity.units.files import SHRUNK, read_record
+
+NEEDED = ("model", "path", "image_size", "patch_size", "num_classes", "kept", "num_patches")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WHOLE, SMALLER = "final", "shrunk"
+
+
+@dataclass(frozen=True)
+class Form:
+    """A network of a run, as it is used: its final weights, or the shrunk network.
+
+    Attributes:
+        run: folder of the run.
+        name: `final` or `shrunk`.
+        model: in evaluation mode.
+        image_size: side of its images in pixels.
+        num_patches: N.
+        kept: patches that it computes of each image; None for all.
+        parameters: of the network.
+        alive: those that are of any use: neither masked, nor of a head or neuron without output.
+        counted: multiply-adds of an image without those of the others.
+        executed: multiply-adds that the machine makes.
+    """
+
+    run: str
+    name: str
+    model: nn.Module = field(repr=False)
+    image_size: int
+    num_patches: int
+    kept: int | None
+    parameters: int
+    alive: int
+    counted: int
+    executed: int
+
+    @property
+    def patches(self) -> str:
+        return f"{self.num_patches if self.kept is None else self.kept} of {self.num_patches}"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """ms: median milliseconds an image. ratio: median over the rounds of the form's time by that of the first form."""
+
+    ms: float
+    ratio: float
+
+
+def forms_of(root: str) -> list[Form]:
+    """The networks of the finished run `root`: its final one, and its shrunk one if it has one; on all patches, and on
+    tickets if the run was trained on some of the patches and leaves the others out.
+
+    Raises UserError where the run is not finished, or its files do not fit together.
+    """
+    config = RunConfig.read(root, NEEDED)
+    if not files.exists(files.join(root, FINAL)):
+        raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
+    model = _built(config)
+    load_file(model.network, files.join(root, FINAL), classes="the run")
+    forms = [_form(root, WHOLE, model, config, _dead(root, model.network), kept) for kept in _kept(config)]
+    if files.exists(files.join(root, SHRUNK)):
+        smaller: Any = _built(config)
+        smaller.network = shrink.build(read_record(root))
+        load_file(smaller.network, files.join(root, SHRUNK), classes="the run")
+        forms += [_form(root, SMALLER, smaller, config, Dead(), kept) for kept in _kept(config)]
+    return forms
+
+
+def _built(config: RunConfig) -> Model:
+    sizes = config.num_classes, config.image_size, config.patch_size, config.image_size // config.patch_size
+    return build_model(config.model, *sizes, 0.0, config.occlude, config.stem_occlusion).eval()
+
+
+def _kept(config: RunConfig) -> list[int | None]:
+    on_tickets = PATHS[config.path].drops_patches and config.can_drop_patches and config.kept < config.num_patches
+    return [None, config.kept] if on_tickets else [None]
+
+
+def _dead(root: str, network: nn.Module) -> Dead:
+    folder = files.join(root, FINAL_MASKS)
+    if not ticket.is_weight_ticket(folder):
+        return Dead()
+    masks = ticket.read(folder).masks()
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    ticket.check_fits(masks, shapes, folder, type(network).__name__)
+    return Dead.of_masks(network, {name: torch.from_numpy(mask) for name, mask in masks.items()})
+
+
+def _form(root: str, name: str, model: Any, config: RunConfig, dead: Dead, kept: int | None) -> Form:
+    bare, parameters = skeleton(model), sum(parameter.numel() for parameter in model.network.parameters())
+    return Form(
+        run=root,
+        name=name,
+        model=model,
+        image_size=config.image_size,
+        num_patches=config.num_patches,
+        kept=kept,
+        parameters=parameters,
+        alive=parameters - sum(dead.weights.values()),
+        counted=masked_pass(bare, config.image_size, kept, dead),
+        executed=forward_pass(bare, config.image_size, kept),
+    )
+
+
+@torch.inference_mode()
+def take_turns(forms: Sequence[Form], batch_size: int, rounds: int, device: str, precision: str) -> list[Timed]:
+    """Time a batch of every form once a round, one after the other, so that what slows the machine slows all alike.
+
+    Args:
+        forms: their models are moved to the device.
+        batch_size: images of a batch.
+        rounds: that count; one before them does not.
+        device: as torch names it.
+        precision: a key of `DTYPES`, of weights and images.
+    """
+    dtype = DTYPES[precision]
+    turns = [_Turn(form, batch_size, device, dtype) for form in forms]
+    took = [[turn.seconds() for turn in turns] for _ in range(rounds + 1)][1:]
+    by_form = list(zip(*took, strict=True))
+    return [
+        Timed(
+            ms=1000 * statistics.median(seconds) / batch_size,
+            ratio=statistics.median(own / first for own, first in zip(seconds, by_form[0], strict=True)),
+        )
+        for seconds in by_form
+    ]
+
+
+class _Turn:
+    """A form on its device, with a batch of noise."""
+
+    def __init__(self, form: Form, batch_size: int, device: str, dtype: torch.dtype):
+        self.model, self.device = form.model.to(device, dtype), device
+        side = form.image_size
+        self.images = torch.randn(batch_size, 3, side, side, device=device, dtype=dtype)
+        self.kept_BK: Tensor | None = None
+        if form.kept is not None:
+            places = torch.linspace(0, form.num_patches - 1, form.kept, device=device).round().long()
+            self.kept_BK = places.expand(batch_size, -1)
+
+    def seconds(self) -> float:
+        self._wait()
+        began = time.perf_counter()
+        self.model(self.images, self.kept_BK)
+        self._wait()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+
+
+def table_of(forms: Sequence[Form], timed: Sequence[Timed]) -> Iterator[str]:
+    """The lines of a table, a form a line."""
+    rows: list[tuple[str, ...]] = [
+        ("run", "network", "patches", "parameters", "alive", "counted", "executed", "ms/image", "time")
+    ]
+    for form, time_of in zip(forms, timed, strict=True):
+        counts = (f"{count:,}" for count in (form.parameters, form.alive, form.counted, form.executed))
+        rows.append((form.run, form.name, form.patches, *counts, f"{time_of.ms:,.2f}", f"{time_of.ratio:.3f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(cell.ljust(width) if at < 2 else cell.rjust(width) for at, (cell, width) in enumerate(cells))
