@@ -60,9 +60,9 @@ def report(
     gallery: int | None = None,
     class_names: str | None = None,
 ) -> Report:
-    """Compare runs and write report.md, report.json and report.png.
+    """Compare runs and write report.md, .json, .csv, .tex, .png and .svg.
 
-    Without matplotlib there is no report.png, and the text says how to get it.
+    Without matplotlib there are no pictures, and the text says how to get them.
 
     Args:
         run_folders: those that hold an earlier report are ignored, so that `runs/*` works twice. Selectors are named

@@ -64,6 +64,7 @@ def test_files_say_the_same_as_the_text(four, tmp_path, monkeypatch):
         "report.json",
         "report.md",
         "report.png",
+        "report.svg",
         "report.tex",
     ]
     assert json.loads((folder / "report.json").read_text()) == json.loads(json.dumps(made.data))

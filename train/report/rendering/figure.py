@@ -1,4 +1,5 @@
-"""report.png: accuracy against cost and sparsity, and of each path tested each way, with 95% intervals."""
+"""report.png: accuracy against cost and sparsity, and of each path tested each way, with 95% intervals; report.svg: the
+charts of accuracy against cost alone."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.curves import by_model
-from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
+from vit_tickets.train.report.analysis.frontier.tradeoff import Tradeoff, tradeoffs
 from vit_tickets.train.report.analysis.notices import counted
 from vit_tickets.train.report.analysis.verdict import MATCH
 from vit_tickets.train.report.rendering.cost_panel import fill, frame, reach, style_of
@@ -25,6 +26,7 @@ LINE = f"{{}}\nless {-MATCH:g}\npoints"
 INCHES_PER_ROW = 1.1  # enough for a label such as (cls-attention)
 SPACING = 0.22  # between the markers of one row; rows are 1 apart
 CURVES = 5  # rows, of which all have theirs
+SVG_DPI = 72  # matplotlib's own of SVG: labels are placed in the layout that it has there
 CURVES_ON = ("dense", "lt")  # as in the paper
 
 
@@ -38,7 +40,7 @@ def drawn(findings: list[Finding], path: str) -> list[str]:
 
 
 def draw(groups: list[Group], path: str) -> None:
-    """Write the picture; raises UserError without matplotlib.
+    """Write the picture, and beside it (`.svg`) its charts of cost, if there are any; UserError without matplotlib.
 
     It has one panel per group. Before them each model has two of accuracy against cost, tested on what each row was
     trained on and on whole images, and each with several budgets one of accuracy against sparsity, as in the paper's
@@ -48,7 +50,7 @@ def draw(groups: list[Group], path: str) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("report.png needs matplotlib: pip install matplotlib") from None
+        raise UserError("report.png and report.svg need matplotlib: pip install matplotlib") from None
     series = by_model(groups)
     charts = [chart for of_model in tradeoffs(groups) for chart in of_model if chart.unit == of_model[0].unit]
     encoded = encode(row for group in groups for row in group.rows)
@@ -78,6 +80,29 @@ def draw(groups: list[Group], path: str) -> None:
         fill(panel, chart, encoded)
     with files.atomic_write(path) as stream:
         figure.savefig(stream, format="png", metadata={"Software": None})
+    _draw_costs(charts, encoded, f"{path.removesuffix('.png')}.svg")
+
+
+def _draw_costs(charts: list[Tradeoff], encoded: dict[str, Encoded], path: str) -> None:
+    """Write the charts of accuracy against cost as SVG, equal to the byte for equal charts; none leave no file."""
+    if not charts:
+        files.remove(path)
+        return
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1 + 6.0 * len(charts), 4.4), layout="constrained", dpi=SVG_DPI)
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(1, len(charts), squeeze=False).flat)
+    for chart, panel in zip(charts, panels, strict=True):
+        frame(panel, chart)
+        _tidy(panel)
+    figure.draw_without_rendering()
+    for chart, panel in zip(charts, panels, strict=True):
+        fill(panel, chart, encoded)
+    with rc_context({"svg.hashsalt": "vit-tickets"}), files.atomic_write(path) as stream:
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _tested_on(groups: list[Group]) -> list[Artist]:

@@ -1,10 +1,12 @@
 """Accuracy against sparsity: which groups make a curve, and what is drawn."""
 
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
+from tests.runs import finding_of, write_run
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.train.report.analysis import curves
 from vit_tickets.train.report.analysis.bootstrap import Accuracy
@@ -98,3 +100,19 @@ def test_the_picture_has_a_panel_more_for_the_curve(tmp_path):
         sizes.append(Image.open(path).size)
     assert sizes[0][0] < sizes[1][0]
     assert sizes[0][1] < sizes[1][1], "a second row"
+
+
+def test_the_chart_of_cost_is_an_svg_beside_the_picture_equal_to_the_byte(tmp_path):
+    pytest.importorskip("matplotlib")
+    runs = [write_run(tmp_path, path) for path in ("dense", "lt", "rc")]
+    groups = [finding_of(runs).group]
+    for name in ("a", "b"):
+        figure.draw(groups, str(tmp_path / f"{name}.png"))
+    svg = (tmp_path / "a.svg").read_bytes()
+    assert svg == (tmp_path / "b.svg").read_bytes()
+    root = ElementTree.fromstring(svg)  # noqa: S314 (our own)
+    assert root.tag.endswith("svg")
+    assert len([part for part in root.iter() if part.get("id", "").startswith("axes_")]) == 2, "own input, whole images"
+    assert b"<dc:date>" not in svg
+    figure.draw([group(0.5)], str(tmp_path / "a.png"))
+    assert not (tmp_path / "a.svg").exists(), "of an earlier call, and its runs had costs"
