@@ -69,6 +69,8 @@ class SplitEntry(msgspec.Struct, frozen=True):
     #: what the source held of this split that was not packed
     left_out: Annotated[list[LeftOut], Meta(description="a list of what was left out")] = []
     held_out: HeldOut | None = None
+    #: pixels to which larger images were shrunk; None if all are as they were, and for datasets older than the entry
+    shorter_side: Annotated[int, Meta(gt=0, description="a whole number above 0")] | None = None
 
 
 class DatasetRecord(msgspec.Struct, frozen=True):

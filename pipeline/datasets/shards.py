@@ -43,6 +43,8 @@ class Dataset:
     tars: str | None = None
     #: the splits that are a part of what the source has as another
     held_out: dict[str, HeldOut] = field(default_factory=dict)
+    #: the splits whose larger images were shrunk, with their shorter side in pixels
+    shorter_side: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: str) -> "Dataset":
@@ -58,9 +60,9 @@ class Dataset:
                 raise UserError(f"{path}: {split}: {error}") from None
         left_out = {split: entry.left_out for split, entry in record.splits.items() if entry.left_out}
         held_out = {split: entry.held_out for split, entry in record.splits.items() if entry.held_out}
-        return cls(
-            root, record.name, record.classes, record.source, splits, left_out, record.left_out, record.root, held_out
-        )
+        shrunk = {split: entry.shorter_side for split, entry in record.splits.items() if entry.shorter_side}
+        about = (record.name, record.classes, record.source, splits, left_out, record.left_out, record.root)
+        return cls(root, *about, held_out, shrunk)
 
     def save(self) -> None:
         """Write dataset.json."""
@@ -71,6 +73,7 @@ class Dataset:
             }
             | ({"left_out": [asdict(entry) for entry in left_out]} if (left_out := self.left_out.get(split)) else {})
             | ({"held_out": asdict(held_out)} if (held_out := self.held_out.get(split)) else {})
+            | ({"shorter_side": side} if (side := self.shorter_side.get(split)) else {})
             for split, shards in self.splits.items()
         }
         record = {"name": self.name, "classes": self.classes, "source": self.source, "version": VERSION}

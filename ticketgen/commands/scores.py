@@ -15,7 +15,9 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, say
 from vit_tickets.ticketgen.scores.given import ScoresSpec
 from vit_tickets.ticketgen.scores.matching import Matched, match
-from vit_tickets.ticketgen.scores.source import Source, open_source
+from vit_tickets.ticketgen.scores.reading import Boxes, UnusableScores
+from vit_tickets.ticketgen.scores.source import BOXES, Source, open_source
+from vit_tickets.ticketgen.scores.tables import OF_IMAGE
 
 #: Image size, patch size and crop_pct of the default students: DeiT, and deit_micro on the built-in dataset.
 SIZES = {DIGITS: (48, 8, 1.0)}
@@ -48,7 +50,9 @@ def open_scores(
         split: [key for shard in dataset.shards(split) for key in read_keys(dataset.path_of(shard))] for split in splits
     }
     found = match(source.names, keys)
-    name, sha256 = files.name_of(path), source.sha256()
+    name = files.name_of(path)
+    _check_sizes(source, name, found, dataset)
+    sha256 = source.sha256()
     click.echo(
         f"scores: {name} ({source.kind} of {counted(len(source.names), 'image')}, SHA-256 {sha256[:12]}), on "
         f"{(image_size // patch_size) ** 2} patches of {patch_size} px"
@@ -67,6 +71,30 @@ def open_scores(
         names={split: matched.names for split, matched in found.items()},
         refused={split: matched.refused for split, matched in found.items()},
     )
+
+
+def _check_sizes(source: Source, name: str, found: dict[str, Matched], dataset: Dataset) -> None:
+    """Raise UserError for boxes without a size on images that pack shrank: they may be of those before, or after."""
+    for split, matched in found.items():
+        side = dataset.shorter_side.get(split)
+        if source.kind != BOXES or not side:
+            continue
+        for key, of_key in matched.names.items():
+            if _lacks_size(source, of_key):
+                raise UserError(
+                    f"--scores: expected columns {','.join(OF_IMAGE)} (or the <size> of VOC) of the images that the "
+                    f"boxes in {name} were drawn on, for pack shrank those of {split} to a shorter side of {side} px, "
+                    f"found none of {key}"
+                )
+
+
+def _lacks_size(source: Source, name: str) -> bool:
+    """Whether the boxes called `name` do not say of which size their image was."""
+    try:
+        found = source.read(name)
+    except UnusableScores:  # its row says why
+        return False
+    return isinstance(found, Boxes) and found.size is None
 
 
 def _report(source: Source, name: str, found: dict[str, Matched], keys: dict[str, list[str]]) -> Iterator[str]:

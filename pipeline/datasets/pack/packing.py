@@ -71,6 +71,7 @@ def pack(
     dataset = Dataset(root, files.name_of(root), classes, planned.kind, dict(existing.splits) if existing else {})
     dataset.left_out.update(existing.left_out if existing else {})
     dataset.held_out.update(existing.held_out if existing else {})
+    dataset.shorter_side.update(existing.shorter_side if existing else {})
 
     storing = Storing(source, classes, shorter_side, quality)
     writings = []
@@ -85,6 +86,9 @@ def pack(
         record_undecodable(files.join(root, split_name), writing.unshrunk)
         dataset.splits[split_name], dataset.left_out[split_name] = shards, list(part.left_out)
         dataset.held_out.pop(split_name, None)
+        dataset.shorter_side.pop(split_name, None)
+        if shorter_side:
+            dataset.shorter_side[split_name] = shorter_side
     if planned.val_share is not None:
         dataset.held_out[VAL] = HeldOut(TRAIN, planned.val_share)
     _record_left_out(dataset, planned)

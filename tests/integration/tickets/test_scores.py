@@ -224,3 +224,27 @@ def test_a_selector_at_another_size(oblong, selector_run, tmp_path):
     run("verify", tmp_path / "m", "--dataset", oblong)
     why = refused("generate", oblong, "--selector", selector_run, "--image-size", 30, "--out", tmp_path / "n")
     assert "--image-size: expected a multiple of 4" in why
+
+
+def test_boxes_of_images_that_pack_shrank_have_to_say_their_size(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / "photos" / split / "a").mkdir(parents=True)
+        Image.new("RGB", (120, 80)).save(tmp_path / "photos" / split / "a" / f"{split}.png")
+    run("pack", tmp_path / "photos", tmp_path / "whole")
+    run("pack", tmp_path / "photos", tmp_path / "small", "--shorter-side", "40")
+    records = [json.loads((tmp_path / name / "dataset.json").read_text())["splits"] for name in ("whole", "small")]
+    assert [[entry.get("shorter_side") for entry in record.values()] for record in records] == [[None] * 2, [40] * 2]
+    bare, sized = tmp_path / "bare.csv", tmp_path / "sized.csv"
+    bare.write_text("key,x0,y0,x1,y1\na/train,0,0,30,40\na/val,0,0,30,40\n")
+    sized.write_text("key,x0,y0,x1,y1,image_height,image_width\na/train,0,0,60,80,80,120\na/val,0,0,30,40,40,60\n")
+    found = refused("generate", tmp_path / "small", "--scores", bare, *SIZES, "--out", tmp_path / "m")
+    assert "expected columns image_height,image_width (or the <size> of VOC) of the images that the boxes in" in found
+    assert "pack shrank those of train to a shorter side of 40 px, found none of a/train" in found
+    for dataset, scores in (("small", sized), ("whole", bare)):
+        run("generate", tmp_path / dataset, "--scores", scores, *SIZES, "--out", tmp_path / f"of-{dataset}")
+    for split in ("train", "val"):
+        (row,) = pd.read_parquet(tmp_path / "of-small" / split).itertuples()
+        assert sorted(row.lt) == [6 * y + x for y in range(6) for x in range(3)], "the left half, whatever its pixels"
+    run("pack", tmp_path / "photos", tmp_path / "small", "--split", "val", "--overwrite")
+    again = json.loads((tmp_path / "small/dataset.json").read_text())["splits"]
+    assert [again[split].get("shorter_side") for split in ("train", "val")] == [40, None]
