@@ -7,9 +7,7 @@ from vit_tickets.pipeline.system.errors import UserError
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
-@click.option(
-    "--out", help="Folder of report.md, .json, .csv, .tex, .png, .svg.  [default: report, beside the first]"
-)
+@click.option("--out", help="Folder of report.md, .json, .csv, .tex, .png, .svg.  [default: report, beside the first]")
 @click.option(
     "--weak-baseline",
     type=click.FloatRange(0, 100),

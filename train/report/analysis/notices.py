@@ -142,8 +142,7 @@ def further_seeds(runs: Sequence[RunResult], seeds: Mapping[str, Sequence[int | 
         typed = f"`vit-tickets {command} ... --out {shlex.quote(out)} --seeds {count}`"
         return f"{typed}, with its other options as before, trains what is lacking and reports on all"
     parts = [
-        f"{listed([f'`{shlex.join(row_options(name, runs))}`' for name in names])} with {_options(lacking)}"
-        for lacking, names in rows.items()
+        f"{listed([_typed(name, runs) for name in names])} with {_options(lacking)}" for lacking, names in rows.items()
     ]
     return f"train {'; '.join(parts)}, otherwise like these runs, evaluate, and report on all"
 
@@ -158,6 +157,11 @@ def row_options(row: str, runs: Sequence[RunResult] = ()) -> list[str]:
         return list(name.options)
     found = next((run.config.tickets_dir for run in runs if run.path in DROPPING and run.method == name.method), None)
     return [*name.options, "--tickets", found or f"MANIFEST-OF-{name.method.upper()}"]
+
+
+def _typed(row: str, runs: Sequence[RunResult]) -> str:
+    """The options that make a row; the name of one of runs with fewer weights, which take more than options."""
+    return f"`{shlex.join(row_options(row, runs))}`" if is_of_path(row) else row
 
 
 def _place(row: str) -> int:

@@ -51,6 +51,8 @@ class RunResult:
     @cached_property
     def made_by(self) -> tuple[str, str] | None:
         """(`sweep` or `table`, its folder) of a run that one of these commands trains; otherwise None."""
+        if self.config.weights is not None:
+            return None  # of other plans
         home = (self.config.run or self.folder).rstrip("/")
         out, runs = posixpath.split(posixpath.dirname(home))
         if runs != "runs" or not files.exists(request := files.join(out, REQUEST)):

@@ -136,7 +136,8 @@ def _null(group: WeightGroup, ticket: Cell, cell: Cell) -> NullHypothesis:
     wanted = needed(compared, 0.0) if label in OPEN else Needed()
     if label in IN_THESE_RUNS:
         both = {name: group.seeds((name, at)) for name, at in (ticket, cell)}
-        sentence += f"; one seed settles nothing: {notices.further_seeds(both, max(2, *map(len, both.values())))}"
+        further = notices.further_seeds(group.runs, both, max(2, *map(len, both.values())))
+        sentence += f"; one seed settles nothing: {further}"
     elif first := deciding.first(
         group, (ALL_WEIGHTS if weak_dense else cell) if undertrained else None, (ticket, cell)
     ):

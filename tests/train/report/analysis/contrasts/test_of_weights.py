@@ -149,7 +149,7 @@ def test_one_seed_is_no_verdict_and_says_which_seeds_to_add(tmp_path):
     folders += [write_weight_run(tmp_path, row, share=share) for row, share in (("imp", 0.89), ("reinit", 0.7))]
     (ticket,) = finding_of(folders).tickets
     assert ticket.named.verdict.standing == "level with dense, ahead of RR in these runs"
-    assert "train dense, imp and imp:reinit with `--seed 1`" in ticket.named.decides
+    assert "train `--path dense`, imp and imp:reinit with `--seed 1`" in ticket.named.decides
 
 
 def test_dense_that_has_learnt_too_little_gives_no_word(tmp_path):
