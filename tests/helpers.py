@@ -28,6 +28,7 @@ from vit_tickets.pipeline.manifests.manifest import INDEX
 from vit_tickets.pipeline.manifests.rows import CropRow, Layout, Row, write_rows
 from vit_tickets.pipeline.manifests.tables import FORMAT_VERSION
 from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.networks.checkpoints import Checkpoint
 from vit_tickets.pipeline.system import files
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.views.augment import Augment
@@ -287,3 +288,9 @@ def without_circumstances(folder: str | Path, index: str) -> dict:
     """What an index says, but for how long it took and where."""
     record = json.loads((Path(folder) / index).read_text())
     return {name: value for name, value in record.items() if name not in ("wall_time_s", "engine", "device")}
+
+
+def read_weights(path) -> dict[str, torch.Tensor]:
+    """The tensors of a file that holds one set of them, under the names that they have there."""
+    (one,) = Checkpoint.open(str(path)).sets
+    return one.state

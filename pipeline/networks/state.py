@@ -59,15 +59,6 @@ def name_of(network: nn.Module) -> str:
     return (getattr(network, "pretrained_cfg", None) or {}).get("architecture") or type(network).__name__
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors of a file that holds one set of them, under the names that they have there."""
-    sets = Checkpoint.open(path).sets
-    if len(sets) > 1:
-        found = ", ".join(one.name or "bare tensors" for one in sets)
-        raise UserError(f"{path}: expected one set of tensors, found {len(sets)}: {found}")
-    return next(one.state for one in sets)
-
-
 def load_strictly(
     model: nn.Module,
     state: dict[str, Tensor],

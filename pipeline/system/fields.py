@@ -99,10 +99,6 @@ def options_of(cls: type) -> list[Field]:
     return [each for each in fields(cls) if _OPTION in each.metadata]
 
 
-def help_of(each: Field) -> str:
-    return each.metadata[_OPTION]["help"]
-
-
 def sections_of(cls: type) -> dict[str, str]:
     """Headings of the help for `cls`, each with the name of the first option below it, as `SectionedCommand` has it."""
     return {heading: each.name for each in options_of(cls) if (heading := each.metadata[_SECTION])}

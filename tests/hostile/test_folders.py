@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests import command, training
+from tests.helpers import read_weights
 from tests.hostile.folders import DATASETS, RUNS, SELECTORS
 from tests.hostile.test_tables import by_kind, refusal
 from tests.hostile.weights import CHECKPOINTS, MARKER, WEIGHTS
@@ -15,7 +16,7 @@ from tests.runs import write_run
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.networks.pretrained import open_pretrained
 from vit_tickets.pipeline.networks.registry import create_model
-from vit_tickets.pipeline.networks.state import load_strictly, read_weights
+from vit_tickets.pipeline.networks.state import load_strictly
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.loop.trainer import Trainer
 from vit_tickets.train.report.analysis.results import read_run

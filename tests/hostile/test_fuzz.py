@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 
-from tests.helpers import encode, png, write_crops
+from tests.helpers import encode, png, read_weights, write_crops
 from tests.hostile.mutations import ODD, changed, changes, with_odd
 from tests.hostile.pictures import HALVES, animation, oriented, photo
 from tests.hostile.tables import IMAGES, LABELS, written
@@ -37,7 +37,7 @@ from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks.pretrained import open_pretrained
-from vit_tickets.pipeline.networks.state import load_strictly, read_weights
+from vit_tickets.pipeline.networks.state import load_strictly
 from vit_tickets.pipeline.runs.log import read_log
 from vit_tickets.pipeline.runs.predictions import read_predictions
 from vit_tickets.pipeline.system.errors import UserError

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 from vit_tickets.pipeline.datasets.pack import open_or_build
-from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.networks import pretrained
@@ -16,7 +15,7 @@ from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.pipeline.runs.rows import TESTED
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, say
-from vit_tickets.train.data.split import SplitData, check_belongs
+from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.evaluation.predict import check_on, eval_config, evaluate_to
 from vit_tickets.train.models.sparse import Model, build_model
@@ -26,6 +25,7 @@ from vit_tickets.train.runs import run as runs
 from vit_tickets.train.runs.folder import environment
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
+from vit_tickets.train.runs.tickets import open_manifest
 
 NEEDED = (
     *("root", "model", "path", "recipe", "eval_view", "image_size", "patch_size", "num_classes", "seed"),
@@ -64,7 +64,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     if not files.exists(weights):
         raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
     dataset = open_or_build(config.root)
-    manifest = _manifest(tickets or config.tickets_dir, dataset, split)
+    manifest = open_manifest(tickets or config.tickets_dir, dataset, split)
     grid, kept = _grid_and_kept(config, manifest)
     try:
         recipe = Recipe(**config.recipe)
@@ -93,7 +93,7 @@ def open_weights(
     pretrained.check_key(weights, weights_key)
     opened = open_or_build(dataset)
     opened.shards(split)
-    manifest = _manifest(tickets, opened, split)
+    manifest = open_manifest(tickets, opened, split)
     recipe = replace(recipe_for(opened.source, model), crop_pct=None)
     request = Request(
         model=model, path="dense", tickets=tickets, out=out, split=split, init=weights, weights_key=weights_key
@@ -113,14 +113,6 @@ def open_weights(
     grid, kept = _grid_and_kept(run.config, manifest)
     run = replace(run, config=replace(run.config, path="weights"), grid=grid, kept=kept)
     return Subject(run, built, SplitData(opened, split, manifest), out)
-
-
-def _manifest(tickets: str | None, dataset: Dataset, split: str) -> Manifest | None:
-    if tickets is None:
-        return None
-    manifest = Manifest.open(tickets)
-    check_belongs(manifest, dataset, [split])
-    return manifest
 
 
 def _grid_and_kept(config: RunConfig, manifest: Manifest | None) -> tuple[int, int]:

@@ -81,7 +81,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     request.check()
     request.check_recipe(recipe)
     dataset.shards(request.split)
-    manifest = open_manifest(request, dataset)
+    manifest = open_manifest(request.manifest, dataset, request.split)
     found = outline(len(dataset.classes), recipe, request, manifest)
     probe, budget, sizes = found.probe, found.budget, found.sizes
     maps = _open_label_maps(request, dataset, probe)

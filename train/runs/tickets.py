@@ -13,11 +13,12 @@ from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.run import Run, kept_patches
 
 
-def open_manifest(request: Request, dataset: Dataset) -> Manifest | None:
-    if request.manifest is None:
+def open_manifest(root: str | None, dataset: Dataset, split: str) -> Manifest | None:
+    """The manifest at `root`, None without one. Raises UserError if its tickets of `split` are of other images."""
+    if root is None:
         return None
-    manifest = Manifest.open(request.manifest)
-    check_belongs(manifest, dataset, [request.split])
+    manifest = Manifest.open(root)
+    check_belongs(manifest, dataset, [split])
     return manifest
 
 
@@ -32,9 +33,9 @@ def check_stored_crops(request: Request, recipe: Recipe, manifest: Manifest, bud
         raise UserError(
             f"expected the manifest's own {manifest.budget.label}, found {budget.label}: {kind} holds masks"
         )
-    for option in _needing_ranks(request, recipe):
+    if options := _needing_ranks(request, recipe):
         raise UserError(
-            f"{option}: expected a rank of each image, found masks of stored crops ({kind} in {manifest.root}); "
+            f"{options[0]}: expected a rank of each image, found masks of stored crops ({kind} in {manifest.root}); "
             "tickets of --view full have it"
         )
     if recipe.keep_warmup is not None and recipe.keep_warmup[1] > 0:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from timm.models.vision_transformer import checkpoint_filter_fn
 
-from tests.helpers import contents
+from tests.helpers import contents, read_weights
 from tests.reference import reference_ranking
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry.crops import keyed_rng, random_resized_crop
@@ -22,7 +22,6 @@ from vit_tickets.pipeline.manifests.columns import unpack_masks
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_metadata
 from vit_tickets.pipeline.networks import registry
-from vit_tickets.pipeline.networks.state import read_weights
 from vit_tickets.ticketgen.selection.selector import Selector, open_selector
 
 pytestmark = pytest.mark.process

@@ -13,8 +13,8 @@ import torch
 
 from tests.command import refused, run, words
 from tests.fixtures.numbered import PLAIN
+from tests.helpers import read_weights
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
-from vit_tickets.pipeline.networks.state import read_weights
 from vit_tickets.train.evaluation import predict as evaluate
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.report.analysis.results import read_run

@@ -5,10 +5,11 @@ import re
 import pytest
 import torch
 
+from tests.helpers import read_weights
 from tests.reference import reference_lvvit, reference_lvvit_tokens, small_lvvit
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.networks.lvvit import LVViT
-from vit_tickets.pipeline.networks.state import load_strictly, read_weights
+from vit_tickets.pipeline.networks.state import load_strictly
 from vit_tickets.pipeline.system.errors import UserError
 
 NORM = ("weight", "bias")
