@@ -42,7 +42,8 @@ class WeightTicket:
     scope: Name
     #: What ranked the weights: `magnitude`, `taylor`, `random`, or the method that changed masks in training.
     criterion: Name
-    #: How many weights each parameter keeps: `global`, `uniform`, `erk` or `like`; None where the method alone decides.
+    #: How many weights each parameter keeps: `global`, `uniform`, `erk`, `like` (another ticket) or a pattern, `2:4`;
+    #: None where the method alone decides.
     allocation: str | None = None
     #: Dropped share of the masked parameters.
     sparsity: Share = 0.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.pruning.pattern import Pattern
 from vit_tickets.train.pruning.request import ALIVE, NETWORK, PruneOptions
 from vit_tickets.train.sparsity import allocation
 
@@ -43,6 +44,11 @@ def goal_of(
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     alive = sizes if alive is None else alive
+    if asked.pattern is not None:
+        counts = Pattern.parse(asked.pattern).counts(shapes)
+        if alive != sizes:
+            raise UserError(f"--pattern {asked.pattern}: expected a run whose weights are all alive, found masks")
+        return Goal(sum(counts.values()), counts)
     if like is not None:
         counts = allocation.alive_counts(allocation.LIKE, shapes, None, like)
         _check_nested(counts, alive)

@@ -16,6 +16,7 @@ from vit_tickets.pipeline.weights.record import MAGNITUDE, RANDOM, TAYLOR
 from vit_tickets.pipeline.weights.tensors import state_sha256, tensors_of
 from vit_tickets.pipeline.weights.ticket import LOCAL, REWIND, WeightTicket
 from vit_tickets.train.pruning.goal import Goal, goal_of
+from vit_tickets.train.pruning.pattern import Pattern
 from vit_tickets.train.pruning.request import PruneOptions
 from vit_tickets.train.pruning.source import Source
 from vit_tickets.train.sparsity import scores
@@ -25,8 +26,6 @@ from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
 
 IMAGES = 4096  # of criterion taylor: 64 batches of 64
 WORKED_OUT = ("counts", "sparsity", "of_network", "masks_sha256")
-
-
 # From a run, names of its parameters and a number of its images to mean gradients by name, on the CPU.
 Differentiate = Callable[[str, list[str], int], dict[str, Tensor]]
 
@@ -72,7 +71,7 @@ def plan(source: Source, asked: PruneOptions) -> Pruning:
         image_size=source.image_size,
         scope=scope,
         criterion=asked.criterion,
-        allocation=LIKE if like else asked.allocation,
+        allocation=asked.pattern or (LIKE if like else asked.allocation),
         parameters=source.parameters,
         heads={name: count for name, count in source.heads.items() if name in parameters} or None,
         images=asked.images or IMAGES if asked.criterion == TAYLOR else None,
@@ -156,7 +155,7 @@ def _name(source: Source, about: WeightTicket, sparsity: float) -> str:
     """`masks/<run>-w<S>`, with what is not the default."""
     parts = {
         about.criterion: about.criterion != MAGNITUDE,
-        about.allocation: about.allocation not in (GLOBAL, LIKE),
+        str(about.allocation).replace(":", "of"): about.allocation not in (GLOBAL, LIKE),
         f"rewind{about.rewind_epoch}": bool(about.rewind_epoch),
     }
     variant = "".join(f"-{name}" for name, applies in parts.items() if applies)
@@ -181,7 +180,10 @@ def _masks(pruning: Pruning, ranked: Mapping[str, Tensor]) -> dict[str, np.ndarr
     alive = pruning.alive
     among = None if alive is None else {name: torch.from_numpy(alive[name]) for name in ranked}
     counts = pruning.goal.counts
-    if counts is None:
+    if pruning.asked.pattern is not None:
+        pattern = Pattern.parse(pruning.asked.pattern)
+        kept = {name: pattern.keep(score) for name, score in ranked.items()}
+    elif counts is None:
         kept = keep_largest_of_all(ranked, pruning.goal.total, among)
     else:
         kept = {

@@ -1,5 +1,6 @@
 """How weights are pruned: the options of `prune`."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,18 @@ class Allocation(click.ParamType):
         if value in ALLOCATIONS or (value.startswith(LIKE) and value != LIKE):
             return value
         return self.fail(f"expected {', '.join(ALLOCATIONS)} or {LIKE}TICKET, found {value!r}", param, ctx)
+
+
+class PatternType(click.ParamType):
+    """N:M."""
+
+    name = "n:m"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = re.fullmatch(r"([0-9]{1,3}):([0-9]{1,3})", value)
+        if found is None or not 0 < int(found[1]) < int(found[2]):
+            self.fail(f"expected a pattern such as 2:4, found {value!r}", param, ctx)
+        return f"{int(found[1])}:{int(found[2])}"
 
 
 class Rewind(click.ParamType):
@@ -71,6 +84,13 @@ class PruneOptions:
         metavar="RULE",
         show_default=True,
     )
+    pattern: str | None = option(
+        "In place of --weight-sparsity and --allocation: of every M inputs in a row of a linear layer, N stay. 2:4 is "
+        "what GPUs with sparse tensor cores multiply faster.",
+        default=None,
+        type=PatternType(),
+        metavar="N:M",
+    )
     criterion: str = option(
         "The lowest are dropped. magnitude: absolute values; taylor: absolute values of weight times gradient, the "
         "latter averaged over images that are trained on; random: drawn by --seed, the control that tells what the "
@@ -110,7 +130,12 @@ class PruneOptions:
 
     def check(self) -> None:
         """Raise UserError for options that do not go together."""
-        if (self.weight_sparsity is None) == (self.like is None):
+        if self.pattern is not None:
+            given = self.weight_sparsity is not None and f"--weight-sparsity {self.weight_sparsity:g}"
+            given = given or (self.allocation != ALLOCATIONS[0] and f"--allocation {self.allocation}")
+            if given:
+                raise UserError(f"--pattern {self.pattern}: expected no other number of weights, found {given}")
+        elif (self.weight_sparsity is None) == (self.like is None):
             found = "neither" if self.like is None else "both"
             raise UserError(f"expected --weight-sparsity, or --allocation {LIKE}TICKET, which has one; found {found}")
         for name, value, criterion in (("images", self.images, TAYLOR), ("seed", self.seed, RANDOM)):

@@ -122,6 +122,27 @@ def test_layers_keep_what_their_allocation_gives_them(finished, pruned, weights_
     assert density["head.weight"] == 1.0
 
 
+def test_a_pattern_keeps_two_of_every_four_inputs(finished, pruned, weights_of, revise):
+    run = finished("dense")
+    for place in range(8):
+        revise(run, "blocks.1.attn.proj.weight", place, 0.0)
+    ticket, weights = pruned(run, "t", "--pattern", "2:4"), weights_of(run)
+    assert (ticket.sparsity, ticket.allocation) == (0.5, "2:4")
+    for name, mask in ticket.masks().items():
+        values = np.abs(weights[name]).reshape(-1, 4)
+        for row, kept in zip(values[:200], mask.reshape(-1, 4)[:200], strict=True):
+            dropped = sorted(range(4), key=lambda i: (row[i], i))[:2]
+            assert [bool(each) for each in kept] == [i not in dropped for i in range(4)]
+        assert (mask.reshape(-1, 4).sum(axis=1) == 2).all()
+    assert "found --weight-sparsity 0.5" in said("prune", run, "--pattern", "2:4", "--weight-sparsity", 0.5, code=2)
+    assert "found --allocation erk" in said("prune", run, "--pattern", "2:4", "--allocation", "erk", code=2)
+    assert "expected a pattern such as 2:4, found '4:2'" in said("prune", run, "--pattern", "4:2", code=2)
+    found = said("prune", finished("resnet", "resnet20"), "--pattern", "2:4", code=2)
+    assert "expected linear layers whose inputs are a multiple of 4, found layer1.0.conv1.weight" in found
+    found = said("prune", finished("lt", masks=ticket.root), "--pattern", "2:4", code=2)
+    assert "expected a run whose weights are all alive, found masks" in found
+
+
 def test_a_random_ticket_has_the_counts_of_another_and_depends_on_its_seed_alone(finished, pruned):
     run, other = finished("dense", kept=(0,)), finished("other", draw=7)
     imp = pruned(run, "imp", "--weight-sparsity", 0.6)

@@ -17,6 +17,9 @@ from vit_tickets.train.pruning.request import PruneOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
+# What the allocation `like` is called.
+RULES = {"like": "as many per layer as another ticket"}
+
 
 @click.command(cls=SectionedCommand, sections=sections_of(PruneOptions))
 @click.argument("source")
@@ -61,7 +64,7 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
 
         opened = Source.of_run(source) if is_run else Source.of_weights(source, asked)
         made, written = carry_out(plan(opened, asked), differentiate, overwrite)
-    rule = " by ".join(filter(None, (made.allocation, made.criterion)))
+    rule = f"by {made.criterion}, {RULES.get(made.allocation or '', made.allocation)}"
     click.echo(
         f"{made.root}: {made.sparsity:.2%} of {made.scope} dropped, {made.alive:,} of {made.size:,} weights alive "
         f"({made.of_network:.2%} of all {made.parameters:,} parameters dropped), {rule}, round {made.rounds}"
