@@ -13,9 +13,11 @@ from vit_tickets.train.loop.run_hooks import hooks_of
 from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.runtime.hooks import StepState
 from vit_tickets.train.sparsity.drawing import RandomMasks
+from vit_tickets.train.sparsity.masks import Masks
 from vit_tickets.train.sparsity.methods.fixed import Fixed
 from vit_tickets.train.sparsity.methods.gradual import Gradual
 from vit_tickets.train.sparsity.methods.grow import Grow
+from vit_tickets.train.sparsity.methods.masked import Masked, network_of
 from vit_tickets.train.sparsity.schedule import Growth, Pruning
 
 pytestmark = pytest.mark.process
@@ -72,9 +74,15 @@ def train(learner: Learner, number: int, steps: int) -> None:
     )
 
 
+def masks_of(learner: Learner) -> Masks:
+    hook = learner.hooks[0]
+    assert isinstance(hook, Masked)
+    return hook.masks
+
+
 def left(learner: Learner) -> dict[str, float]:
     """The largest absolute value at dead places, by where it is."""
-    masks, found = learner.hooks[0].masks, dict.fromkeys(("weight", "gradient", "average"), 0.0)
+    masks, found = masks_of(learner), {}
 
     def note(key: str, value: Tensor, dead: Tensor) -> None:
         found[key] = max(found.get(key, 0.0), value.detach().abs().where(dead, 0).max().item())
@@ -82,8 +90,9 @@ def left(learner: Learner) -> dict[str, float]:
     for name, dead in masks.dead.items():
         weight = masks.parameters[name]
         note("weight", weight, dead)
+        assert weight.grad is not None
         note("gradient", weight.grad, dead)
-        note("average", learner.scored.network.get_parameter(name), dead)
+        note("average", network_of(learner.scored).get_parameter(name), dead)
         for key, moment in learner.optimizer.state[weight].items():
             if torch.is_tensor(moment) and moment.shape == weight.shape:
                 note(key, moment, dead)
@@ -91,11 +100,11 @@ def left(learner: Learner) -> dict[str, float]:
 
 
 def check(learner: Learner, steps: int) -> None:
-    before = learner.hooks[0].masks.alive
+    before = masks_of(learner).alive
     for number in range(steps):
         train(learner, number, steps)
         assert set(left(learner).values()) == {0.0}, (number, left(learner))
-    after, weights = learner.hooks[0].masks.alive, learner.hooks[0].masks.parameters
+    after, weights = masks_of(learner).alive, masks_of(learner).parameters
     assert all(weights[name][alive].count_nonzero() >= 0.9 * alive.sum() for name, alive in after.items())
     changed = any(not torch.equal(alive, before[name]) for name, alive in after.items())
     assert changed == (not isinstance(learner.hooks[0], Fixed))
@@ -147,6 +156,6 @@ def test_zeros_stay_if_the_optimizer_is_not_fused(made):
 
 def test_zeros_stay_in_convolutions_whose_weights_lie_channels_last(made):
     learner = made(METHODS["growing"](), "sgd", channels_last=True, model="resnet20")
-    dead = learner.hooks[0].masks.dead["layer1.0.conv1.weight"]
+    dead = masks_of(learner).dead["layer1.0.conv1.weight"]
     assert dead.is_contiguous(memory_format=torch.channels_last)
     check(learner, 5)
