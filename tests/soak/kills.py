@@ -119,19 +119,29 @@ def where(out: Path) -> str:
     return f"{position['epoch']}:{sum(segment['steps'] for segment in position['segments'])}"
 
 
-def trial(data: Path, folder: Path, ranks: int, kills: int, epochs: int, seed: int, spread_s: float) -> Outcome:
+def trial(
+    data: Path,
+    folder: Path,
+    ranks: int,
+    kills: int,
+    epochs: int,
+    seed: int,
+    spread_s: float,
+    options: tuple[str, ...] = (),
+) -> Outcome:
     """Train undisturbed, and again with `kills` kills at random moments, each 0 to `spread_s` after training began.
 
     In turn all its processes are killed, the first alone (torchrun, with two ranks), and each rank alone.
     """
     rng, outcome = random.Random(seed), Outcome(ranks)
     whole, broken, log = folder / f"whole-{ranks}", folder / f"broken-{ranks}", folder / f"log-{ranks}"
+    options = ("--epochs", str(epochs), *options)
     done = subprocess.run(
-        command(data, whole, ranks, "--epochs", epochs), capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command(data, whole, ranks, *options), capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     if done.returncode:
         raise AssertionError(done.stderr.decode()[-2000:])
-    arguments = command(data, broken, ranks, "--epochs", epochs)
+    arguments = command(data, broken, ranks, *options)
     for number in range(kills):
         log.touch()
         process = start(arguments, log)
