@@ -40,6 +40,7 @@ SMALLER = (
     (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
     (r"(table data/cifar10 .*)-- ", r"\1--epochs 1 -- --batch-size 8 --workers 0 ", "few images"),
     (r"(cost .*)", r"\1 --rounds 1 --batch-size 2", "time"),
+    (r"(train .*--weight-method svite.*)", r"\1 --update-every 2", "few steps"),
     (r"(train (?:data/)?digits .*)", r"\1 --epochs 1 --workers 0", "time"),
     (r"(train data/(?:imagenet|cifar10|photos) .*)", r"\1 --epochs 1 --batch-size 8 --workers 0", "few images"),
 )

@@ -92,6 +92,7 @@ def train(
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.loop.trainer import Trainer
     from vit_tickets.train.runs import defaults, folder
+    from vit_tickets.train.runs.weights import unlike
     from vit_tickets.train.runtime.distributed import world
 
     with world(device) as here, contextlib.ExitStack() as held:
@@ -139,7 +140,7 @@ def train(
         if run.start is not None:
             say(run.start.said(trainer.learner.model.get_submodule("network")))
         few = defaults.few_steps(run, asked, trainer.steps, sum(trainer.stream.data.counts))
-        for note in filter(None, (follows, few, defaults.enlarged(run, asked))):
+        for note in filter(None, (follows, few, defaults.enlarged(run, asked), unlike(run.config, run.sparse))):
             say(note)
         trainer.fit()
         if here.is_main:

@@ -1,12 +1,13 @@
 """The masked weights of a run: opened or worked out, checked against its network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks.starting import Start
+from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
@@ -14,7 +15,7 @@ from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.methods import METHODS
 from vit_tickets.pipeline.weights.record import DENSE, FIXED, INIT, REINIT, TICKET, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
-from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.recipes.recipe import DEFAULTS, Recipe
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.sparsity.allocation import alive_counts, check_alive
 from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
@@ -50,6 +51,19 @@ def open_weights(request: Request, recipe: Recipe, network: nn.Module) -> Sparse
         found = f"--start-epoch {sparse.record.start_epoch}"
         raise UserError(f"expected to start before the run's {recipe.epochs} epochs are over, found {found}")
     return sparse
+
+
+def unlike(config: RunConfig, sparse: Sparse | None) -> str | None:
+    """What a run that begins at a later epoch has other than the run whose weights these are, in a line; None if
+    nothing, and where that run is not to be found."""
+    folder = (config.init or "").rpartition("/")[0] or "."
+    source = (sparse.ticket.run or "") if sparse and sparse.ticket and sparse.start else folder
+    if not config.first_epoch or not files.exists(files.join(source, CONFIG)):
+        return None
+    begun: dict[str, Any] = {"weights": None, "init": None, "initial": None, "weights_key": None}
+    found = replace(RunConfig.read(source, ("recipe",)), **begun)
+    different = replace(config, **begun).difference(found, DEFAULTS)
+    return different and f"goes on at epoch {config.first_epoch} of {source}, whose training was another: {different}"
 
 
 def _of_ticket(request: Request, opened: WeightTicket, network: nn.Module) -> Sparse:

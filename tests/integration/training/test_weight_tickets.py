@@ -12,9 +12,12 @@ from tests.meddling import RECIPE
 from tests.training import equal, in_pieces, metrics, run_of, trainer, weights, without_clocks
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.runs.config import RunConfig
+from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.ticket import WeightTicket
+from vit_tickets.train.runs.folder import save_weights
+from vit_tickets.train.runs.weights import unlike
 from vit_tickets.train.sparsity.scopes import masked_parameters
 
 pytestmark = pytest.mark.process
@@ -109,6 +112,7 @@ def test_reinit_draws_all_weights_anew_and_nothing_else(numbered_data, tmp_path)
     assert equal(others, again)
     other_seed = trainer(numbered_data, tmp_path / "other", **settings, seed=1).learner.model.network.state_dict()
     assert not equal(others, other_seed)
+    assert rr.run.config.weights is not None
     assert rr.run.config.weights.row == "imp:reinit"
     assert run_of(numbered_data, "", recipe=SMALL, masks=masks, start="reinit").root.endswith("-imp-reinit-seed0")
 
@@ -139,6 +143,7 @@ def test_the_command_records_masks_and_refuses_others_in_the_same_folder(numbere
     done = options(numbered_data, tmp_path / "rr", "--masks", masks, "--start", "reinit")
     assert done.exit_code == 0, done.output
     found = RunConfig.read(str(tmp_path / "rr")).weights
+    assert found is not None
     size, kept = (sum(count(mask) for mask in alive.values()) for count in (np.size, np.count_nonzero))
     assert f"{kept:,} of {size:,} weights in blocks (imp:reinit)" in done.output
     assert (found.alive, found.size, found.sparsity, found.start) == (kept, size, 1 - kept / size, "reinit")
@@ -216,3 +221,16 @@ def test_weights_of_an_epoch_go_on_there_without_masks(numbered_data, tmp_path):
     assert equal(weights(tmp_path / "on"), weights(tmp_path / "dense"))
     assert run_of(numbered_data, "", **settings).root.endswith("-dense-start2-seed0")
     assert not (tmp_path / "on" / "masks").exists()
+
+
+def test_a_line_says_what_a_run_from_a_later_epoch_has_other_than_the_one_it_goes_on_with(numbered_data, tmp_path):
+    dense = run_of(numbered_data, tmp_path / "dense", recipe=SMALL)
+    files.write_json(dense.place("config.json"), dense.config.record())
+    save_weights(dense.build_model(), dense.place("epoch-0001.safetensors"))
+    on = {"recipe": SMALL, "init": dense.place("epoch-0001.safetensors"), "start_epoch": 1}
+    same = run_of(numbered_data, tmp_path / "same", **on)
+    assert unlike(same.config, same.sparse) is None
+    other = run_of(numbered_data, tmp_path / "other", **on, seed=1)
+    expected = f"goes on at epoch 1 of {dense.root}, whose training was another: seed: expected 1, found 0"
+    assert unlike(other.config, other.sparse) == expected
+    assert unlike(dense.config, dense.sparse) is None
