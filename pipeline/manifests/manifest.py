@@ -62,9 +62,12 @@ class Manifest:
             below = [name for name in files.list_names(root) if files.exists(files.join(root, name, INDEX))]
             todo = f"there is one in {', '.join(below)}" if below else "run `vit-tickets generate` first"
             raise UserError(f"expected a finished manifest, found no {INDEX} in {root}; {todo}")
-        if (found := files.read_json(path)) and isinstance(found, dict) and found.get("kind") == WEIGHTS:
-            raise UserError(f"{path}: expected tickets of images, found a weight ticket")
-        return cls(root, read_index(path, required(TicketRecord), "a manifest"))
+        try:
+            return cls(root, read_index(path, required(TicketRecord), "a manifest"))
+        except UserError:
+            if isinstance(found := files.read_json(path), dict) and found.get("kind") == WEIGHTS:
+                raise UserError(f"{path}: expected tickets of images, found a weight ticket") from None
+            raise
 
     @cached_property
     def ticket(self) -> TicketRecord:
