@@ -203,6 +203,10 @@ def test_the_same_command_does_nothing_again_and_another_is_refused(finished, tm
     assert digests("masks/dense-w0.3") == before
     said(*words, "--out", "again")
     assert digests("again") == before
+    (tmp_path / "again" / "ticket.json").unlink()  # stopped before the last file, and in the midst of another
+    (tmp_path / "again" / ".masks.safetensors.0a0a0a0a.part").write_bytes(b"half")
+    said(*words, "--out", "again")
+    assert digests("again") == before
     others = [("--criterion", "random"), ("--allocation", "erk"), ("--prune-scope", "all")]
     for other in others:
         assert "masks/dense-w0.3 holds another weight ticket" in said(
