@@ -138,7 +138,7 @@ def _from_file(
 def is_published(model: str) -> bool:
     """Whether timm has weights of the model to download."""
     cfg = timm.get_pretrained_cfg(timm_name(model), allow_unregistered=False)
-    return cfg is not None and cfg.has_weights
+    return cfg is not None and bool(cfg.has_weights)
 
 
 def is_within_reach(model: str) -> bool:

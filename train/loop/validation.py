@@ -1,6 +1,7 @@
 """Accuracy after every epoch: on val, and on the part of train that is held out."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.train.evaluation.predict import accuracy, eval_config, val_sets
 from vit_tickets.train.loop.options import Options
+from vit_tickets.train.models.sparse import Model
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.distributed import World
 
@@ -52,7 +54,9 @@ class Validation:
             on = RowName.of(run.config).validated_on if data.manifest is not None else "dense"
             config = eval_config(run, data, world.rank, world.size, **self.decoding)
             with self._bar(name, sum(data.counts)) as bar:
-                correct = accuracy(model, config, [on], world.device, self.workers, self.autocast, stop, bar)
+                correct = accuracy(
+                    cast("Model", model), config, [on], world.device, self.workers, self.autocast, stop, bar
+                )
             hits, seen, stopped = world.sum(*correct[on], stop())
             if stopped:
                 return None
