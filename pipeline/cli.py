@@ -26,6 +26,7 @@ COMMANDS = {
     "cost": ("train.commands.weights.cost", "Count and time what classifying an image costs with finished runs."),
     "report": ("train.commands.report", "Compare runs: accuracies, costs and a verdict."),
     "sweep": ("train.commands.sweep", "Train and compare models x paths x sparsities x seeds."),
+    "lth": ("train.commands.weights.lth", "Find lottery tickets of weights and compare them with controls."),
     "table": ("train.commands.table", "Reproduce the paper's table on your data, in one command."),
 }
 

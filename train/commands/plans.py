@@ -131,33 +131,68 @@ def carry_out(
     Raises UserError, before anything is made, for what a step would refuse, and WorkFailed if a step failed, or if
     `report` returns anything.
     """
+    from vit_tickets.train.commands.beforehand.checking import check_steps
+    from vit_tickets.train.sweep.plan import PRETRAINING, plan
+
+    def check(done: list[str], todo: list[Step]) -> None:
+        if any(title != PRETRAINING for title in done):  # a request that made nothing does not lock in its settings
+            check_request(request)
+        check_steps(request, todo, training_of)
+        if not elsewhere:
+            check_within_reach(request)
+
+    record = {**request.record, **request.recorded_rows}
+    carry_out_steps(plan(request), request.out, record, about, check, tell, dry_run, engine_of, report)
+
+
+def carry_out_steps(
+    steps: list[Step],
+    out: str,
+    record: dict[str, Any],
+    about: str,
+    check: Callable[[list[str], list[Step]], None],
+    tell: Callable[[list[Step]], dict[str, float]],
+    dry_run: bool,
+    engine_of: Callable[[str], AbstractContextManager[Engine]],
+    report: Callable[[list[str]], list[str]],
+) -> None:
+    """Run those of `steps` that are not done, then report; or only list them.
+
+    Args:
+        steps: of the plan.
+        out: its folder.
+        record: what OUT/request.json is to hold.
+        about: what is made, for the first line.
+        check: is given the titles of the steps that are done, and the others; raises UserError for what cannot be.
+        tell: as `carry_out` has it, and the arguments that follow.
+        dry_run: whether to list the steps instead.
+        engine_of: opens the engine.
+        report: reports.
+
+    Raises:
+        UserError: `check` does.
+        WorkFailed: a step failed, or `report` returns anything.
+    """
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.pipeline.system.stopping import stoppable
-    from vit_tickets.train.commands.beforehand.checking import check_steps
-    from vit_tickets.train.sweep.plan import PRETRAINING, plan
     from vit_tickets.train.sweep.running import execute
     from vit_tickets.train.sweep.steps import typed
 
-    steps = plan(request)
     done = [step.title for step in steps if step.is_done()]
-    if any(title != PRETRAINING for title in done):  # a request that produced nothing does not lock in its settings
-        check_request(request)
     todo = [step for step in steps if step.title not in done]
-    check_steps(request, todo, training_of)
-    if not elsewhere:
-        check_within_reach(request)
-    click.echo(f"{request.out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
+    check(done, todo)
+    click.echo(f"{out}: {about}; {len(done)} of {counted(len(steps), 'step')} done already")
     if dry_run:
         if todo:
             tell(todo)
         for number, step in enumerate(steps, start=1):
             click.echo(f"[{number}/{len(steps)}] {step.title}: {'done' if step.title in done else typed(step)}")
         return
-    with alone_in(request.out), stoppable(lambda: "the same command resumes"):
-        files.write_json(files.join(request.out, REQUEST), {**request.record, **request.recorded_rows})
+    with alone_in(out), stoppable(lambda: "the same command resumes"):
+        files.write_json(files.join(out, REQUEST), record)
         expected = tell(todo) if todo else {}
-        logs = files.join(request.out, "logs")
+        logs = files.join(out, "logs")
         failed = execute(steps, done, lambda: engine_of(logs), logs, expected)
         refused = report(failed)
     again = "the same command tries again"

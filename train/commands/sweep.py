@@ -1,6 +1,5 @@
 """The command that sweeps over models, paths, budgets and seeds: sweep."""
 
-import contextlib
 import shlex
 import sys
 from contextlib import AbstractContextManager
@@ -14,9 +13,9 @@ from vit_tickets.pipeline.runs.choices import PRETRAINED, RANDOM_SUBSETS
 from vit_tickets.pipeline.runs.paths import COMPARED
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS
 from vit_tickets.pipeline.system.cluster import AUTO, ENGINES, RAY, choose_engine
-from vit_tickets.pipeline.system.cluster import Engine as Chosen
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
+from vit_tickets.train.commands.beforehand.engines import chosen_engine, opened
 from vit_tickets.train.commands.plan_options import (
     PlanOptions,
     counted,
@@ -170,7 +169,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     if classes is not None:
         classes.of(list(request.images.class_names), request.images.classes)  # raises where they do not fit
     about = f"{counted(trainings, 'training')} on {request.name}"
-    engine, gpus = chosen_engine(asked, request.device)
+    engine, gpus = chosen_engine(asked.engine, asked.ray_address, request.device)
     devices = None if engine.name == RAY else max(1, gpus if asked.gpus is None else asked.gpus)
 
     def tell(todo: list[Step]) -> dict[str, float]:
@@ -179,31 +178,9 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
         return announce(request, todo, devices)
 
     def open_engine(logs: str) -> AbstractContextManager[Engine]:
-        if engine.name == RAY:
-            from vit_tickets.train.sweep.ray_cluster import ray_engine
-
-            if engine.why is not None:
-                click.echo(str(engine))
-            return ray_engine(asked.jobs_per_gpu, asked.jobs, asked.gpus, is_cpu(request.device), logs, engine.address)
-        from vit_tickets.train.sweep.local import LocalEngine, local_gpus
-
-        slots = local_gpus(gpus, asked.gpus, asked.jobs_per_gpu, asked.jobs)
-        return contextlib.nullcontext(LocalEngine(slots, logs))
+        return opened(engine, gpus, asked, request.device, logs)
 
     carry_out(request, about, tell, asked.dry_run, open_engine, report, elsewhere=engine.name == RAY)
-
-
-def chosen_engine(asked: SweepOptions, device: str | None) -> tuple[Chosen, int]:
-    """The engine, and the GPUs of this machine that steps may use; of `auto` Ray where there is a cluster, else this
-    machine with all its GPUs."""
-    import torch
-
-    gpus = 0 if is_cpu(device) else torch.cuda.device_count()
-    return choose_engine(asked.engine, asked.ray_address, min(gpus, 1)), gpus
-
-
-def is_cpu(device: str | None) -> bool:
-    return device is not None and device.startswith("cpu")
 
 
 def check_alone(option: str, given: str, *budgets: str | None) -> None:

@@ -253,9 +253,13 @@ def begun_before_rows(request: Request) -> bool:
 
 def check_request(request: Request) -> None:
     """Raise UserError if OUT is of another request. Rows, and what the record does not hold, may differ."""
-    path = files.join(request.out, REQUEST)
-    if files.exists(path) and (different := difference(request.record, files.read_json(path), ("rows",))):
+    check_record(request.out, request.command, request.record, ("rows",))
+
+
+def check_record(out: str, command: str, record: dict[str, Any], may_differ: tuple[str, ...]) -> None:
+    """Raise UserError if OUT/request.json is of another request of `command` than `record`."""
+    path = files.join(out, REQUEST)
+    if files.exists(path) and (different := difference(record, files.read_json(path), may_differ)):
         raise UserError(
-            f"{request.out} holds another {request.command} than was asked for: {different}; repeat its settings, or "
-            "pass another --out"
+            f"{out} holds another {command} than was asked for: {different}; repeat its settings, or pass another --out"
         )

@@ -1,0 +1,308 @@
+"""From the options of `lth` to what it plans: levels, rewinds, learning rates, checked before anything is made."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
+from vit_tickets.pipeline.runs.families import KNOWN
+from vit_tickets.pipeline.system.cluster import AUTO, ENGINES
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.fields import COUNT, option, options_of
+from vit_tickets.pipeline.weights.choices import SPARSITY, WeightChoices
+from vit_tickets.pipeline.weights.methods import SCOPES
+from vit_tickets.train.commands.plan_options import (
+    MAY_DIFFER,
+    OWN,
+    PlanOptions,
+    listed,
+    parse_train_options,
+    words_of,
+)
+from vit_tickets.train.lottery.presets import PLAIN, Preset, preset_of, rewound_to
+from vit_tickets.train.lottery.request import CONTROLS, LTH, Chain, Lottery, in_rounds, to_sparsity
+
+if TYPE_CHECKING:
+    from vit_tickets.train.recipes.recipe import Recipe
+    from vit_tickets.train.sweep.request import Images
+
+SMALLEST = "deit_micro"
+PER_ROUND = 0.2  # of what is alive
+SCOPE, NETWORK = "scope", "network"
+NONE = "none"
+# Options of `train` that the plan sets itself.
+OF_WEIGHTS = tuple(each.name for each in options_of(WeightChoices))
+SET = (*OWN, "epochs", "recipe", "lr", "init", "weights_key", "keep_epochs", *OF_WEIGHTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LthOptions:
+    """The options of `lth`. None where it was not given."""
+
+    model: str | None = option(
+        f"The network: {', '.join(KNOWN)}, or another classifier of timm.  [default: {SMALLEST} on digits]",
+        default=None,
+        section="What to prune",
+    )
+    rounds: int | None = option(
+        "Rounds of train and prune, one after the other; with --weight-sparsity those that reach each of the shares.  "
+        f"[default: resnet20 14, deit_small 1, others {PLAIN.rounds}; with --weight-sparsity 1]",
+        default=None,
+        type=COUNT,
+    )
+    per_round: float | None = option(
+        f"Share of the living weights that a round drops.  [default: {PER_ROUND}]",
+        default=None,
+        type=SPARSITY,
+        metavar="S",
+    )
+    report_at: str | None = option(
+        "Rounds whose tickets are compared; a list.  [default: resnet20 8,11,13,14; else every third, and the last]",
+        default=None,
+        metavar="R,...",
+    )
+    weight_sparsity: str | None = option(
+        "Instead of --per-round: shares to drop; a list. Each is pruned by itself, from dense weights. A scope may "
+        "stand before it: msa:0.12,blocks:0.44.  [default: deit_small those of the paper's table 1]",
+        default=None,
+        metavar="[SCOPE:]S,...",
+    )
+    sparsity_of: str | None = option(
+        "With --weight-sparsity: what the shares are of, the weights of the scope or all parameters of the network.  "
+        "[default: scope]",
+        default=None,
+        choices=(SCOPE, NETWORK),
+    )
+    prune_scope: str | None = option(
+        "Which weights may be dropped, as `prune` has it.  [default: blocks, of convolutional networks conv]",
+        default=None,
+        choices=SCOPES,
+    )
+    rewind: str | None = option(
+        "Epochs whose weights tickets start from; a list. 0: the initial weights (LT); K: those before epoch K, where "
+        "training then goes on (LT*). Each has rounds of its own.  [default: 0; resnet20 and deit_small also 3% of the "
+        "epochs]",
+        default=None,
+        metavar="K,...",
+    )
+    controls: str | None = option(
+        f"What tickets are compared with beside dense; a list, or {NONE}. "
+        f"{'; '.join(f'{name}: {meaning}' for name, meaning in CONTROLS.items())}.  [default: {','.join(CONTROLS)}]",
+        default=None,
+    )
+    seeds: int = option("Runs of everything: seeds 0, 1, ...", default=1, type=COUNT, show_default=True)
+    epochs: int | None = option("Of every run.  [default: the recipe's]", default=None, type=COUNT, section="Every run")
+    recipe: str | None = option("Of every run.  [default: by dataset and model]", default=None)
+    lr: str | None = option(
+        "Learning rates; a list, each with tickets and a table of its own.  [default: the recipe's; resnet20 0.01]",
+        default=None,
+    )
+    engine: str = option(
+        "Every step is a process of this machine, or a task of a Ray cluster whose machines share all folders.",
+        default=AUTO,
+        choices=ENGINES,
+        show_default=True,
+        section="Where it runs",
+    )
+    jobs: int | None = option(
+        "Steps at a time.  [default: 1 on CPUs, else as many as the GPUs take]", default=None, type=COUNT
+    )
+    gpus: int | None = option("Number of GPUs to use.  [default: all]", default=None, type=click.IntRange(0))
+    jobs_per_gpu: int = option("Steps that share a GPU.", default=1, type=COUNT, show_default=True)
+    ray_address: str | None = option("Join this Ray cluster instead of starting one here.", default=None)
+    html: bool = option(
+        "Write OUT/report.html, too: one page that needs no network.", default=False, is_flag=True, section="Output"
+    )
+    out: str | None = option(
+        "The folder of everything that is made.  [default: runs/lth-<dataset>-<model>]", default=None
+    )
+    dry_run: bool = option("Only list the steps, and which of them are done.", default=False, is_flag=True)
+
+
+def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) -> tuple[Lottery, "Images"]:
+    """What `asked` plans, and the images; packs the built-in dataset if needed.
+
+    Raises UserError for what does not go together, or what a step would refuse.
+    """
+    parsed = parse_train_options(dataset, list(train_options), LTH, SET)
+    model = asked.model or (SMALLEST if dataset == EMBEDDED else None)
+    if model is None:
+        raise UserError("--model: expected the network to prune, such as resnet20 or deit_small, found none")
+    preset, controls, rates = preset_of(model), _controls(asked.controls), _rates(asked.lr)
+    from vit_tickets.pipeline.networks import registry
+    from vit_tickets.pipeline.runs.families import short_name
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.train.commands.checks import check_device
+
+    if parsed.get("device"):
+        check_device(parsed["device"])
+    if asked.out is not None and not files.is_local(asked.out):
+        raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
+    registry.check_model(model)
+    chains = _chains(asked, preset, model)
+    images = _images(dataset, asked)
+    given = {"--epochs": asked.epochs, "--recipe": asked.recipe}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    lottery = Lottery(
+        dataset=images.root,
+        name=images.name,
+        model=model,
+        out=asked.out or f"runs/{LTH}-{images.name}-{short_name(model)}",
+        chains=chains,
+        controls=controls,
+        rates=rates or preset.lr or (None,),
+        seeds=asked.seeds,
+        train_options=(*options, *train_options),
+        device=parsed.get("device"),
+        workers=parsed.get("workers"),
+    )
+    epochs = recipe_of(lottery, images).epochs
+    record = _record(lottery, images, asked, parsed, epochs)
+    return replace(lottery, rewinds=_rewinds(asked.rewind, preset, epochs), record=record), images
+
+
+def recipe_of(lottery: Lottery, images: "Images") -> "Recipe":
+    """The recipe of the dense runs; raises UserError for options of `train` that do not go together."""
+    from vit_tickets.train.commands.plan_options import training_of
+    from vit_tickets.train.lottery.plan import plan
+    from vit_tickets.train.runs.defaults import fitted
+    from vit_tickets.train.runs.rehearsal import Rehearsal
+
+    training, asked = training_of(plan(lottery)[0].command[1:])
+    Rehearsal(images, images.classes).check(training, asked, None)
+    return fitted(images, training, asked)
+
+
+def _images(dataset: str, asked: LthOptions) -> "Images":
+    from vit_tickets.pipeline.datasets.shards import index_of
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.train.commands.sources import check_images, find_images
+
+    check_images(dataset)
+    if dataset != EMBEDDED and not files.exists(index_of(dataset)):
+        name = files.name_of(files.absolute(dataset))
+        packed = f"`vit-tickets pack {dataset} data/{name}` makes one"
+        raise UserError(f"expected a dataset, found no {index_of(dataset)}; {packed}")
+    return find_images(dataset, LTH, PlanOptions(out=asked.out, dry_run=asked.dry_run), [])
+
+
+def _record(
+    lottery: Lottery, images: "Images", asked: LthOptions, parsed: dict[str, Any], epochs: int
+) -> dict[str, Any]:
+    """What request.json holds: all but what may be asked for in addition when the plan is resumed."""
+    from vit_tickets.pipeline.runs.families import short_name
+    from vit_tickets.pipeline.system.redaction import without_secrets
+    from vit_tickets.train.commands.sources import record_of
+    from vit_tickets.train.sweep.request import FORMAT_VERSION
+
+    about = {"format_version": FORMAT_VERSION, "dataset": images.name, **record_of(images)}
+    of_runs = {"model": short_name(lottery.model), "recipe": asked.recipe, "epochs": epochs}
+    pruned = {"prune_scope": asked.prune_scope, "per_round": asked.per_round or PER_ROUND}
+    of_train = {name: value for name, value in parsed.items() if name not in MAY_DIFFER}
+    return without_secrets({**about, **of_runs, **pruned, "train": of_train})
+
+
+def _controls(text: str | None) -> tuple[str, ...]:
+    return () if text == NONE else listed("--controls", text or ",".join(CONTROLS), tuple(CONTROLS))
+
+
+def _rates(text: str | None) -> tuple[float, ...]:
+    rates = _numbers("--lr", text) if text else ()
+    if bad := next((rate for rate in rates if rate <= 0), None):
+        raise UserError(f"--lr: expected rates above 0, found {bad:g}")
+    return rates
+
+
+def _rewinds(text: str | None, preset: Preset, epochs: int) -> tuple[int, ...]:
+    if text is None:
+        return tuple(dict.fromkeys((0, rewound_to(epochs)))) if preset.rewinds and epochs > 1 else (0,)
+    found = tuple(sorted(_counts("--rewind", text)))
+    if found[-1] >= epochs:
+        raise UserError(f"--rewind: expected epochs below {epochs}, of which runs have as many, found {found[-1]}")
+    return found
+
+
+def _chains(asked: LthOptions, preset: Preset, model: str) -> tuple[Chain, ...]:
+    """The rounds that are asked for; raises UserError for options that do not go together."""
+    in_turn = {"--per-round": asked.per_round, "--report-at": asked.report_at}
+    given = next(((name, value) for name, value in in_turn.items() if value is not None), None)
+    if asked.weight_sparsity and given:
+        raise UserError(
+            f"{given[0]} {given[1]}: expected no --weight-sparsity beside it, found {asked.weight_sparsity}"
+        )
+    if asked.weight_sparsity is None and (given or not preset.sparsities):
+        if asked.sparsity_of is not None:
+            raise UserError(f"--sparsity-of {asked.sparsity_of}: expected --weight-sparsity, found none")
+        return (_in_rounds(asked, preset, model),)
+    pairs, of = preset.sparsities, preset.of
+    if asked.weight_sparsity is not None:
+        pairs, of = _sparsities(asked.weight_sparsity, asked.prune_scope), asked.sparsity_of or SCOPE
+    elif asked.prune_scope is not None:
+        raise UserError(f"--prune-scope {asked.prune_scope}: expected --weight-sparsity, as each share has its scope")
+    return tuple(_to(sparsity, asked.sparsity_of or of, asked.rounds or 1, scope, model) for scope, sparsity in pairs)
+
+
+def _in_rounds(asked: LthOptions, preset: Preset, model: str) -> Chain:
+    _scope_share(model, asked.prune_scope)
+    own = preset if preset.report_at else PLAIN
+    rounds = asked.rounds or (max(_counts("--report-at", asked.report_at)) if asked.report_at else own.rounds)
+    if asked.report_at is not None:
+        report_at = _counts("--report-at", asked.report_at)
+    elif asked.rounds in (None, own.rounds):
+        report_at = own.report_at
+    else:
+        report_at = tuple(dict.fromkeys((*range(3, rounds + 1, 3), rounds)))
+    if bad := next((number for number in report_at if not 1 <= number <= rounds), None):
+        raise UserError(f"--report-at: expected rounds in 1..{rounds}, found {bad}")
+    return in_rounds(asked.per_round or PER_ROUND, rounds, report_at, asked.prune_scope)
+
+
+def _to(sparsity: float, of: str, rounds: int, scope: str | None, model: str) -> Chain:
+    share = _scope_share(model, scope) if of == NETWORK else 1.0
+    if sparsity >= share:
+        raise UserError(
+            f"--weight-sparsity {sparsity:g}: expected less than the {share:.1%} of all parameters that scope "
+            f"{scope or 'of the model'} has; a larger --prune-scope has more"
+        )
+    return to_sparsity(sparsity, of, rounds, scope, share)
+
+
+def _scope_share(model: str, scope: str | None) -> float:
+    """The weights of a scope as a share of all parameters; raises UserError where the model has none in it."""
+    from vit_tickets.pipeline.networks import registry
+    from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
+
+    network = registry.sketch(model)
+    masked = masked_parameters(network, scope or default_scope(network)).values()
+    return sum(each.numel() for each in masked) / sum(each.numel() for each in network.parameters())
+
+
+def _sparsities(text: str, scope: str | None) -> tuple[tuple[str | None, float], ...]:
+    """`msa:0.12,blocks:0.44`; raises UserError for what is no share, or a scope that is given twice."""
+    pairs = []
+    for word in words_of("--weight-sparsity", text):
+        own, colon, share = word.rpartition(":")
+        if colon and scope is not None:
+            raise UserError(f"--weight-sparsity {word}: expected no --prune-scope beside its scope, found {scope}")
+        if colon and own not in SCOPES:
+            raise UserError(f"--weight-sparsity {word}: expected a scope among {', '.join(SCOPES)}, found {own!r}")
+        (found,) = _numbers("--weight-sparsity", share)
+        if not 0 < found < 1:
+            raise UserError(f"--weight-sparsity: expected shares between 0 and 1, found {share}")
+        pairs.append((own or scope, found))
+    return tuple(pairs)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in words_of(option, text))
+    except ValueError:
+        raise UserError(f"{option}: expected numbers, such as 0.01 or 0.01,0.1, found {text!r}") from None
+
+
+def _counts(option: str, text: str) -> tuple[int, ...]:
+    words = words_of(option, text)
+    if bad := next((word for word in words if not (word.isascii() and word.isdecimal())), None):
+        raise UserError(f"{option}: expected whole numbers from 0 on, such as 0,5, found {bad!r}")
+    return tuple(map(int, words))

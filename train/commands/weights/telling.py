@@ -1,0 +1,95 @@
+"""What `lth` says before it starts: what it will train, at which levels, and about how long that takes."""
+
+from itertools import islice
+
+import click
+import torch
+
+from vit_tickets.pipeline.datasets.left_out import counted
+from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.train.accounting.estimate import Estimate
+from vit_tickets.train.commands.announcing import LOOKED_AT, MEASURED_S, STARTING_S, time_line
+from vit_tickets.train.commands.options import default_workers
+from vit_tickets.train.commands.plan_options import parse_train_options
+from vit_tickets.train.commands.sources import sizes_of
+from vit_tickets.train.commands.weights.lottery import recipe_of
+from vit_tickets.train.lottery.presets import preset_of
+from vit_tickets.train.lottery.request import LTH, Chain, Lottery
+from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.report.analysis.notices import listed
+from vit_tickets.train.sweep.request import Images
+from vit_tickets.train.sweep.steps import Step
+
+SIDE = 224  # pixels, where neither recipe nor model say
+
+
+def tell_of(lottery: Lottery, images: Images, todo: list[Step], devices: int | None) -> dict[str, float]:
+    """Say what is planned, and return seconds by the title of a step, as far as they are known.
+
+    todo: the steps that remain. devices: of this machine, which share them; None where they run elsewhere.
+    """
+    recipe = recipe_of(lottery, images)
+    for line in lines(lottery, images, recipe):
+        click.echo(line)
+    if devices is None:
+        click.echo("time: told once the first runs are on their way")
+        return {}
+    expected = _seconds(lottery, images, recipe, todo)
+    click.echo(time_line(sum(expected.values()), devices))
+    return expected
+
+
+def lines(lottery: Lottery, images: Images, recipe: Recipe) -> list[str]:
+    """On images, levels, starts, controls and seeds."""
+    splits = f"{images.splits['train']:,} to train on, {images.splits['val']:,} to test on (val)"
+    found = [f"images: {splits}, {counted(images.classes, 'class')}"]
+    found += [f"pruning: {_levels(chain)}" for chain in lottery.chains]
+    if why := _why(lottery):
+        found.append(f"  {why}")
+    starts = ["the initial weights" if not epoch else f"those before epoch {epoch}" for epoch in lottery.rewinds]
+    found.append(f"tickets start from: {listed(starts)}")
+    found.append(f"beside dense and the tickets: {listed(lottery.controls) if lottery.controls else 'nothing'}")
+    rates = "" if lottery.rates == (None,) else f", learning rates {listed([f'{rate:g}' for rate in lottery.rates])}"
+    found.append(f"each run: {counted(recipe.epochs, 'epoch')}, recipe {recipe.name}{rates}")
+    if lottery.seeds == 1:
+        found.append("one seed each gives no verdict, since another seed may turn the order; --seeds 2 does")
+    return found
+
+
+def _levels(chain: Chain) -> str:
+    first, last = chain.rounds[0], chain.rounds[-1]
+    scope = f" of {chain.scope}" if chain.scope else ""
+    if first.of == "alive":
+        reported = [number for number in chain.rounds if number.is_reported]
+        levels = [f"{100 * (1 - (1 - each.share) ** each.number):.1f}%" for each in reported]
+        numbers = listed([str(each.number) for each in reported])
+        rounds = f"{counted(len(chain.rounds), 'round')}, each drops {first.share:.3g} of the living weights{scope}"
+        return f"{rounds}; compared after {numbers}, with {listed(levels)} dropped"
+    whole = "the network" if last.of == "network" else "the weights"
+    return f"{last.share:.3g} of {whole}{scope and f', from {chain.scope}'}, in {counted(len(chain.rounds), 'round')}"
+
+
+def _why(lottery: Lottery) -> str:
+    """What a preset is of, where the plan has its rounds and levels."""
+    preset = preset_of(lottery.model)
+    numbers = tuple(each.number for chain in lottery.chains for each in chain.rounds if each.is_reported)
+    shares = tuple((chain.scope, chain.rounds[-1].share) for chain in lottery.chains)
+    is_preset = numbers == preset.report_at if preset.report_at else shares == preset.sparsities
+    return preset.why if is_preset else ""
+
+
+def _seconds(lottery: Lottery, images: Images, recipe: Recipe, todo: list[Step]) -> dict[str, float]:
+    given = parse_train_options(lottery.dataset, list(lottery.train_options), LTH, ())
+    device = lottery.device or "auto"
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision = given.get("precision", "auto")
+    if precision == "auto":
+        precision = "bf16" if device.startswith("cuda") else "fp32"
+    samples = [sample.data for sample in islice(images.head("train"), LOOKED_AT) if sample.data]
+    workers = default_workers(1) if lottery.workers is None else lottery.workers
+    size = recipe.image_size or next(iter(sizes_of([lottery.model])), SIDE)
+    estimate = Estimate(lottery.model, images.classes, recipe, size, samples, device, precision, workers, MEASURED_S)
+    train, val = images.samples("train"), images.samples("val")
+    training = estimate.training(PATHS["dense"], estimate.num_patches, train, val)
+    kinds = {"train": training, "evaluate": estimate.evaluation(val), "prune": 0.0}
+    return {step.title: STARTING_S + kinds[step.command[0]] for step in todo}
