@@ -90,6 +90,12 @@ class Target:
     def sweep(self) -> list[str]:
         return self._sweep(self.model, "0.27,0.5,0.75", "")
 
+    def lth(self) -> list[str]:
+        self._check_model()
+        command = f"vit-tickets lth {self.dataset} --model {self.model}"
+        options = ("ROUNDS", "REPORT_AT", "REWIND", "LR", "SEEDS", "RECIPE", "EPOCHS", "ENGINE", "JOBS", "GPUS")
+        return [*self._packed(), command + self._options(*options)]
+
     def figure3(self) -> list[str]:
         models = "deit_micro" if self.on_digits else "deit_t,deit_s"
         return self._sweep(models, FIGURE3_SPARSITY, f"--paths dense,lt,rc --out runs/figure3-{self.name}")

@@ -209,8 +209,8 @@ def _controls(text: str | None) -> tuple[str, ...]:
 
 def _rates(text: str | None) -> tuple[float, ...]:
     rates = _numbers("--lr", text) if text else ()
-    if bad := next((rate for rate in rates if rate <= 0), None):
-        raise UserError(f"--lr: expected rates above 0, found {bad:g}")
+    if any(rate <= 0 for rate in rates):
+        raise UserError(f"--lr: expected rates above 0, found {text}")
     return rates
 
 
@@ -246,15 +246,18 @@ def _chains(asked: LthOptions, preset: Preset, model: str) -> tuple[Chain, ...]:
 def _in_rounds(asked: LthOptions, preset: Preset, model: str) -> Chain:
     _scope_share(model, asked.prune_scope)
     own = preset if preset.report_at else PLAIN
-    rounds = asked.rounds or (max(_counts("--report-at", asked.report_at)) if asked.report_at else own.rounds)
-    if asked.report_at is not None:
-        report_at = _counts("--report-at", asked.report_at)
+    wanted = () if asked.report_at is None else _counts("--report-at", asked.report_at)
+    if 0 in wanted:
+        raise UserError("--report-at: expected rounds from 1 on, found 0; dense runs are always compared")
+    rounds = asked.rounds or max(wanted, default=own.rounds)
+    if wanted:
+        report_at = wanted
     elif asked.rounds in (None, own.rounds):
         report_at = own.report_at
     else:
         report_at = tuple(dict.fromkeys((*range(3, rounds + 1, 3), rounds)))
-    if bad := next((number for number in report_at if not 1 <= number <= rounds), None):
-        raise UserError(f"--report-at: expected rounds in 1..{rounds}, found {bad}")
+    if max(report_at) > rounds:
+        raise UserError(f"--report-at: expected rounds in 1..{rounds}, found {max(report_at)}")
     return in_rounds(asked.per_round or PER_ROUND, rounds, report_at, asked.prune_scope)
 
 
