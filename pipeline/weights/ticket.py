@@ -59,6 +59,8 @@ class WeightTicket:
     rounds: Count = 1
     #: Gradients of so many images ranked the weights, or of all if there are fewer; None for other criteria.
     images: Positive | None = None
+    #: Multiply-adds of an image in which dead weights cost nothing, of the masks that a run ended with.
+    macs: Positive | None = None
     #: `masks_sha256` of the ticket that this one is nested in.
     parent_sha256: SHA256 | None = None
     #: `weights_sha256` of the weights that were ranked.

@@ -1,13 +1,16 @@
 """What one image costs: classifying it from all patches or some, and choosing its ticket."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import METHODS, STAGED
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.train.accounting.counting import forward_pass, selection_pass, skeleton
+from vit_tickets.train.accounting.masked import Dead, masked_pass
 
 
 def image_macs(
@@ -31,6 +34,25 @@ def image_macs(
     return ImageMacs(
         forward=forward, forward_kept=of_kept, selection=selection_macs(manifest, split), selected=selected
     )
+
+
+def alive_macs(model: nn.Module, image_size: int, kept: int | None, masks: Mapping[str, Tensor]) -> int | None:
+    """Multiply-adds of one image in which dead weights cost nothing; None where they cannot be counted.
+
+    Args:
+        model: as `build_model` makes them.
+        image_size: side of its images in pixels.
+        kept: k, of the model's own patches; None for all. Models that cannot leave patches out compute all.
+        masks: bool by name of a parameter of `model.network`, True for the living.
+    """
+    if not getattr(model, "can_drop_patches", False):
+        kept = None
+    try:
+        bare = skeleton(model)
+        dead = Dead.of_masks(bare.get_submodule("network"), {name: mask.cpu() for name, mask in masks.items()})
+        return masked_pass(bare, image_size, kept, dead)
+    except Exception:  # whatever a network of timm raises on torch's meta device
+        return None
 
 
 def selection_macs(manifest: Manifest, split: str) -> int | None:

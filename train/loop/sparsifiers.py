@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from torch import nn
+
 from vit_tickets.pipeline.runs.config import RunConfig
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.places import FINAL_MASKS
 from vit_tickets.pipeline.weights.record import DENSE, FIXED, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
+from vit_tickets.train.accounting.per_image import alive_macs
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.hooks import Hook
 from vit_tickets.train.sparsity.drawing import RandomMasks
@@ -34,13 +38,16 @@ def check_steps(hooks: Iterable[Hook], steps: int) -> None:
             hook.growth.check(steps)
 
 
-def write_final_masks(run: Run, hooks: Iterable[Hook]) -> None:
-    """Write RUN/masks, the weight ticket of the masks that training ended with, if it had any."""
+def write_final_masks(run: Run, hooks: Iterable[Hook], model: nn.Module) -> None:
+    """Write RUN/masks, the weight ticket of the masks that training of `model` ended with, if it had any."""
     masks = next((hook.masks for hook in hooks if isinstance(hook, Masked)), None)
     if masks is None or run.config.weights is None:
         return
     alive = {name: mask.cpu().contiguous().numpy() for name, mask in masks.alive.items()}
-    ticket.write(run.place(FINAL_MASKS), _final(run, run.config, run.config.weights), alive)
+    kept = run.kept if PATHS[run.path].drops_patches else None
+    macs = alive_macs(model, run.image_size, kept, masks.alive)
+    made = replace(_final(run, run.config, run.config.weights), macs=macs)
+    ticket.write(run.place(FINAL_MASKS), made, alive)
 
 
 def _final(run: Run, config: RunConfig, weights: SparseWeights) -> WeightTicket:

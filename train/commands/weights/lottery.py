@@ -196,7 +196,7 @@ def _record(
     from vit_tickets.train.commands.sources import record_of
     from vit_tickets.train.sweep.request import FORMAT_VERSION
 
-    about = {"format_version": FORMAT_VERSION, "dataset": images.name, **record_of(images)}
+    about = {"format_version": FORMAT_VERSION, "command": LTH, "dataset": images.name, **record_of(images)}
     of_runs = {"model": short_name(lottery.model), "recipe": asked.recipe, "epochs": epochs}
     pruned = {"prune_scope": asked.prune_scope, "per_round": asked.per_round or PER_ROUND}
     of_train = {name: value for name, value in parsed.items() if name not in MAY_DIFFER}

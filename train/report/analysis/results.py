@@ -18,6 +18,9 @@ from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.weights import ticket
+from vit_tickets.pipeline.weights.places import FINAL_MASKS
+from vit_tickets.pipeline.weights.ticket import WeightTicket
 
 REQUEST = "request.json"  # of `sweep` and `table`, in the folder of which OUT/runs is
 
@@ -34,6 +37,7 @@ class RunResult:
         predictions: by what the run was tested on, one of `TESTED_ON`.
         size: side of its view in pixels, in a group where that tells rows apart (`lt@288`).
         expected: what the report expects it to be tested on, where that is not what its row is.
+        masks: the weight ticket of the masks that it ended with; None for a run without masks.
     """
 
     folder: str
@@ -43,6 +47,7 @@ class RunResult:
     predictions: dict[str, Predictions]
     size: int | None = None
     expected: tuple[str, ...] | None = None
+    masks: WeightTicket | None = None
 
     @property
     def name(self) -> str:
@@ -50,14 +55,15 @@ class RunResult:
 
     @cached_property
     def made_by(self) -> tuple[str, str] | None:
-        """(`sweep` or `table`, its folder) of a run that one of these commands trains; otherwise None."""
-        if self.config.weights is not None:
-            return None  # of other plans
+        """(`sweep`, `table` or `lth`, its folder) of a run that one of these commands trains; otherwise None."""
         home = (self.config.run or self.folder).rstrip("/")
         out, runs = posixpath.split(posixpath.dirname(home))
         if runs != "runs" or not files.exists(request := files.join(out, REQUEST)):
             return None
-        return ("sweep" if "first_method" in files.read_json(request) else "table"), out
+        record = files.read_json(request)
+        if self.config.weights is not None and "command" not in record:
+            return None  # of another plan
+        return record.get("command") or ("sweep" if "first_method" in record else "table"), out
 
     @property
     def path(self) -> str:
@@ -168,7 +174,9 @@ def read_run(folder: str) -> RunResult:
     _check_same_weights(list(predictions.values()))
     home = config.run or folder  # `evaluate --out` of a run names it
     finished = files.exists(files.join(home, "final.safetensors"))
-    run = RunResult(folder, config, read_log(home), finished, predictions)
+    ended = files.join(home, FINAL_MASKS)
+    masks = ticket.read(ended) if ticket.is_weight_ticket(ended) else None
+    run = RunResult(folder, config, read_log(home), finished, predictions, masks=masks)
     try:
         _ = run.budget
     except UserError as error:

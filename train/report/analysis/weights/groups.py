@@ -15,7 +15,15 @@ from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast, accu
 from vit_tickets.train.report.analysis.comparison import own_input
 from vit_tickets.train.report.analysis.matching import check_same_images, check_same_tickets
 from vit_tickets.train.report.analysis.results import RunResult
-from vit_tickets.train.report.analysis.weights.rows import DENSE, REINIT, Level, in_order, is_ticket, level_of, place
+from vit_tickets.train.report.analysis.weights.rows import (
+    DENSE,
+    REINIT,
+    Level,
+    in_order,
+    is_ticket,
+    level_of,
+    place,
+)
 
 Cell = tuple[str, str]  # row, label of the level; of runs with all weights: DENSE, no label
 ALL_WEIGHTS: Cell = (DENSE, "")
@@ -126,7 +134,7 @@ def title_of(row: str) -> str:
 def cell_of(run: RunResult) -> Cell:
     """The cell of a run: its row, and how many weights it drops."""
     weights = run.config.weights
-    return ALL_WEIGHTS if weights is None else (weights.row, level_of(weights).label)
+    return ALL_WEIGHTS if weights is None else (weights.row, level_of(weights, run.masks).label)
 
 
 def group_weights(runs: Iterable[RunResult]) -> list[WeightGroup]:
@@ -176,7 +184,7 @@ def _group(runs: list[RunResult], recipe: Mapping[str, Any]) -> WeightGroup:
         if on != "dense":
             check_same_tickets(reference, predictions)
         scored.setdefault(cell_of(run), []).append(run)
-    levels = sorted({level_of(run.config.weights) for run in runs if run.config.weights})
+    levels = sorted({level_of(run.config.weights, run.masks) for run in runs if run.config.weights})
     return WeightGroup(
         dataset=runs[0].config.dataset,
         model=runs[0].model,
@@ -195,7 +203,7 @@ def _group(runs: list[RunResult], recipe: Mapping[str, Any]) -> WeightGroup:
 def _place(run: RunResult) -> tuple[Any, ...]:
     """Runs with all weights first, then by level and row."""
     weights = run.config.weights
-    return () if weights is None else (level_of(weights), place(weights.row))
+    return () if weights is None else (level_of(weights, run.masks), place(weights.row))
 
 
 def _check_seeds(runs: list[RunResult]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from vit_tickets.pipeline.weights.record import SparseWeights
+from vit_tickets.pipeline.weights.ticket import WeightTicket
 
 DENSE, TICKET, REINIT, SHUFFLED = "dense", "imp", "reinit", "shuffled"
 _REWIND = re.compile(r"rewind(\d+)")
@@ -46,7 +47,7 @@ class Level(NamedTuple):
     """How many weights were dropped. Levels of one group are questions of their own.
 
     Attributes:
-        percent: dropped share of the scope, to a tenth; of the whole network where whole units were removed.
+        percent: dropped share of the scope, to a tenth.
         scope: name of the set of parameters that it is of.
     """
 
@@ -59,10 +60,12 @@ class Level(NamedTuple):
         return f"{self.percent:.1f}% of {self.scope}"
 
 
-def level_of(weights: SparseWeights) -> Level:
-    """The level of a run."""
+def level_of(weights: SparseWeights, ended: WeightTicket | None = None) -> Level:
+    """The level of a run, as it was asked for; without that, of the masks that it `ended` with."""
     if weights.sparsity is not None:
         return Level(_percent(weights.sparsity), weights.scope or "weights")
+    if ended is not None:
+        return Level(_percent(ended.sparsity), ended.scope)
     return Level(_percent(weights.of_network or 0.0), "network")
 
 

@@ -1,6 +1,9 @@
 """The tables of runs with fewer weights: every row, the verdicts level by level, the ticket against simpler rows."""
 
+from vit_tickets.pipeline.runs.parts import ImageMacs
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding, WeightFinding
+from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, Cell, WeightGroup
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text
 from vit_tickets.train.report.rendering.words.contrasts import against, bounded_text, difference_text
@@ -61,28 +64,42 @@ def paper_text(ticket: TicketFinding) -> str:
 
 def of_network(group: WeightGroup, cell: Cell) -> float | None:
     """Dropped share of all parameters of the network, the mean over runs; None where it was not recorded."""
-    return _mean([weights.of_network for run in group.of(cell) if (weights := run.config.weights)])
+    return _mean([_dropped(run) for run in group.of(cell)])
+
+
+def _dropped(run: RunResult) -> float | None:
+    return run.masks.of_network if run.masks else run.config.weights and run.config.weights.of_network
 
 
 def alive_of(group: WeightGroup, cell: Cell) -> int | None:
     """Parameters of the network that are not held at zero, the mean over runs; None where it was not recorded."""
-    recorded = [run.config.weights for run in group.runs if run.config.weights]
     if cell == ALL_WEIGHTS:
-        return next((weights.parameters for weights in recorded if weights.parameters), None)
-    found = [weights for run in group.of(cell) if (weights := run.config.weights)]
-    counts = [
-        weights.parameters - (weights.size - weights.alive)
-        if weights.parameters is not None and weights.size is not None and weights.alive is not None
-        else None
-        for weights in found
-    ]
-    mean = _mean(counts)
+        recorded = (run.config.weights.parameters for run in group.runs if run.config.weights)
+        return next((count for count in recorded if count), None)
+    mean = _mean([_alive(run) for run in group.of(cell)])
     return None if mean is None else round(mean)
 
 
+def _alive(run: RunResult) -> int | None:
+    """By the masks that the run ended with, or by what it was asked for."""
+    if run.masks:
+        return run.masks.parameters - (run.masks.size - run.masks.alive)
+    asked = run.config.weights
+    if asked is None or asked.parameters is None or asked.size is None or asked.alive is None:
+        return None
+    return asked.parameters - (asked.size - asked.alive)
+
+
 def macs_of(group: WeightGroup, cell: Cell) -> float | None:
-    """Multiply-adds of one image with zeros not counted, the mean over runs; None where they were not recorded."""
-    return None
+    """Multiply-adds of one image in which dead weights cost nothing, the mean over runs; None where any is unknown."""
+    return _mean([_macs(run) for run in group.of(cell)])
+
+
+def _macs(run: RunResult) -> int | None:
+    if run.config.weights is not None:
+        return run.masks and run.masks.macs
+    of_image = run.config.macs or ImageMacs()
+    return of_image.forward_kept if PATHS[run.path].drops_patches else of_image.forward
 
 
 def _mean(values: list) -> float | None:
