@@ -20,6 +20,7 @@ SMALLER = (
         "-- --workers 0",
         "no hub, time",
     ),
+    (r"(vit-tickets lth (?!.*--dry-run).*)", r"\1 --dry-run", "time; its tests carry it out"),
     (r"(sweep data/imagenet .*--same-tokens .*)", r"\1 --dry-run", "time; the sweep of photos takes the same steps"),
     (r"((?:sweep|table) data/.*)--dry-run", r"\1--weights weights/deit_small.safetensors --dry-run", "no hub"),
     (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2 --epochs 1", "time"),
@@ -48,6 +49,7 @@ SMALLER = (
 # Lines that do not run here, and why.
 EXCEPTIONS = {
     "make test": "would run this file",
+    "make lth MODEL=resnet20 DATA=data/cifar10 ROUNDS=14 REPORT_AT=8,11,13,14 SEEDS=3": "45 trainings and more",
     "make setup && . .venv/bin/activate": "installs from an index; .ci/run begins with it",
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...": "several machines; test_cluster.py has a cluster",
     "ray start --head --node-ip-address=10.0.0.1 --port=6379": "the same",
@@ -112,6 +114,7 @@ FINDS = {
     "prune": ("data", "runs"),
     "export": ("data", "manifests", "masks"),
     "sweep": ("data",),
+    "lth": ("data",),
 }
 ALL = ("data", "manifests", "masks", "runs", "digits-tickets.parquet", "digits-masks.safetensors")
 SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights", "val", "LOC_val_solution.csv")

@@ -13,7 +13,7 @@ from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.accounting.counting import counted
-from vit_tickets.train.accounting.per_image import image_macs, selection_macs
+from vit_tickets.train.accounting.per_image import alive_macs, image_macs, selection_macs
 from vit_tickets.train.models.sparse import build_model
 
 
@@ -85,3 +85,15 @@ def test_what_is_recorded_makes_no_run_another(numbered_data, numbered_tickets, 
     assert config.difference(read, {}) is None
     with pytest.raises(UserError, match=r"macs: forward: expected a count, found .many"):
         RunConfig.from_record(record | {"macs": {"forward": "many"}})
+
+
+@pytest.mark.parametrize("kept", [None, 9])
+def test_dead_weights_cost_nothing_at_every_token(kept):
+    model = build_model("deit_micro", 10, 48, 8, None)
+    name, weight = next(of for of in model.network.named_parameters() if of[0].endswith("mlp.fc1.weight"))
+    alive = torch.ones_like(weight, dtype=torch.bool)
+    whole = alive_macs(model, 48, kept, {name: alive})
+    of_image = image_macs(model, 48, kept, None)
+    assert whole == (of_image.forward if kept is None else of_image.forward_kept)
+    alive.view(-1)[:100:2] = False
+    assert alive_macs(model, 48, kept, {name: alive}) == whole - 50 * ((kept or 36) + 1)

@@ -4,10 +4,13 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.runs import RIGHT, write_run, write_weight_run
 from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.weights import ticket
+from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.report import report
 
@@ -120,3 +123,17 @@ def test_the_papers_pair_stands_beside_ours_where_it_has_one(tmp_path):
     found = report(made, str(tmp_path / "out"))
     assert "90.1 / 87.9 (+2.2)" in found.text
     assert "Shen et al. 2023, tables 1" in found.text
+
+
+def test_multiply_adds_and_living_parameters_are_of_the_masks_that_runs_ended_with(tmp_path):
+    made = [write_run(tmp_path, "dense", on=["dense"], macs={"forward": 1_000_000})]
+    made.append(write_weight_run(tmp_path, "gmp", level=0.5, share=0.85))
+    about = {"model": "deit_micro", "num_classes": 10, "image_size": 48, "scope": "blocks", "criterion": "gmp"}
+    known = WeightTicket(**about, parameters=100_000, macs=600_000)
+    ticket.write(f"{made[1]}/masks", known, {"w": np.arange(90_000) >= 40_000})
+    found = report(made, str(tmp_path / "out")).data["weights"][0]["rows"]
+    assert [(row["row"], row["macs"], row["alive"]) for row in found] == [
+        ("dense", 1_000_000, 100_000),
+        ("gmp", 600_000, 60_000),
+    ]
+    assert found[1]["dropped_of_network"] == 0.4
