@@ -54,16 +54,21 @@ def open_weights(request: Request, recipe: Recipe, network: nn.Module) -> Sparse
 
 
 def unlike(config: RunConfig, sparse: Sparse | None) -> str | None:
-    """What a run that begins at a later epoch has other than the run whose weights these are, in a line; None if
-    nothing, and where that run is not to be found."""
-    folder = (config.init or "").rpartition("/")[0] or "."
-    source = (sparse.ticket.run or "") if sparse and sparse.ticket and sparse.start else folder
-    if not config.first_epoch or not files.exists(files.join(source, CONFIG)):
+    """In what a run was asked for otherwise than the one that its ticket, or its weights of a later epoch, are of.
+
+    None if in nothing, where that run is not to be found, and for fine-tuning, which differs by design.
+    """
+    if sparse is None or (config.init is not None and not config.first_epoch):
+        return None
+    source, what = sparse.ticket and sparse.ticket.run, "ticket"
+    if config.init is not None:
+        source, what = config.init.rpartition("/")[0] or ".", "weights"
+    if source is None or not files.exists(files.join(source, CONFIG)):
         return None
     begun: dict[str, Any] = {"weights": None, "init": None, "initial": None, "weights_key": None}
     found = replace(RunConfig.read(source, ("recipe",)), **begun)
     different = replace(config, **begun).difference(found, DEFAULTS)
-    return different and f"goes on at epoch {config.first_epoch} of {source}, whose training was another: {different}"
+    return different and f"{source}, the source of its {what}, was trained otherwise: {different}"
 
 
 def _of_ticket(request: Request, opened: WeightTicket, network: nn.Module) -> Sparse:

@@ -6,7 +6,7 @@ from tests.soak import kills
 from tests.soak.data import write_dataset
 from vit_tickets.pipeline.weights import ticket
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(1800)]
 OPTIONS = {
     "gmp": ("--weight-sparsity", "0.8"),
     "svite": ("--weight-sparsity", "0.5", "--update-every", "5"),
@@ -22,8 +22,8 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("method", OPTIONS)
 def test_ten_kills_change_nothing(data, tmp_path, method):
-    options = ("--weight-method", method, *OPTIONS[method])
-    outcome = kills.trial(data, tmp_path, 1, kills=10, epochs=10, seed=3, spread_s=1.5, options=options)
+    options = ("--limit", "240", "--weight-method", method, *OPTIONS[method])
+    outcome = kills.trial(data, tmp_path, 1, kills=10, epochs=12, seed=3, spread_s=0.5, options=options)
     assert len(outcome.kills) == 10
     assert len(set(outcome.kills)) > 3, outcome.kills
     assert not outcome.unequal

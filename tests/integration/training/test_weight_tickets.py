@@ -223,14 +223,23 @@ def test_weights_of_an_epoch_go_on_there_without_masks(numbered_data, tmp_path):
     assert not (tmp_path / "on" / "masks").exists()
 
 
-def test_a_line_says_what_a_run_from_a_later_epoch_has_other_than_the_one_it_goes_on_with(numbered_data, tmp_path):
+def test_a_line_says_where_a_run_differs_from_the_source_of_its_weights_or_ticket(numbered_data, tmp_path):
     dense = run_of(numbered_data, tmp_path / "dense", recipe=SMALL)
     files.write_json(dense.place("config.json"), dense.config.record())
     save_weights(dense.build_model(), dense.place("epoch-0001.safetensors"))
-    on = {"recipe": SMALL, "init": dense.place("epoch-0001.safetensors"), "start_epoch": 1}
-    same = run_of(numbered_data, tmp_path / "same", **on)
-    assert unlike(same.config, same.sparse) is None
-    other = run_of(numbered_data, tmp_path / "other", **on, seed=1)
-    expected = f"goes on at epoch 1 of {dense.root}, whose training was another: seed: expected 1, found 0"
-    assert unlike(other.config, other.sparse) == expected
-    assert unlike(dense.config, dense.sparse) is None
+    masks, alive = make_ticket(tmp_path / "masks", dense)
+    ticket.write(masks, replace(ticket.read(masks), run=dense.root), alive)
+
+    def said(**settings):
+        run = run_of(numbered_data, tmp_path / "other", **{"recipe": SMALL, **settings})
+        return unlike(run.config, run.sparse)
+
+    on = {"init": dense.place("epoch-0001.safetensors"), "start_epoch": 1}
+    of_ticket = {"masks": masks, "start": "reinit"}
+    tuned = {"masks": masks, "init": dense.place("epoch-0001.safetensors")}
+    assert said(**on) is said(**of_ticket) is said() is None
+    assert said(**tuned, recipe=SMALL.override(epochs=2)) is None
+    differs = "was trained otherwise: seed: expected 1, found 0"
+    assert said(**on, seed=1) == f"{dense.root}, the source of its weights, {differs}"
+    assert said(**of_ticket, seed=1) == f"{dense.root}, the source of its ticket, {differs}"
+    assert said(**of_ticket, recipe=SMALL.override(epochs=2)).endswith("epochs: expected 2, found 3")
