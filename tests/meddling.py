@@ -1,9 +1,9 @@
 """A hook that has state of its own and changes all that a hook may; and a script that trains with it on several ranks.
 
-    torchrun --nproc-per-node 2 -m tests.meddling DATA TICKETS OUT
+    torchrun --nproc-per-node 2 -m tests.meddling DATA TICKETS OUT [PATH]
 
-trains a run with all hooks twice, under OUT/whole and, unplugged after every third save, under OUT/broken. Every rank
-writes what its hook was called with to calls-RANK.json.
+trains a run (on path `lt`) with all hooks twice, under OUT/whole and, unplugged after every third save, under
+OUT/broken. Every rank writes what its hook was called with to calls-RANK.json.
 """
 
 import hashlib
@@ -91,12 +91,12 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))).hexdigest()
 
 
-def main(data: str, tickets: str, out: str) -> None:
+def main(data: str, tickets: str, out: str, path: str = "lt") -> None:
     with world("cpu") as here:
         hooks = []
 
         def trainer(name: str) -> Trainer:
-            run = run_of(data, f"{out}/{name}", "lt", tickets, recipe=RECIPE)
+            run = run_of(data, f"{out}/{name}", path, tickets, recipe=RECIPE)
             hooks.append(Meddling())
             passed = Options(1, checkpoint_minutes=0, progress=False, grad_accum=2)
             return Trainer(run, here, passed, [*hooks_of(run), hooks[-1]])

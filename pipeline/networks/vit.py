@@ -166,13 +166,13 @@ def _heads(attn: Attention, x_BTD: Tensor) -> Tensor:
     return x_BTD.unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)
 
 
-def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Arithmetic in the types of the operands; torch's meta device, where nothing is computed, knows no other."""
     return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def _cls_row(attn: nn.Module, q: Tensor, k: Tensor, num_prefix: int) -> Tensor:
-    with _without_autocast(q.device):
+    with without_autocast(q.device):
         logits_BHT = (q.float() * cast("Attention", attn).scale @ k.float().transpose(-2, -1)).squeeze(2)
         return logits_BHT.softmax(dim=-1)[:, :, num_prefix:].mean(dim=1)
 

@@ -13,6 +13,7 @@ OCCLUSIONS = ("mean", "black")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PRETRAINED = "pretrained"  # as --init: the published weights of the model
 RANDOM_SUBSETS = ("fixed", "fresh", "aligned")
+SCORERS = ("linear", "mlp")  # of path `learned`
 # Whose ticket an image is trained on: what each says, for help texts.
 TICKETS = {
     "own": "its own",
@@ -48,6 +49,12 @@ class Choices:
         "its 324 patches costs what one on all of 224 px does.",
         default=None,
         type=COUNT,
+    )
+    scorer: str | None = option(
+        "Path learned: what scores a patch. linear: one layer, as in the authors' program; mlp: two, as in the paper.  "
+        "[default: linear]",
+        default=None,
+        choices=SCORERS,
     )
     match_patches: bool = option(
         "Train lt or rc for ceil(E N / k) epochs: as many patches as a dense run of E epochs sees.",

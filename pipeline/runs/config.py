@@ -21,6 +21,7 @@ from vit_tickets.pipeline.system.redaction import without_secrets
 from vit_tickets.pipeline.weights.record import SparseWeights
 
 CONFIG, FINAL, BEST, LAST = "config.json", "final.safetensors", "best.safetensors", "last.pt"
+SCORER = "scorer.safetensors"  # of path `learned`, beside the weights under timm's names
 CLASSES = "classes.json"  # the names of the dataset's classes, for `predict`
 FORMAT_VERSION = 1
 SIZES = {"num_classes": 1 << 20, "image_size": MAX_SIDE, "patch_size": MAX_SIDE}
@@ -35,13 +36,13 @@ ORDER = (
     *("recipe", "eval_view"),
 )
 # Entries that are left out where they say nothing.
-OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from", "macs", "weights")
+OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from", "macs", "weights", "scorer")
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
     *("precision", "occlude", "stem_occlusion", "without_fold"),
 )
-APART = ("model", "path", "init", *KINDS_OF_BUDGET, "match_patches", "seed", "mask_seed", "ticket")
+APART = ("model", "path", "init", *KINDS_OF_BUDGET, "match_patches", "seed", "mask_seed", "ticket", "scorer")
 OF_ROW = ("temperature", "finish_dense")  # fields of the recipe that the row of a report names
 # Of every run that `train` made; None in folders that hold less.
 RECORDED: Any = None

@@ -29,6 +29,7 @@ class TrainingPath:
         has_budget: whether runs of different budgets differ.
         uses_tickets: whether tickets decide which patches, or how many, it is trained on.
         drops_patches: whether it is trained on some of the patches; `train` then requires tickets.
+        chooses_patches: whether a scorer inside the network, which learns along, chooses the patches that it sees.
         low_resolution: whether it is trained on smaller images with as many patches as a ticket.
         same_cost: whether it is trained for fewer epochs, at the cost of training on tickets.
         prunes_tokens: whether it prunes tokens inside the network, to make a selector; reports leave it out.
@@ -44,9 +45,15 @@ class TrainingPath:
     has_budget: bool = True
     uses_tickets: bool = False
     drops_patches: bool = False
+    chooses_patches: bool = False
     low_resolution: bool = False
     same_cost: bool = False
     prunes_tokens: bool = False
+
+    @property
+    def sees_part(self) -> bool:
+        """Whether it is trained on a part of each image's patches, whoever chooses them."""
+        return self.drops_patches or self.chooses_patches
 
 
 # In the order of every table and figure.
@@ -87,6 +94,14 @@ _TABLE = (
         uses_tickets=True,
         same_cost=True,
     ),
+    TrainingPath(
+        name="learned",
+        meaning="the patches that a scorer chooses, which learns along with the network (SViTE+)",
+        label="learned\n(scorer)",
+        tested_on=("dense", OWN),
+        uses_tickets=True,
+        chooses_patches=True,
+    ),
     TrainingPath(name="selector", meaning="all patches, with token pruning, to make a selector", prunes_tokens=True),
     TrainingPath(
         name="weights",
@@ -103,6 +118,7 @@ TRAINED = tuple(path.name for path in _TABLE if path.is_trained)
 COMPARED = tuple(path.name for path in _TABLE if path.is_trained and not path.prunes_tokens)
 JUDGED = tuple(path.name for path in _TABLE if path.is_judged)
 DROPPING = tuple(path.name for path in _TABLE if path.drops_patches)
+PARTIAL = tuple(path.name for path in _TABLE if path.sees_part)
 
 
 def path_of(row: str) -> TrainingPath:

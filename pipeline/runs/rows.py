@@ -2,8 +2,8 @@
 
 A name is PATH[@SIZE][:PART]*: the path, the side of the view where that tells runs apart, and what differs from the
 default, in this order: the method of the tickets (`lt:centre`), whose tickets they are (`lt:swapped`), the temperature
-at which they are sampled (`lt:t0.3`), the kind of random subset (`rc:fresh`), the epochs on all patches at the end
-(`lt:finish1`).
+at which they are sampled (`lt:t0.3`), the kind of random subset (`rc:fresh`), the kind of scorer (`learned:mlp`), the
+epochs on all patches at the end (`lt:finish1`).
 """
 
 import re
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vit_tickets.pipeline.manifests.methods import STAGED
-from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS, TICKETS
+from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS, SCORERS, TICKETS
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.paths import OWN, PATHS, TrainingPath, path_of
 from vit_tickets.pipeline.system.errors import UserError
 
-FIXED, ITS_OWN = RANDOM_SUBSETS[0], "own"
+FIXED, ITS_OWN, LINEAR = RANDOM_SUBSETS[0], "own", SCORERS[0]
 # What `report` expects of runs on other tickets than an image's own; the path says it of all others. A class-swapped
 # ticket is chosen by the label: to be tested on one would tell the answer.
 TESTED = {"mean": ("dense", "lt", "rc", OWN), "swapped": ("dense", "lt", "rc", OWN), "class-swapped": ("dense", "lt")}
@@ -38,6 +38,8 @@ class RowName:
     temperature: float | None = None
     #: Kind of random subset.
     rc: str = FIXED
+    #: Kind of scorer that chooses the patches.
+    scorer: str = LINEAR
     #: The last epochs, on all patches.
     finish_dense: int = 0
 
@@ -46,7 +48,7 @@ class RowName:
         """The row of a run. size: the side of its view in pixels, where the row is to say it."""
         path = PATHS[config.path]
         if not path.drops_patches:
-            return cls(path=path.name, size=size)
+            return cls(path=path.name, size=size, scorer=config.scorer or LINEAR)
         recipe = config.recipe or {}
         return cls(
             path=path.name,
@@ -76,6 +78,7 @@ class RowName:
             self.ticket if self.ticket != ITS_OWN else "",
             f"t{self.temperature:g}" if self.temperature is not None else "",
             self.rc if self.rc != FIXED else "",
+            self.scorer if self.scorer != LINEAR else "",
             f"finish{self.finish_dense}" if self.finish_dense else "",
         ]
         return ":".join([self.path if self.size is None else f"{self.path}@{self.size}", *filter(None, parts)])
@@ -112,6 +115,7 @@ class RowName:
             "--ticket": self.ticket if self.ticket != ITS_OWN else None,
             "--temperature": None if self.temperature is None else f"{self.temperature:g}",
             "--rc": self.rc if self.rc != FIXED else None,
+            "--scorer": self.scorer if self.scorer != LINEAR else None,
             "--finish-dense": self.finish_dense or None,
         }
         return tuple(str(word) for pair in given.items() if pair[1] is not None for word in pair)
@@ -210,6 +214,18 @@ _TABLE = (
         null="staying with the image helps, not what is chosen",
         by_default=False,
     ),
+    Row(
+        name="learned",
+        meaning=PATHS["learned"].meaning,
+        null="a scorer that learns along with the network is as good, and needs no selector",
+        by_default=False,
+    ),
+    Row(
+        name="learned:mlp",
+        meaning="the patches that a scorer of two layers chooses, which learns along with the network",
+        null="a scorer that learns along with the network is as good, and needs no selector",
+        by_default=False,
+    ),
 )
 ROWS = {row.name: row for row in _TABLE}
 DEFAULT_ROWS = tuple(row.name for row in _TABLE if row.by_default)
@@ -233,6 +249,8 @@ def _part(path: str, part: str) -> dict[str, object]:
         return {"ticket": part}
     if path == "lt" and (found := _TEMPERATURE.fullmatch(part)):
         return {"temperature": float(found[1])}
+    if path == "learned" and part in SCORERS:
+        return {"scorer": part}
     if found := _FINISH.fullmatch(part):
         return {"finish_dense": int(found[1])}
     return {"method": part}

@@ -52,7 +52,7 @@ def training_pass(model: nn.Module, image_size: int, images: int, kept: int | No
     """
 
     def work() -> None:
-        outputs = model(*_inputs(image_size, images, kept))
+        outputs = _passed(model, image_size, images, kept)
         parts = [outputs] if isinstance(outputs, Tensor) else outputs
         loss = torch.stack([part.sum() for part in parts]).sum()
         if loss.requires_grad:
@@ -68,7 +68,7 @@ def forward_pass(model: nn.Module, image_size: int, kept: int | None) -> int:
     """Multiply-adds of classifying one image from `kept` of its patches, or from all; arguments as `training_pass`."""
     was, _ = model.training, model.eval()
     try:
-        return counted(lambda: model(*_inputs(image_size, 1, kept)))
+        return counted(lambda: _passed(model, image_size, 1, kept))
     finally:
         model.train(was)
 
@@ -91,13 +91,20 @@ def selection_pass(
         counts: patches that each of them keeps.
         whole: whether the selector runs to its end.
     """
-    pixels, _ = _inputs(image_size, images, None)
+    pixels = _pixels(image_size, images)
     return counted(lambda: vit.identify_tokens(network, pixels, stages, [counts], predictions=whole))
 
 
-def _inputs(image_size: int, images: int, kept: int | None) -> tuple[Tensor, Tensor | None]:
-    pixels = torch.empty(images, 3, image_size, image_size, device="meta")
-    return pixels, None if kept is None else torch.empty(images, kept, dtype=torch.int64, device="meta")
+def _passed(model: nn.Module, image_size: int, images: int, kept: int | None) -> Any:
+    """What `model` returns for images of which it computes `kept` patches, given or chosen by itself, or all."""
+    pixels = _pixels(image_size, images)
+    if kept is not None and getattr(model, "chooses_patches", False):
+        return model(pixels, choose=kept)
+    return model(pixels, None if kept is None else torch.empty(images, kept, dtype=torch.int64, device="meta"))
+
+
+def _pixels(image_size: int, images: int) -> Tensor:
+    return torch.empty(images, 3, image_size, image_size, device="meta")
 
 
 class StepMacs:

@@ -115,7 +115,7 @@ class Estimate:
             recipe = recipe.cut(self.cut(kept).epochs)
         steps = max(1, min(train_images, recipe.limit or train_images) // recipe.batch_size)
         epochs = [self._epoch(recipe, path, kept, side, epoch) * steps for epoch in range(recipe.epochs)]
-        scored = recipe.epochs * self.evaluation(val_images, kept if path.drops_patches else None, side)
+        scored = recipe.epochs * self.evaluation(val_images, kept if path.sees_part else None, side)
         return sum(epochs) + scored
 
     def cut(self, kept: int) -> Cut:
@@ -136,7 +136,7 @@ class Estimate:
     def _epoch(self, recipe: Recipe, path: TrainingPath, kept: int, side: int, epoch: int) -> float:
         """Seconds of a step in the middle of an epoch, counted from 0."""
         macs = self._macs_at(side)
-        if not path.drops_patches or epoch >= recipe.epochs - recipe.finish_dense:
+        if not path.sees_part or epoch >= recipe.epochs - recipe.finish_dense:
             kept = macs.num_patches
         elif recipe.keep_warmup is not None:
             kept = kept_at(recipe.keep_warmup, kept, macs.num_patches, epoch + 0.5)

@@ -182,7 +182,7 @@ class Expectation:
             row.size,
             path.low_resolution,
             path.same_cost,
-            path.drops_patches,
+            path.sees_part,
             row.finish_dense,
             trial.budget,
         )

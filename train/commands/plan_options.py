@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Options of `train` that a plan sets itself, and those that not every path takes.
 OWN = ("model", "path", "tickets", "labels", "out", "resume", "overwrite", "seed", "sparsity", "keep_rate", "tokens")
-OF_ROWS = ("rc", "ticket", "temperature", "finish_dense")
+OF_ROWS = ("rc", "ticket", "temperature", "finish_dense", "scorer")
 OF_ONE_PATH = ("selector", "weights", "online", "align", "match_patches", *OF_ROWS)
 # Options of `train` that make weights sparse: a plan compares patches alone.
 OF_WEIGHTS = tuple(each.name for each in options_of(WeightChoices))

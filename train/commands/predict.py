@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 class PredictOptions:
     """The options of `predict`. Each field is documented by the help of its option."""
 
-    on: str = option(
+    on: str | None = option(
         "All patches; or self: the run selects patches by its own attention, stage by stage as `generate` does, and "
-        "drops the others inside its network.",
-        default="all",
+        "drops the others inside its network; one of path learned by its scorer.  [default: all; of path learned self]",
+        default=None,
         choices=("all", "self"),
-        show_default=True,
     )
     selector: str | None = option(
         "Instead: classify on the tickets that this timm ViT or finished run selects.", default=None

@@ -154,12 +154,14 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     """One line: what is about to be trained on what."""
     config, limit = run.config, run.config.limit
     share = "all patches"
-    if PATHS[run.path].drops_patches or PATHS[run.path].prunes_tokens:
+    if PATHS[run.path].sees_part or PATHS[run.path].prunes_tokens:
         share = f"{config.kept} of {config.num_patches} patches"
     if run.recipe.finish_dense and PATHS[run.path].drops_patches:
         share += f", all of them in {_last(run.recipe.finish_dense)}"
     if config.read_off and run.manifest is not None:
         share += f" (read off the ranks of a manifest for {run.manifest.budget.label})"
+    if PATHS[run.path].chooses_patches:
+        share += f" (chosen by its scorer, {config.scorer})"
     if config.ticket != "own":
         share += f" (ticket: {TICKETS[config.ticket]})"
     if run.recipe.temperature is not None:

@@ -9,14 +9,16 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.networks import vit
 from vit_tickets.pipeline.networks.pretrained import check_key, open_pretrained
-from vit_tickets.pipeline.networks.state import load_file
+from vit_tickets.pipeline.runs.choices import SCORERS
 from vit_tickets.pipeline.runs.config import CLASSES, FINAL, RunConfig
-from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.runs.paths import PATHS, TrainingPath
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.evaluation.pictures import Chooser, Classifier
+from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.models.pruned import PrunedViT
-from vit_tickets.train.models.sparse import build_model
+from vit_tickets.train.models.sparse import SparseViT, build_model
+from vit_tickets.train.runs.folder import load_weights
 from vit_tickets.train.runs.run import kept_patches
 
 NEEDED = ("model", "path", "eval_view", "image_size", "patch_size", "num_classes")
@@ -26,7 +28,7 @@ NEEDED = ("model", "path", "eval_view", "image_size", "patch_size", "num_classes
 class Selection:
     """On which patches a run classifies: on all, on those that it selects itself, or on those of a selector."""
 
-    on: str = "all"
+    on: str | None = None  #: `all` or `self`; None for `all`, or `self` of a run on path `learned`
     selector: str | None = None
     weights: str | None = None
     weights_key: str | None = None
@@ -42,8 +44,13 @@ class Selection:
                 f"--weights: expected --selector, the model that they are of, found none beside {self.weights}"
             )
         check_key(self.weights, self.weights_key)
-        if self.budget is not None and self.selector is None and self.on == "all":
+
+    def by_itself(self, path: TrainingPath) -> bool:
+        """Whether a run on `path` selects the patches itself; raises UserError for a budget of what selects none."""
+        on = self.on or ("self" if path.chooses_patches and self.selector is None else "all")
+        if self.budget is not None and self.selector is None and on == "all":
             raise UserError(f"{self.budget}: expected --on self or --selector, found neither: all patches are seen")
+        return on == "self"
 
 
 def open_classifier(root: str, selection: Selection) -> Classifier:
@@ -55,13 +62,18 @@ def open_classifier(root: str, selection: Selection) -> Classifier:
         raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
     grid, occlusion = config.image_size // config.patch_size, (config.occlude, config.stem_occlusion)
     sizes = (config.num_classes, config.image_size, config.patch_size, grid)
-    model = build_model(config.model, *sizes, 0.0, *occlusion)
-    load_file(model.network, weights, classes="the run")
+    path, model = PATHS[config.path], build_model(config.model, *sizes, 0.0, *occlusion)
+    if isinstance(model, SparseViT) and path.chooses_patches:
+        model = LearnedViT(model.network, config.scorer or SCORERS[0])
+    load_weights(model, root)
     names = class_names(root, config)
     numbers = [str(number) for number in range(config.num_classes)]
     shown = f"all {grid**2} patches" if config.can_drop_patches else "whole images"
     known = Classifier(model.eval(), config.eval_view, names or numbers, shown, has_names=names is not None)
-    if selection.on == "self":
+    by_itself = selection.by_itself(path)
+    if by_itself and isinstance(model, LearnedViT):
+        return _by_its_scorer(known, config, selection)
+    if by_itself:
         return _on_itself(known, model.network, config, selection)
     return _by_selector(known, grid, config, selection) if selection.selector is not None else known
 
@@ -85,6 +97,14 @@ def _budget(config: RunConfig, selection: Selection, option: str) -> Budget:
     if budget := selection.budget or config.budget:
         return budget
     raise UserError(f"{option}: expected --sparsity, --keep-rate or --tokens, as a run on {config.path} has no budget")
+
+
+def _by_its_scorer(known: Classifier, config: RunConfig, selection: Selection) -> Classifier:
+    """The run on as many patches as it was trained on, or of another budget, which its scorer chooses."""
+    kept, patches = config.kept, config.num_patches
+    if selection.budget is not None:
+        kept = kept_patches(selection.budget, patches, None, stages=1)
+    return replace(known, choose=kept, shown=f"the {kept} of {patches} patches that its scorer chooses")
 
 
 def _on_itself(known: Classifier, network: nn.Module, config: RunConfig, selection: Selection) -> Classifier:

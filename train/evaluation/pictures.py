@@ -95,6 +95,8 @@ class Classifier:
     #: What it sees of a picture, in words.
     shown: str
     chooser: Chooser | None = None
+    #: Number of patches that the run chooses itself; None where it does not.
+    choose: int | None = None
     #: Whether `names` are names.
     has_names: bool = True
 
@@ -146,7 +148,8 @@ class Classifier:
         rows: Iterator[tuple[list[float], list[int]]] = iter(())
         if own:
             kept_BK = self.chooser.choose(torch.stack(seen).to(device)) if self.chooser else None
-            logits_BC = self.model(normalised(torch.stack(own).to(device), self.view), kept_BK)
+            more = {} if self.choose is None else {"choose": self.choose}
+            logits_BC = self.model(normalised(torch.stack(own).to(device), self.view), kept_BK, **more)
             best = logits_BC.float().softmax(1).topk(min(top, logits_BC.shape[1]), dim=1)
             rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
         made = []

@@ -82,24 +82,30 @@ class Shown:
     images: Tensor
     #: int64 (B, K): patches to keep; None for all.
     kept_BK: Tensor | None
+    #: Instead: the number of patches that the model chooses itself.
+    choose: int | None = None
 
 
-def shown(config: EvalStreamConfig, on: list[str], device: str, workers: int) -> Generator[Shown, None, None]:
-    """Each batch of `config`, once per entry of `on`."""
+def shown(
+    config: EvalStreamConfig, on: list[str], device: str, workers: int, chooses: bool = False
+) -> Generator[Shown, None, None]:
+    """Each batch of `config`, once per entry of `on`. chooses: whether a model on its own input chooses patches."""
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (config.view.mean, config.view.std))
     with contextlib.closing(eval_batches(config, workers)) as batches:
         for batch in batches:
             images = (batch.pixels.to(device).float() - mean) / std
             for how in on:
-                kept_BK = None
+                kept_BK, choose = None, None
                 rank_BN, affine_B23 = (batch.given, batch.given_affine) if how == OWN else (batch.rank, batch.affine)
-                if how in ("lt", OWN) and rank_BN is not None and affine_B23 is not None:
+                if how == OWN and chooses:
+                    choose = config.kept
+                elif how in ("lt", OWN) and rank_BN is not None and affine_B23 is not None:
                     kept_BK = kept_cells(rank_BN.to(device), affine_B23.to(device), config.grid, config.kept)
                 elif how == "rc" and batch.random is not None:
                     kept_BK = batch.random.to(device).long()
                 elif how != "dense":
                     raise ValueError(f"expected images with tickets to test on {how}, found none")
-                yield Shown(how, batch, images, kept_BK)
+                yield Shown(how, batch, images, kept_BK, choose)
 
 
 @torch.inference_mode()
@@ -113,10 +119,12 @@ def predictions(
 ) -> Generator[Prediction, None, None]:
     """Predictions of `model` on each batch of `config`, once per entry of `on`. Leaves the model in eval mode."""
     model.eval()
-    with contextlib.closing(shown(config, on, device, workers)) as seen:
+    chooses = bool(getattr(model, "chooses_patches", False))
+    with contextlib.closing(shown(config, on, device, workers, chooses)) as seen:
         for each in seen:
             with torch.autocast(each.images.device.type, autocast, enabled=autocast is not None):
-                logits_BC = model(each.images, each.kept_BK)
+                more = {} if each.choose is None else {"choose": each.choose}
+                logits_BC = model(each.images, each.kept_BK, **more)
             batch = each.batch
             yield Prediction(each.on, batch.key, batch.label, batch.place, logits_BC.float().cpu())
 
@@ -150,6 +158,8 @@ def accuracy(
 def check_on(data: SplitData, on: list[str], path: str) -> None:
     """Raise UserError where one of `on` cannot be evaluated."""
     for how in on:
+        if how == OWN and PATHS[path].chooses_patches:
+            continue
         if how not in TESTED_ON:
             raise UserError(f"--on: expected some of {', '.join(TESTED_ON)}, found {how!r}")
         if how != "dense" and PATHS[path].low_resolution:
@@ -160,8 +170,8 @@ def check_on(data: SplitData, on: list[str], path: str) -> None:
             raise UserError(f"--on {how}: expected --tickets MANIFEST, found none")
         if how == OWN and data.substitute is None:
             raise UserError(
-                f"--on {OWN}: expected a run that was trained with --ticket mean or swapped, found another; dense, lt "
-                "and rc show what it was trained on, except for class-swapped tickets, which would tell the label"
+                f"--on {OWN}: expected a run on path learned, or with --ticket mean or swapped, found another; dense, "
+                "lt and rc show what it was trained on, except for class-swapped tickets, which would tell the label"
             )
     if data.manifest is not None and data.stored_view.num_views:
         raise UserError(

@@ -6,7 +6,7 @@ from vit_tickets.pipeline.datasets.pack import open_or_build
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.tables import read_table
 from vit_tickets.pipeline.networks import pretrained
-from vit_tickets.pipeline.networks.state import check_classes, load_file, load_strictly, weights_sha256
+from vit_tickets.pipeline.networks.state import check_classes, load_strictly, state_sha256
 from vit_tickets.pipeline.runs.class_order import doubt
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import ON, PATHS
@@ -18,11 +18,12 @@ from vit_tickets.pipeline.system.errors import UserError, say
 from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.evaluation.predict import check_on, eval_config, evaluate_to
+from vit_tickets.train.models.learned import split
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs import run as runs
-from vit_tickets.train.runs.folder import environment
+from vit_tickets.train.runs.folder import environment, load_weights
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runs.tickets import open_manifest
@@ -72,7 +73,7 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
         raise UserError(f"{path}: recipe: {error}") from None
     run = runs.Run(root, dataset, manifest, recipe, config, grid, kept)
     model = run.build_model()
-    load_file(model.network, weights, classes="the run")
+    load_weights(model, root)
     try:
         data = SplitData(dataset, split, manifest, substitute=substitute_of(config, to_test=True))
     except UserError as error:
@@ -118,10 +119,12 @@ def open_weights(
 def _grid_and_kept(config: RunConfig, manifest: Manifest | None) -> tuple[int, int]:
     """The model's own grid, and how many of its patches a sparse evaluation keeps.
 
-    Models that cannot drop patches take the grid of the manifest. A run on tickets keeps its own budget, any other the
-    manifest's.
+    Models that cannot drop patches take the grid of the manifest. A run on tickets, or on patches that it chooses
+    itself, keeps its own budget, any other the manifest's.
     """
     grid = config.image_size // config.patch_size
+    if PATHS[config.path].chooses_patches:
+        return grid, config.kept
     if manifest is None:
         return grid, grid * grid
     recorded = manifest.ticket.grid
@@ -134,7 +137,10 @@ def _grid_and_kept(config: RunConfig, manifest: Manifest | None) -> tuple[int, i
 
 def default_on(subject: Subject) -> list[str]:
     """What `evaluate` scores by default: all that the run and the tickets allow."""
-    sparse = subject.data.manifest is not None and not PATHS[subject.run.path].low_resolution
+    path = PATHS[subject.run.path]
+    if path.chooses_patches:
+        return list(path.tested_on)
+    sparse = subject.data.manifest is not None and not path.low_resolution
     return list(TESTED.get(subject.run.config.ticket, ON)) if sparse else ["dense"]
 
 
@@ -143,7 +149,7 @@ def score(subject: Subject, on: list[str], view: str, device: str, workers: int)
     run = subject.run
     check_on(subject.data, on, run.path)
     config = eval_config(run, subject.data, view=view)
-    about = Provenance(model=run.config.model, weights_sha256=weights_sha256(subject.model.network))
+    about = Provenance(model=run.config.model, weights_sha256=state_sha256(split(subject.model.network)[0]))
     model = subject.model.to(device)
     config_path = files.join(subject.folder, CONFIG)
     if run.path == "weights":

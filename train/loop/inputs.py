@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vit_tickets.pipeline.geometry.crops import keyed_rng
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.data.batches import TrainBatch
 from vit_tickets.train.data.stream import TrainStreamConfig
 from vit_tickets.train.loop.options import Options
@@ -56,6 +57,7 @@ class Inputs:
     target: Tensor  #: int64 (B,): labels; or float32 (B, C): soft labels
     token_target: Tensor | None = None  #: float32 (B, K, C): soft labels of the kept cells, for models with token heads
     swapped_N: Tensor | None = None  #: bool (N,): cells whose tokens come from the image's partner (MixToken)
+    choose: int | None = None  #: number of patches that the model chooses itself; None where it is told, or sees all
 
 
 class Preparation:
@@ -70,6 +72,7 @@ class Preparation:
             torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
             for values in (run.eval_view.mean, run.eval_view.std)
         )
+        self.chooses = PATHS[run.path].chooses_patches
         self.online = None if run.online is None else run.online.to(device)
 
     def __call__(self, batch: TrainBatch, step: int, rank: int, kept: int) -> Inputs:
@@ -92,7 +95,7 @@ class Preparation:
         target = on_device.label
         if mix is not None:
             target = mix.targets(target, self.run.config.num_classes, self.run.recipe.smoothing)
-        return Inputs(images, kept_BK, target)
+        return Inputs(images, kept_BK, target, choose=kept if self.chooses else None)
 
     def _kept(self, batch: TrainBatch, seen: Tensor, mix: Mix | None, kept: int) -> Tensor | None:
         """The patches to keep, int64 (B, K), of the views in `batch` that the model sees as `seen`; None for all."""

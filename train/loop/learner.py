@@ -54,7 +54,8 @@ class Learner:
             self.model = PrunedViT(self.model.network, run.config.stages, run.config.counts)
         if run.recipe.frozen:
             freeze(self.model.network)
-        self.parallel = world.parallel(self.model, run.image_size)
+        passed = {"choose": run.kept} if PATHS[run.path].chooses_patches else {}
+        self.parallel = world.parallel(self.model, run.image_size, **passed)
         if compile:
             self.parallel = compiled(self.parallel, world.device)
         self.optimizer = build_optimizer(self.model.network, run.recipe)
@@ -110,7 +111,8 @@ class Learner:
 
     def _loss(self, model: nn.Module, inputs: Inputs) -> Tensor:
         with torch.autocast(inputs.images.device.type, self.autocast, enabled=self.autocast is not None):
-            more = {} if inputs.swapped_N is None else {"swapped_N": inputs.swapped_N}
+            more = {"swapped_N": inputs.swapped_N, "choose": inputs.choose}
+            more = {name: value for name, value in more.items() if value is not None}
             output = model(inputs.images.to(memory_format=self.layout), inputs.kept_BK, **more)
         return loss_of(output, inputs, self.recipe)
 

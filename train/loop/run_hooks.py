@@ -6,7 +6,9 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim import Optimizer
 
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.loop.sparsifiers import sparsifiers_of
+from vit_tickets.train.loop.token_choice import TokenChoice
 from vit_tickets.train.recipes.schedule import kept_at
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.hooks import Hook, StepState
@@ -19,6 +21,8 @@ def hooks_of(run: Run) -> list[Hook]:
         hooks.append(KeepWarmup(recipe.keep_warmup, run.kept, run.grid**2))
     if recipe.finish_dense:
         hooks.append(FinishDense(recipe.epochs - recipe.finish_dense, run.grid**2))
+    if PATHS[run.path].chooses_patches:
+        hooks.append(TokenChoice(recipe.epochs))
     if recipe.ema:
         hooks.append(MovingAverage(recipe.ema))
     return hooks

@@ -58,8 +58,8 @@ class Trainer:
         check_parts(options.grad_accum, self.stream.batch_of_rank, bool(run.recipe.mix_token))
         self.steps = self.stream.plan.steps
         check_steps(self.learner.hooks, run.recipe.epochs * self.steps)
-        drops_patches = PATHS[run.path].drops_patches
-        self.macs = StepMacs(self.learner.model, run.image_size, run.grid**2, drops_patches, run.online)
+        sees_part = PATHS[run.path].sees_part
+        self.macs = StepMacs(self.learner.model, run.image_size, run.grid**2, sees_part, run.online)
         self.prepare = Preparation(run, world.device, self.learner.model.has_token_outputs)
         self.validation = Validation(run, world, self.learner.autocast, options)
         self.position, self.best = Position(run.config.first_epoch), -math.inf

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vit_tickets.pipeline.geometry.views import View
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.train.evaluation.predict import accuracy, eval_config, val_sets
@@ -51,7 +52,8 @@ class Validation:
         world.share(model.buffers())
         scores = {}
         for name, data in self.sets.items():
-            on = RowName.of(run.config).validated_on if data.manifest is not None else "dense"
+            shows_own = data.manifest is not None or PATHS[run.path].chooses_patches
+            on = RowName.of(run.config).validated_on if shows_own else "dense"
             config = eval_config(run, data, world.rank, world.size, **self.decoding)
             with self._bar(name, sum(data.counts)) as bar:
                 correct = accuracy(

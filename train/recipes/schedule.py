@@ -1,9 +1,11 @@
-"""What changes in the course of a run: the learning rate and the number of kept patches."""
+"""What changes in the course of a run: the learning rate, the number of kept patches, and the temperature."""
 
 import math
 
 from vit_tickets.pipeline.geometry.patches import ceil_count
 from vit_tickets.train.recipes.recipe import Recipe
+
+TAU = (10.0, 0.1)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -38,3 +40,10 @@ def kept_at(keep_warmup: tuple[float, float], kept: int, num_patches: int, epoch
         return num_patches
     share = (1 + math.cos(math.pi * (epoch_progress - start) / (end - start))) / 2
     return ceil_count(kept + (num_patches - kept) * share)
+
+
+def tau_at(step: int, steps: int) -> float:
+    """The temperature of the Gumbel-softmax of path `learned` in step `step` of `steps`, counted from 0: linear from
+    10 in the first to 0.1 in the last, as in the program of Chen et al. 2021."""
+    first, last = TAU
+    return first + (last - first) * step / max(1, steps - 1)

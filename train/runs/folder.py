@@ -8,15 +8,18 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from safetensors.torch import save as save_safetensors
-from torch import nn
+from torch import Tensor, nn
 
-from vit_tickets.pipeline.runs.config import BEST, CLASSES, CONFIG, FINAL, LAST, Environment, RunConfig
+from vit_tickets.pipeline.networks.state import load_file, load_strictly
+from vit_tickets.pipeline.runs.config import BEST, CLASSES, CONFIG, FINAL, LAST, SCORER, Environment, RunConfig
 from vit_tickets.pipeline.runs.log import METRICS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 from vit_tickets.pipeline.system.locks import alone_in
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.places import FINAL_MASKS, epoch_of, epoch_weights
+from vit_tickets.pipeline.weights.tensors import read_tensors
+from vit_tickets.train.models.learned import split
 from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 
@@ -69,7 +72,7 @@ def clear(root: str) -> None:
     files.check_writable(root)
     for name in files.list_names(root):
         ours = name in (CONFIG, CLASSES, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
-        ours = ours or epoch_of(name) is not None
+        ours = ours or epoch_of(name) is not None or name.endswith(SCORER)
         if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
             files.remove(files.join(root, name))
     for name in (ticket.INDEX, ticket.MASKS, ticket.REWIND):
@@ -92,8 +95,35 @@ def check_keeps(root: str, wanted: Sequence[int], epochs: range, begun: int) -> 
 
 
 def save_weights(model: nn.Module, path: str) -> None:
-    """Write the weights of `model.network` to `path` under timm's names, as safetensors."""
-    network = model.get_submodule("network")
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    """Write the weights of `model.network` to `path` under timm's names, as safetensors; a scorer to `scorer_file`."""
+    weights, scorer = split(model.get_submodule("network"))
+    if scorer:
+        _save(scorer, scorer_file(path))
+    _save(weights, path)
+
+
+def load_weights(model: nn.Module, root: str) -> None:
+    """Load the final weights of the run at `root` into `model`, its scorer included.
+
+    Raises UserError where they do not fit.
+    """
+    network, scorer = model.get_submodule("network"), getattr(model, "scorer", None)
+    if scorer is None:
+        load_file(network, files.join(root, FINAL), classes="the run")
+        return
+    with model.without_scorer():
+        load_file(network, files.join(root, FINAL), classes="the run")
+    path = files.join(root, SCORER)
+    load_strictly(scorer, {name: torch.from_numpy(value) for name, value in read_tensors(path).items()}, path)
+
+
+def scorer_file(weights: str) -> str:
+    """Where the scorer is that belongs to a file of weights."""
+    folder, name = weights.removesuffix(files.name_of(weights)), files.name_of(weights)
+    return folder + (SCORER if name == FINAL else f"{name.removesuffix('.safetensors')}-{SCORER}")
+
+
+def _save(state: dict[str, Tensor], path: str) -> None:
+    held = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with files.atomic_write(path) as stream:
-        stream.write(save_safetensors(state))
+        stream.write(save_safetensors(held))

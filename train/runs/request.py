@@ -133,6 +133,8 @@ class Request(Choices, WeightChoices, Sources):
         if not has_weights and (recipe.frozen or recipe.name in FINE_TUNING):
             what = f"--recipe {recipe.name}" if recipe.name in FINE_TUNING else "--frozen"
             raise UserError(f"{what}: expected --init, the weights to start from (pretrained, FILE or RUN), found none")
+        if recipe.frozen and self.trained_on.chooses_patches:
+            raise UserError(f"--frozen: expected another path, as {self.path} trains its scorer, found {self.path}")
         if recipe.finish_dense and not (self.trained_on.drops_patches or self.trained_on.same_cost):
             expected = "a path that drops patches, lt or rc, or short, which costs as much"
             raise UserError(f"--finish-dense: expected {expected}, found {self.path}")
@@ -171,6 +173,7 @@ class Request(Choices, WeightChoices, Sources):
             ("--tickets online", self.is_online, ("lt",)),
             (f"--rc {self.rc}", self.rc != "fixed", ("rc",)),
             (f"--ticket {self.ticket}", self.ticket != "own", ("lt",)),
+            (f"--scorer {self.scorer}", self.scorer is not None, ("learned",)),
             ("--no-align", not self.align, DROPPING),
         )
         for name, given, paths in only:

@@ -14,7 +14,7 @@ from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED, method_name
 from vit_tickets.pipeline.networks import registry, vit
 from vit_tickets.pipeline.networks.starting import Start
-from vit_tickets.pipeline.runs.choices import OCCLUSIONS, Choices
+from vit_tickets.pipeline.runs.choices import OCCLUSIONS, SCORERS, Choices
 from vit_tickets.pipeline.runs.config import Labels, RunConfig
 from vit_tickets.pipeline.runs.families import FAMILIES, timm_name
 from vit_tickets.pipeline.runs.names import run_name
@@ -24,10 +24,10 @@ from vit_tickets.train.accounting.equal_cost import cut_of
 from vit_tickets.train.data.split import check_belongs
 from vit_tickets.train.models.frozen import freeze
 from vit_tickets.train.models.online import OnlineSelector
-from vit_tickets.train.models.sparse import Model, build_model, check_runs
+from vit_tickets.train.models.sparse import Model, SparseViT, build_model, check_runs
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.request import Request
-from vit_tickets.train.runs.run import Run, absolute, kept_patches, shards_sha256
+from vit_tickets.train.runs.run import STAGES, Run, absolute, kept_patches, shards_sha256
 from vit_tickets.train.runs.tickets import check_stored_crops, open_manifest, with_mean_ticket
 from vit_tickets.train.runs.weights import Sparse, open_weights
 
@@ -182,6 +182,9 @@ def _own_size(model: str) -> int:
 def _check_model(probe: Model, request: Request, recipe: Recipe) -> None:
     """Raise UserError for options that the model has no use for."""
     model = request.model
+    if request.trained_on.chooses_patches and not isinstance(probe, SparseViT):
+        plain = "a plain ViT, such as deit_small, which takes fewer tokens and classifies the image alone"
+        raise UserError(f"--path {request.path}: expected {plain}, found {model}")
     if recipe.mix_token and not probe.has_token_outputs:
         raise UserError(
             f"expected a model with logits for tokens for --mix-token, such as {WITH_TOKEN_OUTPUTS}, found {model}"
@@ -219,7 +222,7 @@ def _sizes(
     grid, patch_size = _cells(probe, image_size, recipe, manifest)
     if image_size % grid:
         raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
-    kept = kept_patches(budget, grid**2, manifest)
+    kept = kept_patches(budget, grid**2, manifest, 1 if request.trained_on.chooses_patches else STAGES)
     if manifest is not None and manifest.view(request.split).num_views:
         check_stored_crops(request, recipe, manifest, budget)
     if not request.trained_on.prunes_tokens:
@@ -261,6 +264,7 @@ def _choices(request: Request, budget: Budget) -> dict[str, Any]:
         **{kind: getattr(budget, kind) if has_budget else None for kind in KINDS_OF_BUDGET},
         "mask_seed": request.seed if request.mask_seed is None else request.mask_seed,
         "occlude": request.occlude or OCCLUSIONS[0],
+        "scorer": (request.scorer or SCORERS[0]) if request.trained_on.chooses_patches else None,
     }
 
 
@@ -283,6 +287,7 @@ def _variant(request: Request, recipe: Recipe, manifest: Manifest | None, sparse
         "no-align": not request.align,
         "black": request.occlude == "black",
         "stem-occlusion": request.stem_occlusion,
+        f"scorer-{request.scorer}": request.scorer not in (None, SCORERS[0]),
         request.fold.variant if request.fold else "": request.fold is not None,
     }
     return "-".join(name for name, applies in parts.items() if applies)

@@ -13,16 +13,21 @@ from vit_tickets.pipeline.manifests.folds import Fold, hash_word
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks.starting import Start
+from vit_tickets.pipeline.runs.choices import SCORERS
 from vit_tickets.pipeline.runs.config import RunConfig
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.weights.record import REINIT
 from vit_tickets.train.accounting.equal_cost import Cut
 from vit_tickets.train.data.split import Holdout, SplitData
 from vit_tickets.train.data.substitutes import substitute_of
+from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.models.online import OnlineSelector
-from vit_tickets.train.models.sparse import Model, build_model
+from vit_tickets.train.models.sparse import Model, SparseViT, build_model
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.weights import Sparse
+
+STAGES = 3  # of a selector, where no manifest says how many
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,8 @@ class Run:
         )
         if self.start is not None:
             self.start.load(model.network, self.config.seed)
+        if isinstance(model, SparseViT) and PATHS[self.path].chooses_patches:
+            return LearnedViT(model.network, self.config.scorer or SCORERS[0], self.config.seed)
         return model
 
 
@@ -121,11 +128,14 @@ def absolute(path: str) -> str:
     return files.filesystem(path)[1] if files.is_local(path) else path
 
 
-def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None) -> int:
-    """k on a grid of `num_patches`: c((1 - s) * N), with a keep rate the manifest's share of it, or k tokens."""
+def kept_patches(budget: Budget, num_patches: int, manifest: Manifest | None, stages: int = STAGES) -> int:
+    """k on a grid of `num_patches`: c((1 - s) * N), with a keep rate the manifest's share of it, or k tokens.
+
+    stages: how often a keep rate is applied where there is no manifest.
+    """
     if budget.keep_rate is None:
         return budget.stage_counts(num_patches, 1)[-1]
     if manifest is None:
-        return budget.stage_counts(num_patches, 3)[-1]
+        return budget.stage_counts(num_patches, stages)[-1]
     counts = budget.stage_counts(manifest.num_patches, len(manifest.ticket.counts))
     return scaled_count(counts[-1], manifest.num_patches, num_patches)

@@ -61,7 +61,7 @@ class World:
             raise WorkFailed(f"rank {self.rank} lost the other ranks: {first_line(error)[:200]}") from None
         return reduced.tolist()
 
-    def parallel(self, model: nn.Module, image_size: int) -> nn.Module:
+    def parallel(self, model: nn.Module, image_size: int, **passed: Any) -> nn.Module:
         """`model` with gradients averaged over all ranks. Buffers are not synchronised until `share`.
 
         DistributedDataParallel rearranges its buckets in the second forward pass, together with the other ranks, and
@@ -72,6 +72,7 @@ class World:
         Args:
             model: A network on this rank's device.
             image_size: Side of the images of the two passes, in pixels.
+            passed: What else they give to the model, so that every parameter takes part.
         """
         if self.size == 1:
             return model
@@ -82,7 +83,7 @@ class World:
         parallel = DistributedDataParallel(model, device_ids=devices, **options)
         parallel.eval()
         for _ in range(2):
-            parallel(torch.zeros(1, 3, image_size, image_size, device=self.device)).sum().backward()
+            parallel(torch.zeros(1, 3, image_size, image_size, device=self.device), **passed).sum().backward()
             parallel.zero_grad(set_to_none=True)
         return parallel
 

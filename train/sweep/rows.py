@@ -8,7 +8,7 @@ from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import METHODS, STAGED
 from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS
 from vit_tickets.pipeline.runs.paths import COMPARED, JUDGED
-from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, ROWS, RowName, in_order
+from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, LINEAR, ROWS, RowName, in_order
 from vit_tickets.pipeline.system.errors import UserError
 
 FIXED = RANDOM_SUBSETS[0]
@@ -155,8 +155,10 @@ def row_of(word: str, option: str) -> RowName:
     if row.method not in METHODS:
         hint = did_you_mean(word, tuple(ROWS)) or f"; methods are {', '.join(METHODS)}"
         raise UserError(f"{option}: expected a row such as lt:centre or rc:fresh, found {word}{hint}")
-    if not row.trained_on.drops_patches and str(row) not in (row.path, f"{row.path}@{row.size}"):
-        raise UserError(f"{option}: expected {row.path} alone, which drops no patches, found {word}")
+    plain = str(replace(row, scorer=LINEAR))
+    if not row.trained_on.drops_patches and plain not in (row.path, f"{row.path}@{row.size}"):
+        why = "chooses its patches itself" if row.trained_on.chooses_patches else "drops no patches"
+        raise UserError(f"{option}: expected {row.path} alone, which {why}, found {word}")
     return row
 
 

@@ -2,15 +2,16 @@
 
 import pytest
 
-from vit_tickets.pipeline.runs.paths import COMPARED, DROPPING, JUDGED, ON, PATHS, TESTED_ON, TRAINED, path_of
+from vit_tickets.pipeline.runs.paths import COMPARED, DROPPING, JUDGED, ON, PARTIAL, PATHS, TESTED_ON, TRAINED, path_of
 
 
 def test_lists_follow_from_the_table():
-    assert list(PATHS) == ["dense", "lt", "rc", "small", "short", "selector", "weights"]
+    assert list(PATHS) == ["dense", "lt", "rc", "small", "short", "learned", "selector", "weights"]
     assert tuple(PATHS)[:-1] == TRAINED
-    assert COMPARED == ("dense", "lt", "rc", "small", "short")
+    assert COMPARED == ("dense", "lt", "rc", "small", "short", "learned")
     assert JUDGED == ON == ("dense", "lt", "rc")
     assert DROPPING == ("lt", "rc")
+    assert PARTIAL == ("lt", "rc", "learned")
     assert all(set(path.tested_on) <= set(TESTED_ON) for path in PATHS.values())
 
 

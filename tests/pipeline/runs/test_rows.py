@@ -61,6 +61,8 @@ def test_parts_never_mean_two_things():
         ({"path": "dense", "recipe": {"finish_dense": 1}}, "dense"),
         ({"path": "small", "tickets": TicketProvenance(method="centre")}, "small"),
         ({"path": "rc", "tickets": TicketProvenance(method="centre"), "rc": "aligned"}, "rc:centre:aligned"),
+        ({"path": "learned", "scorer": "linear", "tickets": TicketProvenance(method="centre")}, "learned"),
+        ({"path": "learned", "scorer": "mlp"}, "learned:mlp"),
     ],
 )
 def test_the_row_of_a_run(changes, row):
@@ -88,6 +90,7 @@ def test_options_make_the_run_of_the_row(text):
     name = RowName.parse(text)
     given = dict(zip(name.options[::2], name.options[1::2], strict=True))
     choices = {each: given.get(f"--{each}", getattr(Choices(model="m", path="lt"), each)) for each in ("ticket", "rc")}
+    choices["scorer"] = given.get("--scorer")
     recipe = {"temperature": float(given["--temperature"]) if "--temperature" in given else None}
     recipe["finish_dense"] = int(given.get("--finish-dense", 0))
     tickets = TicketProvenance(method=None if name.method == "staged" else name.method)
@@ -104,6 +107,8 @@ def test_only_what_a_run_may_know_without_the_label_is_tested_on():
     assert RowName.parse("lt:swapped").tested_on == ("dense", "lt", "rc", "own")
     assert RowName.parse("lt:class-swapped").tested_on == ("dense", "lt")
     assert RowName.parse("small").tested_on == ("dense",)
+    assert RowName.parse("learned:mlp").tested_on == ("dense", "own")
+    assert RowName.parse("learned:mlp").validated_on == "own"
 
 
 def test_tables_keep_the_order_of_paths():

@@ -20,6 +20,7 @@ from vit_tickets.train.accounting.counting import (
     training_pass,
 )
 from vit_tickets.train.loop.parts import part_sizes
+from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.models.online import OnlineSelector
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.models.sparse import build_model
@@ -90,6 +91,26 @@ def test_a_vit_costs_what_its_formula_says(kept):
     assert macs([2, 3], kept) == macs([5], kept)
     assert StepMacs(model, 24, 36, drops_patches=False)([5], kept) == vit_step(network, 36, 5)
     assert macs([5], kept) == 5 * arithmetic.training_step(arithmetic.Shape.of(network), kept)
+
+
+@pytest.mark.parametrize("scorer", ["linear", "mlp"])
+def test_what_a_scorer_chooses_costs_all_embeddings_and_the_scorer(scorer):
+    """By the shapes, and by what torch registers: all patches are embedded and scored, k go through the blocks."""
+    model = LearnedViT(build_model("deit_micro", 10, 24, 4, None).network, scorer).train()
+    network, D = vit.check_is_vit(model.network), 96
+    of_scorer = 36 * (D if scorer == "linear" else D * D // 4 + D // 4)
+    embedding = 36 * 48 * D
+    macs = StepMacs(model, 24, 36, drops_patches=True)
+    for kept in (1, 9, 36):
+        blocks = vit_step(network, kept, 5) - 5 * 2 * kept * 48 * D
+        assert macs([5], kept) == blocks + 5 * (2 * embedding + 3 * of_scorer)
+        assert macs([5], kept) == registered(lambda k=kept: model(torch.randn(5, 3, 24, 24), choose=k).sum().backward())
+        whole = forward_pass(skeleton(model), 24, kept)
+        with torch.no_grad():
+            evaluated = registered(lambda k=kept: model.eval()(torch.randn(1, 3, 24, 24), choose=k))
+        assert whole == evaluated == (blocks // 5) // 3 + embedding + of_scorer
+        model.train()
+    assert forward_pass(skeleton(model), 24, None) == forward_pass(model.network.to("meta"), 24, None)
 
 
 def test_the_published_size_of_deit_small():
@@ -201,6 +222,8 @@ def real_steps(run_trainer, number=None):
         ("deit_micro", "lt", {"keep_warmup": (0.0, 1.0)}, {}),
         ("lvvit_micro", "lt", {"mix_token": 1.0}, {"grad_accum": 3}),
         ("resnet20", "lt", {}, {}),
+        ("deit_micro", "learned", {"ema": 0.9}, {"grad_accum": 3}),
+        ("deit_micro", "learned", {"keep_warmup": (0.0, 1.0)}, {}),
     ],
 )
 def test_the_steps_of_a_run_cost_what_torch_registers(

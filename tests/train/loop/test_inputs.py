@@ -23,6 +23,7 @@ VIEW = View("full", SIDE, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 def prepared(batch: TrainBatch, seed: int = 0, kept: int = 7, online=None, **recipe):
     recipe = Recipe(epochs=1, batch_size=B, lr=1e-3, smoothing=0.1, **recipe)
     run = SimpleNamespace(
+        path="lt",
         online=online,
         eval_view=VIEW,
         grid=GRID,

@@ -30,7 +30,9 @@ def step_of(model: nn.Module, number: int = 0) -> StepState:
     ],
 )
 def test_a_recipe_names_its_hooks(options, names):
-    run = SimpleNamespace(config=SimpleNamespace(weights=None), recipe=SMALL.override(**options), kept=9, grid=6)
+    run = SimpleNamespace(
+        path="dense", config=SimpleNamespace(weights=None), recipe=SMALL.override(**options), kept=9, grid=6
+    )
     assert [hook.name for hook in hooks_of(run)] == names
 
 
@@ -45,6 +47,7 @@ def test_the_keep_warm_up_sets_what_a_step_keeps():
 
 def test_the_last_epochs_keep_all_patches_whatever_the_warm_up_says():
     run = SimpleNamespace(
+        path="dense",
         config=SimpleNamespace(weights=None),
         recipe=SMALL.override(finish_dense=1, keep_warmup=(0.0, 3.0)),
         kept=9,

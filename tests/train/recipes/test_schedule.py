@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
 
 from vit_tickets.train.recipes.presets import CIFAR_DEIT, CIFAR_RESNET, DEIT, DIGITS, LVVIT, RESNET50, SWIN
-from vit_tickets.train.recipes.schedule import kept_at, learning_rate
+from vit_tickets.train.recipes.schedule import kept_at, learning_rate, tau_at
 
 STEPS = 7
 SHORT = [
@@ -127,3 +128,10 @@ def test_the_keep_warm_up_only_falls():
 def test_changing_the_schedule_changes_only_when_the_rate_moves():
     per_step = replace(SWIN, schedule="epoch")
     assert learning_rate(per_step, 31 * 1251 + 99, 1251) == pytest.approx(learning_rate(SWIN, 30 * 1251, 1251))
+
+
+def test_the_temperature_of_learned_choices_falls_linearly_over_all_steps():
+    found = [tau_at(step, 12) for step in range(12)]
+    assert (found[0], found[-1]) == (10.0, pytest.approx(0.1, abs=1e-12))
+    assert [before - now for before, now in pairwise(found)] == pytest.approx([9.9 / 11] * 11)
+    assert tau_at(0, 1) == 10.0

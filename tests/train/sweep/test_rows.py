@@ -34,6 +34,7 @@ ALL = set(DEFAULT_ROWS)
         ({"paths": ("lt", "rc"), "methods": ("staged", "centre"), "rc": ("fresh",)}, {"lt", "lt:centre", "rc:fresh"}),
         ({"rows": ("lt:swapped", "dense")}, {"dense", "lt:swapped"}),
         ({"rows": ("lt", "dense"), "extra": ("rc:fresh:finish1",)}, {"lt", "dense", "rc:fresh:finish1"}),
+        ({"rows": ("dense",), "extra": ("learned", "learned:mlp")}, {"dense", "learned", "learned:mlp"}),
     ],
 )
 def test_rows_by_what_was_asked_for(asked, expected):
@@ -49,6 +50,7 @@ def test_rows_by_what_was_asked_for(asked, expected):
         ({"extra": ("lt:centr",)}, "--with: expected a row such as .*, found lt:centr; did you mean lt:centre"),
         ({"extra": ("other",)}, "--with: expected a row such as .*, found 'other'"),
         ({"rows": ("selector",)}, "--rows: expected a row of path dense, .*, found selector"),
+        ({"extra": ("learned:finish1",)}, "--with: expected learned alone, which chooses its patches itself, found"),
         ({"extra": ("dense:finish1",)}, "--with: expected dense alone, which drops no patches, found dense:finish1"),
     ],
 )

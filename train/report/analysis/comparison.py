@@ -8,13 +8,13 @@ import pyarrow as pa
 
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import DECLARED
-from vit_tickets.pipeline.runs.paths import DROPPING, OWN, PATHS, path_of
+from vit_tickets.pipeline.runs.paths import OWN, PARTIAL, PATHS, path_of
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.runs.rows import ITS_OWN, RowName
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast, accuracy, contrast
-from vit_tickets.train.report.analysis.matching import check_same_images, of_sizes, wanted_tickets
+from vit_tickets.train.report.analysis.matching import check_same_images, kept_apart, of_sizes, wanted_tickets
 from vit_tickets.train.report.analysis.notices import Untested, missing, sinks, warnings
 from vit_tickets.train.report.analysis.results import RunResult
 
@@ -145,8 +145,8 @@ class Group:
 
     @property
     def kept(self) -> tuple[int, int] | None:
-        """(patches kept, patches of an image) of the first run on tickets or random subsets; None if unknown."""
-        budgeted = [run.config for run in self.runs if run.path in DROPPING and run.config.num_patches]
+        """(patches kept, patches of an image) of the first run on some of the patches; None if unknown."""
+        budgeted = [run.config for run in self.runs if run.path in PARTIAL and run.config.num_patches]
         return (budgeted[0].kept, budgeted[0].num_patches) if budgeted else None
 
     @property
@@ -154,12 +154,12 @@ class Group:
         """`9 of 36`: patches kept of an image's, `196 of 324 or 484` at two image sizes; a dash if unknown."""
         if self.kept is None:
             return "-"
-        of = dict.fromkeys(run.config.num_patches for run in self.runs if run.path in DROPPING and run.config.kept)
+        of = dict.fromkeys(run.config.num_patches for run in self.runs if run.path in PARTIAL and run.config.kept)
         return f"{self.kept[0]} of {' or '.join(map(str, of))}"
 
     def patches_of(self, row: str) -> str:
         """The same of one row, at its own image size."""
-        sized = [run.config for run in self.of(row) if run.size and run.path in DROPPING]
+        sized = [run.config for run in self.of(row) if run.size and run.path in PARTIAL]
         return f"{sized[0].kept} of {sized[0].num_patches}" if sized else self.patches
 
     @property
@@ -195,8 +195,10 @@ class Group:
 def own_input(row: str) -> str | None:
     """The column of what a row was trained on; None where a test on it would tell labels (`lt:class-swapped`)."""
     name = RowName.parse(row)
-    if not name.trained_on.drops_patches:
+    if not name.trained_on.sees_part:
         return "dense"
+    if name.trained_on.chooses_patches:
+        return OWN
     if name.ticket == ITS_OWN:
         return name.path
     return OWN if OWN in name.tested_on else None
@@ -248,7 +250,7 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
     for run in runs:
         others: dict[str, list[str]] = {}  # what is tested on, by what differs about its tickets
         for on, predictions in run.predictions.items():
-            if on != "dense" and (differs := wanted.difference(run, predictions)):
+            if run.on_tickets(on) and (differs := wanted.difference(run, predictions)):
                 others.setdefault(differs, []).append(on)
                 continue
             reference = reference or predictions
@@ -268,7 +270,7 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
         method=wanted.method,
         tickets=records,
         missing=missing(runs, wanted.method, untested),
-        warnings=[*warnings(runs, records), *sinks(runs, reference)],
+        warnings=[*warnings(runs, records), *kept_apart(runs), *sinks(runs, reference)],
     )
 
 

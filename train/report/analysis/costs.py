@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vit_tickets.pipeline.runs import log
 from vit_tickets.pipeline.runs.parts import ImageMacs
+from vit_tickets.pipeline.runs.paths import OWN, path_of
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.notices import counted
@@ -134,15 +135,17 @@ def _rows(group: Group, selection: int | None) -> dict[str, RowCost]:
             macs=macs,
             share=macs / dense if macs is not None and dense else None,
             seconds=seconds_of_row(group, row) if comparable else None,
-            tested=_tested(of_image, selection),
+            tested=_tested(row, of_image, selection),
         )
     return rows
 
 
-def _tested(of_image: ImageMacs, selection: int | None) -> dict[str, int]:
+def _tested(row: str, of_image: ImageMacs, selection: int | None) -> dict[str, int]:
     kept = of_image.forward_kept
     chosen = None if kept is None or selection is None else kept + selection
     known = {"dense": of_image.forward, "lt": chosen, "rc": kept}
+    if path_of(row).chooses_patches:  # its scorer's work is counted with what it keeps
+        known = {"dense": of_image.forward, OWN: kept}
     return {on: macs for on, macs in known.items() if macs is not None}
 
 

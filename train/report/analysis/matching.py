@@ -9,11 +9,11 @@ import numpy as np
 from vit_tickets.pipeline.geometry.patches import KINDS_OF_BUDGET, Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.manifests.tables import difference
-from vit_tickets.pipeline.runs.paths import DROPPING, PATHS
+from vit_tickets.pipeline.runs.paths import DROPPING, PARTIAL, PATHS
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.runs.provenance import GIVEN, TicketProvenance
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.report.analysis.notices import counted
+from vit_tickets.train.report.analysis.notices import counted, listed
 from vit_tickets.train.report.analysis.results import RunResult
 
 # What tickets of two methods must share, so that only the choice of patches differs.
@@ -107,7 +107,7 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
         (run, predictions)
         for run in runs
         for on, predictions in run.predictions.items()
-        if on != "dense" and predictions.tickets and predictions.cross_fit == cross_fit
+        if run.on_tickets(on) and predictions.tickets and predictions.cross_fit == cross_fit
     ]
     found: dict[tuple[str, int | None], Predictions] = {}
     for run, predictions in on_tickets:
@@ -128,6 +128,19 @@ def wanted_tickets(runs: list[RunResult], budget: Budget | None, cross_fit: bool
                 f"method alone; they differ in {different}"
             )
     return WantedTickets(budget, cross_fit, method, found)
+
+
+def kept_apart(runs: list[RunResult]) -> list[str]:
+    """That runs keep fewer or more of as many patches: a keep rate that one applies once, and others stage by stage."""
+    kept: dict[int, dict[int, list[str]]] = {}
+    for run in runs:
+        if run.path in PARTIAL and run.config.num_patches:
+            kept.setdefault(run.config.num_patches, {}).setdefault(run.config.kept, []).append(run.name)
+    sentences = []
+    for of, names_by_count in kept.items():
+        shown = ", ".join(f"{count} of {of} ({listed(names)})" for count, names in names_by_count.items())
+        sentences += [f"the runs keep different numbers of patches: {shown}"] if len(names_by_count) > 1 else []
+    return sentences
 
 
 def _is_of_budget(tickets: TicketProvenance, budget: Budget | None) -> bool:

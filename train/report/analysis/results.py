@@ -12,7 +12,7 @@ from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.log import read_log, training_seconds
-from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON
+from vit_tickets.pipeline.runs.paths import OWN, PATHS, TESTED_ON
 from vit_tickets.pipeline.runs.predictions import Predictions, predictions_file, read_predictions
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.runs.rows import RowName
@@ -95,6 +95,10 @@ class RunResult:
     def tested_on(self) -> tuple[str, ...]:
         """What the report expects it to be tested on."""
         return self.expected or RowName.of(self.config).tested_on
+
+    def on_tickets(self, on: str) -> bool:
+        """Whether tickets decide what it is shown in column `on`, one of `TESTED_ON`."""
+        return on != "dense" and not (on == OWN and PATHS[self.path].chooses_patches)
 
     @property
     def seed(self) -> int | None:

@@ -2,7 +2,7 @@
 
 import math
 
-from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
+from vit_tickets.pipeline.runs.paths import OWN, PATHS, TESTED_ON
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast
 from vit_tickets.train.report.analysis.class_gains import ClassContrast, ClassGain, ends
 from vit_tickets.train.report.analysis.comparison import Group, own_input
@@ -16,7 +16,7 @@ from vit_tickets.train.report.page.charts import Interval, Line, heights, interv
 from vit_tickets.train.report.page.marks import INK, Look, Looks, side
 from vit_tickets.train.report.page.markup import Html, details, figure, table
 from vit_tickets.train.report.rendering.encoding import name_of
-from vit_tickets.train.report.rendering.figure import CURVES_ON
+from vit_tickets.train.report.rendering.figure import curves_on
 from vit_tickets.train.report.rendering.words.bounds import BAND, BOUNDS, brackets, named
 
 PERCENT = (0.0, 100.0)
@@ -39,7 +39,7 @@ def _sparsity_figure(groups: list[Group], look: Looks) -> Html:
     rows = _rows(groups)
     lines = []
     for row in (row for row in rows if row not in other_methods(rows)):
-        for on in CURVES_ON if path_of(row).drops_patches else ("dense",):
+        for on in curves_on(row):
             lines += _sparsity_lines(groups, row, on, look(row, on))
     name = _of_model(groups)
     described = f"Lines of accuracy against the share of patches dropped, {name}; the tables below hold the numbers."
@@ -200,6 +200,8 @@ def _training_figure(
 
 def _tested_while_training(run: RunResult) -> str:
     """What `train` shows a run of val after each epoch: what it is trained on, if a manifest has that of val."""
+    if PATHS[run.path].chooses_patches:
+        return OWN
     return run.path if PATHS[run.path].drops_patches and run.config.tickets_dir else "dense"
 
 

@@ -66,6 +66,7 @@ HUES = {
     "lt": (Colour("lt", "#d55e00", "#f58a3c"), Colour("lt-2", "#a9481a", "#ab4415")),
     "rc": (Colour("rc", "#0072b2", "#3f9fdc"), Colour("rc-2", "#3e97ee", "#0d68af")),
     "small": (Colour("small", "#b28391", "#b28391"), Colour("small-2", "#93607a", "#8a6070")),
+    "learned": (Colour("learned", "#500069", "#8c4ffb"),),
     "weights": (Colour("weights", "#0b4410", "#8dfc8e"),),
 }
 ALL_COLOURS = tuple(colour for of_path in HUES.values() for colour in of_path)
@@ -112,6 +113,7 @@ OWN_SHAPES = {
     "lt": "square",
     "rc": "triangle",
     "small": "diamond",
+    "learned": "star",
     "weights": "pentagon",
 }
 # Broken lines and marks that are not full for parts of an image.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vit_tickets.pipeline.runs.paths import PATHS, TESTED_ON, path_of
+from vit_tickets.pipeline.runs.paths import OWN, PATHS, TESTED_ON, path_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.comparison import Group
@@ -114,6 +114,13 @@ def _tested_on(groups: list[Group]) -> list[Artist]:
     return [Line2D([], [], label=f"{TESTED_ON[on]} ({on})", **style_of(ink, on)) for on in TESTED_ON if on in found]
 
 
+def curves_on(row: str) -> tuple[str, ...]:
+    """The columns of a row that have a curve of accuracy against sparsity."""
+    if path_of(row).drops_patches:
+        return CURVES_ON
+    return ("dense", OWN) if path_of(row).chooses_patches else ("dense",)
+
+
 def draw_curves(panel: Axes, groups: list[Group], encoded: dict[str, Encoded]) -> None:
     """Draw the groups of one model into a matplotlib Axes: a line with a 95% band for each row and way of testing.
 
@@ -121,7 +128,7 @@ def draw_curves(panel: Axes, groups: list[Group], encoded: dict[str, Encoded]) -
     """
     rows = list(dict.fromkeys(row for group in groups for row in group.rows))
     for row in rows if len(rows) <= CURVES else [row for row in rows if row in PATHS]:
-        for on in CURVES_ON if path_of(row).drops_patches else ("dense",):
+        for on in curves_on(row):
             points = [(group.dropped, group.accuracies[row, on]) for group in groups if (row, on) in group.accuracies]
             if not points:
                 continue

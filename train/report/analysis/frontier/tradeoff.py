@@ -152,7 +152,7 @@ def _tradeoff(
                 continue
             of_group = path_of(row).has_budget and group.budget is not None
             budget = group.budget.label if of_group and group.budget else ""
-            fewer = path_of(row).drops_patches or path_of(row).low_resolution
+            fewer = path_of(row).sees_part or path_of(row).low_resolution
             patches = group.patches_of(row) if budget and fewer else "-"
             mean = sum(known) / len(known)
             points[row, budget] = Point(row, cell[1], budget, patches, group.accuracies[cell], mean)

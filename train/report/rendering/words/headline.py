@@ -28,6 +28,7 @@ SUBJECTS = {
     "rc:aligned": Words("random patches that go through crops like a ticket", True),
     "small": Words("a smaller image", False),
     "short": Words("shorter training on all patches", False),
+    "learned": Words("patches that the network learns to choose", True),
     "lt:centre": Words("the patches in the centre", True),
     "lt:mean": Words("one mask for all images", False),
 }
