@@ -86,7 +86,7 @@ def announcement(request: Request) -> list[str]:
     lines += [f"  {line}" for line in aligned([HEADER, *shown])]
     paths = {row.path for row in request.rows}
     if lacking := [path for path in JUDGED if path not in paths]:
-        lines.append(f"no verdicts without the rows {', '.join(lacking)}")
+        lines.append(f"no verdicts without the row{'s' * (len(lacking) > 1)} {_listed(lacking)}")
     elif images.splits["val"] < MIN_IMAGES:
         found = counted(images.splits["val"], "image")
         lines.append(f"{found} to test on can give no verdict, nor bounds: {MIN_IMAGES} or more do (--val-share)")

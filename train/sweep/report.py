@@ -15,8 +15,8 @@ from vit_tickets.train.report.rendering import figure
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.text import legend, verdict_label, verdict_reasons
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text, aligned, table
-from vit_tickets.train.report.rendering.words.contrasts import AGAINST_ROWS, morals, null_rows
-from vit_tickets.train.report.rendering.words.frontier import MARKS, cost_tables
+from vit_tickets.train.report.rendering.words.contrasts import against_rows, morals, null_rows
+from vit_tickets.train.report.rendering.words.frontier import cost_tables, marks_of
 from vit_tickets.train.report.rendering.words.overall import overall, paragraphs
 
 FORMAT_VERSION = 1
@@ -81,13 +81,13 @@ def write(
         page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record, command, classes=classes)
     lines = [*paragraphs(findings), ""] if findings else []
     for heading, costs in cost_tables(findings):
-        lines += [heading, *aligned(costs), f"({MARKS})", ""]
+        lines += [heading, *aligned(costs), f"({marks_of(findings)})", ""]
     lines += [*aligned(rows(findings)), f"({_legend(findings)})", ""] if findings else []
     for finding in findings:
         for verdict in finding.verdicts:
             lines += [_verdict_line(finding, verdict), *(f"  - {reason}" for reason in verdict_reasons(verdict))]
         if len(against := null_rows(finding)) > 1:
-            lines.append(f"{finding.group.model}, {_budget(finding.group)}, null hypotheses, {AGAINST_ROWS}:")
+            lines.append(f"{finding.group.model}, {_budget(finding.group)}, null hypotheses, {against_rows(finding)}:")
             lines += [*(f"  {line}" for line in aligned(against)), *(f"  - {moral}" for moral in morals(finding))]
         lines += [f"  warning: {sentence}" for sentence in finding.group.warnings]
     lines += [f"lacking: {sentence}" for sentence in lacking] + [f"note: {note}" for note in notes]

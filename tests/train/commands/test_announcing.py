@@ -34,7 +34,7 @@ def test_devices_share_the_time():
 @pytest.mark.parametrize(
     ("changes", "last"),
     [
-        ({"paths": TWO}, "no verdicts without the rows rc"),
+        ({"paths": TWO}, "no verdicts without the row rc"),
         ({}, "one seed each gives no verdict, since another seed may turn the order; --seeds 2 does"),
         ({"seeds": 2}, "  short       2     all patches, for as many epochs as cost what training on tickets costs"),
     ],

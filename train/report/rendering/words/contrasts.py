@@ -11,7 +11,6 @@ from vit_tickets.train.report.rendering.words.columns import Rows
 
 AGAINST_DENSE = "points above (+) or below (-) {} on whole images"
 OF_LT = "points of LT above (+) or below (-) the row"
-AGAINST_ROWS = f"{OF_LT} [{BOUNDS}]"
 ON_WHOLE, ON_OWN = "on whole images", "on its own input"
 LABELS = {
     "above": "above",

@@ -7,7 +7,7 @@ from vit_tickets.train.report.analysis.notices import counted, listed
 from vit_tickets.train.report.rendering.words.bounds import untold
 from vit_tickets.train.report.rendering.words.columns import Rows
 
-MARKS = "* on the Pareto front: no row is as accurate for as little; ~ within error of it"
+_MARKS = "* on the Pareto front: no row is as accurate for as little; ~ within error of it"
 AT_LENGTH = (
     "read off the accuracy after each epoch of the whole schedule; one cut to that length, as row `short` has it, may "
     "reach more"
@@ -16,7 +16,7 @@ AT_LENGTH = (
 
 def marks_of(findings: list[Finding]) -> str:
     """What the marks of `cost_tables` mean, and where they tell nothing."""
-    return MARKS + untold(accuracy for finding in findings for accuracy in finding.group.accuracies.values())
+    return _MARKS + untold(accuracy for finding in findings for accuracy in finding.group.accuracies.values())
 
 
 def cost_tables(findings: list[Finding]) -> list[tuple[str, Rows]]:
