@@ -61,7 +61,7 @@ class Masks:
     @property
     def sparsity(self) -> float:
         """Dropped share of the weights of the masked parameters."""
-        return 1 - sum(self.counts().values()) / sum(dead.numel() for dead in self.dead.values())
+        return sum(int(dead.sum()) for dead in self.dead.values()) / sum(dead.numel() for dead in self.dead.values())
 
     @torch.no_grad()
     def mask_weights(self, network: nn.Module | None = None) -> None:

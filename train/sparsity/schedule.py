@@ -49,8 +49,8 @@ class Growth:
         if (interval := self.interval(steps)) >= self.until * steps:
             fewest = math.floor(interval / self.until) + 1
             raise UserError(
-                f"expected {fewest} steps or more, as masks change every {interval} steps in the first "
-                f"{self.until:.0%} of a run, found {steps}: they would never change; train longer"
+                f"expected {fewest} steps or more for masks that change every {interval} in the first {self.until:.0%} "
+                f"of a run, found {steps}: they would never change; train longer, or pass a smaller --update-every"
             )
 
 

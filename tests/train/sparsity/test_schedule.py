@@ -42,7 +42,7 @@ def test_a_run_in_which_masks_would_never_change_is_refused():
     Growth(1).check(26)
     assert any(Growth(1).due(number, 26) for number in range(26))
     assert not any(Growth(1).due(number, 25) for number in range(25))
-    with pytest.raises(UserError, match=r"expected 26 steps or more, as masks change every 20 steps .* found 25"):
+    with pytest.raises(UserError, match=r"expected 26 steps or more for masks that change every 20 .* found 25"):
         Growth(1).check(25)
 
 

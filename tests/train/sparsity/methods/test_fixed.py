@@ -34,7 +34,7 @@ def test_a_step_sees_masked_weights_and_gradients_and_others_as_they_are():
         assert torch.equal(weight != 0, masks["0.weight"])
         assert network.get_parameter("1.weight").all()
     epoch = EpochState(1, model, model, run.optimizer, World(0, 1, "cpu"))
-    assert hook.after_epoch(epoch) == {"weight_sparsity": 1 - int(masks["0.weight"].sum()) / 20}
+    assert hook.after_epoch(epoch) == {"weight_sparsity": int((~masks["0.weight"]).sum()) / 20}
 
 
 def test_frozen_weights_are_masked_and_have_no_gradients():
