@@ -124,7 +124,7 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
     Raises UserError for what does not go together, or what a step would refuse.
     """
     parsed = parse_train_options(dataset, list(train_options), LTH, SET)
-    model = asked.model or (SMALLEST if dataset == EMBEDDED else None)
+    model = asked.model or _default_model(dataset)
     if model is None:
         raise UserError("--model: expected the network to prune, such as resnet20 or deit_small, found none")
     preset, controls, rates = preset_of(model), _controls(asked.controls), _rates(asked.lr)
@@ -158,6 +158,16 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
     epochs = recipe_of(lottery, images).epochs
     record = _record(lottery, images, asked, parsed, epochs)
     return replace(lottery, rewinds=_rewinds(asked.rewind, preset, epochs), record=record), images
+
+
+def _default_model(dataset: str) -> str | None:
+    """The smallest network for the built-in dataset; others are too different to guess."""
+    from vit_tickets.pipeline.datasets.shards import Dataset, index_of
+    from vit_tickets.pipeline.system import files
+
+    there = files.exists(index_of(dataset))
+    source = Dataset.open(dataset).source if there else dataset
+    return SMALLEST if source == EMBEDDED else None
 
 
 def recipe_of(lottery: Lottery, images: "Images") -> "Recipe":

@@ -6,6 +6,7 @@ from typing import Any
 from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, table
 from vit_tickets.train.report.page.opening import badge, label_of, section, sentence_case, stacked
+from vit_tickets.train.report.page.weight_charts import sparsity_figures
 from vit_tickets.train.report.rendering.weights.tables import cell_rows, null_rows, verdict_rows
 from vit_tickets.train.report.rendering.weights.text import run_rows
 from vit_tickets.train.report.rendering.weights.words import bounds, footnotes, headline, legend, questions, title
@@ -37,6 +38,7 @@ def _section(finding: WeightFinding, name: str) -> Html:
     shown = [[line[0], *map(stacked, line[1:])] for line in lines]
     parts.append(table(sentence_case(legend(finding)), [header, *shown], class_="numbers"))
     parts.append(bullets(footnotes(finding)))
+    parts.append(element("div", sparsity_figures(group), class_="figures"))
     if finding.tickets:
         caption = sentence_case(f"{questions(finding)}; {bounds(finding)}")
         parts += [element("h3", "Verdicts"), _stacked(caption, verdict_rows(finding))]
