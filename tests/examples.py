@@ -101,7 +101,7 @@ vit-tickets labels data/imagenet --annotator resnet50
 vit-tickets labels data/digits
 vit-tickets export manifests/digits-deit_micro-s0.75 digits-tickets.parquet
 vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.2
-vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.2 --criterion random --out masks/shuffled
+vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.2 --criterion random --out masks/digits-random
 vit-tickets export masks/digits-deit_micro-dense-seed0-w0.2 digits-masks.safetensors
 """.strip().splitlines()
 

@@ -45,7 +45,7 @@ def compare(
 
     \b
     vit-tickets compare manifests/digits-deit_micro-s0.75 manifests/digits-deit_micro-s0.75-cross-fit
-    vit-tickets compare masks/digits-deit_micro-dense-seed0-w0.2 masks/shuffled
+    vit-tickets compare masks/digits-deit_micro-dense-seed0-w0.2 masks/digits-random
     """
     from vit_tickets.pipeline.datasets.shards import Dataset
     from vit_tickets.pipeline.inspection.overlap import overlap
