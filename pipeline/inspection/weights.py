@@ -33,7 +33,7 @@ def describe(ticket: WeightTicket, masks: Mapping[str, np.ndarray]) -> Iterator[
     left = ticket.parameters - (ticket.size - ticket.alive)
     yield f"network    {ticket.of_network:.2%} dropped: {left:,} of {ticket.parameters:,} parameters are left"
     yield f"masks      SHA-256 {str(ticket.masks_sha256)[:12]}" + _short(", nested in", ticket.parent_sha256)
-    yield f"weights    {_short('pruned by those of', ticket.weights_sha256) or 'of no run'}{_of(ticket)}"
+    yield f"from       {_origin(ticket)}"
     if ticket.rewind_sha256:
         epoch = "" if ticket.rewind_epoch is None else f", of epoch {ticket.rewind_epoch}"
         yield f"start      {REWIND}{epoch}, SHA-256 {ticket.rewind_sha256[:12]}"
@@ -69,9 +69,7 @@ def _short(words: str, sha256: str | None) -> str:
     return f"{words} {sha256[:12]}" if sha256 else ""
 
 
-def _of(ticket: WeightTicket) -> str:
-    return "".join(
-        f", {word} {value}"
-        for word, value in (("run", ticket.run), ("data", ticket.dataset), ("seed", ticket.seed))
-        if value is not None
-    )
+def _origin(ticket: WeightTicket) -> str:
+    ranked = ticket.weights_sha256 and ticket.weights_sha256[:12]
+    known = {"run": ticket.run, "dataset": ticket.dataset, "seed": ticket.seed, "ranked weights": ranked}
+    return ", ".join(f"{word} {value}" for word, value in known.items() if value is not None) or "unknown"
