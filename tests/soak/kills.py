@@ -70,6 +70,25 @@ def wait_for_training(process: subprocess.Popen, log: Path, starts: int) -> None
         time.sleep(0.02)
 
 
+def wait_for_saves(process: subprocess.Popen, path: Path, count: int) -> None:
+    """Return when the file at `path` was replaced `count` times; raise where the process ends before."""
+    written, limit = modified(path), time.monotonic() + START_LIMIT_S
+    while count:
+        if process.poll() is not None or time.monotonic() > limit:
+            raise AssertionError(f"expected {count} more of {path}, found the process at its end")
+        if (now := modified(path)) != written:
+            written, count = now, count - 1
+        time.sleep(0.005)
+
+
+def modified(path: Path) -> int:
+    """When the file at `path` was written, in ns; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def ranks_of(process: subprocess.Popen) -> list[int]:
     """Process ids of the ranks that torchrun started."""
     return children(process.pid)
@@ -128,8 +147,10 @@ def trial(
     seed: int,
     spread_s: float,
     options: tuple[str, ...] = (),
+    most_saves: int = 0,
 ) -> Outcome:
-    """Train undisturbed, and again with `kills` kills at random moments, each 0 to `spread_s` after training began.
+    """Train undisturbed, and again with `kills` kills at random moments, each 0 to `spread_s` after training began and
+    has written `last.pt` 0 to `most_saves` times.
 
     In turn all its processes are killed, the first alone (torchrun, with two ranks), and each rank alone.
     """
@@ -146,6 +167,7 @@ def trial(
         log.touch()
         process = start(arguments, log)
         wait_for_training(process, log, number + 1)
+        wait_for_saves(process, broken / "last.pt", rng.randint(0, most_saves))
         time.sleep(rng.uniform(0, spread_s))
         if process.poll() is not None:
             raise AssertionError(f"finished before kill {number + 1}: {log.read_text()[-1000:]}")

@@ -22,8 +22,8 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("method", OPTIONS)
 def test_ten_kills_change_nothing(data, tmp_path, method):
-    options = ("--limit", "240", "--weight-method", method, *OPTIONS[method])
-    outcome = kills.trial(data, tmp_path, 1, kills=10, epochs=12, seed=3, spread_s=0.5, options=options)
+    options = ("--limit", "240", "--checkpoint-minutes", "0", "--weight-method", method, *OPTIONS[method])
+    outcome = kills.trial(data, tmp_path, 1, 10, epochs=9, seed=3, spread_s=0.1, options=options, most_saves=6)
     assert len(outcome.kills) == 10
     assert len(set(outcome.kills)) > 3, outcome.kills
     assert not outcome.unequal

@@ -119,13 +119,15 @@ def test_reinit_draws_all_weights_anew_and_nothing_else(numbered_data, tmp_path)
 
 def test_a_run_on_a_ticket_resumes_to_the_bit_and_not_with_other_masks(numbered_data, tmp_path):
     dense = run_of(numbered_data, tmp_path / "dense", recipe=SMALL)
-    masks, _ = make_ticket(tmp_path / "masks", dense, 0.5)
-    settings = {"recipe": SMALL.override(ema=0.9), "masks": masks, "start": "reinit", "passed": NOW}
+    save_weights(dense.build_model(), str(tmp_path / "epoch.safetensors"))
+    masks, _ = make_ticket(tmp_path / "masks", dense, 0.5, rewind=tmp_path / "epoch.safetensors", epoch=1)
+    settings = {"recipe": SMALL.override(ema=0.9), "masks": masks, "passed": NOW}
     trainer(numbered_data, tmp_path / "whole", **settings).fit()
     assert in_pieces(lambda _: trainer(numbered_data, tmp_path / "pieces", **settings), saves=4) > 1
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "pieces"))
     assert without_clocks(tmp_path / "whole") == without_clocks(tmp_path / "pieces")
-    others, _ = make_ticket(tmp_path / "others", dense, 0.25)
+    assert [line["epoch"] for line in metrics(tmp_path / "pieces")] == [2, 3]
+    others, _ = make_ticket(tmp_path / "others", dense, 0.25, rewind=tmp_path / "epoch.safetensors", epoch=1)
     with pytest.raises(UserError, match="expected the masks that the run was started with"):
         trainer(numbered_data, tmp_path / "pieces", **settings | {"masks": others}).restore()
 

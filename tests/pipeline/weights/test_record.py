@@ -50,6 +50,12 @@ def test_masks_make_the_run_and_not_their_place():
     assert other.startswith("weights.masks_sha256: expected")
 
 
+def test_a_run_from_a_later_epoch_trains_those_that_are_left():
+    assert replace(RUN, epochs=8).trained_epochs == 3
+    assert replace(RUN, epochs=8, weights=None).trained_epochs == 8
+    assert RUN.trained_epochs is None
+
+
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
