@@ -12,6 +12,7 @@ from vit_tickets.pipeline.weights.places import epoch_of, epoch_weights
 from vit_tickets.pipeline.weights.record import REINIT, TICKET
 
 SPARSITY = click.FloatRange(0, 1, min_open=True, max_open=True)
+OF_UNITS = click.FloatRange(0, 1, max_open=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +65,31 @@ class WeightChoices:
         choices=ALLOCATIONS,
     )
     update_every: int | None = option(
-        "With --weight-method svite: steps between two swaps.  [default: a hundredth of the run's, for deit_tiny a "
-        "75th, for deit_base a 107th, as in the paper; 20 at least]",
+        "With --weight-method svite or s2vite: steps between two swaps.  [default: a hundredth of the run's, for "
+        "deit_tiny a 75th, for deit_base a 107th, as in the paper; 20 at least]",
         default=None,
         type=COUNT,
         metavar="STEPS",
+    )
+    head_sparsity: float | None = option(
+        "With --weight-method s2vite: share of the heads of every layer to drop. What is left is rounded down: 0.3 "
+        "leaves 2 of 3, 4 of 6, 8 of 12.",
+        default=None,
+        type=OF_UNITS,
+        metavar="S",
+    )
+    neuron_sparsity: float | None = option(
+        "With --weight-method s2vite: share of the neurons of every MLP to drop; what is left is rounded down.",
+        default=None,
+        type=OF_UNITS,
+        metavar="S",
+    )
+    unit_multiple: int | None = option(
+        "With --weight-method s2vite: round the neurons that are left up to a multiple, such as 8, which computes "
+        "faster.  [default: 1]",
+        default=None,
+        type=COUNT,
+        metavar="M",
     )
 
     def check_weights(self, init: str | None) -> None:
@@ -101,6 +122,9 @@ class WeightChoices:
             "prune_scope": self.prune_scope,
             "allocation": self.allocation,
             "update_every": self.update_every,
+            "head_sparsity": self.head_sparsity,
+            "neuron_sparsity": self.neuron_sparsity,
+            "unit_multiple": self.unit_multiple,
         }
         given = {name: value for name, value in of_methods.items() if value is not None}
         if self.weight_method is None:
@@ -115,6 +139,10 @@ class WeightChoices:
         for name in method.needs:
             if given.get(name) is None:
                 raise UserError(f"--weight-method {method.name}: expected {_option(name)}, found none")
+        for name in given:
+            if name not in (*method.needs, *method.takes):
+                takers = " or ".join(each.name for each in METHODS.values() if name in (*each.needs, *each.takes))
+                raise UserError(f"{_option(name)}: expected --weight-method {takers}, found {method.name}")
         if self.weight_sparsity is not None and not 0 < self.weight_sparsity < 1:
             raise UserError(f"--weight-sparsity: expected a share between 0 and 1, found {self.weight_sparsity:g}")
         if self.allocation is not None and self.allocation not in method.allocations:
@@ -122,9 +150,11 @@ class WeightChoices:
             raise UserError(
                 f"--allocation: expected {expected} with --weight-method {method.name}, found {self.allocation}"
             )
-        if self.update_every is not None and not method.swaps:
-            swapping = " or ".join(each.name for each in METHODS.values() if each.swaps)
-            raise UserError(f"--update-every: expected --weight-method {swapping}, found {method.name}")
+        for name in ("head_sparsity", "neuron_sparsity"):
+            if (share := given.get(name)) is not None and not 0 <= share < 1:
+                raise UserError(f"{_option(name)}: expected a share from 0 to below 1, found {share:g}")
+        if self.head_sparsity == self.neuron_sparsity == 0:
+            raise UserError("--head-sparsity, --neuron-sparsity: expected one of them above 0, found 0 and 0")
 
 
 def _option(name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 # Sets of parameters that masks may lie on, and how many weights each of them keeps.
 SCOPES = ("msa", "mlp", "blocks", "all", "conv", "conv+stem")
 ALLOCATIONS = ("global", "uniform", "erk")
+UNITS = "units"  # what computes the heads and neurons of a transformer's blocks, and what reads them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +17,14 @@ class Method:
         meaning: one line for help texts and tables.
         allocations: those that it can have, its default first; empty where it has none.
         needs: options that say how sparse it is.
-        swaps: whether it drops and grows weights time and again, so that `--update-every` says something.
+        takes: the other options of which it has use.
     """
 
     name: str
     meaning: str
     allocations: tuple[str, ...]
     needs: tuple[str, ...] = ("weight_sparsity",)
-    swaps: bool = False
+    takes: tuple[str, ...] = ("prune_scope", "allocation")
 
 
 METHODS = {
@@ -43,7 +44,14 @@ METHODS = {
             name="svite",
             meaning="sparse from the start; smallest weights are swapped for those of largest gradient (SViTE)",
             allocations=("erk", "uniform"),
-            swaps=True,
+            takes=("prune_scope", "allocation", "update_every"),
+        ),
+        Method(
+            name="s2vite",
+            meaning="the same of whole heads and neurons; the smaller network is RUN/shrunk.safetensors (S2ViTE)",
+            allocations=(),
+            needs=("head_sparsity", "neuron_sparsity"),
+            takes=("unit_multiple", "update_every"),
         ),
     )
 }

@@ -39,6 +39,8 @@ class SparseWeights:
     #: Dropped share of the attention heads, and of the neurons of MLPs.
     head_sparsity: float | None = None
     neuron_sparsity: float | None = None
+    #: What the number of living neurons of a layer was rounded up to; None for 1.
+    unit_multiple: int | None = None
     #: Where a run with a ticket begins: `ticket`, the ticket's own weights; `init`, those of --init; `reinit`, others.
     start: str | None = None
     #: Epoch, counted from 0, at which training begins: that of the ticket's weights.
@@ -117,5 +119,5 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion"), str),
     **dict.fromkeys(("sparsity", "of_network", "head_sparsity", "neuron_sparsity"), float),
 }
-_COUNTS = ("alive", "size", "parameters", "update_every", "start_epoch", "rewind_epoch", "rounds")
+_COUNTS = ("alive", "size", "parameters", "update_every", "unit_multiple", "start_epoch", "rewind_epoch", "rounds")
 _SHARES = ("sparsity", "of_network", "head_sparsity", "neuron_sparsity")

@@ -19,8 +19,13 @@ from vit_tickets.train.sparsity.drawing import RandomMasks
 from vit_tickets.train.sparsity.methods.fixed import Fixed
 from vit_tickets.train.sparsity.methods.gradual import Gradual
 from vit_tickets.train.sparsity.methods.grow import Grow
-from vit_tickets.train.sparsity.methods.masked import Masked
+from vit_tickets.train.sparsity.methods.masked import Masked, network_of
+from vit_tickets.train.sparsity.methods.units import Units
 from vit_tickets.train.sparsity.schedule import Growth, Pruning, updates_of
+from vit_tickets.train.sparsity.units.alive import Alive, RandomUnits
+from vit_tickets.train.sparsity.units.files import write_shrunk
+from vit_tickets.train.sparsity.units.layers import attentions_of, units_fault
+from vit_tickets.train.sparsity.units.shrink import record_of, shrink
 
 
 def sparsifiers_of(run: Run) -> list[Hook]:
@@ -38,16 +43,28 @@ def check_steps(hooks: Iterable[Hook], steps: int) -> None:
             hook.growth.check(steps)
 
 
-def write_final_masks(run: Run, hooks: Iterable[Hook], model: nn.Module) -> None:
-    """Write RUN/masks, the weight ticket of the masks that training of `model` ended with, if it had any."""
+def write_final_masks(run: Run, hooks: Iterable[Hook], scored: nn.Module) -> None:
+    """Write RUN/masks, the weight ticket of the masks that training ended with, if it had any.
+
+    If they leave a head or neuron without output, write RUN/shrunk.safetensors too: the network without those.
+
+    scored: the model whose weights are the final ones.
+    """
     masks = next((hook.masks for hook in hooks if isinstance(hook, Masked)), None)
     if masks is None or run.config.weights is None:
         return
-    alive = {name: mask.cpu().contiguous().numpy() for name, mask in masks.alive.items()}
+    alive = {name: mask.cpu().contiguous() for name, mask in masks.alive.items()}
+    network, made = network_of(scored), _final(run, run.config, run.config.weights)
+    heads = {f"{name}.qkv.weight": layer.num_heads for name, layer in attentions_of(network).items()}
+    heads = {name: count for name, count in heads.items() if name in alive}
     kept = run.kept if PATHS[run.path].drops_patches else None
-    macs = alive_macs(model, run.image_size, kept, masks.alive)
-    made = replace(_final(run, run.config, run.config.weights), macs=macs)
-    ticket.write(run.place(FINAL_MASKS), made, alive)
+    macs = alive_macs(scored, run.image_size, kept, masks.alive)
+    made = replace(made, heads=made.heads or heads or None, macs=macs)
+    ticket.write(run.place(FINAL_MASKS), made, {name: mask.numpy() for name, mask in alive.items()})
+    if units_fault(network) is None and (units := Alive.of_masks(network, alive)).any_dead:
+        config, shrunk = run.config, shrink(network, units)
+        sizes = config.num_classes, config.image_size, config.patch_size
+        write_shrunk(run.root, shrunk, record_of(config.model, *sizes, shrunk))
 
 
 def _final(run: Run, config: RunConfig, weights: SparseWeights) -> WeightTicket:
@@ -76,6 +93,12 @@ def _static(run: Run, weights: SparseWeights) -> Hook:
     return Fixed(_random(run, weights))
 
 
+def _units(run: Run, weights: SparseWeights) -> Hook:
+    shares = weights.head_sparsity or 0.0, weights.neuron_sparsity or 0.0
+    growth = Growth(run.recipe.epochs, updates_of(run.config.model), weights.update_every)
+    return Units(RandomUnits(*shares, run.config.seed, weights.unit_multiple or 1), growth)
+
+
 def _random(run: Run, weights: SparseWeights) -> RandomMasks:
     return RandomMasks(weights.scope or "", weights.sparsity or 0.0, run.config.seed, weights.allocation or "")
 
@@ -96,4 +119,5 @@ HOOKS: dict[str, Callable[[Run, SparseWeights], Hook]] = {
     "static": _static,
     "gmp": _gradual,
     "svite": _growing,
+    "s2vite": _units,
 }

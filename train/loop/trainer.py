@@ -107,7 +107,7 @@ class Trainer:
                 self.position, self.sums = self.position.after_epoch(), Sums()
                 self.save()
         if is_main:
-            write_final_masks(run, self.learner.hooks, self.learner.model)
+            write_final_masks(run, self.learner.hooks, self.learner.scored)
             save_weights(self.learner.scored, run.place(FINAL))
 
     def _keep_weights(self) -> None:

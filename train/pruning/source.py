@@ -16,7 +16,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights import ticket as tickets
 from vit_tickets.pipeline.weights.places import FINAL_MASKS, epoch_of, epoch_weights
-from vit_tickets.pipeline.weights.record import TICKET, SparseWeights
+from vit_tickets.pipeline.weights.record import DENSE, TICKET, SparseWeights
 from vit_tickets.pipeline.weights.tensors import state_sha256 as sha256_of
 from vit_tickets.pipeline.weights.tensors import tensors_of
 from vit_tickets.pipeline.weights.ticket import REWIND, WeightTicket, check_fits
@@ -150,7 +150,7 @@ def _own_ticket(root: str, weights: SparseWeights | None) -> WeightTicket | None
     final = files.join(root, FINAL_MASKS)
     if tickets.is_weight_ticket(final):
         return tickets.read(final)
-    if weights is None or (weights.masks_sha256 is None and not weights.sparsity):
+    if weights is None or weights.method == DENSE:
         return None
     given = weights.masks_dir and tickets.is_weight_ticket(weights.masks_dir) and tickets.read(weights.masks_dir)
     if given and given.masks_sha256 == weights.masks_sha256:

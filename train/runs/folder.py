@@ -22,6 +22,7 @@ from vit_tickets.pipeline.weights.tensors import read_tensors
 from vit_tickets.train.models.learned import split
 from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
+from vit_tickets.train.sparsity.units.files import RECORD, SHRUNK
 
 VERSIONED = ("vit-tickets", "torch", "timm", "numpy", "pillow", "webdataset")
 
@@ -72,7 +73,7 @@ def clear(root: str) -> None:
     files.check_writable(root)
     for name in files.list_names(root):
         ours = name in (CONFIG, CLASSES, METRICS, FINAL, BEST, LAST) or name.startswith(("predictions-", "events."))
-        ours = ours or epoch_of(name) is not None or name.endswith(SCORER)
+        ours = ours or epoch_of(name) is not None or name.endswith(SCORER) or name in (SHRUNK, RECORD)
         if ours or (name.startswith(".") and name.endswith(files.LEFTOVER)):
             files.remove(files.join(root, name))
     for name in (ticket.INDEX, ticket.MASKS, ticket.REWIND):

@@ -277,6 +277,7 @@ def _variant(request: Request, recipe: Recipe, manifest: Manifest | None, sparse
         sparse.record.variant if sparse else "": sparse is not None,
         request.prune_scope or "": request.prune_scope is not None,
         request.allocation or "": request.allocation is not None,
+        f"by{request.unit_multiple}": (request.unit_multiple or 1) > 1,
         view.replace(":", ""): view != AUTO_VIEW,
         method: method != STAGED,
         "online": request.is_online,

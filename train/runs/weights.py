@@ -12,13 +12,14 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.pipeline.weights import ticket
-from vit_tickets.pipeline.weights.methods import METHODS
+from vit_tickets.pipeline.weights.methods import METHODS, UNITS
 from vit_tickets.pipeline.weights.record import DENSE, FIXED, INIT, REINIT, TICKET, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.recipes.recipe import DEFAULTS, Recipe
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.sparsity.allocation import alive_counts, check_alive
 from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
+from vit_tickets.train.sparsity.units.alive import RandomUnits
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ def _of_method(request: Request, recipe: Recipe, network: nn.Module) -> SparseWe
     method = METHODS[request.weight_method or ""]
     if recipe.frozen:
         raise UserError(f"--weight-method {method.name}: expected a recipe that trains all weights, found --frozen")
+    if "head_sparsity" in method.needs:
+        return _of_units(request, network)
     scope = request.prune_scope or default_scope(network)
     shapes = {name: tuple(weight.shape) for name, weight in masked_parameters(network, scope).items()}
     allocation = request.allocation or next(iter(method.allocations), None)
@@ -124,6 +127,28 @@ def _of_method(request: Request, recipe: Recipe, network: nn.Module) -> SparseWe
         start=INIT if request.init is not None else None,
         start_epoch=request.start_epoch or 0,
         **_counted(alive, size, dict(network.named_parameters())),
+    )
+
+
+def _of_units(request: Request, network: nn.Module) -> SparseWeights:
+    """Of whole heads and neurons: what is removed in the end counts as dropped, with the weights that read them."""
+    heads, neurons = request.head_sparsity or 0.0, request.neuron_sparsity or 0.0
+    try:
+        alive = RandomUnits(heads, neurons, request.seed, request.unit_multiple or 1).of(network)
+    except UserError as error:
+        raise UserError(f"--weight-method {request.weight_method}: {error}") from None
+    masks = alive.masks(network) | alive.reading_masks(network)
+    size, left = sum(mask.numel() for mask in masks.values()), sum(int(mask.sum()) for mask in masks.values())
+    return SparseWeights(
+        method=request.weight_method or "",
+        scope=UNITS,
+        head_sparsity=heads,
+        neuron_sparsity=neurons,
+        unit_multiple=request.unit_multiple if (request.unit_multiple or 1) > 1 else None,
+        update_every=request.update_every,
+        start=INIT if request.init is not None else None,
+        start_epoch=request.start_epoch or 0,
+        **_counted(left, size, dict(network.named_parameters())),
     )
 
 

@@ -66,7 +66,12 @@ def test_names_scopes_and_what_does_not_go_together(numbered_data, tmp_path):
     assert root().config.weights.size < root(prune_scope="all").config.weights.size
     for settings, said in {
         ("allocation", "global"): "--allocation: expected erk or uniform with --weight-method svite, found global",
-        ("weight_method", "gmp", "update_every", 5): "--update-every: expected --weight-method svite, found gmp",
+        (
+            "weight_method",
+            "gmp",
+            "update_every",
+            5,
+        ): "--update-every: expected --weight-method svite or s2vite, found gmp",
         (
             "recipe",
             SMALL.override(frozen=True),

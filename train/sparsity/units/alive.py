@@ -56,6 +56,11 @@ class Alive:
             alive.neurons[name] = _living_rows(f"{name}.fc1", fc1_of(layer), masks)
         return alive
 
+    @property
+    def any_dead(self) -> bool:
+        """Whether a unit is not alive."""
+        return not all(of.all() for units in (self.heads, self.neurons) for of in units.values())
+
     def masks(self, network: nn.Module) -> dict[str, Tensor]:
         """By name, in the order of the network, the bool masks of the parameters on the input side of its units."""
         layers = attentions_of(network)

@@ -7,15 +7,20 @@ from torch import nn
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import typed
+from vit_tickets.train.sparsity.scopes import TOKEN_SCORER
 from vit_tickets.train.sparsity.units.shrink import Record
 
 SHRUNK, RECORD = "shrunk.safetensors", "shrunk.json"
 
 
 def write_shrunk(root: str, shrunk: nn.Module, record: Record) -> None:
-    """Write both files to the folder `root`, the weights last."""
+    """Write both files to the folder `root`, the weights last: those of timm's names, without a scorer of tokens."""
     files.write_json(files.join(root, RECORD), msgspec.to_builtins(record))
-    state = {name: value.detach().cpu().contiguous() for name, value in shrunk.state_dict().items()}
+    state = {
+        name: value.detach().cpu().contiguous()
+        for name, value in shrunk.state_dict().items()
+        if not name.startswith(f"{TOKEN_SCORER}.")
+    }
     with files.atomic_write(files.join(root, SHRUNK)) as stream:
         stream.write(save(state))
 
