@@ -40,6 +40,7 @@ SMALLER = (
     (r"(predict .*--selector deit_small.*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
     (r"(table data/cifar10 .*)-- ", r"\1--epochs 1 -- --batch-size 8 --workers 0 ", "few images"),
+    (r"(--weight-method s2vite .*)", r"\1 --update-every 5", "few steps"),
     (r"(cost .*)", r"\1 --rounds 1 --batch-size 2", "time"),
     (r"(train .*--weight-method svite.*)", r"\1 --update-every 2", "few steps"),
     (r"(train (?:data/)?digits .*)", r"\1 --epochs 1 --workers 0", "time"),

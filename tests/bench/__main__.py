@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import accounting, decode, epoch, labels, loader, occlusion, online, profile, selection, startup, step
+from . import accounting, decode, epoch, fewer, labels, loader, occlusion, online, profile, selection, startup, step
 from .harness import Options
 from .report import AnyFinding, headline, machine, table, write_json
 
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "startup": startup.run,
     "profile": profile.run,
     "accounting": accounting.run,
+    "fewer": fewer.run,
 }
 
 

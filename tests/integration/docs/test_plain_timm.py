@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,15 @@ from tests.integration.docs.test_docs import PAGES
 from tests.training import SMALL, run_of, trainer_of
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.runs.families import FAMILIES
+from vit_tickets.train.sparsity.units.files import write_shrunk
+from vit_tickets.train.sparsity.units.shrink import Record, build
 
 pytestmark = pytest.mark.process
 SECTION = PAGES["docs/train.md"].split("## After training")[1]
 BLOCK = re.search(r"```python\n(.*?)```", SECTION, flags=re.S)[1]
+SHRUNK = re.search(
+    r"```python\n(import timm.*?)```", PAGES["docs/weights.md"].split("## Heads and neurons")[1], flags=re.S
+)[1]
 SIZES = {
     "deit_tiny_patch16_224": "img_size=24, patch_size=4, ",
     "resnet18": "",
@@ -53,6 +59,21 @@ def test_it_loads_in_plain_timm(model, numbered_data, tmp_path):
     built.network.load_state_dict(load_file(tmp_path / "run" / "final.safetensors"))
     with torch.no_grad():
         assert torch.equal(torch.load(tmp_path / "out.pt"), built.eval()(images))
+
+
+def test_a_network_without_dead_heads_and_neurons_loads_in_plain_timm(tmp_path):
+    """By the lines of docs/weights.md."""
+    sizes = {"head_dim": 64, "heads": (4,) * 12, "neurons": (921,) * 12}
+    record = Record(model="deit_small", num_classes=1000, image_size=224, patch_size=16, **sizes)
+    shrunk = build(record).eval()
+    for parameter in shrunk.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    write_shrunk(str(tmp_path), shrunk, record)
+    lines: dict[str, Any] = {}
+    exec(SHRUNK.replace("RUN/", f"{tmp_path}/"), lines)  # noqa: S102 - as printed
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(lines["net"].eval()(image), shrunk(image))
 
 
 def test_the_names_that_only_this_package_registers_are_all_told():

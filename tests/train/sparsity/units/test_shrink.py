@@ -155,7 +155,7 @@ def test_a_record_builds_the_network_again(tmp_path, model, heads, neurons, size
 
 
 def test_plain_timm_reads_a_network_whose_layers_agree(tmp_path):
-    """The example of docs/weights.md."""
+    """As docs/weights.md does it."""
     network = randomised("deit_small", img_size=32)
     alive = alive_of(network, 4, 921)
     shrunk = shrink.shrink(masked(network, alive.masks(network)), alive)
