@@ -7,7 +7,7 @@ from torch import nn
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import typed
-from vit_tickets.train.sparsity.scopes import TOKEN_SCORER
+from vit_tickets.train.sparsity.scopes import NEVER
 from vit_tickets.train.sparsity.units.shrink import Record
 
 SHRUNK, RECORD = "shrunk.safetensors", "shrunk.json"
@@ -19,7 +19,7 @@ def write_shrunk(root: str, shrunk: nn.Module, record: Record) -> None:
     state = {
         name: value.detach().cpu().contiguous()
         for name, value in shrunk.state_dict().items()
-        if not name.startswith(f"{TOKEN_SCORER}.")
+        if name.split(".")[0] not in NEVER
     }
     with files.atomic_write(files.join(root, SHRUNK)) as stream:
         stream.write(save(state))
