@@ -39,6 +39,9 @@ class LearnedViT(SparseViT):
     """
 
     chooses_patches = True
+    tau: Tensor
+    times_kept_N: Tensor
+    kept_alike: Tensor
 
     def __init__(self, network: VisionTransformer, scorer: str, seed: int = 0):
         super().__init__(network)

@@ -19,7 +19,7 @@ from vit_tickets.pipeline.system.locks import alone_in
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.places import FINAL_MASKS, epoch_of, epoch_weights
 from vit_tickets.pipeline.weights.tensors import read_tensors
-from vit_tickets.train.models.learned import split
+from vit_tickets.train.models.learned import LearnedViT, split
 from vit_tickets.train.recipes.recipe import DEFAULTS
 from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.sparsity.units.files import RECORD, SHRUNK
@@ -108,14 +108,13 @@ def load_weights(model: nn.Module, root: str) -> None:
 
     Raises UserError where they do not fit.
     """
-    network, scorer = model.get_submodule("network"), getattr(model, "scorer", None)
-    if scorer is None:
-        load_file(network, files.join(root, FINAL), classes="the run")
+    if not isinstance(model, LearnedViT):
+        load_file(model.get_submodule("network"), files.join(root, FINAL), classes="the run")
         return
     with model.without_scorer():
-        load_file(network, files.join(root, FINAL), classes="the run")
+        load_file(model.network, files.join(root, FINAL), classes="the run")
     path = files.join(root, SCORER)
-    load_strictly(scorer, {name: torch.from_numpy(value) for name, value in read_tensors(path).items()}, path)
+    load_strictly(model.scorer, {name: torch.from_numpy(value) for name, value in read_tensors(path).items()}, path)
 
 
 def scorer_file(weights: str) -> str:
