@@ -18,6 +18,7 @@ from vit_tickets.pipeline.runs.names import manifest_name, run_name
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.sweep import sweep
 from vit_tickets.train.commands.table import table
+from vit_tickets.train.commands.weights.lth import lth
 from vit_tickets.train.report.analysis.paper import MODELS
 
 pytestmark = pytest.mark.process
@@ -237,6 +238,15 @@ def test_a_sweep_takes_its_variables():
         assert asked(sweep, line).items() >= expected.items()
     given = asked(sweep, make.commands("sweep", "DATA=mine", "KEEP_RATE=.9,.8")[0])
     assert (given["keep_rate"], given["sparsity"]) == (".9,.8", None)
+
+
+def test_lth_takes_its_variables():
+    pack, line = make.commands("lth")
+    assert (pack, asked(lth, line)["model"]) == (PACK, "deit_micro")
+    settings = ("ROUNDS=3", "REPORT_AT=2,3", "REWIND=0,5", "LR=0.01,0.1", "SEEDS=2", "JOBS=4", "EPOCHS=8")
+    given = asked(lth, make.commands("lth", "DATA=mine", "MODEL=resnet20", *settings)[-1])
+    expected = {"model": "resnet20", "rounds": 3, "report_at": "2,3", "rewind": "0,5", "lr": "0.01,0.1", "seeds": 2}
+    assert given.items() >= (expected | {"jobs": 4, "epochs": 8}).items()
 
 
 def test_figure_3_is_the_papers_but_for_the_data():
