@@ -46,10 +46,10 @@ def record_undecodable(folder: str, keys: list[str]) -> None:
         stream.write("".join(f"{one_line(key)}\n" for key in keys).encode())
 
 
-def undecodable(folder: str) -> int:
-    """How many images `record_undecodable` listed."""
+def undecodable(folder: str) -> list[str]:
+    """The keys of the images that `record_undecodable` listed."""
     path = files.join(folder, UNDECODABLE)
-    return len(files.read_bytes(path).splitlines()) if files.exists(path) else 0
+    return [line.decode() for line in files.read_bytes(path).splitlines()] if files.exists(path) else []
 
 
 class Omissions:

@@ -25,7 +25,7 @@ from vit_tickets.train.commands.options import default_workers
 from vit_tickets.train.commands.plan_options import parse_train_options
 from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.recipes.recipe import Recipe
-from vit_tickets.train.report.analysis.verdict import MIN_IMAGES
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES, share_for_bounds
 from vit_tickets.train.report.rendering.text import aligned
 from vit_tickets.train.runs.defaults import Asked, fitted
 from vit_tickets.train.runs.request import Request as Training
@@ -89,7 +89,9 @@ def announcement(request: Request) -> list[str]:
         lines.append(f"no verdicts without the row{'s' * (len(lacking) > 1)} {_listed(lacking)}")
     elif images.splits["val"] < MIN_IMAGES:
         found = counted(images.splits["val"], "image")
-        lines.append(f"{found} to test on can give no verdict, nor bounds: {MIN_IMAGES} or more do (--val-share)")
+        share = share_for_bounds(images.splits["val"], images.packing and images.packing.val_share)
+        how = f" (--val-share {share:g}, into another --out)" if share else ""
+        lines.append(f"{found} to test on can give no verdict, nor bounds: {MIN_IMAGES} or more do{how}")
     elif request.seeds == 1:
         lines.append("one seed each gives no verdict, since another seed may turn the order; --seeds 2 does")
     return lines

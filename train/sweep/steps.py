@@ -188,7 +188,7 @@ def _packed(root: str) -> str:
         folder = files.join(root, split)
         if found := undecodable(folder):
             where = files.join(folder, UNDECODABLE)
-            said.append(f"{counted(found, 'image')} of {split} cannot be decoded (see {where})")
+            said.append(f"{counted(len(found), 'image')} of {split} cannot be decoded (see {where})")
     return ", ".join(said)
 
 

@@ -10,6 +10,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands import announcing
 from vit_tickets.train.commands.announcing import announce, announcement, spoken, time_line
 from vit_tickets.train.sweep.plan import plan
+from vit_tickets.train.sweep.request import Packing
 
 TWO = ("dense", "lt")
 
@@ -36,7 +37,10 @@ def test_devices_share_the_time():
     [
         ({"paths": TWO}, "no verdicts without the row rc"),
         ({}, "one seed each gives no verdict, since another seed may turn the order; --seeds 2 does"),
-        ({"seeds": 2}, "  short       2     all patches, for as many epochs as cost what training on tickets costs"),
+        (
+            {"seeds": 2},
+            "  learned     2     the patches that a scorer chooses, which learns along with the network (SViTE+)",
+        ),
     ],
 )
 def test_seeds_and_rows_decide_whether_there_is_a_verdict(changes, last):
@@ -54,8 +58,11 @@ def test_published_weights_are_suggested_where_there_are_any(model, told):
 def test_too_few_images_for_bounds_are_told(count, is_few):
     asked = sweep_request(budgets=(S5,), seeds=2)
     asked = replace(asked, images=replace(asked.images, splits={"train": 100, "val": count}))
-    said = "29 images to test on can give no verdict, nor bounds: 30 or more do (--val-share)"
+    said = "29 images to test on can give no verdict, nor bounds: 30 or more do"
     assert (announcement(asked)[-1] == said) == is_few
+    packing = Packing("photos", val_share=0.225)
+    asked = replace(asked, images=replace(asked.images, packing=packing))
+    assert (announcement(asked)[-1] == f"{said} (--val-share 0.25, into another --out)") == is_few
 
 
 def test_what_cannot_be_estimated_is_an_error(monkeypatch):

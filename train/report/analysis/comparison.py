@@ -17,6 +17,7 @@ from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast, accu
 from vit_tickets.train.report.analysis.matching import check_same_images, kept_apart, of_sizes, wanted_tickets
 from vit_tickets.train.report.analysis.notices import Untested, missing, sinks, warnings
 from vit_tickets.train.report.analysis.results import RunResult
+from vit_tickets.train.report.analysis.unseen import unseen
 
 BASELINES = ("dense", "weights")  # plain weights stand in where there is no dense run
 ORDER = tuple(PATHS)
@@ -270,7 +271,7 @@ def _group(runs: list[RunResult], budget: Budget | None, cross_fit: bool) -> Gro
         method=wanted.method,
         tickets=records,
         missing=missing(runs, wanted.method, untested),
-        warnings=[*warnings(runs, records), *kept_apart(runs), *sinks(runs, reference)],
+        warnings=[*warnings(runs, records), *kept_apart(runs), *sinks(runs, reference), *unseen(runs)],
     )
 
 

@@ -23,6 +23,7 @@ from vit_tickets.pipeline.weights.places import FINAL_MASKS
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 
 REQUEST = "request.json"  # of `sweep` and `table`, in the folder of which OUT/runs is
+PLANNED = ("runs", "scores")  # folders in OUT that hold those of runs
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,26 @@ class RunResult:
     @cached_property
     def made_by(self) -> tuple[str, str] | None:
         """(`sweep`, `table` or `lth`, its folder) of a run that one of these commands trains; otherwise None."""
-        home = (self.config.run or self.folder).rstrip("/")
-        out, runs = posixpath.split(posixpath.dirname(home))
-        if runs != "runs" or not files.exists(request := files.join(out, REQUEST)):
+        if self._plan is None:
             return None
-        record = files.read_json(request)
+        out, record = self._plan
         if self.config.weights is not None and "command" not in record:
             return None  # of another plan
         return record.get("command") or ("sweep" if "first_method" in record else "table"), out
+
+    @property
+    def val_share(self) -> float | None:
+        """The share of train that the `sweep` or `table` which trains it holds out as val; None where it does not."""
+        return self._plan[1].get("val_share") if self._plan else None
+
+    @cached_property
+    def _plan(self) -> tuple[str, dict[str, Any]] | None:
+        """The folder of the plan that its own folder is in, or that of the run which was scored; and the request."""
+        for home in (self.folder, self.config.run):
+            out, kind = posixpath.split(posixpath.dirname((home or "").rstrip("/")))
+            if kind in PLANNED and files.exists(request := files.join(out, REQUEST)):
+                return out, files.read_json(request)
+        return None
 
     @property
     def path(self) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.runs import TICKETS, finding_of, write_run
+from tests.runs import TICKETS, finding_of, write_predictions, write_run
 from vit_tickets.pipeline.cli import main
 from vit_tickets.train.report.analysis import notices
+from vit_tickets.train.report.analysis.bounds.known import share_for_bounds
 from vit_tickets.train.report.analysis.results import REQUEST, read_run
 from vit_tickets.train.report.rendering.text import text
 from vit_tickets.train.sweep import request as sweeps
@@ -150,6 +151,51 @@ def test_runs_of_one_sweep_are_repeated_by_its_command(tmp_path, request_of, com
     assert "otherwise like these runs" not in shown
     beside = write_run(tmp_path, "small")
     assert "otherwise like these runs" in text([finding_of([*folders, beside])], [])
+
+
+@pytest.mark.parametrize(
+    ("images", "held", "share", "seeds"),
+    [(12, 0.2, "0.5", 1), (20, 0.2, "0.3", 2), (5, 0.2, None, 1), (12, None, None, 1)],
+)
+def test_a_sweep_of_too_few_images_is_told_the_share_that_holds_out_enough(tmp_path, images, held, share, seeds):
+    out, runs = tmp_path / "photos", []
+    keys = [f"{i:05d}" for i in range(images)]
+    for seed in range(seeds):
+        for path in ("dense", "lt", "rc"):
+            runs.append(write_run(out / "runs", path, seed, on=[]))
+            place = out / "runs" / f"{path}-seed{seed}"
+            for on in ("dense", "lt", "rc"):
+                write_predictions(place, on, 0.8, keys=keys)
+    (out / REQUEST).write_text(json.dumps({"format_version": 1, "first_method": "staged", "val_share": held}))
+    shown = text([finding_of(runs)], [])
+    first = "What would decide: at least 30 images to test on" + (", and 2 seeds per path" if seeds == 1 else "")
+    if share:
+        typed = f"`vit-tickets sweep ... --val-share {share} --seeds 2 --out NEW`, with its other options as before, "
+        assert f"{first}: {typed}makes all anew in a folder NEW ({out} keeps its images)." in shown
+    else:
+        assert f"{first}: `vit-tickets sweep ... --out {out} --seeds 2`, with its other options as before" in shown
+        assert "val-share" not in shown
+    assert "otherwise like these runs" not in shown
+
+
+@pytest.mark.parametrize(
+    ("images", "share", "wanted"), [(12, 0.2, 0.5), (20, 0.2, 0.3), (29, 0.25, 0.3), (11, 0.2, None), (12, None, None)]
+)
+def test_the_share_for_bounds_holds_out_enough_and_never_more_than_half(images, share, wanted):
+    assert share_for_bounds(images, share) == wanted
+    if wanted:
+        assert wanted * images / share >= 30 > (wanted - 0.05) * images / share
+
+
+def test_predictions_that_stand_apart_from_a_run_by_another_path_are_of_the_same_sweep(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = Path("sweep")
+    home = write_run(here / "runs", "dense")
+    scored = write_run(here / "scores", "dense", run=str(tmp_path / home))
+    (here / REQUEST).write_text("{}")
+    assert read_run(scored).made_by == read_run(home).made_by == ("table", "sweep")
+    elsewhere = write_run(tmp_path / "beside", "dense", run=str(tmp_path / home))
+    assert read_run(elsewhere).made_by == ("table", str(tmp_path / "sweep"))
 
 
 def test_predictions_that_stand_apart_are_of_the_runs_sweep(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.report.analysis import notices
 from vit_tickets.train.report.analysis.bootstrap import bootstrap_means, lower_bound
-from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES, share_for_bounds
 from vit_tickets.train.report.analysis.bounds.planning import SPREAD, Needed
 from vit_tickets.train.report.analysis.comparison import Cell, Group
 from vit_tickets.train.report.analysis.verdict import learnt_too_little
@@ -46,10 +46,24 @@ def first(group: Compared, undertrained: Cell | None, cells: tuple[Cell, ...]) -
     else:
         said = "dense runs in place of the published weights"
     seeds = {cell[0]: group.seeds(cell) for cell in cells}
-    if min(map(len, seeds.values())) > 1:
-        return said
     wanted = max(2, *map(len, seeds.values()))
-    return f"{said}, and {wanted} seeds per path: {notices.further_seeds(group.runs, seeds, wanted)}"
+    typed = anew(group, wanted) if group.images < MIN_IMAGES else None
+    if min(map(len, seeds.values())) > 1:
+        return f"{said}: {typed}" if typed else said
+    return f"{said}, and {wanted} seeds per path: {typed or notices.further_seeds(group.runs, seeds, wanted)}"
+
+
+def anew(group: Compared, seeds: int) -> str | None:
+    """What to type for enough images where all runs are of one plan that holds val out of train; None where nothing
+    does. Its own folder stays with the images that it has."""
+    plans = {(run.made_by, run.val_share) for run in group.runs}
+    (plan, held), *others = plans
+    share = share_for_bounds(group.images, held) if plan and not others else None
+    if plan is None or share is None:
+        return None
+    command, out = plan
+    typed = f"`vit-tickets {command} ... --val-share {share:g} --seeds {seeds} --out NEW`"
+    return f"{typed}, with its other options as before, makes all anew in a folder NEW ({out} keeps its images)"
 
 
 def epochs(group: Compared, cell: Cell, pick: Callable[[list[int]], int]) -> int | None:
