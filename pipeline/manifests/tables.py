@@ -70,17 +70,28 @@ def _metadata_of(fields: pa.Schema, path: str) -> dict[str, Any]:
 
 
 def difference(expected: Mapping[str, Any], found: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> str | None:
-    """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree.
+    """The first entry in which two provenances differ, as `name: expected ..., found ...`; None if they agree."""
+    if (first := first_difference(expected, found, ignore)) is None:
+        return None
+    name, ours, theirs = first
+    return f"{name}: expected {shown(ours)}, found {shown(theirs)}"
 
-    In the order of `expected`, after entries that may be missing; an entry of an entry is named as `name.name`.
+
+def first_difference(
+    expected: Mapping[str, Any], found: Mapping[str, Any], ignore: tuple[str, ...] = ()
+) -> tuple[str, Any, Any] | None:
+    """The first entry in which two provenances differ: its name, and its values in `expected` and in `found`.
+
+    In the order of `expected`, after entries that may be missing; an entry of an entry is named as `name.name`. None
+    if they agree.
     """
     for name in [*DEFAULTS, *expected, *(name for name in found if name not in expected)]:
         ours, theirs = (record.get(name, DEFAULTS.get(name)) for record in (expected, found))
         if name in ignore or ours == theirs:
             continue
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            return f"{name}.{difference(ours, theirs)}"
-        return f"{name}: expected {shown(ours)}, found {shown(theirs)}"
+        if isinstance(ours, dict) and isinstance(theirs, dict) and (inner := first_difference(ours, theirs)):
+            return f"{name}.{inner[0]}", inner[1], inner[2]
+        return name, ours, theirs
     return None
 
 

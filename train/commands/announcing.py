@@ -11,12 +11,14 @@ import click
 import torch
 
 from vit_tickets.pipeline.datasets.left_out import counted
+from vit_tickets.pipeline.datasets.shards import index_of
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import METHODS
 from vit_tickets.pipeline.networks.pretrained import is_published
 from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import JUDGED, PATHS
+from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.fields import options_of
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.accounting.estimate import Estimate
@@ -90,7 +92,8 @@ def announcement(request: Request) -> list[str]:
     elif images.splits["val"] < MIN_IMAGES:
         found = counted(images.splits["val"], "image")
         share = share_for_bounds(images.splits["val"], images.packing and images.packing.val_share)
-        how = f" (--val-share {share:g}, into another --out)" if share else ""
+        elsewhere = " --out NEW" if files.exists(index_of(images.root)) else ""  # a packed dataset keeps its share
+        how = f" (--val-share {share:g}{elsewhere})" if share else ""
         lines.append(f"{found} to test on can give no verdict, nor bounds: {MIN_IMAGES} or more do{how}")
     elif request.seeds == 1:
         lines.append("one seed each gives no verdict, since another seed may turn the order; --seeds 2 does")

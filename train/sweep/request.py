@@ -17,17 +17,20 @@ from typing import Any
 from vit_tickets.pipeline.datasets.shards import Sample
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
-from vit_tickets.pipeline.manifests.tables import difference
+from vit_tickets.pipeline.manifests.tables import first_difference
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.names import run_name
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS, RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.system.records import shown
 from vit_tickets.train.sweep.rows import SameTokens
 
 REQUEST = "request.json"
 FORMAT_VERSION = 1
 SWEEP, TABLE = "sweep", "table"
+# Entries of request.json that are no options by that name.
+DERIVED = ("format_version", "command", "dataset", "dataset_sha256", "source", "first_method")
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,11 @@ def check_request(request: Request) -> None:
 def check_record(out: str, command: str, record: dict[str, Any], may_differ: tuple[str, ...]) -> None:
     """Raise UserError if OUT/request.json is of another request of `command` than `record`."""
     path = files.join(out, REQUEST)
-    if files.exists(path) and (different := difference(record, files.read_json(path), may_differ)):
+    if files.exists(path) and (first := first_difference(record, files.read_json(path), may_differ)):
+        name, now, stored = first
+        option = name if name in DERIVED else "--" + name.removeprefix("train.").replace("_", "-")
+        now, stored = ("none" if value is None else shown(value) for value in (now, stored))
         raise UserError(
-            f"{out} holds another {command} than was asked for: {different}; repeat its settings, or pass another --out"
+            f"{out} holds another {command} than was asked for: {option}: {now} now, {stored} stored; "
+            "repeat its settings, or pass another --out"
         )

@@ -138,7 +138,7 @@ def test_what_an_older_version_began_goes_on_with_its_rows(numbered_data, tmp_pa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--paths", "dense,tl"), "--paths: expected some of dense, lt, rc, small, short, found tl"),
+        (("--paths", "dense,tl"), "--paths: expected some of dense, lt, rc, small, short, learned, found tl"),
         (("--rc", "fixed,fixed"), "--rc: expected everything once, found fixed,fixed"),
         (("--methods", ","), "--methods: expected some of staged, cls-attention"),
         (
@@ -147,8 +147,8 @@ def test_what_an_older_version_began_goes_on_with_its_rows(numbered_data, tmp_pa
         ),
         (("--", "--rc", "fresh"), "options of train: expected none that the sweep sets itself, found --rc"),
         (("--", "--seed", 3), "options of train: expected none that the sweep sets itself, found --seed"),
-        (("--epochs", 3), "holds another sweep than was asked for: train.epochs: expected 3, found 2"),
-        (("--methods", "centre,staged"), 'first_method: expected "centre", found "staged"'),
+        (("--epochs", 3), "holds another sweep than was asked for: --epochs: 3 now, 2 stored; repeat"),
+        (("--methods", "centre,staged"), 'asked for: first_method: "centre" now, "staged" stored'),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, said):

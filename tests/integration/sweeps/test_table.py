@@ -59,8 +59,8 @@ def test_a_dry_run_lists_the_steps_and_makes_nothing(numbered_data, tmp_path):
         (("--out", "memory://x"), "--out: expected a folder of this machine"),
         (("--labels", "dm_nfnet_f6"), "--labels: expected a model that classifies every token (LV-ViT), found"),
         (("--keep-rate", ".9", "--sparsity", ".5"), "found --sparsity and --keep-rate"),
-        (("--selector", "deit_tiny"), f'selector: expected "deit_tiny", found "{DEFAULT_SELECTOR}"'),
-        (("--", "--limit", 9), "than was asked for: train.limit: expected 9, found 8"),
+        (("--selector", "deit_tiny"), f'--selector: "deit_tiny" now, "{DEFAULT_SELECTOR}" stored'),
+        (("--", "--limit", 9), "than was asked for: --limit: 9 now, 8 stored"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(numbered_data, tmp_path, options, said):

@@ -62,7 +62,19 @@ def test_too_few_images_for_bounds_are_told(count, is_few):
     assert (announcement(asked)[-1] == said) == is_few
     packing = Packing("photos", val_share=0.225)
     asked = replace(asked, images=replace(asked.images, packing=packing))
-    assert (announcement(asked)[-1] == f"{said} (--val-share 0.25, into another --out)") == is_few
+    assert (announcement(asked)[-1] == f"{said} (--val-share 0.25)") == is_few
+
+
+@pytest.mark.parametrize(("there", "hint"), [(False, "(--val-share 0.3)"), (True, "(--val-share 0.3 --out NEW)")])
+def test_a_dataset_that_is_packed_keeps_its_share(tmp_path, there, hint):
+    """Another share needs another folder."""
+    if there:
+        (tmp_path / "dataset.json").touch()
+    asked = sweep_request(budgets=(S5,))
+    packing = Packing("photos", 256, 0.2)
+    images = replace(asked.images, root=str(tmp_path), splits={"train": 80, "val": 20}, packing=packing)
+    said = "20 images to test on can give no verdict, nor bounds: 30 or more do"
+    assert announcement(replace(asked, images=images))[-1] == f"{said} {hint}"
 
 
 def test_what_cannot_be_estimated_is_an_error(monkeypatch):
