@@ -3,7 +3,8 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,29 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.networks.checkpoints import Checkpoint, WeightSet
-from vit_tickets.pipeline.runs.families import KNOWN
+from vit_tickets.pipeline.runs.families import KNOWN, short_name
 from vit_tickets.pipeline.system.errors import UserError
 
 OF_PRETRAINING = re.compile(r"mask_token$|masked_embed$|decoder[._]")  # of DINOv2, iBOT, SimMIM, MAE
 # A word among these, in the keys or the prefix of a set: averaged over the steps of training.
 AVERAGED = {"ema", "averaged", "average", "swa", "teacher"}
+
+
+class OtherModel(UserError):
+    """The weights are of another model than was asked for: `model`, by its short name, where that is known."""
+
+    def __init__(self, message: str, model: str | None = None):
+        super().__init__(message)
+        self.model = model
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """End the message of an `OtherModel` with `option`, which takes the model of the weights."""
+    try:
+        yield
+    except OtherModel as error:
+        raise UserError(f"{error}; pass {option} {error.model}" if error.model else str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -221,7 +239,10 @@ def _nothing_fits(checkpoint: Checkpoint, sets: Sequence[WeightSet], names: Name
     beside = f"; other sets: {', '.join(others[:6])}" if others else ""
     first = ", ".join(list(state)[:3]) + (", ..." if len(state) > 3 else "")
     faults = f": {'; '.join(misnamed(names.all, state))}" if hits else f" of other names: {first}"
-    return UserError(f"{checkpoint.path}: expected weights that fit {model}, found {found}{faults}{beside}")
+    if (other := other_model(state, checkpoint.model, model)) is not None:
+        faults = ""
+    said = f"{checkpoint.path}: expected weights that fit {model}, found {found}{faults}{beside}"
+    return OtherModel(said, other)
 
 
 def misnamed(own: Collection[str], found: Collection[str]) -> list[str]:
@@ -239,6 +260,15 @@ def described(state: dict[str, Tensor], recorded: str | None = None) -> str:
         recorded = next((name for name in KNOWN if _is_of(state, name)), None)
     of, sizes = f"those of {recorded}" if recorded else _tensors(len(state)), sizes_of(state)
     return f"{of} ({sizes})" if sizes else of
+
+
+def other_model(state: dict[str, Tensor], recorded: str | None, model: str) -> str | None:
+    """The short name of the model that the tensors are of, or that their file records; None for `model` or an unknown
+    one."""
+    known = next((name for name in KNOWN if _is_of(state, name)), None)
+    if known is None and recorded is not None and registry.model_fault(recorded) is None:
+        known = recorded
+    return short_name(known) if known is not None and short_name(known) != short_name(model) else None
 
 
 def sizes_of(state: dict[str, Tensor]) -> str:

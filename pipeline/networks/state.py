@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from vit_tickets.pipeline.networks.checkpoints import Checkpoint
 from vit_tickets.pipeline.networks.fitting import (
     Names,
+    OtherModel,
     classifiers_of,
     described,
     find_weights,
     misnamed,
+    other_model,
     sizes_of,
 )
 from vit_tickets.pipeline.networks.renaming import renaming
@@ -79,7 +81,9 @@ def load_strictly(
     if faults:
         what, sizes = (f"{described(stored, recorded)}: ", sizes_of(own)) if misshapen else ("", "")
         fitting = f"{name_of(model)} ({sizes})" if sizes else name_of(model)
-        raise UserError(f"{origin}: expected weights that fit {fitting}, found {what}{'; '.join(faults)}")
+        other = other_model(stored, recorded, name_of(model)) if misshapen else None
+        found = described(stored, recorded) if other else f"{what}{'; '.join(faults)}"
+        raise OtherModel(f"{origin}: expected weights that fit {fitting}, found {found}", other)
     odd = [name for name, value in state.items() if value.is_complex() or not value.isfinite().all()]
     if odd:
         raise UserError(f"{origin}: expected finite real numbers, found others in {len(odd)} tensors ({odd[0]} ...)")

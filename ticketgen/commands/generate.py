@@ -163,13 +163,15 @@ class GenerateOptions:
 
     def open_selector(self, dataset, method):
         """(name, SelectorSpec) of the selector of `dataset`, or of those of its folds, for `method`."""
+        from vit_tickets.pipeline.networks.fitting import naming
         from vit_tickets.pipeline.runs.names import default_runs_of_folds, default_selector
         from vit_tickets.ticketgen.selection.crossfit import open_cross_fit
         from vit_tickets.ticketgen.selection.selector import open_selector
 
         if not self.cross_fit:
             name = self.selector or default_selector(dataset.source)
-            spec = open_selector(name, self.weights, parse_stages(self.stages), method, self.weights_key)
+            with naming("--selector"):
+                spec = open_selector(name, self.weights, parse_stages(self.stages), method, self.weights_key)
             return name, spec if self.image_size is None else spec.at(self.image_size)
         own = (("--weights", self.weights), ("--weights-key", self.weights_key), ("--image-size", self.image_size))
         for flag, given in own:

@@ -13,6 +13,7 @@ from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.manifests.methods import STAGED, method_name
 from vit_tickets.pipeline.networks import registry, vit
+from vit_tickets.pipeline.networks.fitting import naming
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.choices import OCCLUSIONS, SCORERS, Choices
 from vit_tickets.pipeline.runs.config import Labels, RunConfig
@@ -93,7 +94,8 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         recipe = replace(recipe, epochs=ceil_count(recipe.epochs * sizes.num_patches / sizes.kept))
     chooser = _online_selector(request, budget, sizes.image_size)
     sparse = open_weights(request, recipe, probe.network)
-    start = Start.open(request.init, request.model, request.weights_key) if request.init else None
+    with naming("--model"):
+        start = Start.open(request.init, request.model, request.weights_key) if request.init else None
     shown = sizes.at_low_resolution() if request.trained_on.low_resolution else sizes
     tickets = chooser.record() if chooser else manifest and TicketProvenance.of_training(manifest, request.split)
     config = RunConfig(

@@ -12,6 +12,7 @@ from vit_tickets.pipeline.geometry.views import View
 from vit_tickets.pipeline.manifests.folds import Fold, hash_word
 from vit_tickets.pipeline.manifests.labels import LabelMaps
 from vit_tickets.pipeline.manifests.manifest import Manifest
+from vit_tickets.pipeline.networks.fitting import naming
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.choices import SCORERS
 from vit_tickets.pipeline.runs.config import RunConfig
@@ -111,7 +112,8 @@ class Run:
             self.config.stem_occlusion,
         )
         if self.start is not None:
-            self.start.load(model.network, self.config.seed)
+            with naming("--model"):
+                self.start.load(model.network, self.config.seed)
         if isinstance(model, SparseViT) and PATHS[self.path].chooses_patches:
             return LearnedViT(model.network, self.config.scorer or SCORERS[0], self.config.seed)
         return model

@@ -150,6 +150,8 @@ def row_of(word: str, option: str) -> RowName:
         row = RowName.parse(word)
     except UserError as error:
         raise UserError(f"{option}: {error}{did_you_mean(word, tuple(ROWS))}") from None
+    if row.temperature is not None and row.temperature <= 0:
+        raise UserError(f"{option}: {word}: expected a temperature above 0, such as lt:t0.3")
     if row.path not in COMPARED:
         raise UserError(f"{option}: expected a row of path {', '.join(COMPARED)}, found {word}")
     if row.method not in METHODS:

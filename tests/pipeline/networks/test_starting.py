@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed, resample_patch_embed, resize_rel_pos_bias_table
 
 from vit_tickets.pipeline.networks import pretrained, registry
+from vit_tickets.pipeline.networks.fitting import naming
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.networks.state import state_sha256
 from vit_tickets.pipeline.runs.weights import weights_sha256
@@ -136,6 +137,16 @@ def test_a_refusal_describes_the_file_and_not_what_it_was_resampled_to(tmp_path)
         start.load(network, 0)
     assert "fit deit_tiny_patch16_224 (width 192, 12 blocks, patches of 8 px, 6 x 6 of them)" in str(refused.value)
     assert "found those of deit_small (width 384, 12 blocks, patches of 16 px, 14 x 14 of them)" in str(refused.value)
+
+
+@pytest.mark.parametrize(("depth", "cure"), [(12, "; pass --models deit_tiny"), (11, "")])
+def test_weights_of_another_known_model_are_told_with_the_option_that_takes_them(depth, cure, tmp_path):
+    path = written(tmp_path, network_of("deit_tiny", 1, num_classes=3, depth=depth))
+    with pytest.raises(UserError) as refused, naming("--models"):
+        Start.open(path, "deit_micro").load(network_of("deit_micro", 2, num_classes=5), 0)
+    assert "expected weights that fit deit_micro" in str(refused.value)
+    assert str(refused.value).endswith(cure)
+    assert ("unexpected" in str(refused.value)) == (not cure)
 
 
 def test_published_weights_are_the_hubs(monkeypatch):

@@ -51,6 +51,7 @@ def test_rows_by_what_was_asked_for(asked, expected):
         ({"extra": ("other",)}, "--with: expected a row such as .*, found 'other'"),
         ({"rows": ("selector",)}, "--rows: expected a row of path dense, .*, found selector"),
         ({"extra": ("learned:finish1",)}, "--with: expected learned alone, which chooses its patches itself, found"),
+        ({"rows": ("dense", "lt:t0")}, "--rows: lt:t0: expected a temperature above 0, such as lt:t0.3"),
         ({"extra": ("dense:finish1",)}, "--with: expected dense alone, which drops no patches, found dense:finish1"),
     ],
 )

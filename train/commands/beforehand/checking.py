@@ -11,9 +11,11 @@ from torch import nn
 from vit_tickets.pipeline.manifests.manifest import INDEX, Manifest
 from vit_tickets.pipeline.manifests.methods import Method
 from vit_tickets.pipeline.networks import registry
+from vit_tickets.pipeline.networks.fitting import naming
 from vit_tickets.pipeline.networks.pretrained import open_pretrained
 from vit_tickets.pipeline.networks.selecting import check_is_selector
 from vit_tickets.pipeline.runs.config import CONFIG
+from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.beforehand.selector import Selector
@@ -21,7 +23,7 @@ from vit_tickets.train.runs.defaults import LOOKED_AT, Asked
 from vit_tickets.train.runs.rehearsal import Rehearsal
 from vit_tickets.train.runs.request import Request as Training
 from vit_tickets.train.sweep.request import Request
-from vit_tickets.train.sweep.steps import Step
+from vit_tickets.train.sweep.steps import Step, training_title
 
 
 def check_steps(
@@ -49,25 +51,29 @@ def check_steps(
         with told_of(step):
             for budget in request.selected:
                 budget.stage_counts(selector.num_patches, selector.stages)
+    rows = {training_title(trial): trial.row for trial in request.trials()}
     looked_at = cache(lambda: list(islice(request.images.head("train"), LOOKED_AT)))
     rehearsal = Rehearsal(replace(request.images, first=looked_at), request.images.classes)
     for step in trains:
-        with told_of(step):
+        with told_of(step, rows.get(step.title)):
             training, asked = training_of(step.command[1:])
             manifest = None if training.manifest is None else manifest_at(training.manifest)
             rehearsal.check(training, asked, manifest)
-        rehearsal.check_weights(training, asked, manifest)
+        with naming("--models"):
+            rehearsal.check_weights(training, asked, manifest)
     if selects and not request.pretrain:
         check_selector(request)
 
 
 @contextmanager
-def told_of(step: Step) -> Iterator[None]:
-    """Name the step in the message of a UserError."""
+def told_of(step: Step, row: RowName | None = None) -> Iterator[None]:
+    """Name the step in the message of a UserError, and its row in place of the option that the row alone sets."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{step.title}: {error}") from None
+        said = str(error)
+        said = said.replace("--finish-dense", f"row {row}") if row and row.finish_dense else said
+        raise UserError(f"{step.title}: {said}") from None
 
 
 def check_selector(request: Request) -> None:
@@ -82,6 +88,7 @@ def check_selector(request: Request) -> None:
             check_is_selector(network, method)
 
     if request.weights is not None or files.exists(files.join(request.selector, CONFIG)):
-        open_pretrained(request.selector, request.weights, check, request.weights_key)
+        with naming("--selector"):
+            open_pretrained(request.selector, request.weights, check, request.weights_key)
     else:
         check(registry.sketch(request.selector))
