@@ -49,7 +49,9 @@ class Budget:
             found = " and ".join(given).replace("_", " ") or "none"
             raise UserError(f"expected a sparsity, a keep rate or a number of tokens, found {found}")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
-            raise UserError(f"expected a sparsity in [0, 1), found {self.sparsity:g}")
+            percent = 1 < self.sparsity < 100
+            share = f"; {self.sparsity:g}% is {self.sparsity / 100:g}" if percent else ""
+            raise UserError(f"expected a sparsity in [0, 1), found {self.sparsity:g}{share}")
         if self.keep_rate is not None and not 0 < self.keep_rate <= 1:
             raise UserError(f"expected a keep rate in (0, 1], found {self.keep_rate:g}")
         if self.tokens is not None and self.tokens < 1:
@@ -64,7 +66,8 @@ class Budget:
     def chosen(cls, sparsity: float | None, keep_rate: float | None, tokens: int | None) -> "Budget | None":
         """The budget of the options of those names; None if none was given. Raises UserError for several."""
         check_one(sparsity, keep_rate, tokens)
-        return None if sparsity is None and keep_rate is None and tokens is None else cls(sparsity, keep_rate, tokens)
+        given = {"sparsity": sparsity, "keep_rate": keep_rate, "tokens": tokens}
+        return next((_of_option(name, value) for name, value in given.items() if value is not None), None)
 
     @property
     def kind(self) -> str:
@@ -202,10 +205,18 @@ def parse_budgets(
     """
     check_one(sparsity, keep_rate, tokens)
     if tokens:
-        return [Budget(tokens=value) for value in _counts("--tokens", tokens)]
+        return [_of_option("tokens", value) for value in _counts("--tokens", tokens)]
     if keep_rate:
-        return [Budget(keep_rate=value) for value in _numbers("--keep-rate", keep_rate)]
-    return [Budget(sparsity=value) for value in _numbers("--sparsity", sparsity or f"{default:g}")]
+        return [_of_option("keep_rate", value) for value in _numbers("--keep-rate", keep_rate)]
+    return [_of_option("sparsity", value) for value in _numbers("--sparsity", sparsity or f"{default:g}")]
+
+
+def _of_option(kind: str, value: float) -> Budget:
+    """A budget as the option of that kind gives it; raises UserError, naming the option, for no such number."""
+    try:
+        return Budget.of({kind: value})
+    except UserError as error:
+        raise UserError(f"--{kind.replace('_', '-')}: {error}") from None
 
 
 def exact(value: float) -> str:

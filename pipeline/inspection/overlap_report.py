@@ -14,7 +14,7 @@ from vit_tickets.pipeline.geometry.regrid import axis_weights, resample
 from vit_tickets.pipeline.inspection.overlap import Overlap, chance_distance, keep_map_distance
 from vit_tickets.pipeline.inspection.tickets import MAX_PERCENT_SIDE, SHADES, chance_iou, draw_map
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import uses_selector
+from vit_tickets.pipeline.manifests.methods import GIVEN, uses_selector
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 20
@@ -117,7 +117,7 @@ def describe(record: Record, maps: bool = False) -> Iterator[str]:
     for letter, of in record["manifests"].items():
         by = f"{of['method']}, {of['selector'] or 'unknown'}"
         if uses_selector(of["method"]):
-            by += f", weights {str(of['weights_sha256'] or 'unknown')[:12]}"
+            by += f", {'scores' if of['method'] == GIVEN else 'weights'} {str(of['weights_sha256'] or 'unknown')[:12]}"
         yield f"{letter} {of['root']}: {by}, {of['kept']} of {of['num_patches']} patches"
     letters = list(record["manifests"])
     for split, of in record["splits"].items():

@@ -17,7 +17,7 @@ from vit_tickets.pipeline.inspection.sinks import Tally
 from vit_tickets.pipeline.manifests.columns import list_matrix
 from vit_tickets.pipeline.manifests.crop_rows import read_crop_rows
 from vit_tickets.pipeline.manifests.manifest import Manifest
-from vit_tickets.pipeline.manifests.methods import STAGED
+from vit_tickets.pipeline.manifests.methods import GIVEN, STAGED
 from vit_tickets.pipeline.system.errors import UserError
 
 MAX_PERCENT_SIDE = 16  # larger keep maps are drawn in shades
@@ -168,7 +168,8 @@ def describe_manifest(manifest: Manifest, splits: list[str]) -> Iterator[str]:
     ticket, N, k = manifest.ticket, manifest.num_patches, manifest.kept
     yield f"{manifest.root}: tickets of {ticket.dataset}"
     weights = (ticket.weights_sha256 or "unknown")[:12]
-    yield f"selector   {ticket.selector or 'unknown'}, weights {weights}, {ticket.precision}"
+    by = f"scores {weights}" if ticket.scored_by == GIVEN else f"weights {weights}, {ticket.precision}"
+    yield f"selector   {ticket.selector or 'unknown'}, {by}"
     stages = ", ".join(str(stage) for stage in ticket.stages or ()) or "unknown"
     kept = ", ".join(str(count) for count in ticket.counts)
     budget = manifest.budget

@@ -13,6 +13,7 @@ import click
 from vit_tickets.pipeline.commands.options import overwrite_option
 from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.geometry.patches import Budget
+from vit_tickets.pipeline.runs.config import CONFIG
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed, say
@@ -72,6 +73,9 @@ def predict(run: str, images: tuple[str, ...], overwrite: bool, device: str, **v
     budget = Budget.chosen(given.sparsity, given.keep_rate, given.tokens)
     from vit_tickets.train.commands.checks import check_finished, check_there
 
+    runs = [path for path in (run, *images) if files.exists(files.join(path, CONFIG))]
+    if runs and run not in runs:
+        raise UserError(f"expected RUN first and IMAGES behind it, found the run {runs[0]} behind {run}")
     check_finished(run)
     check_there("--weights", given.weights)
     if given.out and not overwrite and files.exists(given.out) and not files.is_dir(given.out):

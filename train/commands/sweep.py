@@ -94,7 +94,11 @@ class SweepOptions(PlanOptions):
     ray_address: str | None = option("Join this Ray cluster instead of starting one here.", default=None)
 
 
-@click.command(cls=SectionedCommand, sections=sections_of(SweepOptions))
+# Headings of `sweep --help`, and the first options below each.
+SECTIONS = sections_of(SweepOptions) | {"What to compare": ("models", "same_tokens"), "Output": ("out", "html")}
+
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("dataset")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
 @click_options(SweepOptions)

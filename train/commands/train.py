@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 # Headings of `train --help`, and the first options below each.
 SECTIONS = {
     "What to train": "model",
-    "Tickets": ("tickets", "sparsity"),
+    "Tickets": ("tickets", "sparsity", "finish_dense"),
     **sections_of(WeightChoices),
     **RECIPE_SECTIONS,
+    "Recipe: views and sizes": ("repeats", "limit"),
     "Run": ("out", "seed", "resume"),
 }
 
@@ -139,8 +140,10 @@ def train(
             say(run.cut.said)
         if run.start is not None:
             say(run.start.said(trainer.learner.model.get_submodule("network")))
+        damaged = defaults.undecodable_images(run, how.skip_errors)
         few = defaults.few_steps(run, asked, trainer.steps, sum(trainer.stream.data.counts))
-        for note in filter(None, (follows, few, defaults.enlarged(run, asked), unlike(run.config, run.sparse))):
+        blurred = defaults.enlarged(run, asked)
+        for note in filter(None, (follows, damaged, few, blurred, unlike(run.config, run.sparse))):
             say(note)
         trainer.fit()
         if here.is_main:

@@ -107,9 +107,9 @@ class PruneOptions:
     )
     seed: int | None = option("With --criterion random: of the draw.  [default: the run's]", default=None)
     rewind: str | None = option(
-        "The weights that training starts from: those of RUN before epoch K, counted from 0, as `train --keep-epochs` "
-        f"kept them ({epoch_weights(5)}); or {NONE}.  [default: those that the run itself started from, if they are of "
-        "its ticket; else none, and `train` takes --init]",
+        "The weights that training starts from: those of the run SOURCE before epoch K, counted from 0, as `train "
+        f"--keep-epochs` kept them ({epoch_weights(5)}); or {NONE}.  [default: those that the run itself started from, "
+        "if they are of its ticket; else none, and `train` takes --init]",
         default=None,
         type=Rewind(),
         metavar="K",

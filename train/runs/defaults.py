@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from PIL import Image
 
 from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
-from vit_tickets.pipeline.datasets.left_out import counted
+from vit_tickets.pipeline.datasets.left_out import UNDECODABLE, counted, undecodable
 from vit_tickets.pipeline.datasets.shards import Dataset, Sample
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.system import files
@@ -206,3 +206,17 @@ def few_steps(run: Run, asked: Asked, steps: int, images: int) -> str | None:
         return f"{found}; --batch-size {fits} makes {images // fits}"
     epochs = -(-FEW_STEPS * run.recipe.epochs // steps)
     return f"{found}; --epochs {epochs} makes as many in all as {run.recipe.epochs} of {FEW_STEPS} steps"
+
+
+def undecodable_images(run: Run, skip_errors: bool) -> str | None:
+    """A note on images that `pack` found damaged, at which the run would stop; None where it leaves them out."""
+    if skip_errors or run.manifest is not None:  # damaged images have no ticket
+        return None
+    said = []
+    for split in dict.fromkeys((run.config.split, "val")):
+        folder = files.join(run.dataset.root, split)
+        if split in run.dataset.splits and (found := undecodable(folder)):
+            said.append(f"{counted(len(found), 'image')} of {split} (listed in {files.join(folder, UNDECODABLE)})")
+    if not said:
+        return None
+    return f"note: {' and '.join(said)} cannot be decoded, and the run stops there; --skip-errors leaves them out"

@@ -1,7 +1,7 @@
 """`pack`: write a source as a dataset of shards."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vit_tickets.pipeline.datasets.embedded import FOLDER, NAME
@@ -96,7 +96,8 @@ def pack(
     for writing in writings:
         writing.finish()
     unshrunk = [key for writing in writings for key in writing.unshrunk]
-    return PackResult(dataset, unshrunk, _lines(dataset, planned), planned, sum(each.kept for each in writings))
+    found = {name: len(writing.unshrunk) for name, writing in zip(planned.splits, writings, strict=True)}
+    return PackResult(dataset, unshrunk, _lines(dataset, planned, found), planned, sum(each.kept for each in writings))
 
 
 def pack_in_place(source: str, split: str | Sequence[str] | None = None, reading: Reading | None = None) -> Dataset:
@@ -122,10 +123,15 @@ def _record_left_out(dataset: Dataset, planned: Plan) -> None:
     dataset.passed_over.extend(dict.fromkeys([*still, *planned.left_out]))
 
 
-def _lines(dataset: Dataset, planned: Plan) -> list[SplitLine]:
+def _lines(dataset: Dataset, planned: Plan, undecodable: Mapping[str, int] | None = None) -> list[SplitLine]:
     return [
         SplitLine(
-            name, dataset.samples(name), len(dataset.splits[name]), len(part.classes), dataset.left_out.get(name, [])
+            name,
+            dataset.samples(name),
+            len(dataset.splits[name]),
+            len(part.classes),
+            dataset.left_out.get(name, []),
+            (undecodable or {}).get(name, 0),
         )
         for name, part in planned.splits.items()
     ]

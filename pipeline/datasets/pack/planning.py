@@ -21,13 +21,15 @@ MOST_SHARDS = 10_000  # files in one folder, for the Hugging Face hub
 
 @dataclass(frozen=True)
 class SplitLine:
-    """A split in the summary of `pack`: its images and classes, and what was left out of it."""
+    """A split in the summary of `pack`: its images and classes, what was left out of it, and how many of its images
+    could not be decoded."""
 
     name: str
     images: int
     shards: int
     classes: int
     left_out: list[LeftOut]
+    undecodable: int = 0
 
     def __str__(self) -> str:
         left_out = "; ".join(map(str, self.left_out)) or "nothing left out"
@@ -35,7 +37,8 @@ class SplitLine:
             counted(number, noun)
             for number, noun in ((self.images, "image"), (self.shards, "shard"), (self.classes, "class"))
         )
-        return f"{self.name} has {images} in {shards}, {classes}, {left_out}"
+        kept = f"; {counted(self.undecodable, 'image')} cannot be decoded, packed as found" if self.undecodable else ""
+        return f"{self.name} has {images} in {shards}, {classes}, {left_out}{kept}"
 
 
 @dataclass

@@ -80,6 +80,8 @@ CASES = [
     (("train", "DATA", *TRAIN, "--seed", "1", "--out", "UNFINISHED"), "holds another run: seed"),
     (("evaluate", "/nowhere"), "no config.json in /nowhere"),
     (("evaluate", "UNFINISHED"), "is not finished"),
+    (("predict", "DATA", "UNFINISHED"), "expected RUN first and IMAGES behind it, found the run "),
+    (("predict", "DATA", "DATA"), "expected the folder of a run, found no config.json in"),
     (("evaluate", "--dataset", "DATA", "--model", "deit_micro"), "found no --out"),
     (("evaluate", "--dataset", "DATA", *PLAIN, "--on", "dense,ticket"), "found 'ticket'"),
     (("evaluate", "--dataset", "DATA", *PLAIN, "--weights", "/no.pth"), "found no /no.pth"),

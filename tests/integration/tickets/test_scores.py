@@ -1,6 +1,7 @@
 """`generate --scores`: tickets of every format and view, read by all that reads tickets."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -171,7 +172,9 @@ def test_ray_writes_the_same_bytes(made, oblong, folder, tmp_path):
 
 
 def test_what_reads_tickets_reads_these(made, oblong, tmp_path):
-    assert "method     scores" in run("inspect", made, "--dataset", oblong, "--gallery", tmp_path / "g.png").stdout
+    told = run("inspect", made, "--dataset", oblong, "--gallery", tmp_path / "g.png").stdout
+    assert "method     scores" in told
+    assert re.search(r"^selector   .*, scores [0-9a-f]{12}$", told, re.MULTILINE)  # no weights, no precision
     run("compare", made, made)
     run("export", made, tmp_path / "archive.parquet")
     run("join", tmp_path / "archive.parquet", oblong, "--out", tmp_path / "joined")

@@ -138,6 +138,15 @@ def test_parse_budgets():
             parse_budgets(*options)
 
 
+def test_a_percentage_is_told_as_a_share_with_its_option():
+    said = r"^--sparsity: expected a sparsity in \[0, 1\), found 48.8; 48.8% is 0.488$"
+    for give in (lambda: parse_budgets("48.8", None), lambda: Budget.chosen(48.8, None, None)):
+        with pytest.raises(UserError, match=said):
+            give()
+    with pytest.raises(UserError, match=r"^--tokens: expected 1 token or more, found 0$"):
+        parse_budgets(None, None, "0")
+
+
 # of 196 patches, 0.27 keeps 144 = 12 x 12 = 192 px; 0.488 keeps 101, and 160 px has 100
 @pytest.mark.parametrize(("kept", "side"), [(144, 12), (101, 10), (84, 9), (121, 11), (170, 13), (196, 14), (1, 1)])
 def test_small_grid_side(kept, side):

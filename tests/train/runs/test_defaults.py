@@ -6,6 +6,7 @@ import pytest
 
 from tests.command import run
 from tests.helpers import write_folder
+from vit_tickets.pipeline.datasets.left_out import record_undecodable
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.train.loop.trainer import Trainer
 
@@ -54,6 +55,15 @@ def test_what_is_given_stays(tmp_path, monkeypatch):
 def test_few_steps_are_warned_of_with_a_batch_that_fits(tmp_path, monkeypatch):
     told = begun(monkeypatch, dataset(tmp_path, 330, 32), tmp_path / "run", "--batch-size", 128)[1]
     assert "note: an epoch has 2 steps of 128 images, fewer than 20; --batch-size 16 makes 20" in told
+
+
+def test_images_that_cannot_be_decoded_are_told_before_the_run_stops_at_one(tmp_path, monkeypatch):
+    data = dataset(tmp_path, 40, 32)
+    record_undecodable(f"{data}/train", ["a/1", "b/2"])
+    told = begun(monkeypatch, data, tmp_path / "a")[1]
+    assert f"note: 2 images of train (listed in {data}/train/undecodable.txt) cannot be decoded" in told
+    assert "--skip-errors leaves them out" in told
+    assert "cannot be decoded" not in begun(monkeypatch, data, tmp_path / "b", "--skip-errors")[1]
 
 
 def test_pixels_that_the_images_do_not_have_are_warned_of(tmp_path, monkeypatch):

@@ -179,7 +179,11 @@ def read_run(folder: str) -> RunResult:
     """Read a run folder; raises UserError if it is none, or holds malformed files."""
     path = files.join(folder, "config.json")
     if not files.exists(path):
-        raise UserError(f"expected a run or a folder that `evaluate --out` wrote, found no config.json in {folder}")
+        said = f"expected a run or a folder that `evaluate --out` wrote, found no config.json in {folder}"
+        if files.is_dir(runs := files.join(folder, "runs")):  # of a plan
+            page = files.join(folder, "sweep.html")
+            said += f"; its runs are {runs}/*" + (f", and their report is {page}" if files.exists(page) else "")
+        raise UserError(said)
     config = RunConfig.read(folder, ("format_version", "dataset", "model", "path"))
     if config.path not in PATHS:
         raise UserError(f"{path}: path: expected one of {', '.join(PATHS)}, found {config.path!r}")

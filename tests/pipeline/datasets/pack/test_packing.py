@@ -159,6 +159,7 @@ def test_shorter_side_shrinks_what_is_larger_and_can_be_decoded(tmp_path):
     assert samples["cat/small"].data == png(1, 20, 30)
     assert samples["cat/broken"].data == b"\xff\xd8\xff nothing more"
     assert sorted(result.unshrunk) == ["cat/broken", "cat/empty"]
+    assert str(result.lines[0]).endswith("nothing left out; 2 images cannot be decoded, packed as found")
     assert sorted((tmp_path / "out/train/undecodable.txt").read_text().splitlines()) == ["cat/broken", "cat/empty"]
     assert len(undecodable(str(tmp_path / "out/train"))) == 2
     assert list(verify_dataset(result.dataset.root)) == []
@@ -166,6 +167,7 @@ def test_shorter_side_shrinks_what_is_larger_and_can_be_decoded(tmp_path):
         (folder / name).unlink()
     again = pack(str(tmp_path / "a"), result.dataset.root, shorter_side=24, overwrite=True, progress=False)
     assert (again.unshrunk, undecodable(str(tmp_path / "out/train"))) == ([], [])
+    assert str(again.lines[0]).endswith("nothing left out")
 
 
 def test_in_place_writes_only_the_index(tmp_path):

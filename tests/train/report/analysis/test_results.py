@@ -10,6 +10,10 @@ from vit_tickets.train.report.analysis.results import read_run
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"found no config.json in"):
         read_run(str(tmp_path))
+    (tmp_path / "sweep" / "runs").mkdir(parents=True)
+    (tmp_path / "sweep" / "sweep.html").touch()
+    with pytest.raises(UserError, match=r"in .*/sweep; its runs are .*/sweep/runs/\*, and .* is .*/sweep/sweep.html$"):
+        read_run(str(tmp_path / "sweep"))
     first = write_run(tmp_path, "lt", name="a")
     damaged = tmp_path / "a" / "config.json"
     damaged.write_text(damaged.read_text().replace('"lt"', '"both"'))
