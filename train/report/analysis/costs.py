@@ -7,10 +7,12 @@ from vit_tickets.pipeline.runs import log
 from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.runs.paths import OWN, path_of
 from vit_tickets.pipeline.runs.provenance import TicketProvenance
+from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
 from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.notices import counted
 from vit_tickets.train.report.analysis.results import RunResult
 
+PAYING = "lt runs that pay"
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
@@ -159,7 +161,9 @@ def cost_rows(group: Group, cost: Cost) -> list[tuple[str, str]]:
     """(what, how much) lines for the report; only for groups with a ticket."""
     if not group.of("lt"):
         return []
-    return [*_seconds_rows(cost), *_of_image(group, cost)]
+    rows = [*_seconds_rows(cost), *_of_image(group, cost)]
+    # What runs pay back counts only where it can be told how good they are.
+    return [row for row in rows if group.images >= MIN_IMAGES or not row[0].startswith(PAYING)]
 
 
 def _of_image(group: Group, cost: Cost) -> list[tuple[str, str]]:
@@ -218,14 +222,14 @@ def _seconds_rows(cost: Cost) -> list[tuple[str, str]]:
         slower = f"nothing: lt took {_duration(abs(cost.saving))} longer than dense"
         rows.append(("saved per lt run", slower))
         shared = [] if cost.online and cost.published else ["selector" if cost.online else "manifest"]
-        return rows + [(f"lt runs that pay the {what} back", "never") for what in shared]
+        return rows + [(f"{PAYING} the {what} back", "never") for what in shared]
     share = cost.saving / cost.dense if cost.dense else 0.0
     rows.append(("saved per lt run", f"{_duration(cost.saving)} ({share:.0%} of a dense run)"))
     if cost.runs_for_selection is not None:
-        rows.append(("lt runs that pay the selection back", f"{cost.runs_for_selection:,}"))
+        rows.append((f"{PAYING} the selection back", f"{cost.runs_for_selection:,}"))
     if cost.runs_for_all is not None:
         spent = "the selector" if cost.online else "selection and selector"
-        rows.append((f"lt runs that pay {spent} back", f"{cost.runs_for_all:,}"))
+        rows.append((f"{PAYING} {spent} back", f"{cost.runs_for_all:,}"))
     return rows
 
 

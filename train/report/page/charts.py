@@ -181,7 +181,9 @@ def interval_chart(
         start = top + height * number
         middle = start + (TALL_ROW - 11 if above else ROW / 2)
         if above:
-            parts.append(element("text", row.name, x=left, y=start + 14, class_="halo"))
+            wide = min(LETTER * len(row.name), WIDTH - left) + 8
+            parts.append(element("rect", x=left - 4, y=start + 1, width=f"{wide:g}", height=17, class_="plate"))
+            parts.append(element("text", row.name, x=left, y=start + 14))
         else:
             parts += _names(row, left, middle, row.name != said)
             said = row.name

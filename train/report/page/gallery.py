@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.datasets.shards import Dataset, Shard, read_shard
 from vit_tickets.pipeline.geometry import images
 from vit_tickets.pipeline.geometry.patches import random_subset, scaled_count
@@ -29,6 +30,7 @@ BYTES = 5_000_000  # of the whole gallery, and
 IMAGE_BYTES = 3_000_000  # of all images together, of which base64 makes 4 MB
 LEAST = 4_000  # of an image, however many budgets have their tickets here
 QUALITIES = (95, 85, 75, 60, 40)  # of JPEG, the first that an image's share of them allows
+EACH = "Every run answers on its own input: dense on whole images, lt on tickets, rc on random patches."
 COLUMNS = ("key", "rank", "score", "error", "prediction", "confidence")
 
 
@@ -102,7 +104,7 @@ def _collect(sources: list[Source], count: int) -> dict[str, Any]:
     pictures = _pictures(first, {key: rows_of[0][key]["place"] for key in present}, max(LEAST, room // count))
     label_of = dict(zip(keys, labels, strict=True))
     return {
-        "about": about,
+        "about": f"{about} {EACH}",
         "group": first.number,
         "classes": first.dataset.classes,
         "images": [{"key": key, "label": label_of[key], "src": pictures[key]} for key in present],
@@ -119,6 +121,8 @@ def choose(group: Group, count: int) -> tuple[list[int], str]:
     lt_n, dense_n = (_correct(group, cell) for cell in ((group.ticket, "lt"), (group.baseline, "dense")))
     n = group.images
     count = min(count, n)
+    if count == n:
+        return list(range(n)), f"All {counted(n, 'image')} of val."
     said = f"{count:,} of {n:,} images, spread evenly over their keys."
     if lt_n is None or dense_n is None or (lt_n == dense_n).all():
         return spread(np.arange(n), count), said
@@ -132,11 +136,15 @@ def choose(group: Group, count: int) -> tuple[list[int], str]:
     even += spread(rest, count - len(even) - len(odd))
     only_lt, only_dense = int((lt_n & ~dense_n).sum()), int((dense_n & ~lt_n).sum())
     said = (
-        f"{len(even):,} of {n:,} images are spread evenly over their keys; {len(odd):,} more are among those that only "
-        f"the ticket run ({shares[0]:,} of {only_lt:,}) or only the dense run ({shares[1]:,} of {only_dense:,}) "
-        "classifies right, so that these are more frequent here than in val."
+        f"{len(even):,} of {n:,} images {_are(even)} spread evenly over their keys; {len(odd):,} more {_are(odd)} "
+        f"among those that only the ticket run ({shares[0]:,} of {only_lt:,}) or only the dense run "
+        f"({shares[1]:,} of {only_dense:,}) classifies right, so that these are more frequent here than in val."
     )
     return sorted([*even, *odd]), said
+
+
+def _are(places: list[int]) -> str:
+    return "is" if len(places) == 1 else "are"
 
 
 def _correct(group: Group, cell: tuple[str, str]) -> np.ndarray | None:
@@ -211,7 +219,8 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
     N = ticket.num_patches
     kept = scaled_count(*(group.kept or (N, N)), N)
     said = {"selector": [_said(row.get("prediction"), row.get("confidence")) for row in rows]}
-    for name, cell in _answering(group).items():
+    answering = _answering(group)
+    for name, cell in answering.items():
         said[name] = _predictions(group.scored[cell][0].predictions[cell[1]], keys)
     scores = [row.get("score") for row in rows]
     return {
@@ -223,6 +232,7 @@ def _set(source: Source, rows: list[dict[str, Any]], keys: list[str]) -> dict[st
         "random": [_base64(random_subset(manifest.mask_seed, key, N, kept).astype("<u2")) for key in keys],
         "scores": [None if score is None else _levels(score) for score in scores],
         "said": {name: given for name, given in said.items() if any(given)},
+        "rows": {name: cell[0] for name, cell in answering.items()},
     }
 
 

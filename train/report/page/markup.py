@@ -68,9 +68,24 @@ def figure(caption: Any, *parts: Any, **attributes: Any) -> Html:
     return element("figure", element("figcaption", caption), *parts, **attributes)
 
 
+def prose(text: Any) -> Any:
+    """A sentence whose words between backticks are code; what is no plain string stays as it is."""
+    if isinstance(text, Html) or not isinstance(text, str):
+        return text
+    return join([element("code", part) if code else part for code, part in _parts(text)])
+
+
+def _parts(text: str) -> list[tuple[bool, str]]:
+    """Whether each part of `text` stands between backticks, and the part; one without its partner is a letter."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        parts[-2:] = ["`".join(parts[-2:])]
+    return [(place % 2 == 1, part) for place, part in enumerate(parts)]
+
+
 def bullets(sentences: Sequence[Any]) -> Html | None:
     """A list; None for no sentences."""
-    return element("ul", [element("li", sentence) for sentence in sentences]) if sentences else None
+    return element("ul", [element("li", prose(sentence)) for sentence in sentences]) if sentences else None
 
 
 def details(summary: Any, *children: Any) -> Html:

@@ -145,7 +145,9 @@
   }
 
   // What the rows answer: dense, ticket and random in a tile, all others too in full.
-  const NAMES = { dense: "dense", lt: "ticket (lt)", rc: "random (rc)", selector: "selector" };
+  const NAMES = {
+    dense: (row) => row, lt: (row) => `ticket (${row})`, rc: (row) => `random (${row})`, selector: () => "selector",
+  };
   function verdicts(set, i, all) {
     const lines = make("span", undefined, "said");
     const others = Object.keys(set.said).filter((by) => !(by in NAMES));
@@ -154,7 +156,7 @@
       if (!found) continue;
       const [sure, right] = [found[1] === null ? "" : ` ${Math.round(100 * found[1])}%`, isRight(set, by, i)];
       const line = make("span", undefined, right ? "right" : "wrong");
-      line.append(make("span", right ? "right: " : "wrong: ", "aloud"), `${NAMES[by] ?? by}: `, make("b", className(found[0])), sure);
+      line.append(make("span", right ? "right: " : "wrong: ", "aloud"), `${NAMES[by]?.(set.rows[by]) ?? by}: `, make("b", className(found[0])), sure);
       lines.append(line);
     }
     return lines;

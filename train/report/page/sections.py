@@ -11,7 +11,7 @@ from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.costs import cost_rows
 from vit_tickets.train.report.page import figures as page_figures
 from vit_tickets.train.report.page.marks import Looks, looks
-from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, table
+from vit_tickets.train.report.page.markup import Html, bullets, details, element, join, prose, table
 from vit_tickets.train.report.page.opening import badge, grouped, label_of, section, sentence_case, stacked, subject
 from vit_tickets.train.report.rendering import paper_table as table_rendering
 from vit_tickets.train.report.rendering import text as rendering
@@ -168,7 +168,7 @@ def _cost(finding: Finding) -> Html | None:
         return None
     caption = f"{rendering.COST[0].upper()}{rendering.COST[1:]}, validation included"
     equal = equal_sentence(finding)
-    said = element("p", f"{sentence_case(equal)}. This is {AT_LENGTH}.") if equal else None
+    said = element("p", prose(f"{sentence_case(equal)}. This is {AT_LENGTH}.")) if equal else None
     return join([element("h3", "Cost"), said, table(caption, [["what", "how much"], *(list(row) for row in rows)])])
 
 

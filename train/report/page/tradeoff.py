@@ -16,9 +16,11 @@ LETTER, HEIGHT = 7.6, 14.0  # of a label
 TOP = 26  # room above for the numbers of patches
 EQUAL = 4.0  # points nearer than this are set side by side
 NOTE = (
-    "Bars are two-sided 95% intervals{}. A line joins the budgets of one row. The stepped line is the Pareto front: no "
-    "other run is at least as accurate for at most the same cost as those on it. Runs of equal "
-    "cost are set side by side."
+    "Bars are two-sided 95% intervals{}. A line joins the budgets of one row. {}Runs of equal cost stand side by side."
+)
+FRONT = (
+    "The stepped line is the Pareto front: no other run is at least as accurate for at most the same cost as those "
+    "on it. "
 )
 
 
@@ -58,7 +60,8 @@ def tradeoff_figure(charts: Sequence[Tradeoff], look: Looks, name: str) -> Html:
     ]
     folded = details("The numbers of this chart", [_table(chart) for chart in charts])
     reasons = dict.fromkeys(why for c in charts for p in c.points if (why := p.accuracy.unbounded))
-    note = NOTE.format(f"; of {listed(list(reasons))} there is none" if reasons else "")
+    front = FRONT if any(chart.front for chart in charts) else ""
+    note = NOTE.format(f"; of {listed(list(reasons))} there is none" if reasons else "", front)
     about = element("p", note, class_="note"), bullets(notes)
     return figure(
         f"{first.name}: accuracy against the cost of training",
@@ -100,9 +103,10 @@ def _svg(chart: Tradeoff, look: Looks, layout: Layout) -> Html:
     y = Axis("top-1 (%)", *around(ends, (0.0, 100.0)), bottom, TOP + 6)
     at = _positions(chart.points, x, y, layout.beside)
     parts = [*_axes(x, y, bottom, right, layout), *_patches(chart.points, at, layout)]
-    parts.append(element("path", d=path(stairs([at[p.key] for p in chart.front], right)), class_="front"))
+    steps = stairs([at[p.key] for p in chart.front], right)
+    parts += [element("path", d=path(steps), class_="front")] if steps else []
     boxes: list[Box] = []
-    lines = along(stairs([at[p.key] for p in chart.front], right))
+    lines = along(steps)
     for row in chart.rows:
         points = [point for point in chart.points if point.row == row]
         places = [at[point.key] for point in points]
@@ -204,12 +208,13 @@ def _described(chart: Tradeoff) -> str:
     best = ", ".join(f"{p.row}{f' with {p.patches} patches' if p.patches != '-' else ''}" for p in chart.front)
     return (
         f"{chart.name}: top-1 against {COSTS[chart.unit]}, tested on {TESTED[chart.tested]}; {len(chart.points)} "
-        f"points. On the Pareto front, cheapest first: {best}. The table below holds the numbers."
+        f"points.{f' On the Pareto front, cheapest first: {best}.' if best else ''} The table below holds the numbers."
     )
 
 
 def _table(chart: Tradeoff) -> Html:
-    header = ["trained on", "patches", "tested on", chart.unit, "of dense", "top-1 %", "95% interval", "Pareto front"]
+    front = ["Pareto front"] if chart.front else []
+    header = ["trained on", "patches", "tested on", chart.unit, "of dense", "top-1 %", "95% interval", *front]
     lines = [
         [
             point.row,
@@ -219,7 +224,7 @@ def _table(chart: Tradeoff) -> Html:
             "-" if point.share is None else f"{point.share:.1f}%",
             f"{point.accuracy.mean:.2f}",
             "-" if point.accuracy.unbounded else f"{point.accuracy.low:.2f} to {point.accuracy.high:.2f}",
-            "yes" if point.is_best else "within error" if point.is_near else "",
+            *(["yes" if point.is_best else "within error" if point.is_near else ""] if front else []),
         ]
         for point in chart.points
     ]

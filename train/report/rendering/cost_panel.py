@@ -73,7 +73,8 @@ def fill(panel: Axes, chart: Tradeoff, encoded: dict[str, Encoded]) -> None:
         return [float(x) for x, _ in data], [float(y) for _, y in data]
 
     front = stairs([at[point.key] for point in chart.front], right)
-    panel.plot(*back(front), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, in_layout=False)
+    if front:
+        panel.plot(*back(front), color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, in_layout=False)
     taken: list[Box] = []
     lines = along([(x, -y) for x, y in front], 4.0)
     for row in chart.rows:

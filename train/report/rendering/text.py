@@ -122,7 +122,7 @@ def markdown(
     if figure:
         lines += [f"![Accuracy of each path, with 95% intervals]({figure})", ""]
     for heading, rows in cost_tables(findings):
-        lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"Marks: {marks_of(findings)}.", ""]
+        lines += [f"## {_sentence(heading)}", "", *table(rows), "", f"{_marked(marks_of(findings))}.", ""]
     for finding in findings:
         lines += _section(finding)
     for finding in weights:
@@ -187,6 +187,11 @@ def _contrasts_section(finding: Finding) -> list[str]:
             lines += [f"- `{null.name}` {where}: {against(null)}. {null.sentence}." for null in nulls]
         lines.append("")
     return lines
+
+
+def _marked(said: str) -> str:
+    """The meaning of marks as a line of Markdown, in which a star alone would begin a list."""
+    return f"Marks: {said}" if said.startswith("*") else _sentence(said)
 
 
 def _sentence(text: str) -> str:

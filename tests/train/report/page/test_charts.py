@@ -110,6 +110,17 @@ def test_an_interval_reaches_from_low_to_high_and_its_threshold_stands_where_it_
     assert "a" * 40 in re.sub("<title>.*?</title>", "", interval_chart(rows, "points", "said", above=True))
 
 
+def test_a_name_above_its_bar_stands_on_a_plate_that_hides_the_lines_behind_it():
+    rows = [Interval(name, 0.0, None, "said") for name in ("minus dense on dense: +0.00", "long " * 40)]
+    chart = interval_chart(rows, "points", "said", (0.0, "to be above 0"), above=True)
+    parts = re.findall(r'<line[^>]*class="(grid|reference)"|<rect([^>]*)class="plate"|<text x="14"', chart)
+    assert [bool(plate) for _, plate in parts][-4:] == [True, False, True, False], "each just before its name"
+    for plate, row in zip((plate for _, plate in parts if plate), rows, strict=True):
+        x, width = (float(re.search(rf'{name}="([\d.]+)"', plate)[1]) for name in ("x", "width"))
+        assert x <= 14 - 4
+        assert x + width >= min(14 + 7 * len(row.name), 400)
+
+
 def test_rows_of_one_name_are_named_once_each_with_its_part():
     rows = [Interval(name, 1.0, (0.0, 2.0), "said", part=on) for name in ("lt", "rc") for on in ("dense", "lt")]
     texts = re.findall("<text[^>]*>([^<]+)<", interval_chart(rows, "points", "said"))

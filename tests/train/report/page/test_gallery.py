@@ -39,7 +39,9 @@ def test_the_gallery_holds_what_is_on_disk(group, packed, tickets):
     assert notes == []
     rows = pd.read_parquet(f"{tickets}/val").set_index("key")
     assert [image["key"] for image in gallery["images"]] == sorted(rows.index)
+    assert gallery["about"].startswith("All 7 images of val. Every run answers on its own input: ")
     (shown,) = gallery["sets"]
+    assert shown["rows"] == {"dense": "dense", "lt": "lt"}
     assert (shown["grid"], shown["kept"]) == (6, 18)
     assert list(shown["counts"]) == Manifest.open(tickets).record["counts"]
     said = {
@@ -116,6 +118,16 @@ def test_half_are_spread_evenly_the_others_are_disagreements_of_both_kinds(right
     if all(left):
         assert abs(shown[0] - shown[1]) <= 1
     assert str(len(right)) in said
+
+
+def test_of_all_images_nothing_is_said_of_how_they_were_chosen():
+    lt_n, dense_n = np.array([True, True, False]), np.array([True, False, True])
+    matrix = {("lt", "lt"): lt_n[None], ("dense", "dense"): dense_n[None]}
+    group = SimpleNamespace(matrix=matrix, images=3, baseline="dense", ticket="lt")
+    assert choose(group, 60) == ([0, 1, 2], "All 3 images of val.")
+    chosen, said = choose(group, 2)
+    assert len(chosen) == 2
+    assert said.startswith("1 of 3 images is spread evenly over their keys; 1 more is among those that only ")
 
 
 def test_without_one_of_the_runs_all_are_spread_evenly():

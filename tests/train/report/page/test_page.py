@@ -25,7 +25,7 @@ from vit_tickets.train.report.analysis.comparison import group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import find
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page.class_names import ClassNames
-from vit_tickets.train.report.page.markup import VOID, element, json_block, table
+from vit_tickets.train.report.page.markup import VOID, bullets, element, json_block, prose, table
 from vit_tickets.train.report.page.page import RECORD, render
 from vit_tickets.train.report.page.sections import group_section
 from vit_tickets.train.report.rendering import figure
@@ -302,6 +302,27 @@ def test_text_comes_back_from_markup_as_it_was(text):
     assert parsed.texts == [text]
     cells = Parsed(table(text, [[text, "b"], [f"<td>{text}", f"<td>{text}"]]))
     assert [cell for _, cell in cells.all("td")] == [f"<td>{text}"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("row `short` of `--path <b>`", "row <code>short</code> of <code>--path &lt;b&gt;</code>"),
+        ("a ` alone", "a ` alone"),
+        ("`a` and ` alone", "<code>a</code> and ` alone"),
+        (element("i", "`made`"), "<i>`made`</i>"),
+    ],
+)
+def test_what_is_typed_is_code_in_sentences(said, shown):
+    assert bullets([said]) == f"<ul><li>{shown}</li></ul>"
+    assert element("p", prose(said)) == f"<p>{shown}</p>"
+
+
+def test_no_backtick_is_left_in_what_the_page_says(page):
+    said = [text for tag in ("li", "p", "td", "h3", "caption") for _, text in page.all(tag)]
+    assert len(said) > 20
+    assert not [text for text in said if "`" in text]
+    assert any("vit-tickets" in text or "--path" in text for _, text in page.all("code"))
 
 
 @settings(max_examples=25)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from vit_tickets.pipeline.runs.paths import path_of
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast, contrast
+from vit_tickets.train.report.analysis.bounds.known import FEW
 from vit_tickets.train.report.analysis.comparison import Cell, Group, cell_name
 from vit_tickets.train.report.analysis.costs import macs_of, seconds_of
 from vit_tickets.train.report.analysis.results import RunResult
@@ -32,7 +33,8 @@ class Point:
         accuracy: with its interval.
         cost: of training one run, the mean over seeds.
         share: the same in percent of dense training; None without a dense run.
-        is_best: whether no other point has at least this accuracy for at most this cost.
+        is_best: whether no other point has at least this accuracy for at most this cost; False for all where one is of
+            too few images to tell.
         is_near: whether, if it is not, it is within error of the front: the two-sided 95% interval of what it lacks to
             each of the points that are on the front for at most its cost holds 0. False where there is no interval.
     """
@@ -101,7 +103,7 @@ class Tradeoff:
 
     @property
     def front(self) -> list[Point]:
-        """The best points, by cost."""
+        """The best points, by cost; none of too few images."""
         return sorted((point for point in self.points if point.is_best), key=lambda point: point.cost)
 
 
@@ -159,8 +161,9 @@ def _tradeoff(
             owners[row, budget] = group
     dense = points.get(("dense", ""))
     shared = [replace(p, share=100 * p.cost / dense.cost if dense and dense.cost else None) for p in points.values()]
-    best = [replace(point, is_best=not any(_beats(other, point) for other in shared)) for point in shared]
-    best = [replace(point, is_near=not point.is_best and _is_near(point, best, owners)) for point in best]
+    told = all(point.accuracy.unbounded != FEW for point in shared)
+    best = [replace(point, is_best=told and not any(_beats(other, point) for other in shared)) for point in shared]
+    best = [replace(p, is_near=told and not p.is_best and _is_near(p, best, owners)) for p in best]
     rows = list(dict.fromkeys(point.row for point in best))
     best.sort(key=lambda point: (rows.index(point.row), point.cost))
     return Tradeoff(groups[0].dataset, groups[0].model, unit, tested, best, list(dict.fromkeys(lacking)))

@@ -1,5 +1,6 @@
 """Accuracy for cost in tables and sentences: the Pareto front, and what other rows needed for the ticket's accuracy."""
 
+from vit_tickets.train.report.analysis.bounds.known import FEW, MIN_IMAGES
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.frontier.equal import EqualAccuracy, equal_accuracy
 from vit_tickets.train.report.analysis.frontier.tradeoff import Point, tradeoffs
@@ -15,7 +16,9 @@ AT_LENGTH = (
 
 
 def marks_of(findings: list[Finding]) -> str:
-    """What the marks of `cost_tables` mean, and where they tell nothing."""
+    """What the marks of `cost_tables` mean, and where they tell nothing; or why there are none."""
+    if all(finding.group.images < MIN_IMAGES for finding in findings):
+        return f"no Pareto front: {FEW}"
     return _MARKS + untold(accuracy for finding in findings for accuracy in finding.group.accuracies.values())
 
 

@@ -80,6 +80,14 @@ def test_of_fewer_they_are_nowhere_and_the_reason_is_said(tmp_path, seeds, image
         for word in ("beats", "trails", "wins", "loses"):
             assert not re.search(rf"LT {word}\b", shown), word
     assert f"; of {why} there is none. A line joins" in page
+    for shown in (text([finding], []), markdown([finding], [], None), page):
+        told = [
+            word
+            for word in ("on the Pareto front", "is the Pareto front", 'class="front"', "runs that pay")
+            if word in shown
+        ]
+        assert bool(told) == (why != FEW), told
+    assert ("no Pareto front: fewer than 30 images" in text([finding], [])) == (why == FEW)
     assert not BARS.search(page)
     assert not SIDES.search(page)
     lines = list(csv.DictReader(io.StringIO(csv_text([finding]))))
@@ -87,6 +95,7 @@ def test_of_fewer_they_are_nowhere_and_the_reason_is_said(tmp_path, seeds, image
     assert all(reach(accuracy) is None for accuracy in finding.group.accuracies.values())
     (charts,) = tradeoffs([finding.group])
     assert not any(point.is_near for chart in charts for point in chart.points)
+    assert all(bool(chart.front) == (why != FEW) for chart in charts)
     for contrast in finding.classes:
         assert {contrast.ends(gain) for gain in contrast.gains} == {None}
 
