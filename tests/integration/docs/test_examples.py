@@ -64,7 +64,9 @@ def bring_scores(root: Path, classes: list[str]) -> None:
     (root / "synset_words.txt").write_text("".join(f"{name} thing {number}\n" for number, name in enumerate(classes)))
     images = sorted((root / "imagenet").rglob("*.png"))
     keys = [str(path.relative_to(root / "imagenet").with_suffix("")) for path in images]
-    (root / "boxes.csv").write_text("key,x0,y0,x1,y1\n" + "".join(f"{key},70,65,210,195\n" for key in keys))
+    (root / "boxes.csv").write_text(
+        "key,x0,y0,x1,y1,image_height,image_width\n" + "".join(f"{key},70,65,210,195,260,280\n" for key in keys)
+    )
     for key in keys:
         for file in (root / "Annotations" / f"{key}.xml", root / "heatmaps" / f"{key}.npy"):
             file.parent.mkdir(parents=True, exist_ok=True)
