@@ -31,7 +31,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets import digits
 from vit_tickets.pipeline.networks.registry import create_model
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(1800)]  # the first runs whole pages
 CUT, *PICTURE = re.findall(r"```python\n(.*?)```", PAGES["docs/results.md"], flags=re.S)
 NOTHING_DONE = re.compile("finished already|were there already")
 
