@@ -118,6 +118,7 @@ class Trainer:
         uncropped = replace(recipe, crop_scale=1.0, hflip=0.0)
         self.further = replace(self.augment, recipe=uncropped)  # all but the crop and the flip
         run = SimpleNamespace(
+            path="lt",
             online=None,
             recipe=recipe,
             config=RunConfig(seed=SEED, num_classes=1000),

@@ -116,7 +116,7 @@ def test_help_lists_every_target_that_has_a_description_and_every_variable(check
     ("setting", "said"),
     [
         ("RECIPE=apple", "RECIPE: expected deit, swin, .* found apple"),
-        ("PATH=none", "PATH: expected dense, lt, rc, small, short, found none"),
+        ("PATH=none", "PATH: expected dense, lt, rc, small, short, learned, found none"),
         ("MODEL=deit_tinny", "MODEL: expected .* found 'deit_tinny'"),
         ("SPARSITY=much", "sparsity"),
     ],

@@ -85,5 +85,5 @@ def test_names_scopes_and_what_does_not_go_together(numbered_data, tmp_path):
         with pytest.raises(UserError) as error:
             run_of(numbered_data, tmp_path, **given)
         assert said in str(error.value)
-    with pytest.raises(UserError, match="masks change every 20 steps"):
+    with pytest.raises(UserError, match="masks that change every 20 in the first 80% of a run"):
         trainer(numbered_data, tmp_path, recipe=SMALL, weight_method="svite", weight_sparsity=0.5)

@@ -30,7 +30,7 @@ def test_three_lines_make_a_plain_timm_network_sparse(tmp_path):
     tickets.write(str(tmp_path / "masks" / "whole-w0.2"), about, masks)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     with contextlib.chdir(tmp_path):
-        program = re.search(r"```python\n(.*?)```", PAGE, flags=re.S)
+        program = re.search(r"```python\n(masks = .*?)```", PAGE, flags=re.S)
         exec(program[1], {"safetensors": safetensors, "model": model})  # noqa: S102 (our own page)
     for name, parameter in model.named_parameters():
         expected = before[name].numpy() * masks[name] if name in masks else before[name].numpy()
@@ -38,6 +38,6 @@ def test_three_lines_make_a_plain_timm_network_sparse(tmp_path):
 
 
 def test_every_entry_of_a_ticket_is_in_the_table():
-    rows = PAGE.split("| entry | meaning |")[1].split("\n\n")[0]
+    rows = PAGE.split("| entry | meaning |")[2].split("\n\n")[0]
     listed = {name for row in rows.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert listed == {"kind", "format_version", *ENTRIES}

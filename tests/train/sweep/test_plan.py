@@ -30,7 +30,7 @@ def test_everything_is_trained_once_and_scored_where_it_is_compared(seeds):
     )
     planned = plan(asked)
     by_command = {name: [step for step in planned if step.command[0] == name] for name in ("generate", "train")}
-    per_budget = 2 + 3 + 2  # methods, kinds of rc, small and short
+    per_budget = 2 + 3 + 3  # methods, kinds of rc; small, short and learned
     assert len(by_command["generate"]) == 2
     assert len(by_command["train"]) == 2 * seeds * (1 + 2 * per_budget)
     assert len(planned) == 2 + 2 * seeds * ((1 + 2 * per_budget) + (2 + 2 * per_budget))
