@@ -10,7 +10,8 @@ DRY = "--weights weights/deit_small.safetensors --dry-run"  # no hub
 # What an example is changed to before it runs: (pattern, replacement, why). All that fit, in this order.
 SMALLER = (
     (r"--nproc-per-node 8", "--standalone --nproc-per-node 2", "eight GPUs"),
-    (r"--gpus 8", DRY, "eight GPUs"),
+    (r"(vit-tickets table .*)--gpus 8", rf"\1{DRY}", "eight GPUs"),
+    (r"(vit-tickets lth .*)--gpus 8", r"\1--dry-run", "eight GPUs"),
     (r"--engine ray --jobs-per-gpu 2", DRY, "two jobs on a GPU"),
     (r"--seeds 3", "--seeds 1", "time"),
     (r"--view crops:8", "--view crops:2", "time"),
@@ -41,11 +42,19 @@ SMALLER = (
     (r"(predict .*--selector deit_small.*)", r"\1 --weights weights/deit_small.safetensors", "no hub"),
     (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
     (r"(table data/cifar10 .*)-- ", r"\1--epochs 1 -- --batch-size 8 --workers 0 ", "few images"),
-    (r"(--weight-method s2vite .*)", r"\1 --update-every 5", "few steps"),
     (r"(cost .*)", r"\1 --rounds 1 --batch-size 2", "time"),
-    (r"(train .*--weight-method svite.*)", r"\1 --update-every 2", "few steps"),
+    (
+        r"(train data/imagenet .*--weight-method svite.*)",
+        r"\1 --update-every 2 --epochs 4 --batch-size 8 --workers 0",
+        "few steps",
+    ),
+    (r"(train data/digits .*--weight-method s2vite.*)", r"\1 --update-every 1 --batch-size 32", "few steps"),
     (r"(train (?:data/)?digits .*)", r"\1 --epochs 1 --workers 0", "time"),
-    (r"(train data/(?:imagenet|cifar10|photos) .*)", r"\1 --epochs 1 --batch-size 8 --workers 0", "few images"),
+    (
+        r"(train data/(?:imagenet|cifar10|photos) (?!.*--update-every).*)",
+        r"\1 --epochs 1 --batch-size 8 --workers 0",
+        "few images",
+    ),
 )
 
 # Lines that do not run here, and why.
