@@ -42,6 +42,7 @@ def two_ranks(numbered_data, tmp_path_factory):
     return out / "run", masks
 
 
+@pytest.mark.slow
 def test_both_ranks_have_equal_masks_after_each_of_ten_updates(two_ranks):
     _, (first, second) = two_ranks
     assert first == second
@@ -65,6 +66,7 @@ def test_ranks_that_resume_have_the_same_masks_and_end_with_the_same_state(two_r
     assert states[0]["hooks"].keys() == {"moving_average", "growing_masks"}
 
 
+@pytest.mark.slow
 def test_the_metrics_tell_sparsity_and_what_changed(two_ranks):
     out, _ = two_ranks
     first, second = without_clocks(out)
