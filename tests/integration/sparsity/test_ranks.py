@@ -74,6 +74,7 @@ def test_the_metrics_tell_sparsity_and_what_changed(two_ranks):
     assert first["weights_changed"] > second["weights_changed"] > 0
 
 
+@pytest.mark.slow
 def test_one_rank_with_the_same_batch_grows_the_same_weights(two_ranks, numbered_data, tmp_path):
     out, _ = two_ranks
     hook = growing()
@@ -91,6 +92,7 @@ def test_one_rank_with_the_same_batch_grows_the_same_weights(two_ranks, numbered
     assert all(not ours[name][~mask].any() for name, mask in of_one.items())
 
 
+@pytest.mark.slow
 def test_of_gradients_that_are_whole_numbers_one_rank_grows_exactly_the_same(two_ranks):
     _, (first, _) = two_ranks
     alone = whole_numbers(ALONE)
