@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +11,9 @@ from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.runs.choices import PRETRAINED, RANDOM_SUBSETS
 from vit_tickets.pipeline.runs.paths import COMPARED
 from vit_tickets.pipeline.runs.rows import DEFAULT_ROWS
-from vit_tickets.pipeline.system.cluster import AUTO, ENGINES, RAY, choose_engine
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.system.fields import COUNT, click_options, option, sections_of
-from vit_tickets.train.commands.beforehand.engines import chosen_engine, opened
+from vit_tickets.pipeline.system.fields import click_options, option, parsed, sections_of
+from vit_tickets.train.commands.beforehand.engines import PlaceOptions, place_of
 from vit_tickets.train.commands.plan_options import (
     PlanOptions,
     counted,
@@ -25,7 +23,6 @@ from vit_tickets.train.commands.plan_options import (
     same_tokens_of,
     words_of,
 )
-from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.rows import AskedRows
 from vit_tickets.train.sweep.steps import Step
 
@@ -79,29 +76,22 @@ class SweepOptions(PlanOptions):
         "Kinds of random subset, as `train --rc` names them; a list.  [default: fixed, and fresh without --paths]",
         default=None,
     )
-    engine: str = option(
-        "Every step is a process of this machine, or a task of a Ray cluster whose machines share all folders.",
-        default=AUTO,
-        choices=ENGINES,
-        show_default=True,
-        section="Where it runs",
-    )
-    jobs: int | None = option(
-        "Steps at a time.  [default: 1 on CPUs, else as many as the GPUs take]", default=None, type=COUNT
-    )
-    gpus: int | None = option("Number of GPUs to use.  [default: all]", default=None, type=click.IntRange(0))
-    jobs_per_gpu: int = option("Steps that share a GPU.", default=1, type=COUNT, show_default=True)
-    ray_address: str | None = option("Join this Ray cluster instead of starting one here.", default=None)
 
 
 # Headings of `sweep --help`, and the first options below each.
-SECTIONS = sections_of(SweepOptions) | {"What to compare": ("models", "same_tokens"), "Output": ("out", "html")}
+SECTIONS = {
+    **sections_of(SweepOptions),
+    **sections_of(PlaceOptions),
+    "What to compare": ("models", "same_tokens"),
+    "Output": ("out", "html"),
+}
 
 
 @click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("dataset")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
 @click_options(SweepOptions)
+@click_options(PlaceOptions)
 def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     """Compare tickets on DATASET with everything that is simpler: models x rows x budgets x seeds, to one report.
 
@@ -121,8 +111,8 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     vit-tickets sweep data/imagenet --models deit_t,deit_s --sparsity 0.27,0.488 --engine ray --jobs-per-gpu 2
     vit-tickets sweep data/cifar10 --models deit_s --keep-rate 0.9 -- --image-size 32 --patch-size 4
     """
-    asked = SweepOptions(**given)
-    choose_engine(asked.engine, asked.ray_address, 0)
+    asked, where = parsed(SweepOptions, given), parsed(PlaceOptions, given)
+    where.check()
     if asked.class_names and not asked.html:
         raise UserError("--class-names: expected the page with it, found --no-html")
     from vit_tickets.pipeline.geometry.patches import parse_budgets
@@ -173,18 +163,14 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     if classes is not None:
         classes.of(list(request.images.class_names), request.images.classes)  # raises where they do not fit
     about = f"{counted(trainings, 'training')} on {request.name}"
-    engine, gpus = chosen_engine(asked.engine, asked.ray_address, request.device)
-    devices = None if engine.name == RAY else max(1, gpus if asked.gpus is None else asked.gpus)
+    place = place_of(where, request.device)
 
     def tell(todo: list[Step]) -> dict[str, float]:
         from vit_tickets.train.commands.announcing import announce
 
-        return announce(request, todo, devices)
+        return announce(request, todo, place.devices)
 
-    def open_engine(logs: str) -> AbstractContextManager[Engine]:
-        return opened(engine, gpus, asked, request.device, logs)
-
-    carry_out(request, about, tell, asked.dry_run, open_engine, report, elsewhere=engine.name == RAY)
+    carry_out(request, about, tell, asked.dry_run, place.open, report, elsewhere=place.is_cluster)
 
 
 def check_alone(option: str, given: str, *budgets: str | None) -> None:

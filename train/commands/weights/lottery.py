@@ -3,11 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
 from vit_tickets.pipeline.runs.families import KNOWN
-from vit_tickets.pipeline.system.cluster import AUTO, ENGINES
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option, options_of
 from vit_tickets.pipeline.weights.choices import SPARSITY, WeightChoices
@@ -96,19 +93,6 @@ class LthOptions:
         "Learning rates; a list, each with tickets and a table of its own.  [default: the recipe's; resnet20 0.01]",
         default=None,
     )
-    engine: str = option(
-        "Every step is a process of this machine, or a task of a Ray cluster whose machines share all folders.",
-        default=AUTO,
-        choices=ENGINES,
-        show_default=True,
-        section="Where it runs",
-    )
-    jobs: int | None = option(
-        "Steps at a time.  [default: 1 on CPUs, else as many as the GPUs take]", default=None, type=COUNT
-    )
-    gpus: int | None = option("Number of GPUs to use.  [default: all]", default=None, type=click.IntRange(0))
-    jobs_per_gpu: int = option("Steps that share a GPU.", default=1, type=COUNT, show_default=True)
-    ray_address: str | None = option("Join this Ray cluster instead of starting one here.", default=None)
     html: bool = option(
         "Write OUT/report.html, too: one page that needs no network.", default=False, is_flag=True, section="Output"
     )

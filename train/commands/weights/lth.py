@@ -1,23 +1,21 @@
 """The command that finds lottery tickets of weights and compares them: lth."""
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
 from vit_tickets.pipeline.commands.sections import SectionedCommand
-from vit_tickets.pipeline.system.cluster import RAY, choose_engine
-from vit_tickets.pipeline.system.fields import click_options, sections_of
-from vit_tickets.train.commands.beforehand.engines import chosen_engine, opened
+from vit_tickets.pipeline.system.fields import click_options, parsed, sections_of
+from vit_tickets.train.commands.beforehand.engines import PlaceOptions, place_of
 from vit_tickets.train.commands.weights.lottery import LthOptions
-from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.steps import Step
 
 
-@click.command(cls=SectionedCommand, sections=sections_of(LthOptions))
+@click.command(cls=SectionedCommand, sections=sections_of(LthOptions) | sections_of(PlaceOptions))
 @click.argument("dataset")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN OPTIONS]")
 @click_options(LthOptions)
+@click_options(PlaceOptions)
 def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     """Find lottery tickets of weights on DATASET, round by round, and compare them with dense training and controls.
 
@@ -36,8 +34,8 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     vit-tickets lth data/imagenet --model deit_small --seeds 2 --gpus 8
     vit-tickets lth digits --rounds 6 --report-at 3,6 --epochs 8 --seeds 2
     """
-    asked = LthOptions(**given)
-    choose_engine(asked.engine, asked.ray_address, 0)
+    asked, where = parsed(LthOptions, given), parsed(PlaceOptions, given)
+    where.check()
     from vit_tickets.train.commands.plan_options import counted
     from vit_tickets.train.commands.plans import carry_out_steps
     from vit_tickets.train.commands.weights.lottery import lottery_of
@@ -47,7 +45,7 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
 
     lottery, images = lottery_of(asked, dataset, train_options)
     steps = plan(lottery)
-    engine, gpus = chosen_engine(asked.engine, asked.ray_address, lottery.device)
+    place = place_of(where, lottery.device)
 
     def check(done: list[str], _: list[Step]) -> None:
         if done:  # a request that made nothing does not lock in its settings
@@ -56,7 +54,7 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     def tell(todo: list[Step]) -> dict[str, float]:
         from vit_tickets.train.commands.weights.telling import tell_of
 
-        return tell_of(lottery, images, todo, None if engine.name == RAY else max(1, asked.gpus or gpus))
+        return tell_of(lottery, images, todo, place.devices)
 
     def report(failed: list[str]) -> list[str]:
         from vit_tickets.train.report.report import report as compare
@@ -67,8 +65,5 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
             click.echo("\n" + compare(folders, lottery.out, html=asked.html).text)
         return []
 
-    def open_engine(logs: str) -> AbstractContextManager[Engine]:
-        return opened(engine, gpus, asked, lottery.device, logs)
-
     about = f"{counted(len(trainings(steps)), 'training')} of {lottery.model} on {lottery.name}"
-    carry_out_steps(steps, lottery.out, lottery.record, about, check, tell, asked.dry_run, open_engine, report)
+    carry_out_steps(steps, lottery.out, lottery.record, about, check, tell, asked.dry_run, place.open, report)
