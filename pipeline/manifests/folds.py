@@ -33,7 +33,12 @@ class Fold:
     @property
     def variant(self) -> str:
         """Part of the names of runs that are trained without this fold."""
-        return f"without-fold-{self.number}of{self.count}"
+        return f"without-{self.part}"
+
+    @property
+    def part(self) -> str:
+        """Part of the names of runs that are trained on this fold alone."""
+        return f"fold-{self.number}of{self.count}"
 
     def __contains__(self, key: str) -> bool:
         return fold_of(key, self.count) == self.number

@@ -105,6 +105,11 @@ class Choices:
         default=None,
         metavar="I/K",
     )
+    only_fold: str | None = option(
+        "Train on fold I of K alone, by the same hash: the folds of one K share no image, and together are train.",
+        default=None,
+        metavar="I/K",
+    )
     precision: str = option(
         "Precision of the forward pass; auto is bf16 on a GPU, fp32 elsewhere.",
         default="auto",

@@ -36,7 +36,18 @@ ORDER = (
     *("recipe", "eval_view"),
 )
 # Entries that are left out where they say nothing.
-OPTIONAL = ("mean_rank", "run", "weights_key", "initial", "tokens", "cut_from", "macs", "weights", "scorer")
+OPTIONAL = (
+    "mean_rank",
+    "run",
+    "weights_key",
+    "initial",
+    "tokens",
+    "cut_from",
+    "macs",
+    "weights",
+    "scorer",
+    "only_fold",
+)
 # Besides the choices, what runs that are compared should share; and the choices that they differ in.
 SETTINGS = (
     *("split", "epochs", "batch_size", "image_size", "patch_size", "num_classes", "holdout", "limit", "rc", "align"),
@@ -221,6 +232,7 @@ class RunConfig(Choices):
         """What runs that are compared should share: the recipe's fields and the run's own, the latter winning."""
         names = dict.fromkeys(SETTINGS) | dict.fromkeys(choice.name for choice in fields(Choices))
         own = {name: getattr(self, name) for name in names if name not in APART}
+        own = {name: value for name, value in own.items() if value is not None or name not in OPTIONAL}
         begun = {} if self.init is None else {"initial weights": self.begun_with}
         recipe = {name: value for name, value in (self.recipe or {}).items() if name not in OF_ROW}
         return {**recipe, **own, "labels": self.labels and self.labels.annotator, **begun}

@@ -61,6 +61,7 @@ class SplitData:
     manifest: Manifest | None = None
     #: a part of the images, and whether only they take part (True) or all others (False)
     holdout: tuple["Holdout | Fold", bool] | None = None
+    fold: Fold | None = None  #: only the images of this fold
     limit: int | None = None  #: only this many samples, from the first of the split on
     labels: LabelMaps | None = None
     substitute: FixedMask | Swap | None = None  #: what images get in place of their own ticket
@@ -81,7 +82,7 @@ class SplitData:
             if self.limit is not None:
                 mask[max(0, self.limit - before) :] = False
             before += shard.samples
-            stored = (self.manifest, self.labels, self.holdout)
+            stored = (self.manifest, self.labels, self.holdout, self.fold)
             if mask.any() and any(part is not None for part in stored):
                 mask &= self._taking_part(shard)
             chosen.append(None if mask.all() else mask)
@@ -107,8 +108,8 @@ class SplitData:
                 table = stored.read(self.split, shard, ["key", "error"])
                 keys = table["key"].to_pylist()
                 mask &= np.asarray(table["error"].is_null())
-        if self.holdout is not None:
-            part, wanted = self.holdout
+        parts = (self.holdout, None if self.fold is None else (self.fold, True))
+        for part, wanted in filter(None, parts):
             if keys is not None:
                 held_out = _held_out(keys, part)
             else:

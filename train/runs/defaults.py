@@ -169,7 +169,8 @@ def images_of(dataset: Dataset, request: Request, recipe: Recipe) -> int:
     count = dataset.samples(request.split) * (1 - request.holdout)
     if fold := request.fold:
         count *= 1 - 1 / fold.count
-    return int(min(count, recipe.limit or count))
+    count = min(count, recipe.limit or count)
+    return int(count / request.part.count if request.part else count)
 
 
 def fitting_batch(images: int, most: int) -> int:

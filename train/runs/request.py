@@ -86,6 +86,11 @@ class Request(Choices, WeightChoices, Sources):
         """The fold that is left out."""
         return None if self.without_fold is None else Fold.parse(self.without_fold)
 
+    @property
+    def part(self) -> Fold | None:
+        """The fold that alone is trained on."""
+        return None if self.only_fold is None else Fold.parse(self.only_fold)
+
     def on(self, device: str) -> "Request":
         """The same with the precision that `auto` stands for on `device`."""
         if self.precision != "auto":
@@ -102,6 +107,8 @@ class Request(Choices, WeightChoices, Sources):
             raise UserError(f"expected a holdout in [0, 1), found {self.holdout:g}")
         if self.fold is not None and self.holdout:
             raise UserError("expected --holdout or --without-fold, found both")
+        if self.part is not None and self.fold is not None:
+            raise UserError("expected --only-fold or --without-fold, found both")
         _ = self.budget
         self.check_weights(self.init)
 

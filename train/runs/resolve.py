@@ -292,5 +292,6 @@ def _variant(request: Request, recipe: Recipe, manifest: Manifest | None, sparse
         "stem-occlusion": request.stem_occlusion,
         f"scorer-{request.scorer}": request.scorer not in (None, SCORERS[0]),
         request.fold.variant if request.fold else "": request.fold is not None,
+        request.part.part if request.part else "": request.part is not None,
     }
     return "-".join(name for name, applies in parts.items() if applies)

@@ -88,6 +88,7 @@ class Run:
             self.config.split,
             self.manifest,
             holdout=None if self.left_out is None else (self.left_out, False),
+            fold=Fold.parse(self.config.only_fold) if self.config.only_fold else None,
             limit=self.config.limit,
             labels=self.labels,
             substitute=substitute_of(self.config),

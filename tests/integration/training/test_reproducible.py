@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.folds import fold_of
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
-from vit_tickets.train.data.split import SplitData
+from vit_tickets.train.data.split import Holdout, SplitData
 from vit_tickets.train.loop import checkpoint
 from vit_tickets.train.recipes.schedule import learning_rate
 from vit_tickets.train.runs.request import Request
@@ -112,11 +113,40 @@ def test_a_fold_is_left_out(numbered_data, numbered_tickets, tmp_path):
     assert default.root == "runs/data-deit_micro-dense-without-fold-2of3-seed0"
 
 
+def test_a_fold_alone(numbered_data, numbered_tickets, tmp_path):
+    """The folds share no image and are the whole together, whatever the seed; what is held out is in none."""
+    data = Dataset.open(numbered_data)
+    for tickets in (None, numbered_tickets):
+        manifest = None if tickets is None else Manifest.open(tickets)
+        whole = {sample.key for sample in samples_of(SplitData(data, "train", manifest))}
+        for more in ({}, {"holdout": 0.3}):
+            parts = []
+            for number in (1, 2, 3):
+                request = Request(
+                    model="deit_micro", path="dense", tickets=tickets, only_fold=f"{number}/3", seed=number, **more
+                )
+                run = resolve(data, SMALL, request)
+                parts.append({sample.key for sample in samples_of(run.data)})
+                assert all(fold_of(key, 3) == number for key in parts[-1])
+                assert run.config.record()["only_fold"] == f"{number}/3"
+            held_out = {key for key in whole if more and key in Holdout(0.3)}
+            assert sum(map(len, parts)) == len(set().union(*parts))
+            assert set().union(*parts) == whole - held_out
+    plain = resolve(data, SMALL, Request(model="deit_micro", path="dense"))
+    assert "only_fold" not in plain.config.record()
+    assert "only_fold" not in plain.config.settings
+    assert run.config.difference(plain.config, {}) is not None
+    named = replace(request, tickets=None, holdout=0.0)
+    assert resolve(data, SMALL, named).root == "runs/data-deit_micro-dense-fold-3of3-seed3"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"without_fold": "3/2"}, "found '3/2'"),
         ({"without_fold": "1/2", "holdout": 0.1}, "--holdout or --without-fold"),
+        ({"only_fold": "0/2"}, "found '0/2'"),
+        ({"only_fold": "1/2", "without_fold": "1/3"}, "--only-fold or --without-fold"),
     ],
 )
 def test_folds_that_are_refused(numbered_data, tmp_path, options, message):
