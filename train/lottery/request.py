@@ -13,11 +13,13 @@ from typing import Any
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.names import run_name
+from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.weights.record import REINIT
 
 LTH = "lth"
 SHUFFLED = "shuffled"
+ALL_PATCHES = Budget(sparsity=0.0)
 CONTROLS = {
     REINIT: "the ticket's mask on other initial weights (RR)",
     SHUFFLED: "a random mask that keeps as many weights of each layer, on the ticket's initial weights",
@@ -84,6 +86,10 @@ class Lottery:
         train_options: words for every `train`, as typed.
         device: the one among `train_options`, for the other commands.
         workers: the number among `train_options`, for `evaluate`.
+        path: what all runs are trained on.
+        tickets: the manifest of patches, as `train --tickets` takes it.
+        budget: of its runs; of no meaning for a path without one.
+        asked_budget: that among the options; None for the manifest's.
         record: what request.json holds.
     """
 
@@ -99,6 +105,10 @@ class Lottery:
     train_options: tuple[str, ...] = ()
     device: str | None = None
     workers: int | None = None
+    path: str = "dense"
+    tickets: str | None = None
+    budget: Budget = ALL_PATCHES
+    asked_budget: Budget | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
     def stem(self, rate: float | None, *parts: str) -> str:
@@ -108,10 +118,17 @@ class Lottery:
 
     def run(self, stem: str, seed: int) -> str:
         """The folder of a run."""
-        return files.join(self.out, run_name(self.name, self.model, "dense", Budget(sparsity=0.0), seed, stem))
+        return files.join(self.out, run_name(self.name, self.model, self.path, self.budget, seed, stem))
+
+    @property
+    def on(self) -> str:
+        """What the runs are tested on: what they are trained on."""
+        return RowName(path=self.path).validated_on
 
     def ticket(self, stem: str, seed: int) -> str:
         """The folder of a weight ticket."""
+        if self.path != "dense":
+            stem = "-".join(filter(None, [self.path, self.budget.label, stem]))
         return files.join(self.out, "masks", f"{short_name(self.model)}-{stem}-seed{seed}")
 
 

@@ -173,6 +173,14 @@ def predictions(folder: str, on: tuple[str, ...] = ON) -> list[str]:
     return [predictions_file(folder, how) for how in on]
 
 
+def is_tested(run: str, on: str) -> bool:
+    """Whether `run` has predictions of its own final weights in column `on`."""
+    weights, made = files.join(run, FINAL), predictions_file(run, on)
+    if not all_there([weights, made]):
+        return False
+    return Provenance.from_record(read_metadata(made)).weights_sha256 == weights_sha256(weights)
+
+
 def _packed(root: str) -> str:
     """What of a source was not packed, or is no image, and where that is listed."""
     dataset = Dataset.open(root)

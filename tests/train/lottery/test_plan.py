@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.fixtures.plans import parsed, predict
+from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.train.lottery.plan import compared, plan, trainings
 from vit_tickets.train.lottery.request import Lottery, in_rounds, to_sparsity
 
@@ -129,6 +130,20 @@ def test_more_rounds_levels_rewinds_and_seeds_keep_what_is_there():
     less = {step.command for step in plan(lottery(3, (3,)))}
     more = {step.command for step in plan(lottery(6, (3, 6), seeds=2))}
     assert less <= more
+
+
+@pytest.mark.parametrize(("path", "on"), [("lt", "lt"), ("rc", "rc"), ("small", "dense")])
+def test_rounds_on_patches_train_and_test_every_run_on_them(path, on):
+    asked = Budget(sparsity=0.5)
+    planned = plan(lottery(path=path, tickets="m", budget=asked, asked_budget=asked))
+    whole = plan(lottery())
+    assert [step.title for step in planned] == [step.title for step in whole]
+    assert [step.needs for step in planned] == [step.needs for step in whole]
+    assert {(each["path"], each["tickets"], each["sparsity"]) for each in of(planned, "train")} == {(path, "m", 0.5)}
+    assert {each["on"] for each in of(planned, "evaluate")} == {on}
+    assert of(planned, "train")[0]["out"] == f"out/runs/d-deit_small-{path}-s0.5-seed0"
+    assert of(planned, "prune")[0]["out"] == f"out/masks/deit_small-{path}-s0.5-round1-seed0"
+    assert not {each["out"] for each in of(planned, "prune")} & {each["out"] for each in of(whole, "prune")}
 
 
 def test_steps_are_done_by_what_lies_on_disk(tmp_path):

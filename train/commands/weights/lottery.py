@@ -21,11 +21,13 @@ from vit_tickets.train.lottery.presets import PLAIN, Preset, preset_of, rewound_
 from vit_tickets.train.lottery.request import CONTROLS, LTH, Lottery
 
 if TYPE_CHECKING:
+    from vit_tickets.pipeline.geometry.patches import Budget
     from vit_tickets.train.recipes.recipe import Recipe
     from vit_tickets.train.sweep.request import Images
 
 SMALLEST = "deit_micro"
 NONE = "none"
+TRAINED_ON = ("dense", "lt", "rc", "small")
 # Options of `train` that the plan sets itself.
 OF_WEIGHTS = tuple(each.name for each in options_of(WeightChoices))
 SET = (*OWN, "epochs", "recipe", "lr", "init", "weights_key", "keep_epochs", *OF_WEIGHTS)
@@ -40,6 +42,20 @@ class LthOptions:
         default=None,
         section="What to prune",
     )
+    path: str = option(
+        f"What all runs are trained and tested on, as `train` has it: {', '.join(TRAINED_ON)}. lt and rc need "
+        "--tickets.",
+        default=TRAINED_ON[0],
+        choices=TRAINED_ON,
+        show_default=True,
+    )
+    tickets: str | None = option("Of the patches: the manifest, as written by `vit-tickets generate`.", default=None)
+    sparsity: float | None = option(
+        "Of the patches: another share to drop than the manifest's, read off its ranks.  [default: the manifest's]",
+        default=None,
+    )
+    keep_rate: float | None = option("The same as a share kept per stage.", default=None)
+    tokens: int | None = option("The same as the number of patches kept.", default=None, type=COUNT)
     rounds: int | None = option(
         "Rounds of train and prune, one after the other; with --weight-sparsity those that reach each of the shares.  "
         f"[default: resnet20 14, deit_small 1, others {PLAIN.rounds}; with --weight-sparsity 1]",
@@ -112,6 +128,7 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
     if model is None:
         raise UserError("--model: expected the network to prune, such as resnet20 or deit_small, found none")
     preset, controls, rates = preset_of(model), _controls(asked.controls), _rates(asked.lr)
+    from vit_tickets.pipeline.geometry.patches import Budget
     from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.families import short_name
     from vit_tickets.pipeline.system import files
@@ -124,13 +141,15 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
     registry.check_model(model)
     chains = chains_of(asked, preset, model)
     images = _images(dataset, asked)
+    chosen = Budget.chosen(asked.sparsity, asked.keep_rate, asked.tokens)
+    budget = _budget(asked, chosen)
     given = {"--epochs": asked.epochs, "--recipe": asked.recipe}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     lottery = Lottery(
         dataset=images.root,
         name=images.name,
         model=model,
-        out=asked.out or f"runs/{LTH}-{images.name}-{short_name(model)}",
+        out=asked.out or _out(asked, images.name, short_name(model), budget),
         chains=chains,
         controls=controls,
         rates=rates or preset.lr or (None,),
@@ -138,10 +157,35 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
         train_options=(*options, *train_options),
         device=parsed.get("device"),
         workers=parsed.get("workers"),
+        path=asked.path,
+        tickets=asked.tickets,
+        budget=budget,
+        asked_budget=chosen,
     )
     epochs = recipe_of(lottery, images).epochs
     record = _record(lottery, images, asked, parsed, epochs)
     return replace(lottery, rewinds=_rewinds(asked.rewind, preset, epochs), record=record), images
+
+
+def _budget(asked: LthOptions, chosen: "Budget | None") -> "Budget":
+    """Of the runs: that which was `chosen`, else the manifest's; raises UserError for one that no run would have."""
+    from vit_tickets.pipeline.geometry.patches import Budget
+    from vit_tickets.pipeline.manifests.manifest import Manifest
+    from vit_tickets.pipeline.runs.paths import PATHS
+    from vit_tickets.train.runs.resolve import DEFAULT_SPARSITY
+
+    path = PATHS[asked.path]
+    if not path.has_budget:
+        if chosen is not None:
+            raise UserError(f"--path {asked.path}: expected no budget of patches, as it has all, found {chosen}")
+        return Budget(sparsity=0.0)
+    if path.drops_patches and asked.tickets is None:
+        raise UserError(
+            f"--path {asked.path}: expected --tickets MANIFEST, as `vit-tickets generate` writes it, found none"
+        )
+    if chosen is not None:
+        return chosen
+    return Budget(sparsity=DEFAULT_SPARSITY) if asked.tickets is None else Manifest.open(asked.tickets).budget
 
 
 def _default_model(dataset: str) -> str | None:
@@ -156,13 +200,20 @@ def _default_model(dataset: str) -> str | None:
 
 def recipe_of(lottery: Lottery, images: "Images") -> "Recipe":
     """The recipe of the dense runs; raises UserError for options of `train` that do not go together."""
+    from vit_tickets.pipeline.datasets.shards import Dataset
+    from vit_tickets.pipeline.manifests.manifest import Manifest
+    from vit_tickets.train.commands.checks import check_tickets
     from vit_tickets.train.commands.plan_options import training_of
     from vit_tickets.train.lottery.plan import plan
     from vit_tickets.train.runs.defaults import fitted
     from vit_tickets.train.runs.rehearsal import Rehearsal
 
     training, asked = training_of(plan(lottery)[0].command[1:])
-    Rehearsal(images, images.classes).check(training, asked, None)
+    manifest = None
+    if training.manifest is not None:
+        check_tickets(training.manifest, Dataset.open(images.root), training.split)
+        manifest = Manifest.open(training.manifest)
+    Rehearsal(images, images.classes).check(training, asked, manifest)
     return fitted(images, training, asked)
 
 
@@ -184,15 +235,25 @@ def _record(
 ) -> dict[str, Any]:
     """What request.json holds: all but what may be asked for in addition when the plan is resumed."""
     from vit_tickets.pipeline.runs.families import short_name
+    from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.redaction import without_secrets
     from vit_tickets.train.commands.sources import record_of
     from vit_tickets.train.sweep.request import FORMAT_VERSION
 
     about = {"format_version": FORMAT_VERSION, "command": LTH, "dataset": images.name, **record_of(images)}
     of_runs = {"model": short_name(lottery.model), "recipe": asked.recipe, "epochs": epochs}
+    of_patches = {} if lottery.path == TRAINED_ON[0] else {"path": lottery.path, "budget": lottery.budget.label}
+    if lottery.tickets is not None:
+        of_patches["tickets"] = files.absolute(lottery.tickets)
     pruned = {"prune_scope": asked.prune_scope, "per_round": asked.per_round or PER_ROUND}
     of_train = {name: value for name, value in parsed.items() if name not in MAY_DIFFER}
-    return without_secrets({**about, **of_runs, **pruned, "train": of_train})
+    return without_secrets({**about, **of_runs, **of_patches, **pruned, "train": of_train})
+
+
+def _out(asked: LthOptions, dataset: str, model: str, budget: "Budget") -> str:
+    """`runs/lth-<dataset>-<model>`, with the path and the budget of its patches where these are not all."""
+    of_patches = "" if asked.path == TRAINED_ON[0] else f"-{asked.path}-{budget.label}"
+    return f"runs/{LTH}-{dataset}-{model}{of_patches}"
 
 
 def _controls(text: str | None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import click
 import torch
 
 from vit_tickets.pipeline.datasets.left_out import counted
+from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.train.accounting.estimate import Estimate
 from vit_tickets.train.commands.announcing import LOOKED_AT, MEASURED_S, STARTING_S, time_line
@@ -43,6 +44,8 @@ def lines(lottery: Lottery, images: Images, recipe: Recipe) -> list[str]:
     """On images, levels, starts, controls and seeds."""
     splits = f"{images.splits['train']:,} to train on, {images.splits['val']:,} to test on (val)"
     found = [f"images: {splits}, {counted(images.classes, 'class')}"]
+    if lottery.path != "dense":
+        found.append(f"trained and tested on: {PATHS[lottery.path].meaning}, {lottery.budget}")
     found += [f"pruning: {_levels(chain)}" for chain in lottery.chains]
     if why := _why(lottery):
         found.append(f"  {why}")
@@ -87,9 +90,15 @@ def _seconds(lottery: Lottery, images: Images, recipe: Recipe, todo: list[Step])
         precision = "bf16" if device.startswith("cuda") else "fp32"
     samples = [sample.data for sample in islice(images.head("train"), LOOKED_AT) if sample.data]
     workers = default_workers(1) if lottery.workers is None else lottery.workers
-    size = recipe.image_size or next(iter(sizes_of([lottery.model])), SIDE)
+    own = Manifest.open(lottery.tickets).ticket.image_size if lottery.tickets else None
+    size = recipe.image_size or own or next(iter(sizes_of([lottery.model])), SIDE)
     estimate = Estimate(lottery.model, images.classes, recipe, size, samples, device, precision, workers, MEASURED_S)
     train, val = images.samples("train"), images.samples("val")
-    training = estimate.training(PATHS["dense"], estimate.num_patches, train, val)
-    kinds = {"train": training, "evaluate": estimate.evaluation(val), "prune": 0.0}
+    path, kept = PATHS[lottery.path], estimate.num_patches
+    if path.has_budget:
+        stages = len(Manifest.open(lottery.tickets).ticket.counts) if lottery.tickets else 1
+        kept = lottery.budget.stage_counts(kept, stages)[-1]
+    training = estimate.training(path, kept, train, val)
+    tested = estimate.evaluation(val, kept if path.sees_part else None)
+    kinds = {"train": training, "evaluate": tested, "prune": 0.0}
     return {step.title: STARTING_S + kinds[step.command[0]] for step in todo}

@@ -3,9 +3,10 @@
 import pytest
 from click.testing import CliRunner
 
-from tests.helpers import write_folder
+from tests.helpers import write_folder, write_manifest
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.pipeline.datasets.shards import Dataset
 
 SMALL = ("--model", "deit_micro", "--epochs", 2)
 SIZES = ("--", "--image-size", 24, "--patch-size", 4)
@@ -47,6 +48,20 @@ def test_a_dry_run_says_what_is_planned_and_makes_nothing(data, tmp_path):
     assert not out.exists()
 
 
+def test_rounds_on_patches_have_the_budget_of_their_tickets(data, tmp_path):
+    dataset = Dataset.open(str(data))
+    manifest = write_manifest(dataset, str(tmp_path / "m"))
+    chosen = ("--path", "lt", "--tickets", manifest)
+    done = lth(data, *SMALL, "--rounds", 1, *chosen, "--dry-run", "--out", tmp_path / "t")
+    assert done.exit_code == 0, done.output
+    assert "trained and tested on: each image's ticket, sparsity 0.5" in done.stdout.splitlines()
+    assert f"--path lt --tickets {manifest} --keep-epochs 0" in done.stdout
+    assert "data-deit_micro-lt-s0.5-round1-reinit-seed0 --on lt" in done.stdout
+    other = lth(data, *SMALL, "--rounds", 1, *chosen, "--tokens", 9, "--dry-run", "--out", tmp_path / "t")
+    assert f"--tickets {manifest} --tokens 9 --keep-epochs 0" in other.stdout
+    assert "data-deit_micro-lt-k9-seed0" in other.stdout
+
+
 def test_presets_say_what_they_are_of(data, tmp_path):
     done = lth(data, "--model", "resnet20", "--epochs", 160, "--dry-run", "--out", tmp_path / "t")
     assert done.exit_code == 0, done.output
@@ -77,6 +92,16 @@ def test_shares_of_the_network_have_scopes_of_their_own(data, tmp_path):
         ((*SMALL, "--rounds", 3, "--report-at", "4"), "--report-at: expected rounds in 1..3, found 4"),
         ((*SMALL, "--report-at", "0"), "--report-at: expected rounds from 1 on, found 0"),
         ((*SMALL, "--controls", "shuffle"), "--controls: expected some of reinit, shuffled, found shuffle"),
+        (
+            (*SMALL, "--path", "lt"),
+            "--path lt: expected --tickets MANIFEST, as `vit-tickets generate` writes it, found",
+        ),
+        ((*SMALL, "--path", "lt", "--tickets", "nowhere"), "nowhere"),
+        (
+            (*SMALL, "--sparsity", ".5"),
+            "--path dense: expected no budget of patches, as it has all, found sparsity 0.5",
+        ),
+        ((*SMALL, "--path", "rc", "--tokens", 5, "--sparsity", ".5"), "found --sparsity and --tokens"),
         ((*SMALL, "--lr", "fast"), "--lr: expected numbers, such as 0.01 or 0.01,0.1, found 'fast'"),
         ((*SMALL, "--lr", "0"), "--lr: expected rates above 0, found 0"),
         ((*SMALL, "--prune-scope", "conv"), "expected weights in scope conv"),
