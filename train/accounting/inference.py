@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_tickets.pipeline.networks.state import load_file
+from vit_tickets.pipeline.runs.choices import SCORERS
 from vit_tickets.pipeline.runs.config import FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
@@ -18,7 +18,9 @@ from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.places import FINAL_MASKS
 from vit_tickets.train.accounting.counting import forward_pass, skeleton
 from vit_tickets.train.accounting.masked import Dead, masked_pass
-from vit_tickets.train.models.sparse import Model, build_model
+from vit_tickets.train.models.learned import LearnedViT
+from vit_tickets.train.models.saved import load_weights
+from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.sparsity.units import shrink
 from vit_tickets.train.sparsity.units.files import SHRUNK, read_record
 
@@ -37,8 +39,8 @@ class Form:
         model: in evaluation mode.
         image_size: side of its images in pixels.
         num_patches: N.
-        kept: patches that it computes of each image; None for all.
-        parameters: of the network.
+        kept: patches that it computes of each image, which its own scorer chooses if it has one; None for all.
+        parameters: of the network; of its scorer, too, where that chooses.
         alive: those that are of any use: neither masked, nor of a head or neuron without output.
         counted: multiply-adds of an image without those of the others.
         executed: multiply-adds that the machine makes.
@@ -70,32 +72,44 @@ class Timed:
 
 def forms_of(root: str) -> list[Form]:
     """The networks of the finished run `root`: its final one, and its shrunk one if it has one; on all patches, and on
-    tickets if the run was trained on some of the patches and leaves the others out.
+    tickets if the run was trained on some of the patches and leaves the others out, or on those that its scorer chooses
+    if it learned to.
 
     Raises UserError where the run is not finished, or its files do not fit together.
     """
     config = RunConfig.read(root, NEEDED)
     if not files.exists(files.join(root, FINAL)):
         raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
-    model = _built(config)
-    load_file(model.network, files.join(root, FINAL), classes="the run")
-    forms = [_form(root, WHOLE, model, config, _dead(root, model.network), kept) for kept in _kept(config)]
+    whole = _bare(config)
+    model = _loaded(root, FINAL, whole, config)
+    dead = _dead(root, whole.network)
+    forms = [_form(root, WHOLE, model, config, dead, kept) for kept in _kept(config)]
     if files.exists(files.join(root, SHRUNK)):
-        smaller: Any = _built(config)
+        smaller = _bare(config)
         smaller.network = shrink.build(read_record(root))
-        load_file(smaller.network, files.join(root, SHRUNK), classes="the run")
-        forms += [_form(root, SMALLER, smaller, config, Dead(), kept) for kept in _kept(config)]
+        model = _loaded(root, SHRUNK, smaller, config)
+        forms += [_form(root, SMALLER, model, config, Dead(), kept) for kept in _kept(config)]
     return forms
 
 
-def _built(config: RunConfig) -> Model:
+def _bare(config: RunConfig) -> Any:
+    """The run's model without its weights, and without a scorer."""
     sizes = config.num_classes, config.image_size, config.patch_size, config.image_size // config.patch_size
-    return build_model(config.model, *sizes, 0.0, config.occlude, config.stem_occlusion).eval()
+    return build_model(config.model, *sizes, 0.0, config.occlude, config.stem_occlusion)
+
+
+def _loaded(root: str, name: str, model: Any, config: RunConfig) -> Any:
+    """`model` with the weights of the run's file `name`, and with the scorer that the run learned, if it did."""
+    if PATHS[config.path].chooses_patches:
+        model = LearnedViT(model.network, config.scorer or SCORERS[0])
+    load_weights(model, root, name)
+    return model.eval()
 
 
 def _kept(config: RunConfig) -> list[int | None]:
-    on_tickets = PATHS[config.path].drops_patches and config.can_drop_patches and config.kept < config.num_patches
-    return [None, config.kept] if on_tickets else [None]
+    path = PATHS[config.path]
+    on_tickets = path.drops_patches and config.can_drop_patches and config.kept < config.num_patches
+    return [None, config.kept] if on_tickets or path.chooses_patches else [None]
 
 
 def _dead(root: str, network: nn.Module) -> Dead:
@@ -110,6 +124,8 @@ def _dead(root: str, network: nn.Module) -> Dead:
 
 def _form(root: str, name: str, model: Any, config: RunConfig, dead: Dead, kept: int | None) -> Form:
     bare, parameters = skeleton(model), sum(parameter.numel() for parameter in model.network.parameters())
+    if isinstance(model, LearnedViT) and kept is None:
+        parameters -= sum(parameter.numel() for parameter in model.scorer.parameters())
     return Form(
         run=root,
         name=name,
@@ -156,14 +172,17 @@ class _Turn:
         side = form.image_size
         self.images = torch.randn(batch_size, 3, side, side, device=device, dtype=dtype)
         self.kept_BK: Tensor | None = None
-        if form.kept is not None:
+        self.more = {}
+        if form.kept is not None and getattr(form.model, "chooses_patches", False):
+            self.more = {"choose": form.kept}
+        elif form.kept is not None:
             places = torch.linspace(0, form.num_patches - 1, form.kept, device=device).round().long()
             self.kept_BK = places.expand(batch_size, -1)
 
     def seconds(self) -> float:
         self._wait()
         began = time.perf_counter()
-        self.model(self.images, self.kept_BK)
+        self.model(self.images, self.kept_BK, **self.more)
         self._wait()
         return time.perf_counter() - began
 

@@ -17,8 +17,8 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.evaluation.pictures import Chooser, Classifier
 from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.models.pruned import PrunedViT
+from vit_tickets.train.models.saved import load_weights
 from vit_tickets.train.models.sparse import SparseViT, build_model
-from vit_tickets.train.runs.folder import load_weights
 from vit_tickets.train.runs.run import kept_patches
 
 NEEDED = ("model", "path", "eval_view", "image_size", "patch_size", "num_classes")

@@ -19,11 +19,12 @@ from vit_tickets.train.data.split import SplitData
 from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.evaluation.predict import check_on, eval_config, evaluate_to
 from vit_tickets.train.models.learned import split
+from vit_tickets.train.models.saved import load_weights
 from vit_tickets.train.models.sparse import Model, build_model
 from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs import run as runs
-from vit_tickets.train.runs.folder import environment, load_weights
+from vit_tickets.train.runs.folder import environment
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runs.tickets import open_manifest

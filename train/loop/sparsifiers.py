@@ -57,7 +57,7 @@ def write_final_masks(run: Run, hooks: Iterable[Hook], scored: nn.Module) -> Non
     network, made = network_of(scored), _final(run, run.config, run.config.weights)
     heads = {f"{name}.qkv.weight": layer.num_heads for name, layer in attentions_of(network).items()}
     heads = {name: count for name, count in heads.items() if name in alive}
-    kept = run.kept if PATHS[run.path].drops_patches else None
+    kept = run.kept if PATHS[run.path].sees_part else None
     macs = alive_macs(scored, run.image_size, kept, masks.alive)
     made = replace(made, heads=made.heads or heads or None, macs=macs)
     ticket.write(run.place(FINAL_MASKS), made, {name: mask.numpy() for name, mask in alive.items()})

@@ -32,8 +32,8 @@ from vit_tickets.train.loop.parts import check_parts, part_sizes
 from vit_tickets.train.loop.run_hooks import hooks_of
 from vit_tickets.train.loop.sparsifiers import check_steps, write_final_masks
 from vit_tickets.train.loop.validation import Validation
+from vit_tickets.train.models.saved import save_weights
 from vit_tickets.train.recipes.schedule import learning_rate
-from vit_tickets.train.runs.folder import save_weights
 from vit_tickets.train.runs.run import Run
 from vit_tickets.train.runtime.agreement import Agreed, Attempt
 from vit_tickets.train.runtime.distributed import World

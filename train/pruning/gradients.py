@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from vit_tickets.pipeline.runs.config import RunConfig
-from vit_tickets.pipeline.runs.paths import OWN
+from vit_tickets.pipeline.runs.paths import OWN, PATHS
 from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.bars import Bar
 from vit_tickets.pipeline.system.errors import UserError
@@ -53,7 +53,8 @@ def _how(run: Run, data: SplitData) -> str:
     """What the run sees of an image: all of it, its ticket or a random subset; raises UserError for anything else."""
     how = RowName.of(run.config).validated_on
     if how == OWN:
-        found = f"--ticket {run.config.ticket}"
+        chooses = PATHS[run.path].chooses_patches
+        found = f"--path {run.path}" if chooses else f"--ticket {run.config.ticket}"
         raise UserError(f"--criterion taylor: expected a run on whole images, own tickets or subsets, found {found}")
     if how != DENSE and (data.manifest is None or data.stored_view.num_views):
         found = "none" if data.manifest is None else f"those of random crops in {data.manifest.root}"

@@ -14,6 +14,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.train.accounting.inference import forms_of
+from vit_tickets.train.evaluation import scoring
 from vit_tickets.train.runs.folder import clear
 from vit_tickets.train.sparsity.units import shrink
 from vit_tickets.train.sparsity.units.files import read_record
@@ -67,6 +68,37 @@ def test_a_run_ends_with_a_smaller_network_and_resumes_to_the_bit(numbered_data,
     assert read_record(str(tmp_path / "again")) == read_record(root)
     clear(root)
     assert not [name for name in files.list_names(root) if name.startswith("shrunk")]
+
+
+@pytest.mark.slow
+def test_with_a_learned_choice_of_patches_it_is_trained_saved_scored_and_costed(numbered_data, tmp_path):
+    """SViTE+ and S2ViTE in one run: the scorer sees all patches, the smaller blocks those that it keeps."""
+    settings: dict[str, Any] = UNITS | {"path": "learned", "sparsity": 0.6, "scorer": "mlp"}
+    whole = trainer(numbered_data, tmp_path / "whole", **settings)
+    files.write_json(whole.run.place(CONFIG), whole.run.config.record())
+    whole.fit()
+    now = {"checkpoint_minutes": 0.0}
+    assert in_pieces(lambda _: trainer(numbered_data, tmp_path / "pieces", **settings, passed=now), saves=4) > 1
+    assert without_clocks(tmp_path / "whole") == without_clocks(tmp_path / "pieces")
+    for name in ("final", "shrunk", "scorer"):
+        assert equal(weights(tmp_path / "whole", name), weights(tmp_path / "pieces", name))
+    assert not [name for name in weights(tmp_path / "whole", "shrunk") if "scorer" in name]
+    lines = metrics(tmp_path / "whole")
+    assert sum(line["neurons_swapped"] for line in lines) > 0
+
+    root, scored = str(tmp_path / "whole"), whole.learner.scored.eval()
+    final, final_kept, shrunk, shrunk_kept = forms_of(root)
+    record: Any = whole.run.config.weights
+    assert shrunk.parameters == final.alive == record.parameters - (record.size - record.alive)
+    assert shrunk_kept.counted == shrunk_kept.executed == final_kept.counted < final_kept.executed < final.executed
+    assert ticket.read(f"{root}/masks").macs == final_kept.counted
+    images = torch.randn(4, 3, 24, 24)
+    with torch.no_grad():
+        for form in (final_kept, shrunk_kept):
+            torch.testing.assert_close(form.model(images, choose=15), scored(images, choose=15), rtol=0, atol=1e-5)
+    subject = scoring.open_run(root, None, "val", str(tmp_path / "scores"))
+    top1 = scoring.score(subject, ["own"], "manifest", "cpu", 0)
+    assert top1["own"] == pytest.approx(lines[-1]["val_top1"])
 
 
 def test_names_records_and_what_does_not_go_together(numbered_data, tmp_path):

@@ -16,7 +16,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.ticket import WeightTicket
-from vit_tickets.train.runs.folder import save_weights
+from vit_tickets.train.models.saved import save_weights
 from vit_tickets.train.runs.weights import unlike
 from vit_tickets.train.sparsity.scopes import masked_parameters
 

@@ -18,9 +18,9 @@ from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.accounting import inference
 from vit_tickets.train.accounting.inference import Form, forms_of, table_of, take_turns
-from vit_tickets.train.runs.folder import save_weights
+from vit_tickets.train.models.saved import save_weights
 from vit_tickets.train.sparsity.scopes import masked_parameters
-from vit_tickets.train.sparsity.units.alive import RandomUnits
+from vit_tickets.train.sparsity.units.alive import Alive, RandomUnits
 from vit_tickets.train.sparsity.units.files import write_shrunk
 from vit_tickets.train.sparsity.units.shrink import record_of, shrink
 
@@ -37,6 +37,25 @@ def finished(numbered_data, tmp_path):
         return tmp_path / name, model.network
 
     return make
+
+
+@pytest.fixture
+def learned(numbered_data, tmp_path):
+    """Folder and model of a run that learned to keep 15 of 36 patches, and lost a head and neurons of every layer."""
+    run = run_of(numbered_data, tmp_path / "run", "learned", recipe=SMALL, sparsity=0.6, scorer="mlp")
+    model: Any = run.build_model().eval()
+    for layer in model.scorer.children():
+        if isinstance(layer, torch.nn.Linear):
+            layer.weight.data.mul_(50)  # scores that differ as those of a trained one
+    files.write_json(run.place(CONFIG), run.config.record())
+    alive = RandomUnits(0.34, 0.6, 0).of(model.network)
+    for name, mask in alive.masks(model.network).items():
+        model.network.get_parameter(name).data.masked_fill_(~mask, 0)
+    save_weights(model, run.place(FINAL))
+    ticket_of(tmp_path / "run", model.network, alive.masks(model.network))
+    shrunk = shrink(model.network, alive)
+    write_shrunk(run.root, shrunk, record_of("deit_micro", 2, 24, 4, shrunk))
+    return tmp_path / "run", model, alive
 
 
 def ticket_of(root: Path, network: Any, masks: dict[str, torch.Tensor]) -> None:
@@ -90,6 +109,50 @@ def test_runs_on_some_patches_are_counted_on_them_too(finished):
     assert (whole.patches, on_ticket.patches) == ("36 of 36", "18 of 36")
     assert on_ticket.executed < 0.52 * whole.executed
     assert len(take_turns([whole, on_ticket], 2, 1, "cpu", "bf16")) == 2
+
+
+def by_hand(network: Any, patches: int, alive: Any, scorer: int) -> int:
+    """Multiply-adds of a ViT that scores 36 patches by `scorer` weights and computes `patches`: layer by layer."""
+    tokens, width = patches + 1, 96
+    embedded = 36 if scorer else patches
+    total = embedded * (network.patch_embed.proj.weight.numel() + scorer) + network.head.weight.numel()
+    for of_heads, of_neurons in zip(alive.heads.values(), alive.neurons.values(), strict=True):
+        heads, neurons = int(of_heads.sum()), int(of_neurons.sum())
+        total += tokens * 4 * width * heads * 32 + tokens * 2 * width * neurons + 2 * tokens**2 * heads * 32
+    return total
+
+
+def test_a_learned_run_costs_its_scorer_on_all_patches_and_its_blocks_on_those_that_it_keeps(learned):
+    root, model, alive = learned
+    forms = forms_of(str(root))
+    every, scorer = Alive.everything(model.network), 96 * 24 + 24
+    assert [(form.name, form.patches) for form in forms] == [
+        *(("final", "36 of 36"), ("final", "15 of 36"), ("shrunk", "36 of 36"), ("shrunk", "15 of 36"))
+    ]
+    for form, units in zip(forms, (every, every, alive, alive), strict=True):
+        on = (36, 0) if form.kept is None else (15, scorer)
+        assert form.executed == by_hand(model.network, on[0], units, on[1])
+        assert form.counted == by_hand(model.network, on[0], alive, on[1])
+        assert form.alive == forms[2].alive + (form.kept is not None) * (scorer + 24)
+    assert forms[1].parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert forms[0].parameters == forms[1].parameters - scorer - 24
+
+    images = torch.randn(3, 3, 24, 24)
+    with torch.no_grad():
+        expected = model(images, choose=15)
+        assert not torch.allclose(expected, model(images), atol=1e-3)
+        for form in forms:
+            how = {} if form.kept is None else {"choose": 15}
+            torch.testing.assert_close(form.model(images, **how), model(images, **how), rtol=0, atol=1e-5)
+
+    seen = []
+    model: Any
+    for model in (forms[0].model, forms[2].model):
+        model.network.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+        model.scorer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    take_turns(forms, batch_size=2, rounds=1, device="cpu", precision="bf16")
+    whole, scored, kept = (2, 37, 96), (2, 36, 96), (2, 16, 96)
+    assert seen == 4 * [whole, scored, kept]  # a round that counts and one that does not, of two networks
 
 
 class Clock:

@@ -11,7 +11,7 @@ from tests.training import run_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.weights import ticket as tickets
 from vit_tickets.pipeline.weights.record import SparseWeights
-from vit_tickets.train.runs.folder import save_weights
+from vit_tickets.train.models.saved import save_weights
 
 
 @pytest.fixture

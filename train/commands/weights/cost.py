@@ -32,7 +32,8 @@ def cost(runs: tuple[str, ...], device: str, **values: object) -> None:
     """What classifying an image costs with the finished runs RUNS: parameters, multiply-adds and time.
 
     A line for the final network of each run, and one for its shrunk network, if the run removed whole heads and
-    neurons; of runs on tickets also on the k patches that they keep. `alive` leaves out parameters that are masked, or
+    neurons; of runs on tickets also on the k patches that they keep, of runs on path learned on those that their
+    scorer chooses. `alive` leaves out parameters that are masked, or
     belong to a head or neuron without output; `counted` are the multiply-adds without them, which papers print,
     `executed` those that the machine makes: it multiplies zeros like other numbers.
 

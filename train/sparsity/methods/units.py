@@ -77,7 +77,7 @@ class Units(Grow):
     def change(self, step: StepState) -> int | None:
         network, share = network_of(step.model), self.growth.share_at(step.number, self._steps(step))
         before, after = self.alive(network), self.alive(network)
-        scores = head_scores(network, step.losses, step.world)
+        scores = head_scores(network, step.losses, step.world, step.model)
         if not all(score.isfinite().all() for score in scores.gradient.values()):
             return None
         for name, alive in before.heads.items():

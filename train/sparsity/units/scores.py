@@ -1,8 +1,8 @@
 """How much each head matters: by a pass of its own, which leaves no trace in training.
 
 The pass is of the plain network, neither parallel nor compiled, and its gradients are those of the heads' outputs
-alone. So the parameters' gradients and what DistributedDataParallel hangs on them stay as they are; random numbers and
-the statistics of batch norm are put back.
+alone. So the parameters' gradients and what DistributedDataParallel hangs on them stay as they are; random numbers, the
+statistics of batch norm and the counts of a learned choice of patches are put back.
 
 Legend: B images, T tokens, H heads, d width of a head; A the outputs of the heads, which `proj` reads.
 """
@@ -32,7 +32,9 @@ class HeadScores:
     gradient: dict[str, Tensor]
 
 
-def head_scores(network: nn.Module, losses: Callable[[], Iterable[Tensor]], world: World) -> HeadScores:
+def head_scores(
+    network: nn.Module, losses: Callable[[], Iterable[Tensor]], world: World, model: nn.Module | None = None
+) -> HeadScores:
     """The scores of all heads of `network` on a batch.
 
     Args:
@@ -40,11 +42,12 @@ def head_scores(network: nn.Module, losses: Callable[[], Iterable[Tensor]], worl
         losses: computes the losses of the parts of this rank's batch, one after the other, by `network`: scalars that
             sum to the mean loss of its images. A constant factor, such as that of a gradient scaler, scales the scores.
         world: the ranks, whose images count together.
+        model: what `losses` calls, around `network`, if it has buffers of its own.
     """
     attentions = attentions_of(network)
     importance = {name: torch.zeros(layer.num_heads, dtype=torch.float64) for name, layer in attentions.items()}
     gradient = {name: torch.zeros_like(of) for name, of in importance.items()}
-    with _traceless(network), _outputs_of_heads(network) as outputs:
+    with _traceless(network if model is None else model), _outputs_of_heads(network) as outputs:
         for loss in losses():
             gradients = torch.autograd.grad(loss, list(outputs.values()))
             for (name, A_BTX), of_A_BTX in zip(outputs.items(), gradients, strict=True):
@@ -73,16 +76,16 @@ def _outputs_of_heads(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 @contextlib.contextmanager
-def _traceless(network: nn.Module) -> Iterator[None]:
-    """Afterwards random numbers go on, and buffers of `network` are, as they were before."""
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    devices = {parameter.device for parameter in network.parameters() if parameter.is_cuda}
+def _traceless(model: nn.Module) -> Iterator[None]:
+    """Afterwards random numbers go on, and buffers of `model` are, as they were before."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     try:
         with torch.random.fork_rng(devices):
             yield
     finally:
         with torch.no_grad():
-            for name, buffer in network.named_buffers():
+            for name, buffer in model.named_buffers():
                 buffer.copy_(buffers[name])
 
 

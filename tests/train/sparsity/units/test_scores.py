@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks import registry
+from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.runtime.distributed import World
 from vit_tickets.train.sparsity.units.alive import Alive
 from vit_tickets.train.sparsity.units.scores import head_scores
@@ -141,3 +142,14 @@ def test_the_pass_leaves_no_trace(model):
         assert torch.equal(value, state[name]), name
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter.grad, gradients[name])
+
+
+def test_nor_does_it_count_in_what_a_learned_choice_of_patches_kept():
+    model = LearnedViT(network_of("deit_micro"), "linear").train()
+    images, labels = batch()
+    model(images, choose=9)
+    kept, alike = model.times_kept_N.clone(), model.kept_alike.clone()
+    head_scores(model.network, lambda: [F.cross_entropy(model(images, choose=9), labels)], ALONE, model)
+    assert torch.equal(model.times_kept_N, kept)
+    assert kept.sum() == 9 * IMAGES
+    assert torch.equal(model.kept_alike, alike)
