@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from vit_tickets.pipeline.weights.ticket import REWIND, WeightTicket
+from vit_tickets.pipeline.weights.ticket import REWIND, Soup, WeightTicket
 
 NEURONS = ".fc1.weight"  # the weight whose rows are the neurons of an MLP, in timm's names
 COLUMNS = ("layer", "shape", "alive", "of", "dropped", "outputs alive")
@@ -29,6 +29,8 @@ def describe(ticket: WeightTicket, masks: Mapping[str, np.ndarray]) -> Iterator[
     counted = f", {ticket.rounds} round{'' if ticket.rounds == 1 else 's'}"
     allocation = f", {ticket.allocation}" if ticket.allocation else ""
     yield f"pruned     {ticket.scope} by {ticket.criterion}{allocation}{counted}"
+    if ticket.soup:
+        yield f"soup       {_soup(ticket.soup)}"
     yield f"dropped    {ticket.sparsity:.2%} of the scope: {ticket.alive:,} of {ticket.size:,} weights are alive"
     left = ticket.parameters - (ticket.size - ticket.alive)
     yield f"network    {ticket.of_network:.2%} dropped: {left:,} of {ticket.parameters:,} parameters are left"
@@ -42,6 +44,14 @@ def describe(ticket: WeightTicket, masks: Mapping[str, np.ndarray]) -> Iterator[
     yield from _table([COLUMNS, *(_row(name, mask, ticket) for name, mask in masks.items())])
     if dead := [name for name, (alive, _) in ticket.counts.items() if not alive]:
         yield f"no weight is left in {', '.join(dead)}: what passes there are biases and shortcuts alone"
+
+
+def _soup(soup: Soup) -> str:
+    """What was merged: `5 masks, pruned to 30%, 35% of scope; merged by kept, 27.10%, then by magnitude to 50%`."""
+    pruned = ", ".join(f"{100 * member.sparsity:g}%" for member in soup.members)
+    further = "" if soup.top_up is None else f", then by magnitude to {100 * soup.top_up:g}%"
+    merged = f"merged by {soup.merge}: {soup.sparsity:.2%}{further}"
+    return f"{len(soup.members)} masks, dropping {pruned} of {soup.of}; {merged}"
 
 
 def _row(name: str, mask: np.ndarray, ticket: WeightTicket) -> tuple[str, ...]:

@@ -9,7 +9,10 @@ from vit_tickets.pipeline.system.records import fields_fault, is_count
 
 FIXED = "fixed"  # masks of a weight ticket, which training does not change
 DENSE = "dense"  # no masks: a run that goes on at a later epoch
+SOUP = "soup"
+KEPT, PRUNED, VOTE = "kept", "pruned", "vote"  # how masks are merged
 TICKET, INIT, REINIT = "ticket", "init", "reinit"
+MASKED = "masked"  # put on trained weights, which are tested as they are then
 MAGNITUDE, TAYLOR, RANDOM = "magnitude", "taylor", "random"
 _OWN_WEIGHTS = {MAGNITUDE: "omp", TAYLOR: "tp"}  # rows of runs that go on from the weights that were pruned
 
@@ -41,7 +44,8 @@ class SparseWeights:
     neuron_sparsity: float | None = None
     #: What the number of living neurons of a layer was rounded up to; None for 1.
     unit_multiple: int | None = None
-    #: Where a run with a ticket begins: `ticket`, the ticket's own weights; `init`, those of --init; `reinit`, others.
+    #: Where a run with a ticket begins: `ticket`, the ticket's own weights; `init`, those of --init; `reinit`, others;
+    #: `masked` for trained weights that were tested with masks put on.
     start: str | None = None
     #: Epoch, counted from 0, at which training begins: that of the ticket's weights.
     start_epoch: int = 0
@@ -57,6 +61,8 @@ class SparseWeights:
     criterion: str | None = None
     #: How many times in a row weights were pruned for it.
     rounds: int | None = None
+    #: How the masks of several runs were merged into the ticket's: kept, pruned or vote.
+    merge: str | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "SparseWeights":
@@ -86,13 +92,17 @@ class SparseWeights:
         A method's own name; `dense:start5` without masks from epoch 5; or of fixed masks: `imp` (the ticket's weights),
         `imp:rewind5` (of epoch 5), `imp:reinit`, `imp:rewind5:reinit` (its mask on other weights), `imp:shuffled` (as
         many per layer, drawn at random); `omp` and `tp` go on from the weights that were pruned, by magnitude or Taylor
-        score.
+        score, `soup:kept` under masks that were merged. With `:masked` at the end they are tested as they are.
         """
         if self.method == DENSE:
             return f"{DENSE}:start{self.start_epoch}"
         if self.method != FIXED:
             return self.method
         criterion = self.criterion or MAGNITUDE
+        if self.merge is not None and self.start in (INIT, MASKED):
+            return ":".join((SOUP, self.merge, *((MASKED,) if self.start == MASKED else ())))
+        if self.start == MASKED:
+            return f"{_OWN_WEIGHTS.get(criterion, f'omp:{criterion}')}:{MASKED}"
         if self.start == INIT and not self.start_epoch:
             return _OWN_WEIGHTS.get(criterion, f"omp:{criterion}")
         parts = ["imp"]
@@ -100,6 +110,8 @@ class SparseWeights:
             parts.append(f"rewind{epoch}")
         if criterion != MAGNITUDE:
             parts.append("shuffled" if criterion == RANDOM else criterion)
+        if self.merge is not None:
+            parts.append(f"{SOUP}-{self.merge}")
         if self.start == REINIT:
             parts.append(REINIT)
         return ":".join(parts)
@@ -116,7 +128,7 @@ class SparseWeights:
 
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("method", "scope", "allocation", "start", "masks_dir"), str),
-    **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion"), str),
+    **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion", "merge"), str),
     **dict.fromkeys(("sparsity", "of_network", "head_sparsity", "neuron_sparsity"), float),
 }
 _COUNTS = ("alive", "size", "parameters", "update_every", "unit_multiple", "start_epoch", "rewind_epoch", "rounds")

@@ -26,7 +26,33 @@ MASKS, REWIND = "masks.safetensors", "rewind.safetensors"
 SHA256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="a SHA-256")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number in [0, 1]")]
 Counts = Annotated[dict[str, tuple[Count, Positive]], Meta(description="[alive, size] by name")]
-LOCAL = ("run", "parent")  # entries with paths of the machine that wrote them
+LOCAL = ("run", "parent", "soup_runs")  # entries with paths of the machine that wrote them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One of the pruned networks whose masks were merged."""
+
+    #: Share of weights that was dropped for it.
+    sparsity: Share
+    #: SHA-256 of the weights that were ranked, and of the masks that this came to.
+    weights_sha256: SHA256
+    masks_sha256: SHA256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soup:
+    """Masks of several networks that were merged into one ticket."""
+
+    #: `kept`: a weight stays that stays in one of them; `pruned`: that stays in all; `vote`: in at least half.
+    merge: Name
+    #: What the members' sparsities are shares of, as `prune --of` has it.
+    of: Name
+    #: Dropped share of the scope once masks were merged.
+    sparsity: Share
+    #: Share of the scope that magnitude pruning then went on to; None for no further pruning.
+    top_up: Share | None = None
+    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +85,8 @@ class WeightTicket:
     rounds: Count = 1
     #: Gradients of so many images ranked the weights, or of all if there are fewer; None for other criteria.
     images: Positive | None = None
+    #: The masks that it was merged from; None for others.
+    soup: Annotated[Soup, Meta(description="a soup")] | None = None
     #: Multiply-adds of an image in which dead weights cost nothing, of the masks that a run ended with.
     macs: Positive | None = None
     #: `masks_sha256` of the ticket that this one is nested in.
@@ -79,6 +107,8 @@ class WeightTicket:
     run: str | None = None
     #: The ticket that this one is nested in.
     parent: str | None = None
+    #: The runs whose masks were merged.
+    soup_runs: tuple[str, ...] | None = None
     #: The folder that the ticket was read from; not an entry.
     root: str = ""
 

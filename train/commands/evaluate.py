@@ -8,6 +8,7 @@ from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import click_options, option, parsed
 from vit_tickets.pipeline.system.stopping import stoppable
+from vit_tickets.pipeline.weights import ticket
 from vit_tickets.train.commands.options import (
     default_workers,
     device_option,
@@ -36,6 +37,12 @@ class EvaluateOptions:
         default=None,
         metavar="NAME",
     )
+    masks: str | None = option(
+        "Set to 0 what this weight ticket drops, as `prune` wrote it, without training: the run as if just pruned. It "
+        "needs --out.",
+        default=None,
+        metavar="TICKET",
+    )
     out: str | None = option("Folder for predictions-*.parquet.  [default: the run]", default=None)
     view: str = option(
         "Evaluate on the manifest's view, or on the recipe's own with the rank carried over.",
@@ -51,6 +58,17 @@ def check_alone(given: EvaluateOptions) -> None:
         if (found := getattr(given, name)) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise UserError(f"{flag}: expected --dataset instead of a RUN, whose own weights are scored, found {found}")
+
+
+def check_masks(given: EvaluateOptions) -> None:
+    """Raise UserError for masks without a run, or without a place of their own for predictions."""
+    if given.masks is None:
+        return
+    if given.dataset is not None:
+        raise UserError(f"--masks: expected a RUN, whose weights are masked, found --dataset {given.dataset}")
+    if given.out is None:
+        raise UserError("--masks: expected --out for the predictions, as RUN has those of its own weights, found none")
+    ticket.read(given.masks)
 
 
 def model_and_out(given: EvaluateOptions) -> tuple[str, str]:
@@ -85,6 +103,7 @@ def evaluate(run: str | None, workers: int | None, device: str, **values: str | 
         raise UserError(f"expected either a RUN, or --dataset with --model, found {found}")
     if run is not None:
         check_alone(given)
+    check_masks(given)
     model, out = ("", "") if run is not None else model_and_out(given)
     from vit_tickets.train.commands.checks import check_device, check_evaluate
 
@@ -96,7 +115,7 @@ def evaluate(run: str | None, workers: int | None, device: str, **values: str | 
 
         with world(device) as here:
             if run is not None:
-                subject = scoring.open_run(run, given.tickets, given.split, given.out)
+                subject = scoring.open_run(run, given.tickets, given.split, given.out, given.masks)
             else:
                 subject = scoring.open_weights(
                     given.dataset or "",

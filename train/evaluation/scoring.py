@@ -28,6 +28,7 @@ from vit_tickets.train.runs.folder import environment
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import resolve
 from vit_tickets.train.runs.tickets import open_manifest
+from vit_tickets.train.runs.weights import put_on
 
 NEEDED = (
     *("root", "model", "path", "recipe", "eval_view", "image_size", "patch_size", "num_classes", "seed"),
@@ -53,10 +54,12 @@ class Subject:
         return sum(self.data.counts)
 
 
-def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Subject:
+def open_run(root: str, tickets: str | None, split: str, out: str | None, masks: str | None = None) -> Subject:
     """The finished run at `root`, with its own manifest unless `tickets` names another.
 
-    Raises UserError if it is none, is not finished, or does not fit the dataset and the tickets.
+    masks: a weight ticket; what it drops is 0 then.
+
+    Raises UserError if it is none, is not finished, or does not fit the dataset, the tickets and the masks.
     """
     path = files.join(root, CONFIG)
     if not files.exists(path):
@@ -75,6 +78,8 @@ def open_run(root: str, tickets: str | None, split: str, out: str | None) -> Sub
     run = runs.Run(root, dataset, manifest, recipe, config, grid, kept)
     model = run.build_model()
     load_weights(model, root)
+    if masks is not None:
+        run = replace(run, config=replace(config, weights=put_on(model.network, masks, config)))
     try:
         data = SplitData(dataset, split, manifest, substitute=substitute_of(config, to_test=True))
     except UserError as error:

@@ -51,27 +51,42 @@ class Pruning:
 def plan(source: Source, asked: PruneOptions) -> Pruning:
     """Work out what `asked` comes to; raises UserError where it does not fit the source."""
     parent = source.parent
-    scope = _scope(source, asked)
-    parameters = masked_parameters(source.network, scope)
-    alive = None
-    if parent is not None:
-        if odd := parent.counts.keys() ^ parameters.keys():
-            raise UserError(
-                f"{parent.root}: expected masks of the weights in scope {scope}, found {min(odd)} in one alone"
-            )
-        alive = parent.masks()
+    parameters, alive = masked(source, asked)
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     like = tickets.read(asked.like) if asked.like is not None else None
     goal = goal_of(asked, shapes, source.parameters, parent and _alive(parent), like and _alive(like))
+    about, rewind = described(source, asked, parameters)
+    sparsity = 1 - goal.total / sum(parameter.numel() for parameter in parameters.values())
+    return Pruning(source, asked, parameters, alive, goal, about, rewind, asked.out or name_of(source, about, sparsity))
+
+
+def masked(source: Source, asked: PruneOptions) -> tuple[dict[str, nn.Parameter], dict[str, np.ndarray] | None]:
+    """The parameters that may be masked, by name, and which of their weights are alive; None for all of them.
+
+    Raises UserError where the run's own masks are of other parameters.
+    """
+    scope, parent = _scope(source, asked), source.parent
+    parameters = masked_parameters(source.network, scope)
+    if parent is None:
+        return parameters, None
+    if odd := parent.counts.keys() ^ parameters.keys():
+        raise UserError(f"{parent.root}: expected masks of the weights in scope {scope}, found {min(odd)} in one alone")
+    return parameters, parent.masks()
+
+
+def described(
+    source: Source, asked: PruneOptions, parameters: Mapping[str, nn.Parameter]
+) -> tuple[WeightTicket, bytes | None]:
+    """The ticket without what follows from its masks, and the file of weights to start from."""
+    parent, config = source.parent, source.config
     rewind, epoch = source.rewind(asked.rewind)
-    config = source.config
     about = WeightTicket(
         model=source.model,
         num_classes=source.num_classes,
         image_size=source.image_size,
-        scope=scope,
+        scope=_scope(source, asked),
         criterion=asked.criterion,
-        allocation=asked.pattern or (LIKE if like else asked.allocation),
+        allocation=asked.pattern or (LIKE if asked.like is not None else asked.allocation),
         parameters=source.parameters,
         heads={name: count for name, count in source.heads.items() if name in parameters} or None,
         images=asked.images or IMAGES if asked.criterion == TAYLOR else None,
@@ -85,8 +100,7 @@ def plan(source: Source, asked: PruneOptions) -> Pruning:
         run=source.run and files.absolute(source.run),
         parent=parent and files.absolute(parent.root),
     )
-    sparsity = 1 - goal.total / sum(parameter.numel() for parameter in parameters.values())
-    return Pruning(source, asked, parameters, alive, goal, about, rewind, asked.out or _name(source, about, sparsity))
+    return about, rewind
 
 
 def carry_out(pruning: Pruning, differentiate: Differentiate, overwrite: bool) -> tuple[WeightTicket, bool]:
@@ -100,35 +114,52 @@ def carry_out(pruning: Pruning, differentiate: Differentiate, overwrite: bool) -
     with alone_in(out):
         if files.exists(files.join(out, INDEX)) and not overwrite:
             return _found(pruning), False
-        masks = _masks(pruning, _scores(pruning, differentiate))
+        masks = masks_of(pruning, differentiate)
         check_alive({name: int(np.count_nonzero(mask)) for name, mask in masks.items()})
         files.remove_leftovers(out)
         made = tickets.write(out, pruning.about, masks, pruning.rewind)
     return made, True
 
 
-def _found(pruning: Pruning) -> WeightTicket:
-    """The ticket that is there already; raises UserError where it is another one."""
-    out, expected = pruning.out, pruning.about
+def masks_of(pruning: Pruning, differentiate: Differentiate | None = None) -> dict[str, np.ndarray]:
+    """Which weights stay, bool by name; raises UserError where scores are not finite."""
+    return _masks(pruning, _scores(pruning, differentiate))
+
+
+def found_in(out: str, expected: WeightTicket, but: tuple[str, ...] = LOCAL) -> tuple[WeightTicket, str | None]:
+    """The ticket in `out`, and in which entry it is another than `expected`, if in any; entries `but` do not count.
+
+    Raises UserError where it is no weight ticket.
+    """
     if not tickets.is_weight_ticket(out):
         raise UserError(f"{out} holds tickets of images; pass another --out")
     found = tickets.read(out)
-    fault = _difference(expected, found)
+    return found, _difference(expected, found, but)
+
+
+def unlike(out: str, fault: str) -> UserError:
+    return UserError(f"{out} holds another weight ticket: {fault}; pass --overwrite or another --out")
+
+
+def _found(pruning: Pruning) -> WeightTicket:
+    """The ticket that is there already; raises UserError where it is another one."""
+    out = pruning.out
+    found, fault = found_in(out, pruning.about, (*WORKED_OUT, *LOCAL))
     if not fault and found.alive != pruning.goal.total:
         fault = f"expected {pruning.goal.total:,} weights alive, found {found.alive:,}"
     if not fault and pruning.goal.counts not in (None, _alive(found)):
         fault = "expected other numbers of weights by layer"
     if fault:
-        raise UserError(f"{out} holds another weight ticket: {fault}; pass --overwrite or another --out")
+        raise unlike(out, fault)
     found.masks()
     found.rewind()
     return found
 
 
-def _difference(expected: WeightTicket, found: WeightTicket) -> str | None:
+def _difference(expected: WeightTicket, found: WeightTicket, but: tuple[str, ...]) -> str | None:
     ours, theirs = expected.record(), found.record()
     for name in dict.fromkeys((*ours, *theirs)):
-        if name not in (*WORKED_OUT, *LOCAL) and ours.get(name) != theirs.get(name):
+        if name not in but and ours.get(name) != theirs.get(name):
             return f"{name}: expected {ours.get(name)}, found {theirs.get(name)}"
     return None
 
@@ -151,25 +182,26 @@ def _seed(asked: PruneOptions, source: Source) -> int | None:
     return asked.seed if asked.seed is not None else own or 0
 
 
-def _name(source: Source, about: WeightTicket, sparsity: float) -> str:
+def name_of(source: Source, about: WeightTicket, sparsity: float) -> str:
     """`masks/<run>-w<S>`, with what is not the default."""
     parts = {
         about.criterion: about.criterion != MAGNITUDE,
         str(about.allocation).replace(":", "of"): about.allocation not in (GLOBAL, LIKE),
+        f"soup-{about.soup.merge}" if about.soup else "": about.soup is not None,
         f"rewind{about.rewind_epoch}": bool(about.rewind_epoch),
     }
     variant = "".join(f"-{name}" for name, applies in parts.items() if applies)
     return f"masks/{source.name}-w{sparsity:.4g}{variant}"
 
 
-def _scores(pruning: Pruning, differentiate: Differentiate) -> dict[str, Tensor]:
+def _scores(pruning: Pruning, differentiate: Differentiate | None) -> dict[str, Tensor]:
     """What weights are ranked by, on the CPU; raises UserError where it is not finite."""
     asked, parameters = pruning.asked, pruning.parameters
     if asked.criterion == RANDOM:
         return scores.drawn(parameters, pruning.about.seed or 0)
     if asked.criterion == MAGNITUDE:
         return scores.magnitudes(parameters)
-    if asked.criterion != TAYLOR or pruning.source.run is None:
+    if asked.criterion != TAYLOR or pruning.source.run is None or differentiate is None:
         raise UserError(f"expected criterion {MAGNITUDE}, {TAYLOR} or {RANDOM}, found {asked.criterion}")
     gradients = differentiate(pruning.source.run, list(parameters), pruning.about.images or IMAGES)
     return scores.taylor(parameters, gradients)

@@ -10,10 +10,11 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
 from vit_tickets.pipeline.weights.methods import ALLOCATIONS, SCOPES
 from vit_tickets.pipeline.weights.places import epoch_weights
-from vit_tickets.pipeline.weights.record import MAGNITUDE, RANDOM, TAYLOR
+from vit_tickets.pipeline.weights.record import KEPT, MAGNITUDE, PRUNED, RANDOM, TAYLOR, VOTE
 
 ALIVE, SCOPE, NETWORK = "alive", "scope", "network"
 LIKE = "like:"
+SOUP_SPARSITIES = (0.3, 0.35, 0.4, 0.45, 0.5)
 NONE = "none"  # of --rewind: no weights to start from
 
 
@@ -38,6 +39,23 @@ class PatternType(click.ParamType):
         if found is None or not 0 < int(found[1]) < int(found[2]):
             self.fail(f"expected a pattern such as 2:4, found {value!r}", param, ctx)
         return f"{int(found[1])}:{int(found[2])}"
+
+
+class Shares(click.ParamType):
+    """Shares between 0 and 1; a list."""
+
+    name = "shares"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            shares = tuple(float(word) for word in value.split(","))
+        except ValueError:
+            shares = ()
+        if not shares or not all(0 < share < 1 for share in shares):
+            self.fail(f"expected shares between 0 and 1, such as 0.3,0.5, found {value!r}", param, ctx)
+        return shares
 
 
 class Rewind(click.ParamType):
@@ -106,6 +124,32 @@ class PruneOptions:
         type=COUNT,
     )
     seed: int | None = option("With --criterion random: of the draw.  [default: the run's]", default=None)
+    soup: str | None = option(
+        "Prune these runs instead, each to its share of --soup-sparsities, and merge their masks; a list. SOURCE is "
+        "what the ticket is for, and what --top-up ranks.",
+        default=None,
+        metavar="RUN,...",
+        section="Several runs",
+    )
+    soup_sparsities: tuple[float, ...] | None = option(
+        "Shares to drop, of what --of names, one for each run of --soup.  "
+        f"[default: {','.join(f'{share:g}' for share in SOUP_SPARSITIES)}]",
+        default=None,
+        type=Shares(),
+        metavar="S,...",
+    )
+    merge: str | None = option(
+        "A weight stays if one of the runs keeps it (kept: the union of what is kept), if all do (pruned: the union of "
+        "what is pruned), or if at least half do (vote).  [default: kept]",
+        default=None,
+        choices=(KEPT, PRUNED, VOTE),
+    )
+    top_up: float | None = option(
+        "Then drop the smallest weights of SOURCE until this share of the scope is dropped.",
+        default=None,
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="S",
+    )
     rewind: str | None = option(
         "The weights that training starts from: those of the run SOURCE before epoch K, counted from 0, as `train "
         f"--keep-epochs` kept them ({epoch_weights(5)}); or {NONE}.  [default: those that the run itself started from, "
@@ -128,8 +172,21 @@ class PruneOptions:
         """The ticket whose counts are those of the layers."""
         return self.allocation.removeprefix(LIKE) if self.allocation.startswith(LIKE) else None
 
+    @property
+    def soup_runs(self) -> tuple[str, ...]:
+        """The runs whose masks are merged; none for an ordinary ticket."""
+        return tuple(filter(None, (run.strip() for run in (self.soup or "").split(","))))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What each of them drops."""
+        return self.soup_sparsities or SOUP_SPARSITIES
+
     def check(self) -> None:
         """Raise UserError for options that do not go together."""
+        self._check_soup()
+        if self.soup is not None:
+            return
         if self.pattern is not None:
             given = self.weight_sparsity is not None and f"--weight-sparsity {self.weight_sparsity:g}"
             given = given or (self.allocation != ALLOCATIONS[0] and f"--allocation {self.allocation}")
@@ -141,6 +198,28 @@ class PruneOptions:
         for name, value, criterion in (("images", self.images, TAYLOR), ("seed", self.seed, RANDOM)):
             if value is not None and self.criterion != criterion:
                 raise UserError(f"--{name} {value}: expected --criterion {criterion}, found {self.criterion}")
+
+    def _check_soup(self) -> None:
+        given = {"soup-sparsities": self.soup_sparsities, "merge": self.merge, "top-up": self.top_up}
+        if self.soup is None:
+            if name := next((name for name, value in given.items() if value is not None), None):
+                raise UserError(f"--{name}: expected --soup, the runs whose masks are merged, found none")
+            return
+        if len(self.soup_runs) < 2:
+            raise UserError(f"--soup: expected two runs or more, separated by commas, found {self.soup!r}")
+        if twice := next((run for run in self.soup_runs if self.soup_runs.count(run) > 1), None):
+            raise UserError(f"--soup: expected every run once, found {twice} twice")
+        if len(self.shares) != len(self.soup_runs):
+            expected = f"a share for each of the {len(self.soup_runs)} runs"
+            raise UserError(f"--soup-sparsities: expected {expected}, found {len(self.shares)}")
+        others = {"weight-sparsity": self.weight_sparsity, "pattern": self.pattern, "images": self.images}
+        if name := next((name for name, value in (others | {"seed": self.seed}).items() if value is not None), None):
+            raise UserError(f"--{name}: expected no --soup beside it, whose runs have --soup-sparsities, found one")
+        if self.like is not None or (self.top_up and self.allocation != ALLOCATIONS[0]):
+            why = " with --top-up" if self.like is None else " with --soup"
+            raise UserError(f"--allocation {self.allocation}: expected {ALLOCATIONS[0]}{why}, found another")
+        if self.criterion != MAGNITUDE:
+            raise UserError(f"--criterion {self.criterion}: expected {MAGNITUDE} with --soup, found another")
 
     def check_source(self, is_run: bool, source: str) -> None:
         """Raise UserError for options that a run, or a file of weights, has no use for."""

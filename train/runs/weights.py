@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks.starting import Start
+from vit_tickets.pipeline.networks.state import state_sha256
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
+from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.methods import METHODS, UNITS
-from vit_tickets.pipeline.weights.record import DENSE, FIXED, INIT, REINIT, TICKET, SparseWeights
+from vit_tickets.pipeline.weights.record import DENSE, FIXED, INIT, MASKED, REINIT, TICKET, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.recipes.recipe import DEFAULTS, Recipe
 from vit_tickets.train.runs.request import Request
@@ -54,6 +56,23 @@ def open_weights(request: Request, recipe: Recipe, network: nn.Module) -> Sparse
     return sparse
 
 
+def put_on(network: nn.Module, masks: str, config: RunConfig) -> SparseWeights:
+    """Set the weights of `network` to 0 that the weight ticket in the folder `masks` drops; what config.json says then.
+
+    config: of the run whose weights these are.
+
+    Raises UserError where the ticket is of another network.
+    """
+    opened, option = ticket.read(masks), f"--masks {masks}"
+    if short_name(opened.model) != short_name(config.model):
+        raise UserError(f"{option}: expected masks of {short_name(config.model)}, found {short_name(opened.model)}")
+    begun = state_sha256(network.state_dict())
+    sparse = _of_masks(opened, network, config.model)
+    for name, mask in (sparse.masks or {}).items():
+        network.get_parameter(name).data.masked_fill_(~mask, 0)
+    return replace(sparse.record, start=MASKED, start_epoch=0, rewind_sha256=begun)
+
+
 def unlike(config: RunConfig, sparse: Sparse | None) -> str | None:
     """In what a run was asked for otherwise than the one that its ticket, or its weights of a later epoch, are of.
 
@@ -72,34 +91,44 @@ def unlike(config: RunConfig, sparse: Sparse | None) -> str | None:
     return different and f"{source}, the source of its {what}, was trained otherwise: {different}"
 
 
-def _of_ticket(request: Request, opened: WeightTicket, network: nn.Module) -> Sparse:
+def _of_masks(opened: WeightTicket, network: nn.Module, model: str) -> Sparse:
+    """The masks of a ticket on `network`, and their record without where it starts; raises UserError as above."""
     masks, parameters = opened.masks(), dict(network.named_parameters())
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    ticket.check_fits(masks, shapes, opened.root, request.model)
+    ticket.check_fits(masks, shapes, opened.root, model)
     try:
         check_alive({name: alive for name, (alive, _) in opened.counts.items()})
     except UserError as error:
         raise UserError(f"--masks {opened.root}: {error}") from None
-    start = None
-    if request.start != REINIT and (weights := opened.rewind()) is not None:
-        state = {name: torch.from_numpy(value) for name, value in weights.items()}
-        start = Start(files.join(opened.root, ticket.REWIND), redacted(opened.root), state)
     record = SparseWeights(
         method=FIXED,
         scope=opened.scope,
         allocation=opened.allocation,
         sparsity=opened.sparsity,
         **_counted(opened.alive, opened.size, parameters),
-        start=REINIT if request.start == REINIT else INIT if start is None else TICKET,
-        start_epoch=(opened.rewind_epoch or 0) if start else request.start_epoch or 0,
         masks_dir=files.absolute(opened.root),
         masks_sha256=opened.masks_sha256,
-        rewind_sha256=opened.rewind_sha256 if start else None,
         rewind_epoch=opened.rewind_epoch,
         criterion=opened.criterion,
         rounds=opened.rounds,
+        merge=opened.soup and opened.soup.merge,
     )
-    return Sparse(record, opened, {name: torch.from_numpy(mask) for name, mask in masks.items()}, start)
+    return Sparse(record, opened, {name: torch.from_numpy(mask) for name, mask in masks.items()})
+
+
+def _of_ticket(request: Request, opened: WeightTicket, network: nn.Module) -> Sparse:
+    found = _of_masks(opened, network, request.model)
+    start = None
+    if request.start != REINIT and (weights := opened.rewind()) is not None:
+        state = {name: torch.from_numpy(value) for name, value in weights.items()}
+        start = Start(files.join(opened.root, ticket.REWIND), redacted(opened.root), state)
+    record = replace(
+        found.record,
+        start=REINIT if request.start == REINIT else INIT if start is None else TICKET,
+        start_epoch=(opened.rewind_epoch or 0) if start else request.start_epoch or 0,
+        rewind_sha256=opened.rewind_sha256 if start else None,
+    )
+    return replace(found, record=record, start=start)
 
 
 def _of_method(request: Request, recipe: Recipe, network: nn.Module) -> SparseWeights:

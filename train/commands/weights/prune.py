@@ -17,6 +17,8 @@ from vit_tickets.train.pruning.request import PruneOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vit_tickets.pipeline.weights.ticket import Soup
+
 # What the allocation `like` is called.
 RULES = {"like": "as many per layer as another ticket"}
 
@@ -36,6 +38,8 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
     The same command writes the same bytes; --device is used for --criterion taylor alone, whose gradients can differ
     in their last digits from device to device.
 
+    With --soup the masks are those of several runs, merged: short trainings of SOURCE's weights on other images, say.
+
     \b
     vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.2
     vit-tickets prune runs/digits-deit_micro-dense-seed0 --weight-sparsity 0.5 --allocation erk --criterion random
@@ -48,11 +52,12 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
     from vit_tickets.train.commands.checks import check_device, check_finished, check_there
 
     check_device(device)
-    if is_run:
-        check_finished(source)
-    elif source != PRETRAINED:
+    for run in (*((source,) if is_run else ()), *asked.soup_runs):
+        check_finished(run)
+    if not is_run and source != PRETRAINED:
         check_there("SOURCE", source)
     with stoppable(lambda: "a ticket is written at the end, the same command starts anew"):
+        from vit_tickets.train.pruning import soup
         from vit_tickets.train.pruning.gradients import gradients_of
         from vit_tickets.train.pruning.prune import carry_out, plan
         from vit_tickets.train.pruning.source import Source
@@ -63,13 +68,28 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
                 return gradients_of(run, names, images, here.device)
 
         opened = Source.of_run(source) if is_run else Source.of_weights(source, asked)
-        made, written = carry_out(plan(opened, asked), differentiate, overwrite)
+        if asked.soup is None:
+            made, written = carry_out(plan(opened, asked), differentiate, overwrite)
+        else:
+            made, written = soup.carry_out(soup.cook(opened, asked), overwrite)
     rule = f"by {made.criterion}, {RULES.get(made.allocation or '', made.allocation)}"
     click.echo(
         f"{made.root}: {made.sparsity:.2%} of {made.scope} dropped, {made.alive:,} of {made.size:,} weights alive "
         f"({made.of_network:.2%} of all {made.parameters:,} parameters dropped), {rule}, round {made.rounds}"
     )
+    if made.soup:
+        click.echo(f"{made.root}: {_merger(made.soup, made.sparsity)}")
     if made.rewind_sha256:
         click.echo(f"{made.root}: training starts from the weights of epoch {made.rewind_epoch}")
     if not written:
         click.echo(f"{made.root}: it was there already", err=True)
+
+
+def _merger(soup: "Soup", sparsity: float) -> str:
+    """What masks came to once they were merged, and whether there was anything to add."""
+    said = f"{len(soup.members)} masks merged by {soup.merge} drop {soup.sparsity:.2%}"
+    if soup.top_up is None:
+        return said
+    if sparsity > soup.sparsity:
+        return f"{said}, topped up by magnitude to {sparsity:.2%}"
+    return f"{said}, at least the {soup.top_up:.2%} of --top-up, so nothing was added"

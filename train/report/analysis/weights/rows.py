@@ -13,13 +13,14 @@ from vit_tickets.pipeline.weights.ticket import WeightTicket
 DENSE, TICKET, REINIT, SHUFFLED = "dense", "imp", "reinit", "shuffled"
 _REWIND = re.compile(r"rewind(\d+)")
 # In the order of tables; others follow by name.
-METHODS = (TICKET, "omp", "tp", "gmp", "ssp", "static", "svite", "s2vite", "small-dense")
+METHODS = (TICKET, "omp", "tp", "soup", "gmp", "ssp", "static", "svite", "s2vite", "small-dense")
 # What was trained, in sentences and legends; controls and rewinding add to it.
 _MEANINGS = {
     DENSE: "all weights",
     TICKET: "the ticket of magnitude pruning, from the initial weights of its dense run",
     "omp": "magnitude pruning once, then more training from the pruned weights",
     "tp": "pruning once by a first-order Taylor score, then more training from the pruned weights",
+    "soup": "masks of several short trainings, merged, then more training from the pruned weights",
     "gmp": "gradual magnitude pruning while training",
     "ssp": "heads and neurons removed once, then more training from the weights that are left",
     "static": "a random mask from the start",
@@ -31,6 +32,7 @@ _MEANINGS = {
 _MORALS = {
     "omp": "pruning once is as good as pruning in rounds",
     "tp": "pruning once is as good as pruning in rounds",
+    "soup": "merging the masks of a few short trainings is as good",
     "gmp": "pruning while training is as good, and takes a single training",
     "ssp": "removing heads and neurons once is as good",
     "static": "a random mask is as good, and takes a single training",
