@@ -59,6 +59,7 @@ def open_pretrained(
         config = RunConfig.read(source, ("model", "num_classes", "image_size", "eval_view"))
         kwargs = {"num_classes": config.num_classes}
         kwargs |= size_kwargs(config.model, config.image_size, config.patch_size)
+        kwargs |= {} if config.depth is None else {"depth": config.depth}
         own = files.join(source, FINAL)
         if weights is None and not files.exists(own):
             raise UserError(f"expected a finished run, found no {own}")

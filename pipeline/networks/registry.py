@@ -133,8 +133,30 @@ def embeds_each_patch(network: nn.Module) -> bool:
     return plain and isinstance(network.patch_drop, nn.Identity)
 
 
+def sketch(model: str, depth: int | None = None) -> nn.Module:
+    """The default network of that name without weights, on torch's meta device: to inspect its attributes.
+
+    depth: its number of blocks, where it is not the model's own; see `check_depth`.
+    """
+    return _sketch(model, depth)
+
+
 @functools.cache
-def sketch(model: str) -> nn.Module:
-    """The default network of that name without weights, on torch's meta device: to inspect its attributes."""
+def _sketch(model: str, depth: int | None) -> nn.Module:
     with torch.device("meta"):
-        return create_model(model)
+        return create_model(model, depth=depth)
+
+
+def check_depth(model: str, depth: int) -> None:
+    """Raise UserError unless timm builds `model` with `depth` blocks, fewer than its own."""
+    own, option = len(getattr(sketch(model), "blocks", ())), f"--depth {depth}"
+    takes = False
+    if own > 1:
+        try:
+            takes = len(getattr(sketch(model, 1), "blocks", ())) == 1
+        except UserError:
+            takes = False
+    if not takes:
+        raise UserError(f"{option}: expected a model that timm builds of any number of blocks, found {model}")
+    if not 0 < depth < own:
+        raise UserError(f"{option}: expected 1 to {own - 1}, fewer than the {own} blocks of {model}, found {depth}")

@@ -43,17 +43,20 @@ class Start:
     note: str | None = None
 
     @classmethod
-    def open(cls, init: str, model: str, key: str | None = None) -> "Start":
+    def open(cls, init: str, model: str, key: str | None = None, depth: int | None = None) -> "Start":
         """The weights that `--init` names for a model: published ones, a file, or a finished run.
 
         Args:
             init: `pretrained`, a file that `checkpoints` and `fitting` describe, or the folder of a run.
             model: full or short name.
             key: `--weights-key`.
+            depth: number of blocks of the network, where it is not the model's own.
 
         Raises:
             UserError: there are no such weights, or they are of another network.
         """
+        if init == PRETRAINED and depth is not None:
+            raise UserError(f"--depth {depth}: expected --init of weights of {depth} blocks, found {PRETRAINED}")
         if init == PRETRAINED:
             network = load_pretrained(model, instead="--init FILE")
             cfg = getattr(network, "pretrained_cfg", None) or {}
@@ -64,7 +67,7 @@ class Start:
             file = files.join(init, FINAL)
             if not files.exists(file):
                 raise UserError(f"expected a finished run, found no {file}")
-        opened, known = Checkpoint.open(file), sketch(model)
+        opened, known = Checkpoint.open(file), sketch(model, depth)
         found, note = find_weights(opened, Names.of(known), name_of(known), key, renaming(known))
         return cls(file, redacted(init), found.state, opened.model, note)
 

@@ -223,6 +223,11 @@ class RunConfig(Choices):
         return self.weights.start_epoch if self.weights else 0
 
     @property
+    def depth(self) -> int | None:
+        """Blocks of the network, where they are fewer than the model's own."""
+        return self.weights.depth if self.weights else None
+
+    @property
     def trained_epochs(self) -> int | None:
         """Epochs that the run itself trains; None where none is recorded."""
         return self.epochs and self.epochs - self.first_epoch

@@ -91,6 +91,13 @@ class WeightChoices:
         type=COUNT,
         metavar="M",
     )
+    depth: int | None = option(
+        "A transformer of so many blocks, fewer than its own, as timm's depth= builds it: the small dense network that "
+        "networks with fewer weights are compared with.  [default: the model's]",
+        default=None,
+        type=COUNT,
+        metavar="D",
+    )
 
     def check_weights(self, init: str | None) -> None:
         """Raise UserError for options that do not go together. init: that of the run."""

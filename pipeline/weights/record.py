@@ -9,6 +9,7 @@ from vit_tickets.pipeline.system.records import fields_fault, is_count
 
 FIXED = "fixed"  # masks of a weight ticket, which training does not change
 DENSE = "dense"  # no masks: a run that goes on at a later epoch
+SMALL_DENSE = "small-dense"  # no masks: a network of fewer blocks
 SOUP = "soup"
 KEPT, PRUNED, VOTE = "kept", "pruned", "vote"  # how masks are merged
 TICKET, INIT, REINIT = "ticket", "init", "reinit"
@@ -21,8 +22,10 @@ _OWN_WEIGHTS = {MAGNITUDE: "omp", TAYLOR: "tp"}  # rows of runs that go on from 
 class SparseWeights:
     """The masked weights of a run. None stands for what a method has no use for."""
 
-    #: `fixed` for the masks of a ticket, `dense` for none, else a name of `--weight-method`.
+    #: `fixed` for the masks of a ticket, `dense` or `small-dense` for none, else a name of `--weight-method`.
     method: str
+    #: Blocks of the network, where they are fewer than the model's own.
+    depth: int | None = None
     #: Name of the set of parameters that are masked.
     scope: str | None = None
     #: How many weights each of them keeps: global, uniform, erk or like.
@@ -81,6 +84,16 @@ class SparseWeights:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
+    def has_masks(self) -> bool:
+        """Whether weights are held at zero."""
+        return self.method not in (DENSE, SMALL_DENSE)
+
+    @property
+    def whole(self) -> int | None:
+        """Parameters of the network with all its blocks and weights; None where it was not recorded."""
+        return None if self.depth and self.has_masks else self.parameters
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What sets the run apart from others: all but the place of the ticket."""
         return {name: value for name, value in self.record().items() if name != "masks_dir"}
@@ -92,10 +105,16 @@ class SparseWeights:
         A method's own name; `dense:start5` without masks from epoch 5; or of fixed masks: `imp` (the ticket's weights),
         `imp:rewind5` (of epoch 5), `imp:reinit`, `imp:rewind5:reinit` (its mask on other weights), `imp:shuffled` (as
         many per layer, drawn at random); `omp` and `tp` go on from the weights that were pruned, by magnitude or Taylor
-        score, `soup:kept` under masks that were merged. With `:masked` at the end they are tested as they are.
+        score, `soup:kept` under masks that were merged. `small-dense` has fewer blocks and no
+        masks; of fewer blocks with masks it is `gmp:depth8`. With `:masked` at the end they are tested as they are.
         """
-        if self.method == DENSE:
-            return f"{DENSE}:start{self.start_epoch}"
+        fewer = f":depth{self.depth}" if self.depth and self.method != SMALL_DENSE else ""
+        return f"{self._of_method}{fewer}"
+
+    @property
+    def _of_method(self) -> str:
+        if self.method == DENSE or (self.method == SMALL_DENSE and self.start_epoch):
+            return f"{self.method}:start{self.start_epoch}"
         if self.method != FIXED:
             return self.method
         criterion = self.criterion or MAGNITUDE
@@ -119,8 +138,9 @@ class SparseWeights:
     @property
     def variant(self) -> str:
         """What the folder of the run is named after: `w0.832-imp-rewind5`."""
-        if self.method == DENSE:
-            return f"start{self.start_epoch}"
+        if not self.has_masks:
+            fewer = [f"depth{self.depth}"] if self.depth else []
+            return "-".join([*fewer, *([f"start{self.start_epoch}"] if self.start_epoch else [])])
         shares = [self.sparsity] if self.sparsity is not None else [self.head_sparsity, self.neuron_sparsity]
         shown = "-".join(f"{share:.4g}" for share in shares if share is not None)
         return f"w{shown}-{self.row.replace(':', '-')}"
@@ -131,5 +151,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion", "merge"), str),
     **dict.fromkeys(("sparsity", "of_network", "head_sparsity", "neuron_sparsity"), float),
 }
-_COUNTS = ("alive", "size", "parameters", "update_every", "unit_multiple", "start_epoch", "rewind_epoch", "rounds")
+_COUNTS = (
+    *("depth", "alive", "size", "parameters", "update_every", "unit_multiple", "start_epoch", "rewind_epoch", "rounds"),
+)
 _SHARES = ("sparsity", "of_network", "head_sparsity", "neuron_sparsity")

@@ -64,6 +64,8 @@ class WeightTicket:
     num_classes: Positive
     #: Side of the network's input in pixels.
     image_size: Positive
+    #: Blocks of the network, where they are fewer than the model's own.
+    depth: Positive | None = None
     #: Name of the set of parameters that are masked.
     scope: Name
     #: What ranked the weights: `magnitude`, `taylor`, `random`, or the method that changed masks in training.

@@ -20,7 +20,7 @@ from vit_tickets.train.accounting.counting import forward_pass, skeleton
 from vit_tickets.train.accounting.masked import Dead, masked_pass
 from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.models.saved import load_weights
-from vit_tickets.train.models.sparse import build_model
+from vit_tickets.train.models.sparse import model_of
 from vit_tickets.train.sparsity.units import shrink
 from vit_tickets.train.sparsity.units.files import SHRUNK, read_record
 
@@ -80,22 +80,16 @@ def forms_of(root: str) -> list[Form]:
     config = RunConfig.read(root, NEEDED)
     if not files.exists(files.join(root, FINAL)):
         raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
-    whole = _bare(config)
+    whole = model_of(config)
     model = _loaded(root, FINAL, whole, config)
     dead = _dead(root, whole.network)
     forms = [_form(root, WHOLE, model, config, dead, kept) for kept in _kept(config)]
     if files.exists(files.join(root, SHRUNK)):
-        smaller = _bare(config)
+        smaller: Any = model_of(config)
         smaller.network = shrink.build(read_record(root))
         model = _loaded(root, SHRUNK, smaller, config)
         forms += [_form(root, SMALLER, model, config, Dead(), kept) for kept in _kept(config)]
     return forms
-
-
-def _bare(config: RunConfig) -> Any:
-    """The run's model without its weights, and without a scorer."""
-    sizes = config.num_classes, config.image_size, config.patch_size, config.image_size // config.patch_size
-    return build_model(config.model, *sizes, 0.0, config.occlude, config.stem_occlusion)
 
 
 def _loaded(root: str, name: str, model: Any, config: RunConfig) -> Any:

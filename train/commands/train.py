@@ -181,7 +181,9 @@ def describe(run: "Run", trainer: "Trainer", todo: str) -> str:
     begun = f"from the weights of {run.start.source}" if run.start else "from scratch"
     if config.first_epoch:
         begun += f", in epoch {config.first_epoch + 1}"
-    if weights is not None and weights.alive is not None:
+    if weights is not None and weights.depth is not None:
+        share += f", {counted(weights.depth, 'block')}"
+    if weights is not None and weights.alive is not None and weights.has_masks:
         share += f", {weights.alive:,} of {weights.size:,} weights in {weights.scope} ({weights.row})"
     if todo == "resume":
         begun = f"resumed in epoch {at.epoch + 1} after {counted(at.step, 'step')}"

@@ -18,7 +18,7 @@ from vit_tickets.train.evaluation.pictures import Chooser, Classifier
 from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.models.pruned import PrunedViT
 from vit_tickets.train.models.saved import load_weights
-from vit_tickets.train.models.sparse import SparseViT, build_model
+from vit_tickets.train.models.sparse import SparseViT, model_of
 from vit_tickets.train.runs.run import kept_patches
 
 NEEDED = ("model", "path", "eval_view", "image_size", "patch_size", "num_classes")
@@ -60,9 +60,8 @@ def open_classifier(root: str, selection: Selection) -> Classifier:
     weights = files.join(root, FINAL)
     if not files.exists(weights):
         raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
-    grid, occlusion = config.image_size // config.patch_size, (config.occlude, config.stem_occlusion)
-    sizes = (config.num_classes, config.image_size, config.patch_size, grid)
-    path, model = PATHS[config.path], build_model(config.model, *sizes, 0.0, *occlusion)
+    grid = config.image_size // config.patch_size
+    path, model = PATHS[config.path], model_of(config, grid)
     if isinstance(model, SparseViT) and path.chooses_patches:
         model = LearnedViT(model.network, config.scorer or SCORERS[0])
     load_weights(model, root)

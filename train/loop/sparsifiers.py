@@ -10,7 +10,7 @@ from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.places import FINAL_MASKS
-from vit_tickets.pipeline.weights.record import DENSE, FIXED, SparseWeights
+from vit_tickets.pipeline.weights.record import FIXED, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.accounting.per_image import alive_macs
 from vit_tickets.train.runs.run import Run
@@ -31,7 +31,7 @@ from vit_tickets.train.sparsity.units.shrink import record_of, shrink
 def sparsifiers_of(run: Run) -> list[Hook]:
     """The hook that masks the weights of `run`; none for dense weights. It is to be the first of a run's hooks."""
     weights = run.config.weights
-    if weights is None or weights.method == DENSE:
+    if weights is None or not weights.has_masks:
         return []
     return [HOOKS[weights.method](run, weights)]
 
@@ -64,7 +64,7 @@ def write_final_masks(run: Run, hooks: Iterable[Hook], scored: nn.Module) -> Non
     if units_fault(network) is None and (units := Alive.of_masks(network, alive)).any_dead:
         config, shrunk = run.config, shrink(network, units)
         sizes = config.num_classes, config.image_size, config.patch_size
-        write_shrunk(run.root, shrunk, record_of(config.model, *sizes, shrunk))
+        write_shrunk(run.root, shrunk, record_of(config.model, *sizes, shrunk, config.depth))
 
 
 def _final(run: Run, config: RunConfig, weights: SparseWeights) -> WeightTicket:
@@ -75,6 +75,7 @@ def _final(run: Run, config: RunConfig, weights: SparseWeights) -> WeightTicket:
         model=config.model,
         num_classes=config.num_classes,
         image_size=config.image_size,
+        depth=config.depth,
         scope=weights.scope or "",
         criterion=weights.method,
         allocation=weights.allocation,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.networks.lvvit import LVViT
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.runs.families import timm_name
 from vit_tickets.pipeline.system.errors import UserError
 
@@ -168,6 +169,7 @@ def build_model(
     drop_path: float = 0.0,
     occlusion: str = "mean",
     stem_occlusion: bool = False,
+    depth: int | None = None,
 ) -> Model:
     """A freshly initialised model for square images.
 
@@ -180,9 +182,11 @@ def build_model(
         drop_path: rate of stochastic depth.
         occlusion: colour of dropped patches, `mean` or `black`.
         stem_occlusion: hide dropped patches from LV-ViT's stem.
+        depth: number of blocks, fewer than the model's; None for those.
 
     Raises:
-        UserError: timm has no such model, or `image_size` is no multiple of the patch size or of `grid`.
+        UserError: timm has no such model, or not of so many blocks, or `image_size` is no multiple of the patch size or
+            of `grid`.
     """
     name = timm_name(model)
     sizes = registry.size_kwargs(name, image_size, patch_size)
@@ -192,12 +196,34 @@ def build_model(
             raise UserError(f"expected an image size that is a multiple of the patch size {size}, found {image_size}")
     elif grid is not None and image_size % grid:
         raise UserError(f"expected an image size that is a multiple of the grid's {grid} cells, found {image_size}")
-    network = registry.create_model(name, num_classes=num_classes, drop_path_rate=drop_path or None, **sizes)
+    if depth is not None:
+        registry.check_depth(name, depth)
+    network = registry.create_model(
+        name, num_classes=num_classes, drop_path_rate=drop_path or None, depth=depth, **sizes
+    )
     if isinstance(network, LVViT):
         return SparseLVViT(network, stem_occlusion, colour(network, occlusion))
     if registry.embeds_each_patch(network):
         return SparseViT(network)
     return OccludedModel(network, grid or 1, colour(network, occlusion))
+
+
+def model_of(config: RunConfig, grid: int | None = None, drop_path: float = 0.0) -> Model:
+    """The freshly initialised model of a run, without its scorer of patches.
+
+    grid: side of the grid of tickets, for models that cannot drop patches; None for the run's own patches.
+    """
+    return build_model(
+        config.model,
+        config.num_classes,
+        config.image_size,
+        config.patch_size,
+        grid or config.image_size // config.patch_size,
+        drop_path,
+        config.occlude,
+        config.stem_occlusion,
+        config.depth,
+    )
 
 
 def check_runs(model: Model, image_size: int, num_classes: int) -> None:

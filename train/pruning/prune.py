@@ -84,6 +84,7 @@ def described(
         model=source.model,
         num_classes=source.num_classes,
         image_size=source.image_size,
+        depth=config and config.depth,
         scope=_scope(source, asked),
         criterion=asked.criterion,
         allocation=asked.pattern or (LIKE if asked.like is not None else asked.allocation),

@@ -16,11 +16,11 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights import ticket as tickets
 from vit_tickets.pipeline.weights.places import FINAL_MASKS, epoch_of, epoch_weights
-from vit_tickets.pipeline.weights.record import DENSE, TICKET, SparseWeights
+from vit_tickets.pipeline.weights.record import TICKET, SparseWeights
 from vit_tickets.pipeline.weights.tensors import state_sha256 as sha256_of
 from vit_tickets.pipeline.weights.tensors import tensors_of
 from vit_tickets.pipeline.weights.ticket import REWIND, WeightTicket, check_fits
-from vit_tickets.train.models.sparse import build_model
+from vit_tickets.train.models.sparse import model_of
 from vit_tickets.train.pruning.request import NONE, PruneOptions
 
 NEEDED = ("model", "path", "image_size", "patch_size", "num_classes", "seed")
@@ -50,8 +50,7 @@ class Source:
     def of_run(cls, root: str) -> "Source":
         """A finished run; raises UserError where its weights or its masks cannot be read, or do not fit together."""
         config = RunConfig.read(root, NEEDED)
-        sizes = (config.model, config.num_classes, config.image_size, config.patch_size, None)
-        network = build_model(*sizes).network
+        network = model_of(config).network
         load_file(network, files.join(root, FINAL), classes="the run")
         source = cls(
             network,
@@ -150,7 +149,7 @@ def _own_ticket(root: str, weights: SparseWeights | None) -> WeightTicket | None
     final = files.join(root, FINAL_MASKS)
     if tickets.is_weight_ticket(final):
         return tickets.read(final)
-    if weights is None or weights.method == DENSE:
+    if weights is None or not weights.has_masks:
         return None
     given = weights.masks_dir and tickets.is_weight_ticket(weights.masks_dir) and tickets.read(weights.masks_dir)
     if given and given.masks_sha256 == weights.masks_sha256:

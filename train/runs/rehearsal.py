@@ -48,8 +48,10 @@ class Rehearsal:
         if request.init is None or request.init == PRETRAINED or weights in self._fit:
             return
         found = self._outline(request, fitted(self._images, request, asked), manifest).sizes
-        start = Start.open(request.init, request.model, request.weights_key)
-        model = build_model(request.model, self._classes, found.image_size, found.patch_size, found.grid)
+        start = Start.open(request.init, request.model, request.weights_key, request.depth)
+        model = build_model(
+            request.model, self._classes, found.image_size, found.patch_size, found.grid, depth=request.depth
+        )
         start.load(model.network, request.seed)
         self._fit.add(weights)
 

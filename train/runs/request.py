@@ -122,6 +122,7 @@ class Request(Choices, WeightChoices, Sources):
         opened, option = ticket.read(self.masks), f"--masks {self.masks}"
         if short_name(opened.model) != short_name(self.model):
             raise UserError(f"{option}: expected masks of {short_name(self.model)}, found {short_name(opened.model)}")
+        check_depth(opened, self.depth, option)
         if self.start == REINIT:
             return opened
         has_weights, epoch = opened.rewind_sha256 is not None, opened.rewind_epoch or 0
@@ -190,3 +191,10 @@ class Request(Choices, WeightChoices, Sources):
             raise UserError(f"--ticket {self.ticket}: expected a manifest (--tickets MANIFEST), found online")
         if self.match_patches and not self.trained_on.drops_patches:
             raise UserError(f"--match-patches: expected a path that drops patches, lt or rc, found {self.path}")
+
+
+def check_depth(masks: WeightTicket, depth: int | None, option: str) -> None:
+    """Raise UserError where the masks that `option` names are of another number of blocks. depth: of `--depth`."""
+    if masks.depth != depth:
+        expected, found = (f"--depth {of}" if of else "no --depth" for of in (masks.depth, depth))
+        raise UserError(f"{option}: expected {expected}, as its masks are of such a network, found {found}")

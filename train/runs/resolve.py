@@ -95,7 +95,7 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
     chooser = _online_selector(request, budget, sizes.image_size)
     sparse = open_weights(request, recipe, probe.network)
     with naming("--model"):
-        start = Start.open(request.init, request.model, request.weights_key) if request.init else None
+        start = Start.open(request.init, request.model, request.weights_key, request.depth) if request.init else None
     shown = sizes.at_low_resolution() if request.trained_on.low_resolution else sizes
     tickets = chooser.record() if chooser else manifest and TicketProvenance.of_training(manifest, request.split)
     config = RunConfig(
@@ -146,10 +146,12 @@ class Outline:
     sizes: Sizes
 
 
-def probe_of(model: str, classes: int, image_size: int, patch_size: int | None, frozen: bool) -> Model:
+def probe_of(
+    model: str, classes: int, image_size: int, patch_size: int | None, frozen: bool, depth: int | None = None
+) -> Model:
     """The model of these sizes without numbers; raises UserError where it takes no such images."""
     with torch.device("meta"):
-        probe = build_model(model, classes, image_size, patch_size, None)
+        probe = build_model(model, classes, image_size, patch_size, None, depth=depth)
         check_runs(probe, image_size, classes)
     if frozen:
         freeze(probe.network)
@@ -161,7 +163,7 @@ def outline(
     recipe: Recipe,
     request: Request,
     manifest: Manifest | None,
-    probe_of: Callable[[str, int, int, int | None, bool], Model] = probe_of,
+    probe_of: Callable[[str, int, int, int | None, bool, int | None], Model] = probe_of,
 ) -> Outline:
     """Raises UserError where the options, the model of so many `classes`, and the tickets do not go together.
 
@@ -170,7 +172,7 @@ def outline(
     model = request.model
     image_size = recipe.image_size or (manifest.ticket.image_size if manifest else _own_size(model))
     patch_size = recipe.patch_size or (manifest.ticket.patch_size if manifest else 0) or None
-    probe = probe_of(model, classes, image_size, patch_size, recipe.frozen)
+    probe = probe_of(model, classes, image_size, patch_size, recipe.frozen, request.depth)
     _check_model(probe, request, recipe)
     budget = request.budget or (manifest.budget if manifest else Budget(sparsity=DEFAULT_SPARSITY))
     return Outline(probe, budget, _sizes(request, recipe, manifest, probe, image_size, budget))

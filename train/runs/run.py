@@ -24,7 +24,7 @@ from vit_tickets.train.data.split import Holdout, SplitData
 from vit_tickets.train.data.substitutes import substitute_of
 from vit_tickets.train.models.learned import LearnedViT
 from vit_tickets.train.models.online import OnlineSelector
-from vit_tickets.train.models.sparse import Model, SparseViT, build_model
+from vit_tickets.train.models.sparse import Model, SparseViT, model_of
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.weights import Sparse
 
@@ -102,16 +102,7 @@ class Run:
         of one another. They are not masked yet; `--start reinit` draws others, also by the seed."""
         seed, weights = self.config.seed, self.config.weights
         torch.manual_seed(hash_word(f"reinit:{seed}") >> 1 if weights and weights.start == REINIT else seed)
-        model = build_model(
-            self.config.model,
-            self.config.num_classes,
-            self.image_size,
-            self.config.patch_size,
-            self.grid,
-            self.recipe.drop_path,
-            self.config.occlude,
-            self.config.stem_occlusion,
-        )
+        model = model_of(self.config, self.grid, self.recipe.drop_path)
         if self.start is not None:
             with naming("--model"):
                 self.start.load(model.network, self.config.seed)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vit_tickets.pipeline.networks import registry
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.networks.state import state_sha256
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
@@ -15,10 +16,10 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.methods import METHODS, UNITS
-from vit_tickets.pipeline.weights.record import DENSE, FIXED, INIT, MASKED, REINIT, TICKET, SparseWeights
+from vit_tickets.pipeline.weights.record import DENSE, FIXED, INIT, MASKED, REINIT, SMALL_DENSE, TICKET, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.recipes.recipe import DEFAULTS, Recipe
-from vit_tickets.train.runs.request import Request
+from vit_tickets.train.runs.request import Request, check_depth
 from vit_tickets.train.sparsity.allocation import alive_counts, check_alive
 from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
 from vit_tickets.train.sparsity.units.alive import RandomUnits
@@ -48,8 +49,12 @@ def open_weights(request: Request, recipe: Recipe, network: nn.Module) -> Sparse
         sparse = Sparse(_of_method(request, recipe, network))
     elif request.start_epoch:
         sparse = Sparse(SparseWeights(method=DENSE, start=INIT, start_epoch=request.start_epoch))
-    else:
+    elif request.depth is None:
         return None
+    else:
+        sparse = Sparse(SparseWeights(method=DENSE, start=INIT if request.init is not None else None))
+    if request.depth is not None:
+        sparse = replace(sparse, record=_of_fewer_blocks(sparse.record, request, network))
     if sparse.record.start_epoch >= recipe.epochs:
         found = f"--start-epoch {sparse.record.start_epoch}"
         raise UserError(f"expected to start before the run's {recipe.epochs} epochs are over, found {found}")
@@ -66,11 +71,32 @@ def put_on(network: nn.Module, masks: str, config: RunConfig) -> SparseWeights:
     opened, option = ticket.read(masks), f"--masks {masks}"
     if short_name(opened.model) != short_name(config.model):
         raise UserError(f"{option}: expected masks of {short_name(config.model)}, found {short_name(opened.model)}")
+    check_depth(opened, config.depth, option)
     begun = state_sha256(network.state_dict())
     sparse = _of_masks(opened, network, config.model)
     for name, mask in (sparse.masks or {}).items():
         network.get_parameter(name).data.masked_fill_(~mask, 0)
-    return replace(sparse.record, start=MASKED, start_epoch=0, rewind_sha256=begun)
+    return replace(sparse.record, start=MASKED, start_epoch=0, rewind_sha256=begun, depth=config.depth)
+
+
+def _of_fewer_blocks(record: SparseWeights, request: Request, network: nn.Module) -> SparseWeights:
+    """`record` of a `network` of `--depth` blocks; without masks, how much of the model it leaves out."""
+    if record.has_masks:
+        return replace(record, depth=request.depth)
+    own, blocks = (
+        sum(each.numel() for each in part.parameters())
+        for part in (network, registry.sketch(request.model).get_submodule("blocks"))
+    )
+    whole = own + blocks - sum(each.numel() for each in network.get_submodule("blocks").parameters())
+    return replace(
+        record,
+        method=SMALL_DENSE,
+        depth=request.depth,
+        alive=own,
+        size=whole,
+        parameters=whole,
+        of_network=(whole - own) / whole,
+    )
 
 
 def unlike(config: RunConfig, sparse: Sparse | None) -> str | None:

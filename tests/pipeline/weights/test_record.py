@@ -86,6 +86,9 @@ def test_malformed_entries_are_named(entry, expected):
             "s2vite",
             "w0.3333-0.4-s2vite",
         ),
+        ({"method": "gmp", "depth": 2, "start": None}, "gmp:depth2", "w0.8322-gmp-depth2"),
+        ({"method": "small-dense", "depth": 2, "start_epoch": 0}, "small-dense", "depth2"),
+        ({"method": "small-dense", "depth": 2}, "small-dense:start5", "depth2-start5"),
     ],
 )
 def test_rows_and_folders_are_named_by_what_was_pruned_and_where_it_begins(changes, row, variant):

@@ -18,7 +18,7 @@ from vit_tickets.train.sparsity.units.alive import Alive, rows_of_heads
 from vit_tickets.train.sparsity.units.layers import attentions_of, check_has_units, fc1_of, fc2_of, mlps_of
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to build a shrunk network: shrunk.json."""
 
     #: Name of the whole model.
@@ -34,6 +34,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     heads: tuple[Count, ...]
     #: Living neurons of each layer.
     neurons: tuple[Count, ...]
+    #: Layers, where they are fewer than the model's own.
+    depth: Positive | None = None
 
 
 class Constant(nn.Module):
@@ -75,7 +77,9 @@ def shrink(network: nn.Module, alive: Alive) -> nn.Module:
     return shrunk
 
 
-def record_of(model: str, num_classes: int, image_size: int, patch_size: int | None, shrunk: nn.Module) -> Record:
+def record_of(
+    model: str, num_classes: int, image_size: int, patch_size: int | None, shrunk: nn.Module, depth: int | None = None
+) -> Record:
     """The record of the network `shrunk`, which `model` of these sizes became; see `Record`."""
     attentions, mlps = _layers(shrunk, "attn"), _layers(shrunk, "mlp")
     return Record(
@@ -86,13 +90,14 @@ def record_of(model: str, num_classes: int, image_size: int, patch_size: int | N
         head_dim=max((layer.head_dim for layer in attentions if isinstance(layer, Attention)), default=0),
         heads=tuple(layer.num_heads if isinstance(layer, Attention) else 0 for layer in attentions),
         neurons=tuple(fc1_of(layer).out_features if isinstance(layer, Mlp) else 0 for layer in mlps),
+        depth=depth,
     )
 
 
 def build(record: Record) -> nn.Module:
     """The network that `record` describes, with weights of no meaning; raises UserError where there is none."""
     sizes = registry.size_kwargs(record.model, record.image_size, record.patch_size)
-    network = registry.create_model(record.model, num_classes=record.num_classes, **sizes)
+    network = registry.create_model(record.model, num_classes=record.num_classes, depth=record.depth, **sizes)
     check_has_units(network)
     depth = len(attentions_of(network))
     for name, found in (("heads", record.heads), ("neurons", record.neurons)):

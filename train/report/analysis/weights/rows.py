@@ -11,7 +11,7 @@ from vit_tickets.pipeline.weights.record import SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 
 DENSE, TICKET, REINIT, SHUFFLED = "dense", "imp", "reinit", "shuffled"
-_REWIND = re.compile(r"rewind(\d+)")
+_REWIND, _DEPTH = re.compile(r"rewind(\d+)"), re.compile(r"depth(\d+)")
 # In the order of tables; others follow by name.
 METHODS = (TICKET, "omp", "tp", "soup", "gmp", "ssp", "static", "svite", "s2vite", "small-dense")
 # What was trained, in sentences and legends; controls and rewinding add to it.
@@ -88,6 +88,8 @@ def is_ticket(row: str) -> bool:
 def meaning_of(row: str) -> str:
     """What was trained, in words."""
     method, *parts = row.split(":")
+    if parts and (fewer := _DEPTH.fullmatch(parts[-1])):
+        return f"{meaning_of(':'.join([method, *parts[:-1]]))}, of a network of {fewer[1]} blocks"
     if REINIT in parts:
         return "the ticket's mask on other initial weights"
     if SHUFFLED in parts:

@@ -74,7 +74,7 @@ def _dropped(run: RunResult) -> float | None:
 def alive_of(group: WeightGroup, cell: Cell) -> int | None:
     """Parameters of the network that are not held at zero, the mean over runs; None where it was not recorded."""
     if cell == ALL_WEIGHTS:
-        recorded = (run.config.weights.parameters for run in group.runs if run.config.weights)
+        recorded = (run.config.weights.whole for run in group.runs if run.config.weights)
         return next((count for count in recorded if count), None)
     mean = _mean([_alive(run) for run in group.of(cell)])
     return None if mean is None else round(mean)
@@ -96,7 +96,7 @@ def macs_of(group: WeightGroup, cell: Cell) -> float | None:
 
 
 def _macs(run: RunResult) -> int | None:
-    if run.config.weights is not None:
+    if run.config.weights is not None and run.config.weights.has_masks:
         return run.masks and run.masks.macs
     of_image = run.config.macs or ImageMacs()
     return of_image.forward_kept if PATHS[run.path].drops_patches else of_image.forward

@@ -7,6 +7,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, group_weights
+from vit_tickets.train.report.rendering.weights.tables import alive_of, macs_of, of_network
 
 
 def groups_of(folders):
@@ -75,3 +76,19 @@ def test_runs_without_predictions_are_missing(tmp_path):
     (group,) = groups_of([write_run(tmp_path, "dense", on=["dense"]), write_weight_run(tmp_path, "imp")])
     (sentence,) = group.missing
     assert "has no predictions on dense; `vit-tickets evaluate" in sentence
+
+
+def test_a_network_of_fewer_blocks_stands_beside_the_others_and_is_not_dense(tmp_path):
+    small = {"method": "small-dense", "depth": 2, "alive": 52_000, "size": 100_000, "parameters": 100_000}
+    macs = {"macs": {"forward": 5_000}}
+    folders = [
+        write_run(tmp_path, "dense", on=["dense"]),
+        write_weight_run(tmp_path, "gmp", share=0.8),
+        write_weight_run(tmp_path, "small-dense", share=0.7, weights=small | {"of_network": 0.48}, **macs),
+    ]
+    (group,) = groups_of(folders)
+    cell = ("small-dense", "48.0% of network")
+    assert group.cells == [ALL_WEIGHTS, cell, ("gmp", "48.8% of blocks")]
+    assert len(group.dense) == 1
+    assert (alive_of(group, cell), macs_of(group, cell), of_network(group, cell)) == (52_000, 5_000, 0.48)
+    assert alive_of(group, ALL_WEIGHTS) == 100_000
