@@ -2,13 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.runs.choices import SCORERS
 from vit_tickets.pipeline.runs.config import FINAL, RunConfig
 from vit_tickets.pipeline.runs.paths import PATHS
@@ -16,6 +17,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.places import FINAL_MASKS
+from vit_tickets.train.accounting import packed
 from vit_tickets.train.accounting.counting import forward_pass, skeleton
 from vit_tickets.train.accounting.masked import Dead, masked_pass
 from vit_tickets.train.models.learned import LearnedViT
@@ -26,7 +28,7 @@ from vit_tickets.train.sparsity.units.files import SHRUNK, read_record
 
 NEEDED = ("model", "path", "image_size", "patch_size", "num_classes", "kept", "num_patches")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-WHOLE, SMALLER = "final", "shrunk"
+WHOLE, SMALLER, PACKED = "final", "shrunk", packed.PATTERN
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Form:
 
     Attributes:
         run: folder of the run.
-        name: `final` or `shrunk`.
+        name: `final`, `shrunk`, or `2:4` for the final one with its layers packed.
         model: in evaluation mode.
         image_size: side of its images in pixels.
         num_patches: N.
@@ -44,6 +46,7 @@ class Form:
         alive: those that are of any use: neither masked, nor of a head or neuron without output.
         counted: multiply-adds of an image without those of the others.
         executed: multiply-adds that the machine makes.
+        patterned: names of the layers of `model.network` whose masks are 2:4.
     """
 
     run: str
@@ -56,6 +59,7 @@ class Form:
     alive: int
     counted: int
     executed: int
+    patterned: tuple[str, ...] = ()
 
     @property
     def patches(self) -> str:
@@ -64,10 +68,12 @@ class Form:
 
 @dataclass(frozen=True)
 class Timed:
-    """ms: median milliseconds an image. ratio: median over the rounds of the form's time by that of the first form."""
+    """ms: median milliseconds an image. ratio: median over the rounds of the form's time by that of the first form.
+    seconds: of a batch, by round."""
 
     ms: float
     ratio: float
+    seconds: tuple[float, ...] = ()
 
 
 def forms_of(root: str) -> list[Form]:
@@ -81,9 +87,11 @@ def forms_of(root: str) -> list[Form]:
     if not files.exists(files.join(root, FINAL)):
         raise UserError(f"{root} is not finished; resume it with `vit-tickets train ... --resume`")
     whole = model_of(config)
+    masks = _masks(root, whole.network)
+    dead = Dead.of_masks(whole.network, masks) if masks else Dead()
+    layers = tuple(packed.patterned(whole.network, masks))
     model = _loaded(root, FINAL, whole, config)
-    dead = _dead(root, whole.network)
-    forms = [_form(root, WHOLE, model, config, dead, kept) for kept in _kept(config)]
+    forms = [replace(_form(root, WHOLE, model, config, dead, kept), patterned=layers) for kept in _kept(config)]
     if files.exists(files.join(root, SHRUNK)):
         smaller: Any = model_of(config)
         smaller.network = shrink.build(read_record(root))
@@ -106,14 +114,15 @@ def _kept(config: RunConfig) -> list[int | None]:
     return [None, config.kept] if on_tickets or path.chooses_patches else [None]
 
 
-def _dead(root: str, network: nn.Module) -> Dead:
+def _masks(root: str, network: nn.Module) -> Mapping[str, Tensor]:
+    """The masks that the run ended with, by name; none for a dense run."""
     folder = files.join(root, FINAL_MASKS)
     if not ticket.is_weight_ticket(folder):
-        return Dead()
+        return {}
     masks = ticket.read(folder).masks()
     shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     ticket.check_fits(masks, shapes, folder, type(network).__name__)
-    return Dead.of_masks(network, {name: torch.from_numpy(mask) for name, mask in masks.items()})
+    return {name: torch.from_numpy(mask) for name, mask in masks.items()}
 
 
 def _form(root: str, name: str, model: Any, config: RunConfig, dead: Dead, kept: int | None) -> Form:
@@ -132,6 +141,48 @@ def _form(root: str, name: str, model: Any, config: RunConfig, dead: Dead, kept:
         counted=masked_pass(bare, config.image_size, kept, dead),
         executed=forward_pass(bare, config.image_size, kept),
     )
+
+
+def with_packed(forms: Sequence[Form], device: str, precision: str) -> tuple[list[Form], list[str]]:
+    """`forms`, each of 2:4 masks followed by the same with its layers packed; and, run by run, what keeps layers from
+    it: the device, the precision, or their sizes."""
+    dtype, made, models, told = DTYPES[precision], [], {}, {}
+    for form in forms:
+        made.append(form)
+        if not form.patterned:
+            continue
+        network = form.model.get_submodule("network")
+        unfit = packed.misfits(network, form.patterned)
+        names = [name for name in form.patterned if name not in unfit]
+        if unfit:
+            name, why = next(iter(unfit.items()))
+            count = f"{len(unfit)} of {len(form.patterned)} layers"
+            told[form.run] = f"{form.run}: {PACKED}: {count} cannot be packed: {why} in {name}"
+        if names and (why := packed.lacking(device, dtype)):
+            told[form.run] = f"{form.run}: {PACKED} is not timed: {why}"
+        elif names and id(form.model) not in models:
+            try:
+                models[id(form.model)] = packed.packed(form.model, names, device, dtype)
+            except RuntimeError as error:
+                told[form.run], models[id(form.model)] = f"{form.run}: {PACKED} is not timed: {error}", None
+        if (model := models.get(id(form.model))) is not None:
+            skipped = {f"{name}.weight": network.get_submodule(name).weight.numel() // 2 for name in names}
+            executed = masked_pass(skeleton(form.model), form.image_size, form.kept, Dead(skipped))
+            made.append(replace(form, name=PACKED, model=model, executed=executed, patterned=()))
+    return made, list(told.values())
+
+
+def gains_of(forms: Sequence[Form], timed: Sequence[Timed]) -> Iterator[str]:
+    """A line for each form that is packed: its time by that of the form before it, the same with zeros, or no gain."""
+    for number, form in enumerate(forms):
+        if form.name != PACKED:
+            continue
+        own, other = timed[number].seconds, timed[number - 1].seconds
+        ratio = statistics.median(a / b for a, b in zip(own, other, strict=True))
+        faster = sum(a < b for a, b in zip(own, other, strict=True))
+        gain = "a gain" if packed.gains(faster, len(own)) else "no gain"
+        of = f"{form.run}, {form.patches} patches: {PACKED} takes {ratio:.3f} of the time of {WHOLE}"
+        yield f"{of}, faster in {faster} of {counted(len(own), 'round')}: {gain}"
 
 
 @torch.inference_mode()
@@ -153,6 +204,7 @@ def take_turns(forms: Sequence[Form], batch_size: int, rounds: int, device: str,
         Timed(
             ms=1000 * statistics.median(seconds) / batch_size,
             ratio=statistics.median(own / first for own, first in zip(seconds, by_form[0], strict=True)),
+            seconds=seconds,
         )
         for seconds in by_form
     ]
@@ -162,7 +214,7 @@ class _Turn:
     """A form on its device, with a batch of noise."""
 
     def __init__(self, form: Form, batch_size: int, device: str, dtype: torch.dtype):
-        self.model, self.device = form.model.to(device, dtype), device
+        self.model, self.device = form.model if form.name == PACKED else form.model.to(device, dtype), device
         side = form.image_size
         self.images = torch.randn(batch_size, 3, side, side, device=device, dtype=dtype)
         self.kept_BK: Tensor | None = None

@@ -33,9 +33,10 @@ def cost(runs: tuple[str, ...], device: str, **values: object) -> None:
 
     A line for the final network of each run, and one for its shrunk network, if the run removed whole heads and
     neurons; of runs on tickets also on the k patches that they keep, of runs on path learned on those that their
-    scorer chooses. `alive` leaves out parameters that are masked, or
-    belong to a head or neuron without output; `counted` are the multiply-adds without them, which papers print,
-    `executed` those that the machine makes: it multiplies zeros like other numbers.
+    scorer chooses. `alive` leaves out parameters that are masked, or belong to a head or neuron without output;
+    `counted` are the multiply-adds without them, which papers print, `executed` those that the machine makes: it
+    multiplies zeros like other numbers. A run with a ticket of `prune --pattern 2:4` has a line more on GPUs with
+    sparse tensor cores, which skip the zeros of packed layers.
 
     The networks take turns, so that only ratios are claimed: `time` is the median, over the rounds, of a network's time
     by that of the first line.
@@ -57,8 +58,13 @@ def cost(runs: tuple[str, ...], device: str, **values: object) -> None:
     with stoppable(lambda: "the same command starts anew"), world(device) as here:
         forms = [form for run in runs for form in inference.forms_of(run)]
         precision = given.precision or ("bf16" if here.device.startswith("cuda") else "fp32")
+        forms, told = inference.with_packed(forms, here.device, precision)
+        for line in told:
+            say(line)
         batch = f"{counted(given.batch_size, 'image')} in {precision} on {here.device}"
         say(f"{counted(len(forms), 'line')}, which take turns: {counted(given.rounds, 'round')} of {batch}")
         timed = inference.take_turns(forms, given.batch_size, given.rounds, here.device, precision)
     for line in inference.table_of(forms, timed):
         click.echo(line)
+    for line in inference.gains_of(forms, timed):
+        say(line)
