@@ -27,6 +27,10 @@ COMMANDS = {
     "report": ("train.commands.report", "Compare runs: accuracies, costs and a verdict."),
     "sweep": ("train.commands.sweep", "Train and compare models x paths x sparsities x seeds."),
     "lth": ("train.commands.weights.lth", "Find lottery tickets of weights and compare them with controls."),
+    "stability": (
+        "train.commands.weights.stability",
+        "Test from which epoch on the order of the data is no matter.",
+    ),
     "table": ("train.commands.table", "Reproduce the paper's table on your data, in one command."),
 }
 

@@ -49,7 +49,8 @@ SMALLER = (
         "few steps",
     ),
     (r"(train data/digits .*--weight-method s2vite.*)", r"\1 --update-every 1 --batch-size 32", "few steps"),
-    (r"(train (?:data/)?digits .*)", r"\1 --epochs 1 --workers 0", "time"),
+    (r"(train data/digits .*runs/(?:parent|k2-).*)", r"\1 --epochs 3 --limit 64 --workers 0", "time"),
+    (r"(train (?:data/)?digits (?!.*--epochs 3 --limit 64).*)", r"\1 --epochs 1 --workers 0", "time"),
     (
         r"(train data/(?:imagenet|cifar10|photos) (?!.*--update-every).*)",
         r"\1 --epochs 1 --batch-size 8 --workers 0",

@@ -11,6 +11,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import option
 from vit_tickets.pipeline.weights import ticket
 from vit_tickets.pipeline.weights.choices import WeightChoices
+from vit_tickets.pipeline.weights.places import epoch_of
 from vit_tickets.pipeline.weights.record import REINIT, TICKET
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 from vit_tickets.train.recipes.presets import FINE_TUNING
@@ -64,8 +65,13 @@ class Request(Choices, WeightChoices, Sources):
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether it begins with weights of other training than its own: not where it goes on at a later epoch."""
-        return self.init is not None and not self.start_epoch
+        """Whether it begins with weights of other training than its own: not where it goes on at their epoch."""
+        return self.init is not None and not self.start_epoch and not self._begins_again
+
+    @property
+    def _begins_again(self) -> bool:
+        """Whether it begins with what another run of its kind began with, as `--start-epoch 0` says of such weights."""
+        return self.start_epoch == 0 and self.masks is None and epoch_of(self.init or "") == 0
 
     @property
     def is_online(self) -> bool:
