@@ -10,6 +10,7 @@ from functools import partial
 from vit_tickets.pipeline.runs.config import FINAL
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights.places import epoch_weights
 from vit_tickets.train.lottery.request import Lottery
 from vit_tickets.train.lottery.rounds import rounds, ticket_of
@@ -32,6 +33,19 @@ def compared(steps: list[Step]) -> list[str]:
 
 def trainings(steps: list[Step]) -> list[Step]:
     return [step for step in steps if step.command[0] == "train"]
+
+
+def check_kept(steps: list[Step]) -> None:
+    """Raise UserError where a run is finished that did not keep the weights of an epoch that `steps` rewind to."""
+    for step in trainings(steps):
+        root, wanted = step.run or "", _given(step, "--keep-epochs")
+        names = [epoch_weights(int(epoch)) for epoch in wanted.split(",")] if wanted else []
+        lacking = [name for name in names if not files.exists(files.join(root, name))]
+        if lacking and files.exists(files.join(root, FINAL)):
+            raise UserError(
+                f"{root}: expected {lacking[0]} of a run that is finished, found none; delete that folder to train it "
+                "anew, or pass another --out"
+            )
 
 
 @dataclass(frozen=True)

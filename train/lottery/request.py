@@ -113,7 +113,7 @@ class Lottery:
 
     def stem(self, rate: float | None, *parts: str) -> str:
         """What the names of a run and of its ticket say besides dataset, model and seed."""
-        shown = [f"lr{rate:g}"] if rate is not None and len(self.rates) > 1 else []
+        shown = [] if rate is None else [f"lr{rate:g}"]
         return "-".join(filter(None, [*shown, *parts]))
 
     def run(self, stem: str, seed: int) -> str:
@@ -145,5 +145,5 @@ def to_sparsity(sparsity: float, of: str, rounds: int, scope: str | None, of_all
     """
     shares = [of_all * (1 - (1 - sparsity / of_all) ** (number / rounds)) for number in range(1, rounds)]
     made = tuple(Round(n, round(share, 6), of, n == rounds) for n, share in enumerate([*shares, sparsity], start=1))
-    in_several = f"in{rounds}" if rounds > 1 else ""
-    return Chain("-".join(filter(None, [scope, f"{sparsity:g}", in_several])), made, scope)
+    of_what, in_several = "" if of == "scope" else f"of-{of}", f"in{rounds}" if rounds > 1 else ""
+    return Chain("-".join(filter(None, [scope, f"{sparsity:g}", of_what, in_several])), made, scope)

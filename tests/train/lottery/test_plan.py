@@ -146,6 +146,24 @@ def test_rounds_on_patches_train_and_test_every_run_on_them(path, on):
     assert not {each["out"] for each in of(planned, "prune")} & {each["out"] for each in of(whole, "prune")}
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"rates": (0.01,)}, {"rates": (0.1,)}),
+        ({"rates": (None,)}, {"rates": (0.1,)}),
+        ({"chains": (to_sparsity(0.5, "scope", 1, None),)}, {"chains": (to_sparsity(0.5, "network", 1, None),)}),
+        ({"chains": (to_sparsity(0.5, "scope", 3, "mlp"),)}, {"chains": (to_sparsity(0.5, "network", 3, "mlp"),)}),
+    ],
+)
+def test_what_is_asked_for_otherwise_has_folders_of_its_own(one, other):
+    """They may be asked for one after the other in one folder, where a step whose output exists is done."""
+    made, wanted = (
+        {parsed(step)["out"]: step.command for step in plan(lottery(**each)) if "--out" in step.command}
+        for each in (one, other)
+    )
+    assert {out for out in made.keys() & wanted.keys() if made[out] != wanted[out]} == set()
+
+
 def test_steps_are_done_by_what_lies_on_disk(tmp_path):
     planned = plan(lottery(1, (1,), out=str(tmp_path)))
     by_kind = {kind: [step for step in planned if step.command[0] == kind] for kind in ("train", "prune", "evaluate")}

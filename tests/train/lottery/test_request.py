@@ -30,17 +30,18 @@ def test_a_sparsity_is_reached_exactly_by_equal_shares_of_what_is_alive(rounds, 
 
 def test_names_tell_rounds_shares_and_scopes_apart_and_do_not_depend_on_further_rounds():
     assert [in_rounds(0.2, rounds, (1,), None).variant(1) for rounds in (1, 9)] == ["round1", "round1"]
-    assert to_sparsity(0.12, "network", 1, "msa").variant(1) == "msa-0.12"
+    assert to_sparsity(0.12, "network", 1, "msa").variant(1) == "msa-0.12-of-network"
     assert to_sparsity(0.12, "scope", 1, None).variant(1) == "0.12"
-    assert to_sparsity(0.44, "network", 3, "blocks").variant(2) == "blocks-0.44-in3-round2"
+    assert to_sparsity(0.44, "network", 3, "blocks").variant(2) == "blocks-0.44-of-network-in3-round2"
     assert in_rounds(0.2, 9, (1,), None).title(3) == "round 3 of 9"
-    assert to_sparsity(0.44, "network", 3, "blocks").title(2) == "blocks 0.44 in3 round 2 of 3"
+    assert to_sparsity(0.44, "network", 3, "blocks").title(2) == "blocks 0.44 of network in3 round 2 of 3"
 
 
-def test_folders_say_the_rate_where_there_are_several():
+def test_folders_say_the_rate_that_was_asked_for_so_that_another_one_is_another_run():
     about = {"dataset": "data/d", "name": "d", "model": "deit_s", "out": "out", "chains": ()}
-    one, two = Lottery(**about, rates=(0.01,)), Lottery(**about, rates=(0.01, 0.1))
-    assert one.run(one.stem(0.01, "round3"), 2) == "out/runs/d-deit_small-dense-round3-seed2"
-    assert two.run(two.stem(0.1, "round3"), 2) == "out/runs/d-deit_small-dense-lr0.1-round3-seed2"
-    assert two.run(two.stem(0.1, ""), 0) == "out/runs/d-deit_small-dense-lr0.1-seed0"
-    assert two.ticket(two.stem(0.01, "round3"), 1) == "out/masks/deit_small-lr0.01-round3-seed1"
+    own, one, two = (Lottery(**about, rates=rates) for rates in ((None,), (0.01,), (0.01, 0.1)))
+    assert own.run(own.stem(None, "round3"), 2) == "out/runs/d-deit_small-dense-round3-seed2"
+    assert one.run(one.stem(0.01, "round3"), 2) == "out/runs/d-deit_small-dense-lr0.01-round3-seed2"
+    assert one.run(one.stem(0.01, ""), 0) == "out/runs/d-deit_small-dense-lr0.01-seed0"
+    assert two.run(two.stem(0.01, ""), 0) == one.run(one.stem(0.01, ""), 0)
+    assert two.ticket(two.stem(0.1, "round3"), 1) == "out/masks/deit_small-lr0.1-round3-seed1"

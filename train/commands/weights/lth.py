@@ -27,7 +27,8 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     Without --rounds and --weight-sparsity resnet20 has the levels of the paper's table 2, deit_small those of table 1,
     whose figures stand beside. DATASET is a dataset, or digits. Each step is a process with its output in OUT/logs. If
     it is stopped or killed, type the same command: finished steps are not repeated, and runs resume. More rounds,
-    levels, rewinds, rates or seeds may be asked for. Options after -- are passed to every `train`.
+    levels, rates or seeds may be asked for, and rewinds to epochs whose weights are there. Options after -- are passed
+    to every `train`.
 
     \b
     vit-tickets lth data/cifar10 --model resnet20 --rounds 14 --report-at 8,11,13,14 --rewind 0,5 --seeds 3
@@ -39,7 +40,7 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     from vit_tickets.train.commands.plan_options import counted
     from vit_tickets.train.commands.plans import carry_out_steps
     from vit_tickets.train.commands.weights.lottery import lottery_of
-    from vit_tickets.train.lottery.plan import compared, plan, trainings
+    from vit_tickets.train.lottery.plan import check_kept, compared, plan, trainings
     from vit_tickets.train.lottery.request import LTH
     from vit_tickets.train.sweep.request import check_record
 
@@ -50,6 +51,7 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     def check(done: list[str], _: list[Step]) -> None:
         if done:  # a request that made nothing does not lock in its settings
             check_record(lottery.out, LTH, lottery.record, ())
+        check_kept(steps)
 
     def tell(todo: list[Step]) -> dict[str, float]:
         from vit_tickets.train.commands.weights.telling import tell_of

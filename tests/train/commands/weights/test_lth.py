@@ -129,3 +129,19 @@ def test_a_source_is_refused_with_what_packs_it(data, tmp_path):
     done = lth(data.parent / "src", *SMALL)
     assert done.exit_code == 2
     assert "`vit-tickets pack" in done.output.splitlines()[-1]
+
+
+def test_an_epoch_that_a_finished_run_did_not_keep_is_told_before_anything_runs(data, tmp_path):
+    out = tmp_path / "t"
+    dense = out / "runs" / "data-deit_micro-dense-seed0"
+    dense.mkdir(parents=True)
+    for name in ("final", "epoch-0000"):
+        (dense / f"{name}.safetensors").touch()
+    options = (*SMALL, "--rounds", 1, "--controls", "none", "--out", out, "--dry-run")
+    assert lth(data, *options, *SIZES).exit_code == 0
+    done = lth(data, *options, "--rewind", "0,1", *SIZES)
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1] == (
+        f"Error: {dense}: expected epoch-0001.safetensors of a run that is finished, found none; delete that folder to "
+        "train it anew, or pass another --out"
+    )
