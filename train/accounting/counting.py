@@ -67,10 +67,15 @@ def training_pass(model: nn.Module, image_size: int, images: int, kept: int | No
 def forward_pass(model: nn.Module, image_size: int, kept: int | None) -> int:
     """Multiply-adds of classifying one image from `kept` of its patches, or from all; arguments as `training_pass`."""
     was, _ = model.training, model.eval()
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
+        for parameter in learning:  # torch's counter takes a view of one for a result that has a gradient function
+            parameter.requires_grad_(False)
         return counted(lambda: _passed(model, image_size, 1, kept))
     finally:
         model.train(was)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def selection_pass(

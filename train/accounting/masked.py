@@ -82,7 +82,8 @@ class _Positions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func in WEIGHTED and isinstance(weight := args[1], Tensor):
+        weight = args[1] if len(args) > 1 else (kwargs or {}).get("weight")
+        if func in WEIGHTED and isinstance(weight, Tensor):
             whole = weight if weight._base is None else weight._base  # patches are embedded by a view of the weight
             if (name := self.names.get(id(whole))) is not None and weight.numel() == whole.numel():
                 self.of.setdefault(name, []).append(output.numel() // weight.shape[0])

@@ -94,9 +94,10 @@ class Source:
     def heads(self) -> dict[str, int]:
         """Number of attention heads, by name of the weight that makes queries, keys and values."""
         return {
-            f"{name}.qkv.weight": module.num_heads
+            f"{name}.qkv.weight": heads
             for name, module in self.network.named_modules()
-            if isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(module.num_heads, int)
+            if isinstance(getattr(module, "qkv", None), nn.Linear)
+            and isinstance(heads := getattr(module, "num_heads", None), int)
         }
 
     def rewind(self, asked: str | None) -> tuple[bytes | None, int | None]:

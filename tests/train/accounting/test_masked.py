@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from vit_tickets.train.accounting.counting import forward_pass, skeleton
@@ -54,6 +55,27 @@ def test_a_network_of_zeros_alone_costs_its_attention(name, side, patch):
     if name in attention:
         assert left == attention[name]
     assert 0 <= left < forward_pass(model, side, None) / 10
+
+
+class Unusual(nn.Module):
+    """Gives a weight by name, as BEiT does, and a view of a parameter to a layer, as CaiT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.first, self.last = nn.Parameter(torch.zeros(1, 5)), nn.Linear(3, 5), nn.Linear(5, 7)
+
+    def forward(self, images_BCHW, kept_BK=None):
+        x_BD = F.linear(images_BCHW.mean((2, 3)), weight=self.first.weight, bias=self.first.bias)
+        return self.last(x_BD) + self.last(self.token.expand(len(x_BD), -1))
+
+
+def test_weights_by_name_and_views_of_parameters_are_counted():
+    model = nn.Module()
+    model.network = skeleton(Unusual())
+    model.forward = model.network.forward
+    assert forward_pass(model, 4, None) == 3 * 5 + 2 * 5 * 7
+    assert masked_pass(model, 4, None, Dead({"first.weight": 4, "last.weight": 30})) == 11 + 2 * 5
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 PUBLISHED = [  # Chen et al. 2021 (SViTE), tables 2 and 3: sparsity, parameters in millions, multiply-adds saved in %
