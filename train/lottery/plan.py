@@ -13,7 +13,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.weights.places import epoch_weights
 from vit_tickets.train.lottery.request import Lottery
-from vit_tickets.train.lottery.rounds import rounds, ticket_of
+from vit_tickets.train.lottery.rounds import rounds, ticket_of, value_of
 from vit_tickets.train.sweep.steps import Step, all_there, is_tested, words
 
 
@@ -38,7 +38,7 @@ def trainings(steps: list[Step]) -> list[Step]:
 def check_kept(steps: list[Step]) -> None:
     """Raise UserError where a run is finished that did not keep the weights of an epoch that `steps` rewind to."""
     for step in trainings(steps):
-        root, wanted = step.run or "", _given(step, "--keep-epochs")
+        root, wanted = step.run or "", value_of(step, "--keep-epochs")
         names = [epoch_weights(int(epoch)) for epoch in wanted.split(",")] if wanted else []
         lacking = [name for name in names if not files.exists(files.join(root, name))]
         if lacking and files.exists(files.join(root, FINAL)):

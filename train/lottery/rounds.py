@@ -72,7 +72,7 @@ def prune(bench: Bench, said: str, source: Step, options: dict[str, Any], stem: 
 
 def ticket_of(pruned: Step) -> str:
     """The folder of the ticket that a step makes."""
-    return _given(pruned, "--out") or ""
+    return value_of(pruned, "--out") or ""
 
 
 def _controls(
@@ -84,14 +84,14 @@ def _controls(
         yield from (other, bench.evaluate(other))
     if SHUFFLED in controls and not is_rewound:
         options = {"criterion": RANDOM, "allocation": f"like:{ticket_of(pruned)}", "rewind": 0}
-        scope = {"prune_scope": _given(pruned, "--prune-scope")}
+        scope = {"prune_scope": value_of(pruned, "--prune-scope")}
         drawn = prune(bench, f"draw {title}", dense, options | scope, f"{stem}-{SHUFFLED}")
         drawn = Step(drawn.title, drawn.command, drawn.is_done, (*drawn.needs, pruned.title))
         shuffled = bench.train(f"train {title}, shuffled", f"{stem}-{SHUFFLED}", drawn)
         yield from (drawn, shuffled, bench.evaluate(shuffled))
 
 
-def _given(step: Step, option: str) -> str | None:
+def value_of(step: Step, option: str) -> str | None:
     """The value of an option in the command of a step."""
     command = step.command
     return command[command.index(option) + 1] if option in command else None
