@@ -90,6 +90,8 @@ EXCEPTIONS = {
     "--out runs/selector": "the same",
     "vit-tickets sweep data/cifar10 --models deit_micro --selector runs/selector --sparsity 0.488 "
     "--paths dense,lt,rc,small --seeds 2 --epochs 6 --jobs 2 --out runs/block-a -- $recipe": "the same",
+    "vit-tickets lth data/cifar10-10000 --model resnet20 --per-round 0.5 --rounds 3 --report-at 2,3 --rewind 0 "
+    "--controls reinit --lr 0.01,0.1 --epochs 12 --out runs/weights-b": "a part of CIFAR-10, and hours",
     "vit-tickets sweep cifar10-3000 --models deit_tiny --init pretrained --sparsity 0.488 --seeds 2 --epochs 2 "
     "--rows dense,lt,rc:fresh,lt:centre,small,short,lt:swapped,lt:finish1 -- --batch-size 32": "the same, of photos",
     "vit-tickets sweep digits --same-tokens 32:48 --seeds 2 --epochs 6 --out runs/pixels-a": "an hour",
