@@ -15,7 +15,7 @@ BIN := $(CURDIR)/.venv/bin
 READY := .venv/ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-VARIABLES := DATA SPARSITY SELECTOR WEIGHTS VIEW MODEL INIT RECIPE LABELS EPOCHS GPUS SEED MODELS KEEP_RATE SEEDS METHODS JOBS ENGINE ROUNDS REPORT_AT REWIND LR
+VARIABLES := DATA SPARSITY SELECTOR WEIGHTS VIEW MODEL INIT RECIPE LABELS EPOCHS GPUS SEED MODELS KEEP_RATE SEEDS METHODS JOBS ENGINE ROUNDS REPORT_AT REWIND LR ROWS WEIGHT_SPARSITY HEAD_SPARSITY NEURON_SPARSITY DEPTH
 IS_GIVEN = $(filter command environment,$(firstword $(origin $(1))))
 GIVEN = $(foreach name,$(VARIABLES),$(if $(call IS_GIVEN,$(name)),$(name)='$($(name))')) PATH='$(TRAIN_PATH)' \
   $(if $(filter command,$(firstword $(origin DATASET))),DATASET='$(DATASET)')
@@ -23,7 +23,7 @@ GIVEN = $(foreach name,$(VARIABLES),$(if $(call IS_GIVEN,$(name)),$(name)='$($(n
 RUN = @commands=$$($(BIN)/python .ci/make.py $@ $(GIVEN)) && PATH="$(BIN):$$PATH" \
   $(SHELL) -e$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,x) -c "$$commands"
 
-.PHONY: help setup quick test test-all lint types docs tickets train evaluate report table sweep lth figure3 demo bench soak clean
+.PHONY: help setup quick test test-all lint types docs tickets train evaluate report table sweep lth svite figure3 demo bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +51,8 @@ help:  ## this list
 #: KEEP_RATE  of make table, sweep and figure3, a list (default: the paper's; or give SPARSITY, a list)
 #: SEEDS, METHODS, JOBS, ENGINE  of make sweep and figure3, as vit-tickets sweep --help has them
 #: ROUNDS, REPORT_AT, REWIND, LR  of make lth, as vit-tickets lth --help has them, and SEEDS, JOBS, ENGINE, GPUS
+#: ROWS, WEIGHT_SPARSITY, HEAD_SPARSITY, NEURON_SPARSITY, DEPTH  of make svite, as vit-tickets svite --help has them, and
+#:            MODELS (default: those of the paper; deit_micro on digits), KEEP_RATE, SEEDS, JOBS, ENGINE, GPUS
 
 setup: $(READY)  ## .venv with everything, at the versions of constraints.txt
 
@@ -99,6 +101,9 @@ sweep: $(READY)  ## MODELS x sparsities x SEEDS, tickets and all that is simpler
 	$(RUN)
 
 lth: $(READY)  ## lottery tickets of MODEL's weights, pruned in rounds, beside their controls, to one report (resumes)
+	$(RUN)
+
+svite: $(READY)  ## MODELS by SViTE beside random masks, pruning and fewer blocks, to one report (resumes)
 	$(RUN)
 
 figure3: $(READY)  ## the paper's figure 3 on DATA: accuracy against sparsity for dense, lt and rc (resumes)

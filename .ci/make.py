@@ -96,6 +96,13 @@ class Target:
         options = ("ROUNDS", "REPORT_AT", "REWIND", "LR", "SEEDS", "RECIPE", "EPOCHS", "ENGINE", "JOBS", "GPUS")
         return [*self._packed(), command + self._options(*options)]
 
+    def svite(self) -> list[str]:
+        models = self._models("deit_micro" if self.on_digits else "deit_t,deit_s,deit_b")
+        command = f"vit-tickets svite {self.dataset} --models {models}"
+        options = ("ROWS", "WEIGHT_SPARSITY", "HEAD_SPARSITY", "NEURON_SPARSITY", "DEPTH", "KEEP_RATE")
+        options += ("SEEDS", "RECIPE", "EPOCHS", "ENGINE", "JOBS", "GPUS")
+        return [*self._packed(), command + self._options(*options)]
+
     def figure3(self) -> list[str]:
         models = "deit_micro" if self.on_digits else "deit_t,deit_s"
         return self._sweep(models, FIGURE3_SPARSITY, f"--paths dense,lt,rc --out runs/figure3-{self.name}")

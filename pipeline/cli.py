@@ -31,6 +31,7 @@ COMMANDS = {
         "train.commands.weights.stability",
         "Test from which epoch on the order of the data is no matter.",
     ),
+    "svite": ("train.commands.weights.svite", "Compare ways to train with fewer weights, beside dense training."),
     "table": ("train.commands.table", "Reproduce the paper's table on your data, in one command."),
 }
 

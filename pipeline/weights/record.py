@@ -6,6 +6,7 @@ from typing import Any
 
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.records import fields_fault, is_count
+from vit_tickets.pipeline.weights.methods import UNITS
 
 FIXED = "fixed"  # masks of a weight ticket, which training does not change
 DENSE = "dense"  # no masks: a run that goes on at a later epoch
@@ -15,7 +16,11 @@ KEPT, PRUNED, VOTE = "kept", "pruned", "vote"  # how masks are merged
 TICKET, INIT, REINIT = "ticket", "init", "reinit"
 MASKED = "masked"  # put on trained weights, which are tested as they are then
 MAGNITUDE, TAYLOR, RANDOM = "magnitude", "taylor", "random"
-_OWN_WEIGHTS = {MAGNITUDE: "omp", TAYLOR: "tp"}  # rows of runs that go on from the weights that were pruned
+_OWN_WEIGHTS = {
+    MAGNITUDE: "omp",
+    TAYLOR: "tp",
+    UNITS: "ssp",
+}  # rows of runs that go on from the weights that were pruned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,9 @@ class WeightTicket:
     allocation: str | None = None
     #: Dropped share of the masked parameters.
     sparsity: Share = 0.0
+    #: Of criterion `units`: dropped shares of the heads and neurons of every layer.
+    head_sparsity: Share | None = None
+    neuron_sparsity: Share | None = None
     #: Dropped share of all parameters of the network.
     of_network: Share = 0.0
     #: Number of all parameters of the network, biases and norms included.

@@ -12,6 +12,7 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.locks import alone_in
 from vit_tickets.pipeline.weights import ticket as tickets
+from vit_tickets.pipeline.weights.methods import UNITS
 from vit_tickets.pipeline.weights.record import MAGNITUDE, RANDOM, TAYLOR
 from vit_tickets.pipeline.weights.tensors import state_sha256, tensors_of
 from vit_tickets.pipeline.weights.ticket import LOCAL, REWIND, WeightTicket
@@ -24,7 +25,7 @@ from vit_tickets.train.sparsity.allocation import GLOBAL, LIKE, check_alive
 from vit_tickets.train.sparsity.ranking import keep_largest, keep_largest_of_all
 from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
 
-IMAGES = 4096  # of criterion taylor: 64 batches of 64
+IMAGES = 4096  # of criteria taylor and units: 64 batches of 64
 WORKED_OUT = ("counts", "sparsity", "of_network", "masks_sha256")
 # From a run, names of its parameters and a number of its images to mean gradients by name, on the CPU.
 Differentiate = Callable[[str, list[str], int], dict[str, Tensor]]
@@ -90,7 +91,7 @@ def described(
         allocation=asked.pattern or (LIKE if asked.like is not None else asked.allocation),
         parameters=source.parameters,
         heads={name: count for name, count in source.heads.items() if name in parameters} or None,
-        images=asked.images or IMAGES if asked.criterion == TAYLOR else None,
+        images=asked.images or IMAGES if asked.criterion in (TAYLOR, UNITS) else None,
         rounds=(parent.rounds if parent else 0) + 1,
         parent_sha256=parent and parent.masks_sha256,
         weights_sha256=source.weights_sha256,

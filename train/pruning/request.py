@@ -8,7 +8,8 @@ import click
 
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
-from vit_tickets.pipeline.weights.methods import ALLOCATIONS, SCOPES
+from vit_tickets.pipeline.weights.choices import OF_UNITS
+from vit_tickets.pipeline.weights.methods import ALLOCATIONS, SCOPES, UNITS
 from vit_tickets.pipeline.weights.places import epoch_weights
 from vit_tickets.pipeline.weights.record import KEPT, MAGNITUDE, PRUNED, RANDOM, TAYLOR, VOTE
 
@@ -102,6 +103,15 @@ class PruneOptions:
         metavar="RULE",
         show_default=True,
     )
+    head_sparsity: float | None = option(
+        f"With --criterion {UNITS}, instead: share of the heads of every layer to drop. What is left is rounded down.",
+        default=None,
+        type=OF_UNITS,
+        metavar="S",
+    )
+    neuron_sparsity: float | None = option(
+        "The same of the neurons of every MLP.", default=None, type=OF_UNITS, metavar="S"
+    )
     pattern: str | None = option(
         "In place of --weight-sparsity and --allocation: of every M inputs in a row of a linear layer, N stay. 2:4 is "
         "what GPUs with sparse tensor cores multiply faster.",
@@ -112,14 +122,15 @@ class PruneOptions:
     criterion: str = option(
         "The lowest are dropped. magnitude: absolute values; taylor: absolute values of weight times gradient, the "
         "latter averaged over images that are trained on; random: drawn by --seed, the control that tells what the "
-        "ranking is worth.",
+        f"ranking is worth; {UNITS}: whole heads by their part in the loss of such images, whole neurons by the "
+        "absolute values of their weights.",
         default=MAGNITUDE,
-        choices=(MAGNITUDE, TAYLOR, RANDOM),
+        choices=(MAGNITUDE, TAYLOR, RANDOM, UNITS),
         show_default=True,
         section="Which weights",
     )
     images: int | None = option(
-        "With --criterion taylor: images, at even distances in the split.  [default: 4096]",
+        f"With --criterion taylor or {UNITS}: images, at even distances in the split.  [default: 4096]",
         default=None,
         type=COUNT,
     )
@@ -187,6 +198,9 @@ class PruneOptions:
         self._check_soup()
         if self.soup is not None:
             return
+        self._check_units()
+        if self.criterion == UNITS:
+            return
         if self.pattern is not None:
             given = self.weight_sparsity is not None and f"--weight-sparsity {self.weight_sparsity:g}"
             given = given or (self.allocation != ALLOCATIONS[0] and f"--allocation {self.allocation}")
@@ -198,6 +212,27 @@ class PruneOptions:
         for name, value, criterion in (("images", self.images, TAYLOR), ("seed", self.seed, RANDOM)):
             if value is not None and self.criterion != criterion:
                 raise UserError(f"--{name} {value}: expected --criterion {criterion}, found {self.criterion}")
+
+    def _check_units(self) -> None:
+        shares = {"head-sparsity": self.head_sparsity, "neuron-sparsity": self.neuron_sparsity}
+        if self.criterion != UNITS:
+            if name := next((name for name, value in shares.items() if value is not None), None):
+                raise UserError(f"--{name}: expected --criterion {UNITS}, found {self.criterion}")
+            return
+        others = {
+            "--weight-sparsity": self.weight_sparsity is not None,
+            f"--of {self.of}": self.of != ALIVE,
+            "--prune-scope": self.prune_scope is not None,
+            f"--allocation {self.allocation}": self.allocation != ALLOCATIONS[0],
+            "--pattern": self.pattern is not None,
+            "--seed": self.seed is not None,
+        }
+        if other := next((name for name, given in others.items() if given), None):
+            raise UserError(f"--criterion {UNITS}: expected --head-sparsity and --neuron-sparsity, found {other}")
+        if not self.head_sparsity and not self.neuron_sparsity:
+            raise UserError(
+                f"--criterion {UNITS}: expected --head-sparsity or --neuron-sparsity above 0, found neither"
+            )
 
     def _check_soup(self) -> None:
         given = {"soup-sparsities": self.soup_sparsities, "merge": self.merge, "top-up": self.top_up}
@@ -213,6 +248,7 @@ class PruneOptions:
             expected = f"a share for each of the {len(self.soup_runs)} runs"
             raise UserError(f"--soup-sparsities: expected {expected}, found {len(self.shares)}")
         others = {"weight-sparsity": self.weight_sparsity, "pattern": self.pattern, "images": self.images}
+        others |= {"head-sparsity": self.head_sparsity, "neuron-sparsity": self.neuron_sparsity}
         if name := next((name for name, value in (others | {"seed": self.seed}).items() if value is not None), None):
             raise UserError(f"--{name}: expected no --soup beside it, whose runs have --soup-sparsities, found one")
         if self.like is not None or (self.top_up and self.allocation != ALLOCATIONS[0]):
@@ -229,7 +265,9 @@ class PruneOptions:
             raise UserError(f"--weights-key: expected a file of weights, found the run {source}")
         if not is_run and self.model is None:
             raise UserError(f"expected the folder of a run, or --model for a file of weights, found {source}")
-        if not is_run and self.criterion == TAYLOR:
-            raise UserError(f"--criterion {TAYLOR}: expected a run, whose images give gradients, found {source}")
+        if not is_run and self.criterion in (TAYLOR, UNITS):
+            raise UserError(
+                f"--criterion {self.criterion}: expected a run, whose images give gradients, found {source}"
+            )
         if not is_run and self.rewind not in (None, NONE):
             raise UserError(f"--rewind {self.rewind}: expected a run that kept weights of its epochs, found {source}")

@@ -5,11 +5,14 @@ from functools import cache
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.choices import PRETRAINED
+from vit_tickets.pipeline.weights.methods import METHODS
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.defaults import Asked, Described, fitted
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import Outline, outline, probe_of
+from vit_tickets.train.runs.weights import open_weights
+from vit_tickets.train.sparsity.schedule import Growth, updates_of
 
 
 class Rehearsal:
@@ -38,6 +41,17 @@ class Rehearsal:
         recipe = fitted(self._images, request, asked)
         request.check_recipe(recipe)
         self._outline(request, recipe, manifest)
+
+    def check_masks(self, request: Request, asked: Asked) -> None:
+        """Raise UserError for masks that the model cannot have, or that would never change though they are to."""
+        recipe = fitted(self._images, request, asked)
+        open_weights(request, recipe, self._outline(request, recipe, None).probe.network)
+        method = METHODS.get(request.weight_method or "")
+        if method is not None and "update_every" in method.takes:
+            steps = recipe.epochs * (self._images.samples(request.split) // recipe.batch_size)
+            if recipe.limit:
+                steps = min(steps, recipe.epochs * (recipe.limit // recipe.batch_size))
+            Growth(recipe.epochs, updates_of(request.model), request.update_every).check(steps)
 
     def check_weights(self, request: Request, asked: Asked, manifest: Manifest | None) -> None:
         """Raise UserError for a file or a run of other weights than the model's.

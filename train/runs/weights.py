@@ -22,7 +22,7 @@ from vit_tickets.train.recipes.recipe import DEFAULTS, Recipe
 from vit_tickets.train.runs.request import Request, check_depth
 from vit_tickets.train.sparsity.allocation import alive_counts, check_alive
 from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
-from vit_tickets.train.sparsity.units.alive import RandomUnits
+from vit_tickets.train.sparsity.units.alive import Alive, RandomUnits
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,19 @@ def _of_masks(opened: WeightTicket, network: nn.Module, model: str) -> Sparse:
         check_alive({name: alive for name, (alive, _) in opened.counts.items()})
     except UserError as error:
         raise UserError(f"--masks {opened.root}: {error}") from None
+    kept = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+    alive, size = opened.alive, opened.size
+    if opened.criterion == UNITS:
+        reading = Alive.of_masks(network, kept).reading_masks(network).values()
+        alive, size = alive + sum(int(mask.sum()) for mask in reading), size + sum(mask.numel() for mask in reading)
     record = SparseWeights(
         method=FIXED,
         scope=opened.scope,
         allocation=opened.allocation,
         sparsity=opened.sparsity,
-        **_counted(opened.alive, opened.size, parameters),
+        head_sparsity=opened.head_sparsity,
+        neuron_sparsity=opened.neuron_sparsity,
+        **_counted(alive, size, parameters),
         masks_dir=files.absolute(opened.root),
         masks_sha256=opened.masks_sha256,
         rewind_epoch=opened.rewind_epoch,
@@ -139,7 +146,7 @@ def _of_masks(opened: WeightTicket, network: nn.Module, model: str) -> Sparse:
         rounds=opened.rounds,
         merge=opened.soup and opened.soup.merge,
     )
-    return Sparse(record, opened, {name: torch.from_numpy(mask) for name, mask in masks.items()})
+    return Sparse(record, opened, kept)
 
 
 def _of_ticket(request: Request, opened: WeightTicket, network: nn.Module) -> Sparse:

@@ -19,6 +19,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.sweep import sweep
 from vit_tickets.train.commands.table import table
 from vit_tickets.train.commands.weights.lth import lth
+from vit_tickets.train.commands.weights.svite import svite
 from vit_tickets.train.report.analysis.paper import MODELS
 
 pytestmark = pytest.mark.process
@@ -247,6 +248,16 @@ def test_lth_takes_its_variables():
     given = asked(lth, make.commands("lth", "DATA=mine", "MODEL=resnet20", *settings)[-1])
     expected = {"model": "resnet20", "rounds": 3, "report_at": "2,3", "rewind": "0,5", "lr": "0.01,0.1", "seeds": 2}
     assert given.items() >= (expected | {"jobs": 4, "epochs": 8}).items()
+
+
+def test_svite_takes_its_variables():
+    pack, line = make.commands("svite")
+    assert (pack, asked(svite, line)["models"]) == (PACK, "deit_micro")
+    assert asked(svite, make.commands("svite", "DATA=mine")[-1])["models"] == "deit_t,deit_s,deit_b"
+    settings = ("ROWS=svite,ssp", "WEIGHT_SPARSITY=0.5,0.6", "HEAD_SPARSITY=0.3", "DEPTH=6", "KEEP_RATE=.9", "JOBS=4")
+    given = asked(svite, make.commands("svite", "DATA=mine", "MODELS=deit_s", *settings)[-1])
+    expected = {"models": "deit_s", "rows": "svite,ssp", "weight_sparsity": "0.5,0.6", "head_sparsity": 0.3}
+    assert given.items() >= (expected | {"depth": 6, "keep_rate": ".9", "jobs": 4}).items()
 
 
 def test_figure_3_is_the_papers_but_for_the_data():

@@ -11,6 +11,7 @@ from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.system.errors import WorkFailed
 from vit_tickets.pipeline.weights import ticket
+from vit_tickets.train.commands.beforehand.engines import Place
 from vit_tickets.train.commands.weights import lth, telling
 from vit_tickets.train.sweep.protocols import Ended
 
@@ -53,7 +54,8 @@ def test_a_plan_that_is_stopped_goes_on_and_ends_in_the_report(tmp_path, monkeyp
 
     def run(stopped=None):
         engine = InTurn(stopped)
-        monkeypatch.setattr(lth, "opened", lambda *_: contextlib.nullcontext(engine))
+        place = Place(False, 1, lambda _: contextlib.nullcontext(engine))
+        monkeypatch.setattr(lth, "place_of", lambda *_: place)
         typed = ["lth", tmp_path / "data", *LEVELS, "--out", out, *SIZES]
         return engine.begun, CliRunner().invoke(main, list(map(str, typed)))
 

@@ -124,7 +124,7 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
     Raises UserError for what does not go together, or what a step would refuse.
     """
     parsed = parse_train_options(dataset, list(train_options), LTH, SET)
-    model = asked.model or _default_model(dataset)
+    model = asked.model or default_model(dataset)
     if model is None:
         raise UserError("--model: expected the network to prune, such as resnet20 or deit_small, found none")
     preset, controls, rates = preset_of(model), _controls(asked.controls), _rates(asked.lr)
@@ -140,7 +140,7 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
         raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
     registry.check_model(model)
     chains = chains_of(asked, preset, model)
-    images = _images(dataset, asked)
+    images = packed_images(dataset, LTH, asked.out, asked.dry_run)
     chosen = Budget.chosen(asked.sparsity, asked.keep_rate, asked.tokens)
     budget = _budget(asked, chosen)
     given = {"--epochs": asked.epochs, "--recipe": asked.recipe}
@@ -188,7 +188,7 @@ def _budget(asked: LthOptions, chosen: "Budget | None") -> "Budget":
     return Budget(sparsity=DEFAULT_SPARSITY) if asked.tickets is None else Manifest.open(asked.tickets).budget
 
 
-def _default_model(dataset: str) -> str | None:
+def default_model(dataset: str) -> str | None:
     """The smallest network for the built-in dataset; others are too different to guess."""
     from vit_tickets.pipeline.datasets.shards import Dataset, index_of
     from vit_tickets.pipeline.system import files
@@ -217,7 +217,8 @@ def recipe_of(lottery: Lottery, images: "Images") -> "Recipe":
     return fitted(images, training, asked)
 
 
-def _images(dataset: str, asked: LthOptions) -> "Images":
+def packed_images(dataset: str, command: str, out: str | None, dry_run: bool) -> "Images":
+    """The images of a dataset, or the built-in one, which is packed if needed; raises UserError for other sources."""
     from vit_tickets.pipeline.datasets.shards import index_of
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.commands.sources import check_images, find_images
@@ -227,7 +228,7 @@ def _images(dataset: str, asked: LthOptions) -> "Images":
         name = files.name_of(files.absolute(dataset))
         packed = f"`vit-tickets pack {dataset} data/{name}` makes one"
         raise UserError(f"expected a dataset, found no {index_of(dataset)}; {packed}")
-    return find_images(dataset, LTH, PlanOptions(out=asked.out, dry_run=asked.dry_run), [])
+    return find_images(dataset, command, PlanOptions(out=out, dry_run=dry_run), [])
 
 
 def _record(

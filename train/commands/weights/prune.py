@@ -11,6 +11,7 @@ from vit_tickets.pipeline.runs.config import CONFIG
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.fields import click_options, parsed, sections_of
 from vit_tickets.pipeline.system.stopping import stoppable
+from vit_tickets.pipeline.weights.methods import UNITS
 from vit_tickets.train.commands.options import device_option, yield_while_waiting
 from vit_tickets.train.pruning.request import PruneOptions
 
@@ -35,8 +36,8 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
     was itself trained with masks stays dropped. `train --masks` trains a ticket; both in turn, with --rewind, are
     iterative magnitude pruning.
 
-    The same command writes the same bytes; --device is used for --criterion taylor alone, whose gradients can differ
-    in their last digits from device to device.
+    The same command writes the same bytes; --device is used for --criterion taylor and units alone, whose gradients can
+    differ in their last digits from device to device.
 
     With --soup the masks are those of several runs, merged: short trainings of SOURCE's weights on other images, say.
 
@@ -57,8 +58,8 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
     if not is_run and source != PRETRAINED:
         check_there("SOURCE", source)
     with stoppable(lambda: "a ticket is written at the end, the same command starts anew"):
-        from vit_tickets.train.pruning import soup
-        from vit_tickets.train.pruning.gradients import gradients_of
+        from vit_tickets.train.pruning import soup, units
+        from vit_tickets.train.pruning.gradients import gradients_of, head_scores_of
         from vit_tickets.train.pruning.prune import carry_out, plan
         from vit_tickets.train.pruning.source import Source
         from vit_tickets.train.runtime.distributed import world
@@ -67,12 +68,18 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
             with world(device) as here:
                 return gradients_of(run, names, images, here.device)
 
+        def score_heads(run: str, images: int) -> "dict[str, Tensor]":
+            with world(device) as here:
+                return head_scores_of(run, images, here).importance
+
         opened = Source.of_run(source) if is_run else Source.of_weights(source, asked)
-        if asked.soup is None:
+        if asked.criterion == UNITS:
+            made, written = units.carry_out(opened, asked, score_heads, overwrite)
+        elif asked.soup is None:
             made, written = carry_out(plan(opened, asked), differentiate, overwrite)
         else:
             made, written = soup.carry_out(soup.cook(opened, asked), overwrite)
-    rule = f"by {made.criterion}, {RULES.get(made.allocation or '', made.allocation)}"
+    rule = f"by {made.criterion}, {RULES.get(made.allocation or '', made.allocation or 'equally many of every layer')}"
     click.echo(
         f"{made.root}: {made.sparsity:.2%} of {made.scope} dropped, {made.alive:,} of {made.size:,} weights alive "
         f"({made.of_network:.2%} of all {made.parameters:,} parameters dropped), {rule}, round {made.rounds}"

@@ -68,7 +68,8 @@ def of_network(group: WeightGroup, cell: Cell) -> float | None:
 
 
 def _dropped(run: RunResult) -> float | None:
-    return run.masks.of_network if run.masks else run.config.weights and run.config.weights.of_network
+    asked = run.config.weights
+    return run.masks.of_network if run.masks and not _counts_units(run) else asked and asked.of_network
 
 
 def alive_of(group: WeightGroup, cell: Cell) -> int | None:
@@ -82,12 +83,17 @@ def alive_of(group: WeightGroup, cell: Cell) -> int | None:
 
 def _alive(run: RunResult) -> int | None:
     """By the masks that the run ended with, or by what it was asked for."""
-    if run.masks:
+    if run.masks and not _counts_units(run):
         return run.masks.parameters - (run.masks.size - run.masks.alive)
     asked = run.config.weights
     if asked is None or asked.parameters is None or asked.size is None or asked.alive is None:
         return None
     return asked.parameters - (asked.size - asked.alive)
+
+
+def _counts_units(run: RunResult) -> bool:
+    """Whether its config counts what reads dead heads and neurons as dropped, too, which its masks leave alone."""
+    return run.config.weights is not None and run.config.weights.head_sparsity is not None
 
 
 def macs_of(group: WeightGroup, cell: Cell) -> float | None:
