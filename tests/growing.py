@@ -1,13 +1,6 @@
-"""A script that trains with growing masks on several ranks.
-
-    torchrun --nproc-per-node 2 -m tests.growing DATA OUT [SAVES]
-
-trains a run under OUT, unplugged after so many saves if they are given, then a layer whose gradients are whole numbers,
-so that sums do not depend on their order. Every rank writes the masks that it had to masks-RANK.json.
-"""
+"""A program that trains with growing masks on ranks."""
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -76,22 +69,21 @@ def whole_numbers(here: World) -> list[int]:
     return hook.digests
 
 
-def main(data: str, out: str, saves: str = "0") -> None:
+def main(data: str, out: str, saves: int = 0) -> None:
+    """Train a run under `out`, unplugged after every `saves` saves if there are any, then a layer whose gradients are
+    whole numbers, so that sums do not depend on their order. Every rank writes the masks that it had to
+    masks-RANK.json."""
     with world("cpu") as here:
         hooks = []
 
         def another(_: int) -> Trainer:
             hooks.append(growing())
-            return trainer(data, f"{out}/run", here, hooks[-1], 1, minutes=0 if int(saves) else 9)
+            return trainer(data, f"{out}/run", here, hooks[-1], 1, minutes=0 if saves else 9)
 
-        if int(saves):
-            in_pieces(another, int(saves))
+        if saves:
+            in_pieces(another, saves)
         else:
             another(0).fit()
         digests = [digest for hook in hooks for digest in hook.digests]
         record = {"run": digests, "whole_numbers": whole_numbers(here)}
         Path(out, f"masks-{here.rank}.json").write_text(json.dumps(record))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

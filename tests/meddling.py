@@ -1,14 +1,7 @@
-"""A hook that has state of its own and changes all that a hook may; and a script that trains with it on several ranks.
-
-    torchrun --nproc-per-node 2 -m tests.meddling DATA TICKETS OUT [PATH]
-
-trains a run (on path `lt`) with all hooks twice, under OUT/whole and, unplugged after every third save, under
-OUT/broken. Every rank writes what its hook was called with to calls-RANK.json.
-"""
+"""A hook that has state of its own and changes all that a hook may; and a program that trains with it on ranks."""
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +85,10 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def main(data: str, tickets: str, out: str, path: str = "lt") -> None:
+    """Train a run with all hooks twice, under `out`/whole and, unplugged after every third save, under `out`/broken.
+
+    Every rank writes what its hook was called with to calls-RANK.json.
+    """
     with world("cpu") as here:
         hooks = []
 
@@ -109,7 +106,3 @@ def main(data: str, tickets: str, out: str, path: str = "lt") -> None:
         again = [vars(call) for hook in hooks[1:] for call in hook.calls]
         record = {"whole": calls, "broken": again, "first": first}
         Path(out, f"calls-{here.rank}.json").write_text(json.dumps(record))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

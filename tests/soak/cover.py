@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from tests import forks  # noqa: F401 (what the server imports)
 from tests.helpers import augmenting
 from tests.soak.data import SIDE, numbers_of, write_dataset
 from vit_tickets.pipeline.datasets.shards import Dataset
@@ -92,7 +93,7 @@ def covers(trials: Sequence[Trial], seed: int = 0) -> list[Cover]:
     with tempfile.TemporaryDirectory() as folder:
         root = write_dataset(Path(folder) / "data", SIZES).root
         most = max(link.ranks for trial in trials for link in trial.links)
-        mp.spawn(_rank, (most, root, tuple(trials), seed, folder), nprocs=most)
+        mp.start_processes(_rank, (most, root, tuple(trials), seed, folder), nprocs=most, start_method="forkserver")
         return [
             _cover(trial, [_steps(f"{folder}/{number}-{at}", link.ranks) for at, link in enumerate(trial.links)])
             for number, trial in enumerate(trials)

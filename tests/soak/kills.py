@@ -38,22 +38,24 @@ def command(data: Path, out: Path, ranks: int, *options) -> list[str]:
     launcher = [sys.executable, "-m"]
     if ranks > 1:
         launcher += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
-    options = (*OPTIONS, *options, "--workers", 1, "--out", out, "--resume")
-    return [*launcher, "vit_tickets.train", str(data), *map(str, options)]
+    return [*launcher, "vit_tickets.train", *arguments(data, out, *options)]
 
 
-def start(arguments: list[str], log: Path, **options) -> subprocess.Popen:
+def arguments(data: Path, out: Path, *options) -> list[str]:
+    """Those of `train`, without `train`."""
+    return [str(word) for word in (data, *OPTIONS, *options, "--workers", 1, "--out", out, "--resume")]
+
+
+def start(words: list[str], log: Path, **options) -> subprocess.Popen:
     """Start `train` in a process group of its own, its output appended to `log`."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as stream:
-        return subprocess.Popen(
-            arguments, stdout=stream, stderr=stream, env=environment, start_new_session=True, **options
-        )
+        return subprocess.Popen(words, stdout=stream, stderr=stream, env=environment, start_new_session=True, **options)
 
 
-def start_until(text: str, arguments: list[str], log: Path) -> subprocess.Popen:
+def start_until(text: str, words: list[str], log: Path) -> subprocess.Popen:
     """`start`, and return when `text` is in the log."""
-    process, limit = start(arguments, log), time.monotonic() + 600
+    process, limit = start(words, log), time.monotonic() + 600
     while text not in log.read_text():
         assert process.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < limit
@@ -162,10 +164,10 @@ def trial(
     )
     if done.returncode:
         raise AssertionError(done.stderr.decode()[-2000:])
-    arguments = command(data, broken, ranks, *options)
+    typed = command(data, broken, ranks, *options)
     for number in range(kills):
         log.touch()
-        process = start(arguments, log)
+        process = start(typed, log)
         wait_for_training(process, log, number + 1)
         wait_for_saves(process, broken / "last.pt", rng.randint(0, most_saves))
         time.sleep(rng.uniform(0, spread_s))
@@ -175,7 +177,7 @@ def trial(
         kill(process, choices[number % len(choices)])
         outcome.torn += any(broken.glob(".last.pt.*"))
         outcome.kills.append(where(broken))
-    process = start(arguments, log)
+    process = start(typed, log)
     if process.wait(timeout=600):
         raise AssertionError(log.read_text()[-2000:])
     outcome.unequal = differences(whole, broken)

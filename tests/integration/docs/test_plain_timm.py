@@ -31,34 +31,60 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("model", SIZES)
-def test_it_loads_in_plain_timm(model, numbered_data, tmp_path):
-    run = run_of(numbered_data, tmp_path / "run", recipe=SMALL.override(epochs=1, limit=16), model=model)
-    trainer_of(run).fit()
-    config = json.loads(json.dumps(run.config.record()))
+# Lines as a user types them after `import timm`, each list of them in a fork; then the names that timm knows.
+PROGRAM = """
+import json, os, sys, timm
+for lines in json.load(sys.stdin):
+    if os.fork() == 0:
+        exec(lines, {})
+        sys.exit()
+    assert os.wait()[1] == 0
+print(*timm.list_models())
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(numbered_data, tmp_path_factory):
+    """A trained run, images and a folder for each model of SIZES, and what a process said that loaded the runs."""
+    runs, programs = {}, []
     torch.manual_seed(0)
     images = torch.rand(2, 3, 24, 24)
-    torch.save(images, tmp_path / "images.pt")
-    own = not registry.create_model(model).__class__.__module__.startswith("timm.")
-    code = BLOCK.replace("RUN/", f"{tmp_path}/run/").replace("deit_tiny_patch16_224", config["model"])
-    code = code.replace("num_classes=10", f"{SIZES[model]}num_classes={config['num_classes']}")
-    lines = [
-        *(["import vit_tickets.pipeline.networks.registry"] if own else []),
-        code,
-        "import sys, torch",
-        f"assert {own} == any(name.startswith('vit_tickets') for name in sys.modules)",
-        "with torch.no_grad():",
-        f"    torch.save(model(torch.load('{tmp_path}/images.pt')), '{tmp_path}/out.pt')",
-        "print(transform)",
-    ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    for model in SIZES:
+        folder = tmp_path_factory.mktemp(model)
+        run = run_of(numbered_data, folder / "run", recipe=SMALL.override(epochs=1, limit=16), model=model)
+        trainer_of(run).fit()
+        runs[model] = run, images, folder
+        torch.save(images, folder / "images.pt")
+        config = json.loads(json.dumps(run.config.record()))
+        own = not registry.create_model(model).__class__.__module__.startswith("timm.")
+        code = BLOCK.replace("RUN/", f"{folder}/run/").replace("deit_tiny_patch16_224", config["model"])
+        code = code.replace("num_classes=10", f"{SIZES[model]}num_classes={config['num_classes']}")
+        lines = [
+            *(["import vit_tickets.pipeline.networks.registry"] if own else []),
+            code,
+            "import sys, torch",
+            f"assert {own} == any(name.startswith('vit_tickets') for name in sys.modules)",
+            "with torch.no_grad():",
+            f"    torch.save(model(torch.load('{folder}/images.pt')), '{folder}/out.pt')",
+            f"open('{folder}/transform', 'w').write(str(transform))",
+        ]
+        programs.append("\n".join(lines))
+    given = json.dumps(programs)
+    return runs, subprocess.run([sys.executable, "-c", PROGRAM], input=given, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("model", SIZES)
+def test_it_loads_in_plain_timm(model, plain):
+    runs, done = plain
     assert done.returncode == 0, done.stderr
-    assert "CenterCrop" in done.stdout
-    assert "Normalize" in done.stdout
+    run, images, folder = runs[model]
+    transform = (folder / "transform").read_text()
+    assert "CenterCrop" in transform
+    assert "Normalize" in transform
     built = run.build_model()
-    built.network.load_state_dict(load_file(tmp_path / "run" / "final.safetensors"))
+    built.network.load_state_dict(load_file(folder / "run" / "final.safetensors"))
     with torch.no_grad():
-        assert torch.equal(torch.load(tmp_path / "out.pt"), built.eval()(images))
+        assert torch.equal(torch.load(folder / "out.pt"), built.eval()(images))
 
 
 def test_a_network_without_dead_heads_and_neurons_loads_in_plain_timm(tmp_path):
@@ -76,9 +102,8 @@ def test_a_network_without_dead_heads_and_neurons_loads_in_plain_timm(tmp_path):
         assert torch.equal(lines["net"].eval()(image), shrunk(image))
 
 
-def test_the_names_that_only_this_package_registers_are_all_told():
-    code = "import timm\nprint(*timm.list_models())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_the_names_that_only_this_package_registers_are_all_told(plain):
+    _, done = plain
     ours = {name for name in registry.default_cfgs if name not in words(done.stdout)}
     assert ours == set(registry.default_cfgs)
     assert all(f"`{name}`" in " ".join(SECTION.split()) for name in ours)

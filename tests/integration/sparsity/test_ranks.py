@@ -1,14 +1,12 @@
 """Growing masks on two ranks: bitwise equal on both, after a resume, too; and as on one rank with the same batch."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from tests.growing import STEPS, growing, trainer, whole_numbers
+from tests.forks import on_ranks
+from tests.growing import STEPS, growing, main, trainer, whole_numbers
 from tests.soak.kills import same
 from tests.train.sparsity.stepping import Stepping, layers
 from tests.training import equal, weights, without_clocks
@@ -22,15 +20,7 @@ ALONE = World(0, 1, "cpu")
 
 def trained(data, out, *saves):
     """What two ranks of the script note of their masks."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "-m", "tests.growing", data, str(out), *saves],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_ranks(2, out, main, data, str(out), *saves)
     return [json.loads((out / f"masks-{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -56,7 +46,7 @@ def test_both_ranks_have_equal_masks_after_each_of_ten_updates(two_ranks):
 @pytest.mark.slow
 def test_ranks_that_resume_have_the_same_masks_and_end_with_the_same_state(two_ranks, numbered_data, tmp_path):
     whole, (masks, _) = two_ranks
-    first, second = trained(numbered_data, tmp_path, "3")
+    first, second = trained(numbered_data, tmp_path, 3)
     assert first == second == masks
     pieces = tmp_path / "run"
     assert equal(weights(whole), weights(pieces))

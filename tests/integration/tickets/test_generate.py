@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.command import VIT_TICKETS, refused, run
+from tests.forks import command, started, vit_tickets_without
 from tests.helpers import contents, without_circumstances
 from vit_tickets.pipeline.datasets.pack import pack
 from vit_tickets.pipeline.datasets.shards import Dataset
@@ -62,11 +63,8 @@ def test_both_engines_write_the_same_bytes(local, packed, selector_run, tmp_path
 
 
 def test_the_local_engine_does_not_import_ray(packed, selector_run, tmp_path):
-    (tmp_path / "ray.py").write_text("raise AssertionError('ray was imported')")
-    command = [VIT_TICKETS, "generate", packed, "--selector", selector_run, "--engine", "local"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([*command, "--out", str(tmp_path / "m")], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    words = ("generate", packed, "--selector", selector_run, "--engine", "local", "--out", str(tmp_path / "m"))
+    assert started(tmp_path / "log", vit_tickets_without, "ray", *words).wait() == 0, (tmp_path / "log").read_text()
 
 
 def test_without_a_second_gpu_or_a_cluster_this_process_does_the_work(
@@ -140,12 +138,13 @@ def test_another_request_into_the_same_folder_is_refused(local, packed, selector
     run("generate", *request, "--overwrite")
 
 
-def test_a_failed_shard_is_named_and_the_others_are_done(packed, selector_run, tmp_path):
+@pytest.mark.parametrize("engines", [("local",), pytest.param(("local", "ray"), marks=pytest.mark.slow)])
+def test_a_failed_shard_is_named_and_the_others_are_done(packed, selector_run, tmp_path, engines):
     copy = shutil.copytree(packed, tmp_path / "data")
     tar = copy / "train" / "000001.tar"
     tar.write_bytes(tar.read_bytes()[:3000])
     options = ("--selector", selector_run, "--out", tmp_path / "m")
-    for engine in ("local", "ray"):  # the second finds what the first has done
+    for engine in engines:  # the second finds what the first has done
         done = run("generate", copy, *options, "--engine", engine, code=1)
         assert "1 of" in done.stderr
         assert "train/000001.tar" in done.stderr
@@ -183,11 +182,12 @@ def test_what_is_wrong_is_told_in_one_line(packed, selector_run, tmp_path, argum
     assert message in refused("generate", packed, *arguments, "--engine", "local", "--out", tmp_path / "m")
 
 
+@pytest.mark.slow
 def test_offline_without_weights_says_what_to_pass_within_seconds(packed, tmp_path):
     started = time.monotonic()
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    command = [VIT_TICKETS, "generate", packed, "--engine", "local", "--out", str(tmp_path / "m")]
-    done = subprocess.run(command, env=offline, capture_output=True, text=True)
+    words = [VIT_TICKETS, "generate", packed, "--engine", "local", "--out", str(tmp_path / "m")]
+    done = subprocess.run(words, env=offline, capture_output=True, text=True)
     assert done.returncode == 2
     assert "pass --weights FILE" in done.stderr
     assert time.monotonic() - started < 30
@@ -211,12 +211,7 @@ def test_killed_in_the_middle_and_started_again_ends_with_the_same_bytes(many, s
     total = len(contents(tmp_path / "undisturbed"))
     out = tmp_path / "killed"
     for wanted in (4, total // 2):
-        process = subprocess.Popen(
-            [VIT_TICKETS, "generate", *map(str, options), "--engine", engine, "--out", str(out)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = command(tmp_path / "log", "generate", *options, "--engine", engine, "--out", out)
         deadline = time.monotonic() + 120
         while len(list(out.rglob("*.parquet"))) < wanted and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
@@ -257,8 +252,8 @@ def test_a_signal_is_answered_with_how_far_it_is(
 def test_a_process_answers_ctrl_c_and_leaves_nothing_half_done(many, selector_run, tmp_path):
     out = tmp_path / "m"
     options = ("--selector", selector_run, "--view", "crops:30", "--engine", "local", "--out", str(out))
-    command = [VIT_TICKETS, "generate", str(many), *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = [VIT_TICKETS, "generate", str(many), *options]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while len(list(out.rglob("*.parquet"))) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
@@ -284,6 +279,7 @@ def test_whatever_befalls_one_shard_the_others_are_done(packed, selector_run, tm
     assert len(list((tmp_path / "m").rglob("*.parquet"))) == 3
 
 
+@pytest.mark.slow
 def test_it_finishes_on_one_cpu(local, packed, selector_run, tmp_path, monkeypatch):
     monkeypatch.setattr("multiprocessing.cpu_count", lambda: 1)
     monkeypatch.setenv("RAY_USE_MULTIPROCESSING_CPU_COUNT", "1")  # where Ray looks

@@ -1,8 +1,6 @@
 """`vit-tickets labels`: maps against plain torch and PIL, engines, resume, refusals."""
 
-import os
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.command import VIT_TICKETS, refused, run
+from tests.command import refused, run
+from tests.forks import started, vit_tickets_without
 from tests.helpers import contents, edited, encode, without_circumstances
 from vit_tickets.pipeline.datasets.shards import Dataset, read_shard
 from vit_tickets.pipeline.geometry import images
@@ -234,12 +233,10 @@ def test_what_is_wrong_is_told_in_one_line(packed, annotator, weights, tmp_path,
 
 
 def test_the_command_as_a_process(local, packed, annotator, tmp_path):
-    (tmp_path / "ray.py").write_text("raise AssertionError('ray was imported')")
-    options = (*map(str, annotator), *BOTH, "--engine", "local", "--out", str(tmp_path / "l"))
-    command = [VIT_TICKETS, "labels", packed, *options]
-    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "label maps: 100%" in done.stderr
-    assert "errors=1" in done.stderr
+    words = ("labels", packed, *map(str, annotator), *BOTH, "--engine", "local", "--out", str(tmp_path / "l"))
+    done = started(tmp_path / "log", vit_tickets_without, "ray", *words).wait()
+    said = (tmp_path / "log").read_text()
+    assert done == 0, said
+    assert "label maps: 100%" in said
+    assert "errors=1" in said
     assert contents(tmp_path / "l") == contents(local)

@@ -1,15 +1,13 @@
 """Fine-tuning and probing weights: every family and path, resumed, on two ranks, and by default."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from tests.command import run, words
+from tests.forks import on_ranks, vit_tickets
 from tests.training import equal, in_pieces, metrics, run_of, trainer_of, weights, without_clocks
 from vit_tickets.pipeline.networks import registry
 from vit_tickets.train.loop import checkpoint
@@ -98,13 +96,8 @@ def test_two_ranks_train_as_one(recipe, numbered_data, numbered_tickets, tmp_pat
     given = words("--model deit_micro --path lt --device cpu --tickets", numbered_tickets, "--init", init)
     values = words("--epochs 2 --batch-size 8 --drop-path 0 --image-size 24 --patch-size 4 --lr 0.001 --lr-batch 8")
     options = (numbered_data, *given, "--recipe", recipe, *values)
-    two_ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*two_ranks, "-m", "vit_tickets.train", *options, "--workers", 1, "--out", tmp_path / "two"]
-    done = subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("a fresh head for") == 1
+    command = ("train", *options, "--workers", 1, "--out", tmp_path / "two")
+    assert on_ranks(2, tmp_path, vit_tickets, *map(str, command)).count("a fresh head for") == 1
     said = run("train", *options, "--workers", 2, "--out", tmp_path / "one").stdout
     assert ("parameters learn" in said) == (recipe == "probe")
     for a, b in zip(metrics(tmp_path / "two"), metrics(tmp_path / "one"), strict=True):

@@ -1,13 +1,12 @@
 """Hooks in training: when they are called, what they see, and that all ranks call them alike."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
+from tests import meddling
+from tests.forks import on_ranks
 from tests.meddling import RECIPE, Meddling
 from tests.soak.kills import same
 from tests.training import equal, in_pieces, trainer, weights, without_clocks
@@ -24,15 +23,7 @@ OF_A_STEP = ["before_step", "after_gradients", "after_step"]
 def two_ranks(numbered_data, numbered_tickets, tmp_path_factory):
     """Folder of the script's runs, and what each of two ranks noted."""
     out = tmp_path_factory.mktemp("ranks")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "-m", "tests.meddling", numbered_data, numbered_tickets, str(out)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_ranks(2, out, meddling.main, numbered_data, numbered_tickets, str(out))
     return out, [json.loads((out / f"calls-{rank}.json").read_text()) for rank in range(2)]
 
 

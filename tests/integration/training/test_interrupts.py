@@ -1,4 +1,7 @@
-"""Signals and failures, in real processes: what was done is saved, all ranks end, one line says why."""
+"""Signals and failures, in real processes: what was done is saved, all ranks end, one line says why.
+
+Two ranks are started by torchrun, one by a fork.
+"""
 
 import os
 import signal
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forks import command
 from tests.helpers import png
 from tests.soak import kills
 from tests.soak.data import write_dataset
@@ -30,10 +34,15 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
-def begun(data, out, log, ranks=1, **options):
+def started(data, out, log, ranks, *options, **how):
+    if ranks == 1:
+        return command(log, "train", *kills.arguments(data, out, *options))
+    return kills.start(kills.command(data, out, ranks, *options), log, **how)
+
+
+def begun(data, out, log, ranks=1, **how):
     """A run of many epochs that saves every ten minutes only, once it trains."""
-    arguments = kills.command(data, out, ranks, "--epochs", 200, "--checkpoint-minutes", 10)
-    process = kills.start(arguments, log, **options)
+    process = started(data, out, log, ranks, "--epochs", 200, "--checkpoint-minutes", 10, **how)
     kills.wait_for_training(process, log, 1)
     return process
 
@@ -95,18 +104,17 @@ def with_a_broken_image(root, at=30):
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_failure_of_one_rank_ends_all_with_one_line_and_a_checkpoint(tmp_path, ranks):
     root, log, out = with_a_broken_image(tmp_path / "data"), tmp_path / "log", tmp_path / "run"
-    arguments = kills.command(root, out, ranks, "--epochs", 3, "--repeats", 1, "--checkpoint-minutes", 10)
-    assert kills.start(arguments, log).wait(timeout=120) != 0
+    asked = (root, out, log, ranks, "--epochs", 3, "--repeats", 1, "--checkpoint-minutes", 10)
+    assert started(*asked).wait(timeout=120) != 0
     assert log.read_text().count("image x30 cannot be decoded") == 1
     assert "pass --skip-errors" in log.read_text()
     assert "train/loop/trainer.py" not in log.read_text(), "no traceback but torchrun's own"
     assert (out / "last.pt").exists()
     began = time.monotonic()  # now the failing batch is the first
-    assert kills.start(arguments, log).wait(timeout=120) != 0
+    assert started(*asked).wait(timeout=120) != 0
     assert log.read_text().count("image x30 cannot be decoded") == 2
     assert time.monotonic() - began < 28, "no waiting for a loader or another rank"
-    again = kills.start([*arguments, "--skip-errors"], log)
-    assert again.wait(timeout=120) == 0
+    assert started(*asked, "--skip-errors").wait(timeout=120) == 0
     assert (out / "final.safetensors").exists()
 
 

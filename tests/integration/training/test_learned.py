@@ -3,10 +3,7 @@
 import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +12,9 @@ import timm
 import torch
 from safetensors.torch import load_file
 
+from tests import meddling
 from tests.command import refused, run, words
+from tests.forks import on_ranks
 from tests.soak import kills
 from tests.soak.data import write_dataset
 from tests.training import SMALL, equal, in_pieces, metrics, run_of, trainer, weights, without_clocks
@@ -69,15 +68,7 @@ def test_unplugged_after_every_step_it_ends_with_the_same_weights_and_scorer(
 
 @pytest.mark.slow
 def test_two_ranks_have_one_scorer_and_resume_with_it(numbered_data, numbered_tickets, tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "-m", "tests.meddling", numbered_data, numbered_tickets, str(tmp_path), "learned"],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_ranks(2, tmp_path, meddling.main, numbered_data, numbered_tickets, str(tmp_path), "learned")
     first, second = (json.loads((tmp_path / f"calls-{rank}.json").read_text()) for rank in range(2))
     assert first == second, "the same gradients and weights in every step"
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -1,9 +1,6 @@
 """Training: reproducible, resumable, the same on one rank and on two."""
 
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +9,7 @@ import torch
 
 from tests.command import run, words
 from tests.fixtures.numbered import PLAIN
+from tests.forks import on_ranks, vit_tickets
 from tests.training import SMALL, equal, metrics, trainer, weights
 from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.folds import fold_of
@@ -174,13 +172,8 @@ def test_two_ranks_train_as_one_with_the_same_global_batch(numbered_data, number
     recipe = words("--epochs 2 --batch-size 8 --lr 0.01 --drop-path 0 --warmup-epochs 0.5", *PLAIN)
     given = words("--model deit_micro --path lt --device cpu --tickets", numbered_tickets)
     options = (numbered_data, *given, *recipe)
-    two_ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*two_ranks, "-m", "vit_tickets.train", *options, "--workers", 1, "--grad-accum", 3]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*map(str, command), "--out", tmp_path / "two"], capture_output=True, text=True, timeout=240, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = ("train", *options, *words("--workers 1 --grad-accum 3 --out", tmp_path / "two"))
+    on_ranks(2, tmp_path, vit_tickets, *map(str, command))
     run("train", *options, "--workers", 2, "--out", tmp_path / "one")
     two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
     assert [line["step"] for line in two] == [7, 14]

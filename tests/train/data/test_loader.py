@@ -112,7 +112,7 @@ SMALL = "mount -t tmpfs -o size=256k tmpfs /dev/shm || exit 77; exec "
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("workers", [2, 0])
+@pytest.mark.parametrize("workers", [2, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_container_with_a_small_dev_shm(packed, tmp_path, workers):
     out = tmp_path / "run"
     command = [VIT_TICKETS, "train", packed, "--model", "deit_micro", "--path", "dense", "--epochs", "2", "--out", out]
