@@ -33,7 +33,7 @@ SIZES = {
 
 # Lines as a user types them after `import timm`, each list of them in a fork; then the names that timm knows.
 PROGRAM = """
-import json, os, sys, timm
+import json, os, sys, timm, timm.data, safetensors.torch
 for lines in json.load(sys.stdin):
     if os.fork() == 0:
         exec(lines, {})
