@@ -192,7 +192,7 @@ def warnings(runs: list[RunResult], tickets: dict[str, TicketProvenance]) -> lis
     """What makes a comparison of `runs` doubtful. tickets: by method, the provenance of those tested on."""
     trained = [run for run in runs if PATHS[run.path].is_trained]
     of_runs = [sentence for run in trained for sentence in _of_run(run, tickets.get(run.method))]
-    return [*differing(trained, SAID_BY_ROW), *of_runs, *_seeds(trained), *_images(trained)]
+    return [*differing(trained, SAID_BY_ROW), *of_runs, *_seeds(trained), *images(trained)]
 
 
 def sinks(runs: list[RunResult], reference: Predictions | None) -> list[str]:
@@ -273,7 +273,7 @@ def _seeds(trained: list[RunResult]) -> list[str]:
     return [f"the paths were trained with different seeds: {shown}"]
 
 
-def _images(trained: list[RunResult]) -> list[str]:
+def images(trained: list[RunResult]) -> list[str]:
     """More or fewer images by a batch or more, where `--limit` does not say why."""
     seen: dict[int, list[str]] = {}
     for run in trained:

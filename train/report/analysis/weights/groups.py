@@ -15,6 +15,7 @@ from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast, accu
 from vit_tickets.train.report.analysis.comparison import own_input
 from vit_tickets.train.report.analysis.matching import check_same_images, check_same_tickets
 from vit_tickets.train.report.analysis.results import RunResult
+from vit_tickets.train.report.analysis.weights.doubts import doubts
 from vit_tickets.train.report.analysis.weights.rows import (
     DENSE,
     REINIT,
@@ -196,8 +197,15 @@ def _group(runs: list[RunResult], recipe: Mapping[str, Any]) -> WeightGroup:
         levels={level.label: level for level in levels},
         reference=reference,
         missing=notices.missing(runs, runs[0].method, []),
-        warnings=[*notices.differing(runs, OF_ROW), *_seeds(runs)],
+        warnings=[*notices.differing(runs, OF_ROW), *doubts(_by_cell(runs)), *_seeds(runs), *notices.images(runs)],
     )
+
+
+def _by_cell(runs: list[RunResult]) -> dict[Cell, list[RunResult]]:
+    cells: dict[Cell, list[RunResult]] = {}
+    for run in runs:
+        cells.setdefault(cell_of(run), []).append(run)
+    return cells
 
 
 def _place(run: RunResult) -> tuple[Any, ...]:
@@ -219,12 +227,10 @@ def _check_seeds(runs: list[RunResult]) -> None:
 
 def _seeds(runs: list[RunResult]) -> list[str]:
     """Rows with other seeds than the rest."""
-    seeds: dict[Cell, list[int | None]] = {}
-    for run in runs:
-        seeds.setdefault(cell_of(run), []).append(run.seed)
     groups: dict[tuple[int | None, ...], list[str]] = {}
-    for (row, label), of_cell in seeds.items():
-        groups.setdefault(tuple(sorted(of_cell, key=str)), []).append(f"{row} at {label}" if label else row)
+    for (row, label), of_cell in _by_cell(runs).items():
+        seeds = tuple(sorted((run.seed for run in of_cell), key=str))
+        groups.setdefault(seeds, []).append(f"{row} at {label}" if label else row)
     if len(groups) <= 1:
         return []
     shown = "; ".join(f"{', '.join(map(str, of))}: {notices.listed(names)}" for of, names in groups.items())

@@ -55,6 +55,34 @@ def test_the_length_of_a_training_makes_no_group_of_its_own(tmp_path):
     assert group.warnings == []
 
 
+def test_seeds_of_a_row_that_were_made_otherwise_are_told(tmp_path):
+    folders = [write_run(tmp_path, "dense", seed, on=["dense"]) for seed in (0, 1)]
+    made = {"method": "gmp", "scope": "blocks", "sparsity": 0.488, "of_network": 0.44}
+    for seed, allocation in enumerate(("global", "erk")):
+        changes = {"weights": made | {"allocation": allocation}, "epochs": 3 - seed}
+        folders.append(write_weight_run(tmp_path, "gmp", seed, share=0.8, **changes))
+    (group,) = groups_of(folders)
+    names = [files.name_of(folder) for folder in folders[2:]]
+    assert group.warnings == [
+        f"the runs of gmp at 48.8% of blocks differ in {name}: {first} ({names[0]}), {second} ({names[1]})"
+        for name, first, second in (("allocation", "global", "erk"), ("epochs", 3, 2))
+    ]
+
+
+def test_a_control_that_was_trained_for_less_than_its_ticket_is_told(tmp_path):
+    folders = [write_run(tmp_path, "dense", on=["dense"]), write_weight_run(tmp_path, "imp", share=0.8)]
+    shorter = write_weight_run(tmp_path, "reinit", share=0.7, epochs=2)
+    (group,) = groups_of([*folders, shorter])
+    assert group.warnings == ["imp:reinit at 48.8% of blocks was trained for 2 epochs, imp for 3 epochs: it had less"]
+
+
+def test_runs_on_other_numbers_of_images_are_told(tmp_path):
+    folders = [write_run(tmp_path, "dense", on=["dense"]), write_weight_run(tmp_path, "imp", share=0.8)]
+    (tmp_path / "dense-seed0" / "metrics.jsonl").write_text('{"epoch": 3, "step": 9, "loss": 1.0}\n')
+    (sentence,) = groups_of(folders)[0].warnings
+    assert sentence.startswith("an epoch had different numbers of images")
+
+
 def test_whole_runs_without_sparse_ones_are_no_group(tmp_path):
     assert groups_of([write_run(tmp_path, "dense", on=["dense"])]) == []
 
