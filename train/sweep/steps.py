@@ -130,7 +130,7 @@ def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs
     run, scored, on = request.run(trial), request.scored(trial, budget), request.tested_on(trial)
     options = {"on": ",".join(on), "tickets": tickets, "out": None if scored == run else scored}
     command = _command("evaluate", run, options, workers=request.workers, device=request.device)
-    return Step(evaluation_title(trial, budget), command, partial(_is_scored, run, scored, tickets, on), needs)
+    return Step(evaluation_title(trial, budget), command, partial(is_scored, run, scored, tickets, on), needs)
 
 
 def training_title(trial: Trial) -> str:
@@ -206,7 +206,7 @@ def _selected(root: str) -> str:
     return f"{counted(without, 'image')} without a ticket (see `vit-tickets inspect {root}`)" if without else ""
 
 
-def _is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool:
+def is_scored(run: str, scored: str, tickets: str, on: tuple[str, ...]) -> bool:
     """Whether `scored` has predictions of the weights of `run`, all on the manifest `tickets`."""
     weights = files.join(run, FINAL)
     if not all_there([weights, files.join(tickets, manifests.INDEX), *predictions(scored, on)]):
