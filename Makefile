@@ -23,7 +23,7 @@ GIVEN = $(foreach name,$(VARIABLES),$(if $(call IS_GIVEN,$(name)),$(name)='$($(n
 RUN = @commands=$$($(BIN)/python .ci/make.py $@ $(GIVEN)) && PATH="$(BIN):$$PATH" \
   $(SHELL) -e$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,x) -c "$$commands"
 
-.PHONY: help setup quick test test-all lint types docs tickets train evaluate report table sweep lth svite figure3 demo bench soak clean
+.PHONY: help setup quick test test-all lint types docs tickets train evaluate report table sweep lth svite lotus figure3 demo bench soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -53,6 +53,8 @@ help:  ## this list
 #: ROUNDS, REPORT_AT, REWIND, LR  of make lth, as vit-tickets lth --help has them, and SEEDS, JOBS, ENGINE, GPUS
 #: ROWS, WEIGHT_SPARSITY, HEAD_SPARSITY, NEURON_SPARSITY, DEPTH  of make svite, as vit-tickets svite --help has them, and
 #:            MODELS (default: those of the paper; deit_micro on digits), KEEP_RATE, SEEDS, JOBS, ENGINE, GPUS
+#: TUNE_EPOCHS, TOP_UP, LEVELS  of make lotus, as vit-tickets lotus --help has them, and EPOCHS, INIT, SELECTOR, SEEDS,
+#:            JOBS, ENGINE, GPUS, SPARSITY (of patches)
 
 setup: $(READY)  ## .venv with everything, at the versions of constraints.txt
 
@@ -104,6 +106,9 @@ lth: $(READY)  ## lottery tickets of MODEL's weights, pruned in rounds, beside t
 	$(RUN)
 
 svite: $(READY)  ## MODELS by SViTE beside random masks, pruning and fewer blocks, to one report (resumes)
+	$(RUN)
+
+lotus: $(READY)  ## MODEL's weights dropped at once and by soups of masks, with tickets of patches, to a table (resumes)
 	$(RUN)
 
 figure3: $(READY)  ## the paper's figure 3 on DATA: accuracy against sparsity for dense, lt and rc (resumes)

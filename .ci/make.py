@@ -103,6 +103,13 @@ class Target:
         options += ("SEEDS", "RECIPE", "EPOCHS", "ENGINE", "JOBS", "GPUS")
         return [*self._packed(), command + self._options(*options)]
 
+    def lotus(self) -> list[str]:
+        self._check_model()
+        command = f"vit-tickets lotus {self.dataset} --model {self.model}"
+        options = ("INIT", "SPARSITY", "KEEP_RATE", "SELECTOR", "WEIGHTS", "LEVELS", "TOP_UP", "TUNE_EPOCHS")
+        options += ("SEEDS", "RECIPE", "EPOCHS", "ENGINE", "JOBS", "GPUS")
+        return [*self._packed(), command + self._options(*options)]
+
     def figure3(self) -> list[str]:
         models = "deit_micro" if self.on_digits else "deit_t,deit_s"
         return self._sweep(models, FIGURE3_SPARSITY, f"--paths dense,lt,rc --out runs/figure3-{self.name}")

@@ -32,7 +32,7 @@ COMMANDS = {
         "Test from which epoch on the order of the data is no matter.",
     ),
     "svite": ("train.commands.weights.svite", "Compare ways to train with fewer weights, beside dense training."),
-    "lotus": ("train.commands.weights.lotus", "Prune at once and by soups of masks, with tickets of patches (LOTUS)."),
+    "lotus": ("train.commands.weights.lotus", "Prune once and by soups of masks, with tickets of patches."),
     "table": ("train.commands.table", "Reproduce the paper's table on your data, in one command."),
 }
 

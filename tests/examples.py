@@ -24,6 +24,8 @@ SMALLER = (
         "no hub, time",
     ),
     (r"(vit-tickets lth (?!.*--dry-run).*)", r"\1 --dry-run", "time; its tests carry it out"),
+    (r"(vit-tickets lotus .*)--init pretrained (.*)--gpus 8", r"\1\2", "no hub, eight GPUs"),
+    (r"(vit-tickets lotus (?!.*--dry-run).*)", r"\1 --dry-run", "time; its tests carry it out"),
     (r"(sweep data/imagenet .*--same-tokens .*)", rf"\1 {DRY}", "time; the sweep of photos takes the same steps"),
     (r"(sweep .*)--sparsity 0.27,0.5,0.75", r"\1--sparsity 0.75 --jobs 2 --epochs 1", "time"),
     (r"--keep-rate 0.9,0.8", "--keep-rate 0.9", "time"),
@@ -62,6 +64,7 @@ SMALLER = (
 EXCEPTIONS = {
     "make test": "would run this file",
     "make lth MODEL=resnet20 DATA=data/cifar10 ROUNDS=14 REPORT_AT=8,11,13,14 SEEDS=3": "45 trainings and more",
+    "make lotus MODEL=deit_small DATA=data/cifar10 INIT=pretrained SEEDS=3": "42 trainings",
     "make setup && . .venv/bin/activate": "installs from an index; .ci/run begins with it",
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...": "several machines; test_cluster.py has a cluster",
     "ray start --head --node-ip-address=10.0.0.1 --port=6379": "the same",
@@ -129,6 +132,7 @@ FINDS = {
     "export": ("data", "manifests", "masks"),
     "sweep": ("data",),
     "lth": ("data",),
+    "lotus": ("data",),
 }
 ALL = ("data", "manifests", "masks", "runs", "digits-tickets.parquet", "digits-masks.safetensors")
 SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights", "val", "LOC_val_solution.csv")

@@ -80,14 +80,14 @@ class _Seed:
         for allocation in ALLOCATIONS:
             for level in self.asked.levels:
                 pruned = self._shot(typed_share(level), allocation)
-                found += [pruned, self._masked(pruned, ("dense",), typed_share(level), allocation)]
+                found += [pruned, self._masked(pruned, ("dense",), f"w{typed_share(level)}", allocation)]
         return found
 
     def rest(self, before: dict[str, Step]) -> list[Step]:
         asked = self.asked
         shot = self._shot(self.share, ALLOCATIONS[0])
         found = [] if shot.title in before or self.share == UNKNOWN else [shot]
-        found.append(self._masked(shot, ON, self.share, SHOT))
+        found.append(self._masked(shot, ON, f"w{self.share}", SHOT))
         members = [self._member(number, shot) for number in range(1, len(asked.soup_sparsities) + 1)]
         soups = {merge: self._soup(merge, members) for merge in MERGES}
         found += members

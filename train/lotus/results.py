@@ -110,7 +110,7 @@ class Results:
             of = [
                 Level(allocation, share, score)
                 for share in sorted(self._asked.levels)
-                if (score := self._score(self._scores(typed_share(share), allocation), "dense", dense))
+                if (score := self._score(self._scores(f"w{typed_share(share)}", allocation), "dense", dense))
             ]
             levels[allocation] = of
             bounded = [(level.sparsity, level.score.difference) for level in of if level.score.difference]
@@ -155,11 +155,9 @@ class Results:
                     scores[stage, on] = score
         made = [weight_tickets.read(folder) for folder in masks if weight_tickets.is_weight_ticket(folder)]
         soups = [ticket.soup.sparsity for ticket in made if ticket.soup]
-        logs = [[line.get("val_top1") for line in read_log(folder)] for folder in stages[TUNED]]
-        curves = [log for log in logs if log and None not in log]
-        length = min(map(len, curves), default=0)
-        epochs = np.mean([curve[:length] for curve in curves], axis=0) if length else ()
-        return Line(name, _mean(ticket.sparsity for ticket in made), _mean(soups), scores, tuple(map(float, epochs)))
+        logs = [[line["val_top1"] for line in read_log(folder) if "val_top1" in line] for folder in stages[TUNED]]
+        epochs = tuple(sum(of_epoch) / len(of_epoch) for of_epoch in zip(*filter(None, logs), strict=False))
+        return Line(name, _mean(ticket.sparsity for ticket in made), _mean(soups), scores, epochs)
 
     def _score(self, folders: list[str], on: str, dense: np.ndarray | None) -> Score | None:
         correct = self._correct(folders, on)
@@ -182,7 +180,7 @@ class Results:
 
 def _scored(masks: str, stem: tuple[str, ...], share: float) -> tuple[str, ...]:
     """What the folder of predictions under these masks is named after."""
-    return stem if masks in MERGES else (typed_share(share), SHOT)
+    return stem if masks in MERGES else (f"w{typed_share(share)}", SHOT)
 
 
 def _mean(values: Iterable[float]) -> float | None:

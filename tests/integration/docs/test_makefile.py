@@ -18,6 +18,7 @@ from vit_tickets.pipeline.runs.names import manifest_name, run_name
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.commands.sweep import sweep
 from vit_tickets.train.commands.table import table
+from vit_tickets.train.commands.weights.lotus import lotus
 from vit_tickets.train.commands.weights.lth import lth
 from vit_tickets.train.commands.weights.svite import svite
 from vit_tickets.train.report.analysis.paper import MODELS
@@ -258,6 +259,15 @@ def test_svite_takes_its_variables():
     given = asked(svite, make.commands("svite", "DATA=mine", "MODELS=deit_s", *settings)[-1])
     expected = {"models": "deit_s", "rows": "svite,ssp", "weight_sparsity": "0.5,0.6", "head_sparsity": 0.3}
     assert given.items() >= (expected | {"depth": 6, "keep_rate": ".9", "jobs": 4}).items()
+
+
+def test_lotus_takes_its_variables():
+    pack, line = make.commands("lotus")
+    assert (pack, asked(lotus, line)["model"]) == (PACK, "deit_micro")
+    settings = ("SPARSITY=.2", "TOP_UP=0.6", "LEVELS=.1,.3", "SEEDS=2", "JOBS=4", "EPOCHS=8", "TUNE_EPOCHS=5")
+    given = asked(lotus, make.commands("lotus", "DATA=mine", "MODEL=deit_s", "INIT=pretrained", *settings)[-1])
+    expected = {"model": "deit_s", "init": "pretrained", "sparsity": 0.2, "top_up": 0.6, "levels": (0.1, 0.3)}
+    assert given.items() >= (expected | {"seeds": 2, "jobs": 4, "epochs": 8, "tune_epochs": 5}).items()
 
 
 def test_figure_3_is_the_papers_but_for_the_data():

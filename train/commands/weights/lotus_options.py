@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
 from vit_tickets.pipeline.weights.methods import SCOPES
-from vit_tickets.train.commands.plan_options import MAY_DIFFER, counted, parse_train_options
-from vit_tickets.train.commands.weights.lottery import SET, SMALLEST, packed_images, default_model
+from vit_tickets.train.commands.plan_options import MAY_DIFFER, parse_train_options
+from vit_tickets.train.commands.weights.lottery import SET, SMALLEST, default_model, packed_images
 from vit_tickets.train.lotus.request import FOLDS, LEVELS, LOTUS, PATCHES, TOP_UP, Lotus, typed_share
 from vit_tickets.train.pruning.request import ALIVE, SCOPE, SOUP_SPARSITIES, Shares
 

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from tests.helpers import write_folder
 from vit_tickets.pipeline.cli import main
 from vit_tickets.pipeline.datasets.pack import pack
+from vit_tickets.train.sweep import running
 
 SMALL = ("--model", "deit_micro", "--epochs", 2)
 SIZES = ("--", "--image-size", 24, "--patch-size", 4, "--batch-size", 8, "--workers", 0)
@@ -61,9 +62,24 @@ def test_what_cannot_be_is_refused_in_a_line(data, options, said):
     assert said in done.output.splitlines()[-1]
 
 
+@pytest.fixture
+def within(monkeypatch):
+    """Steps run within this process, one after the other."""
+
+    def execute(steps, done, *_):
+        for step in steps:
+            if step.title not in done:
+                made = CliRunner().invoke(main, list(step.command))
+                assert made.exit_code == 0, (step.title, made.output)
+                assert step.is_done(), step.title
+        return []
+
+    monkeypatch.setattr(running, "execute", execute)
+
+
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("within")
 def test_the_whole_plan_to_its_table(data, tmp_path):
     out = tmp_path / "t"
     few = ("--levels", "0.05,0.5", "--soup-sparsities", "0.3,0.5", "--margin", 60)
