@@ -1,7 +1,6 @@
 """How long runs of a model will take on this device, from a few measured steps: without a run, or a manifest."""
 
 import os
-import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,7 +22,6 @@ from vit_tickets.train.recipes.schedule import kept_at
 from vit_tickets.train.views.augment import Augment
 
 SECONDS = 4.0  # of measuring, about: three parts of it steps, one part images
-LONG_ENOUGH = 0.2  # seconds of a step that says something about longer ones
 MEAN = (0.5, 0.5, 0.5)
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -159,7 +157,7 @@ class Estimate:
 def _measured(
     network: Model, macs: StepMacs, recipe: Recipe, device: str, precision: str, seconds: float
 ) -> tuple[float, float]:
-    """Multiply-adds per second of forward and backward passes, and seconds of an update."""
+    """Multiply-adds per second of forward and backward passes, and seconds of an update: the best of a few."""
     optimizer = _optimizer(network, recipe)
     images, side = 2, macs.image_size
 
@@ -175,7 +173,8 @@ def _measured(
     took = passed()
     if took < seconds / 3:  # the first one warms up
         took = passed()
-    while took < LONG_ENOUGH and 2 * images <= recipe.batch_size and time.monotonic() + 4 * took < until:
+    # small steps are mostly overhead, the more so where other programs compute
+    while 2 * images <= recipe.batch_size and time.monotonic() + 4 * took < until:
         images *= 2
         took = passed()
     times = [took]
@@ -186,7 +185,7 @@ def _measured(
         began = _now(device)
         optimizer.step()
         updates.append(_now(device) - began)
-    return macs.count([images], macs.num_patches) / statistics.median(times), statistics.median(updates)
+    return macs.count([images], macs.num_patches) / min(times), min(updates)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
