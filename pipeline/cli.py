@@ -72,11 +72,12 @@ class LazyGroup(click.Group):
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="vit-tickets")
 def main() -> None:
-    """Data-level lottery tickets for vision transformers.
+    """Lottery tickets for vision transformers: of patches, and of weights.
 
     The ticket of an image is the set of patches to which a pretrained model attends most. Stage 1 (generate) selects
     the tickets of a dataset, once. Stage 2 (train, evaluate, report) trains models on tickets (lt), on random subsets
-    of the same size (rc) or on all patches (dense), and compares them.
+    of the same size (rc) or on all patches (dense), and compares them. A weight ticket says which weights of a network
+    stay: prune makes one, lth finds them round by round, svite and lotus compare other ways.
 
     \b
     vit-tickets pack imagenet/ data/imagenet --shorter-side 256
