@@ -54,6 +54,8 @@ def goal_of(
         _check_nested(counts, alive)
         return Goal(sum(counts.values()), counts)
     total = _total(asked, sum(sizes.values()), parameters, sum(alive.values()))
+    if not total:
+        allocation.check_alive(dict.fromkeys(sizes, 0))
     if asked.allocation == allocation.GLOBAL:
         return Goal(total)
     counts = allocation.alive_counts(asked.allocation, shapes, 1 - total / sum(sizes.values()))

@@ -172,6 +172,11 @@ def _alive(ticket: WeightTicket) -> dict[str, int]:
 
 def _scope(source: Source, asked: PruneOptions) -> str:
     own = source.parent and source.parent.scope
+    if own == UNITS:
+        raise UserError(
+            f"{source.run}: expected a run whose masks are of single weights, found whole heads and neurons, which are "
+            "not pruned any further"
+        )
     if own is not None and asked.prune_scope not in (None, own):
         raise UserError(f"--prune-scope: expected {own}, that of the run's own masks, found {asked.prune_scope}")
     return own or asked.prune_scope or default_scope(source.network)

@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
+from vit_tickets.pipeline.runs.config import CONFIG
+from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
 from vit_tickets.pipeline.weights.choices import OF_UNITS
 from vit_tickets.pipeline.weights.methods import ALLOCATIONS, SCOPES, UNITS
-from vit_tickets.pipeline.weights.places import epoch_weights
+from vit_tickets.pipeline.weights.places import FINAL_MASKS, epoch_weights
 from vit_tickets.pipeline.weights.record import KEPT, MAGNITUDE, PRUNED, RANDOM, TAYLOR, VOTE
 
 ALIVE, SCOPE, NETWORK = "alive", "scope", "network"
@@ -256,6 +258,16 @@ class PruneOptions:
             raise UserError(f"--allocation {self.allocation}: expected {ALLOCATIONS[0]}{why}, found another")
         if self.criterion != MAGNITUDE:
             raise UserError(f"--criterion {self.criterion}: expected {MAGNITUDE} with --soup, found another")
+
+    def check_out(self) -> None:
+        """Raise UserError for a folder that a run lives in, or keeps its own masks in."""
+        out = self.out and files.absolute(self.out).rstrip("/")
+        if out and files.exists(files.join(out, CONFIG)):
+            raise UserError(f"--out {self.out}: expected a folder of the ticket's own, found that of a run")
+        if out and files.name_of(out) == FINAL_MASKS and files.exists(files.join(out.rpartition("/")[0], CONFIG)):
+            raise UserError(
+                f"--out {self.out}: expected another folder, as a run keeps the masks there that it was trained with"
+            )
 
     def check_source(self, is_run: bool, source: str) -> None:
         """Raise UserError for options that a run, or a file of weights, has no use for."""

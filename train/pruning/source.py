@@ -115,9 +115,10 @@ class Source:
         epoch = int(asked) if asked else begun and begun.rewind_epoch
         if begun is not None and epoch == begun.rewind_epoch and (content := _rewind_of(begun)) is not None:
             return content, epoch
-        if epoch is None and begun is not None:
+        is_kept = epoch is not None and files.exists(files.join(self.run, epoch_weights(epoch)))
+        if asked is None and begun is not None and not is_kept:
             found = f"expected the weights that {self.run} started from in {begun.masks_dir}, found none"
-            raise UserError(f"{found}; --rewind names others")
+            raise UserError(f"{found}; --rewind names others, --rewind {NONE} leaves them out")
         return (None, None) if epoch is None else (self._of_epoch(epoch), epoch)
 
     def _of_epoch(self, epoch: int) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +188,10 @@ def test_rewinding_takes_the_weights_of_an_epoch_or_those_the_run_began_with(fin
     (tmp_path / "second" / "rewind.safetensors").unlink()
     joined = finished("joined", masks=pruned(run, "first", "--weight-sparsity", 0.2, "--rewind", 0).root)
     (tmp_path / "first" / "rewind.safetensors").unlink()
-    assert "expected weights of that epoch in" in said("prune", joined, "--weight-sparsity", 0.2, code=2)
+    assert said("prune", joined, "--weight-sparsity", 0.2, code=2).splitlines()[-1] == (
+        f"Error: expected the weights that {joined} started from in {tmp_path / 'first'}, found none; --rewind names "
+        "others, --rewind none leaves them out"
+    )
     ours = (tmp_path / "lt" / "epoch-0002.safetensors").read_bytes()
     pruned(lt, "ours", "--weight-sparsity", 0.2, "--rewind", 2)
     assert (tmp_path / "ours" / "rewind.safetensors").read_bytes() == ours
@@ -227,6 +231,9 @@ def test_what_does_not_go_together_is_refused_in_one_line(finished, pruned, tmp_
     pruned("dense", "t", "--weight-sparsity", 0.2)
     finished("lt", masks="t")
     finished("resnet", "resnet20")
+    of_units = tickets.read("t")
+    tickets.write("u", replace(of_units, scope="units"), of_units.masks())
+    finished("units", masks="u")
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "config.json").write_text((tmp_path / "dense" / "config.json").read_text())
     for words, message in (
@@ -247,6 +254,10 @@ def test_what_does_not_go_together_is_refused_in_one_line(finished, pruned, tmp_
         (("dense", "--weight-sparsity", 0.2, "--model", "deit_micro"), "found the run dense, which has its own model"),
         (("dense", "--weight-sparsity", 0.2, "--prune-scope", "conv"), "expected weights in scope conv"),
         (("dense", "--weight-sparsity", 0.99999), "a layer collapses"),
+        (("dense", "--weight-sparsity", 0.9999999, "--allocation", "erk"), "a layer collapses"),
+        (("units", "--weight-sparsity", 0.2), "units: expected a run whose masks are of single weights, found whole"),
+        (("dense", "--weight-sparsity", 0.2, "--out", "dense"), "expected a folder of the ticket's own, found that of"),
+        (("dense", "--weight-sparsity", 0.2, "--out", "dense/masks"), "expected another folder, as a run keeps the"),
         (("lt", "--weight-sparsity", 0.2, "--prune-scope", "all"), "--prune-scope: expected blocks, that of the run's"),
         (("resnet", "--allocation", "like:t"), "allocation like: expected counts of the same parameters"),
         (("lt", "--weight-sparsity", 0.3, "--of", "scope", "--allocation", "erk"), "are alive in the run"),

@@ -50,6 +50,7 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
     asked.check()
     is_run = files.exists(files.join(source, CONFIG))
     asked.check_source(is_run, source)
+    asked.check_out()
     from vit_tickets.train.commands.checks import check_device, check_finished, check_there
 
     check_device(device)
