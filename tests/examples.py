@@ -12,6 +12,11 @@ SMALLER = (
     (r"--nproc-per-node 8", "--standalone --nproc-per-node 2", "eight GPUs"),
     (r"(vit-tickets table .*)--gpus 8", rf"\1{DRY}", "eight GPUs"),
     (r"(vit-tickets lth .*)--gpus 8", r"\1--dry-run", "eight GPUs"),
+    (
+        r"(vit-tickets svite data/imagenet .*?)(?: --gpus 8)?$",
+        r"\1 --dry-run -- --batch-size 8 --update-every 2",
+        "eight GPUs, few images",
+    ),
     (r"--engine ray --jobs-per-gpu 2", DRY, "two jobs on a GPU"),
     (r"--seeds 3", "--seeds 1", "time"),
     (r"--view crops:8", "--view crops:2", "time"),
@@ -23,7 +28,8 @@ SMALLER = (
         "-- --workers 0",
         "no hub, time",
     ),
-    (r"(vit-tickets lth (?!.*--dry-run).*)", r"\1 --dry-run", "time; its tests carry it out"),
+    (r"(vit-tickets svite (?!.*--dry-run).*) -- ", r"\1 --dry-run -- ", "time; its tests carry it out"),
+    (r"(vit-tickets (?:lth|svite) (?!.*--dry-run).*)", r"\1 --dry-run", "time; its tests carry it out"),
     (r"(vit-tickets lotus .*)--init pretrained (.*)--gpus 8", r"\1\2", "no hub, eight GPUs"),
     (r"(vit-tickets lotus (?!.*--dry-run).*)", r"\1 --dry-run", "time; its tests carry it out"),
     (r"(sweep data/imagenet .*--same-tokens .*)", rf"\1 {DRY}", "time; the sweep of photos takes the same steps"),
@@ -65,6 +71,7 @@ EXCEPTIONS = {
     "make test": "would run this file",
     "make lth MODEL=resnet20 DATA=data/cifar10 ROUNDS=14 REPORT_AT=8,11,13,14 SEEDS=3": "45 trainings and more",
     "make lotus MODEL=deit_small DATA=data/cifar10 INIT=pretrained SEEDS=3": "42 trainings",
+    "make svite DATA=data/imagenet SEEDS=2": "a hundred trainings of 600 epochs",
     "make setup && . .venv/bin/activate": "installs from an index; .ci/run begins with it",
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...": "several machines; test_cluster.py has a cluster",
     "ray start --head --node-ip-address=10.0.0.1 --port=6379": "the same",
@@ -133,6 +140,7 @@ FINDS = {
     "sweep": ("data",),
     "lth": ("data",),
     "lotus": ("data",),
+    "svite": ("data",),
 }
 ALL = ("data", "manifests", "masks", "runs", "digits-tickets.parquet", "digits-masks.safetensors")
 SOURCES = ("imagenet", "cifar10", "photos", "valphotos", "my-tars", "weights", "val", "LOC_val_solution.csv")

@@ -1,6 +1,6 @@
 """From weights to a weight ticket: goal, scores, masks, files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,9 +75,7 @@ def masked(source: Source, asked: PruneOptions) -> tuple[dict[str, nn.Parameter]
     return parameters, parent.masks()
 
 
-def described(
-    source: Source, asked: PruneOptions, parameters: Mapping[str, nn.Parameter]
-) -> tuple[WeightTicket, bytes | None]:
+def described(source: Source, asked: PruneOptions, parameters: Collection[str]) -> tuple[WeightTicket, bytes | None]:
     """The ticket without what follows from its masks, and the file of weights to start from."""
     parent, config = source.parent, source.config
     rewind, epoch = source.rewind(asked.rewind)

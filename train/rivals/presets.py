@@ -34,16 +34,16 @@ class Preset:
     )
 
 
-def _of_paper(sparsities: tuple[float, ...], neurons: float, depth: int, **more: tuple[str, ...]) -> Preset:
+def _of_paper(sparsities: tuple[float, ...], neurons: float, depth: int, rows: tuple[str, ...] = Preset.rows) -> Preset:
     return Preset(
         sparsities=sparsities,
         scope="all",
         neurons=neurons,
         depth=depth,
         keep_rates=(0.95, 0.9, 0.7),
+        rows=rows,
         recipe="svite",
         why="the settings of Chen et al. 2021, whose tables count the weights of --prune-scope all",
-        **more,
     )
 
 

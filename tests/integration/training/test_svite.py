@@ -40,7 +40,9 @@ def test_a_plan_that_is_stopped_goes_on_and_ends_in_the_report(tmp_path, monkeyp
 
     record = json.loads((out / "report.json").read_text())
     whole, *learned = sorted(record["weights"], key=lambda group: group["trained_on"])
-    assert [group["trained_on"] for group in learned] == ["learned"]
+    assert [[row["row"] for row in group["rows"]] for group in learned] == [["dense", "svite"]]
+    assert learned[0]["rows"][1]["minus_dense"] is not None
+    assert {of["other"] for of in whole["growth"]} == {"static", "omp", "tp", "gmp", "ssp"}
     rows = {row["row"]: row for row in whole["rows"]}
     assert rows.keys() == {"dense", *ROWS.removesuffix(",svite+").split(",")}
     assert all(row["accuracy"] is not None for row in rows.values())

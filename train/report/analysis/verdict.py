@@ -137,7 +137,9 @@ def needed(contrast: Contrast, threshold: float) -> Needed:
     return planning.needed(error, abs(contrast.estimate - threshold))
 
 
-def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained: str | None = None) -> tuple[str, str]:
+def null_hypothesis(
+    contrast: Contrast, baseline: str, moral: str, undertrained: str | None = None, row: str = "the ticket"
+) -> tuple[str, str]:
     """(label, sentence) on ticket minus a baseline.
 
     Args:
@@ -145,6 +147,7 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
         baseline: its name in words.
         moral: what holds if the ticket does no better; it may be empty.
         undertrained: why a run has learnt too little, as in `judge`.
+        row: what it is compared with, in sentences.
 
     The label is beats, ties or trails; ahead, behind or level where one of the two has one seed (`standing`). With
     fewer than 30 images, or if runs are `undertrained`, it is inconclusive, or none where one of the two has one seed.
@@ -159,7 +162,7 @@ def null_hypothesis(contrast: Contrast, baseline: str, moral: str, undertrained:
     if single_seeds(contrast):
         return standing(contrast, 0.0), sentence
     if beats:
-        return "beats", f"{sentence}: the ticket beats {baseline}"
+        return "beats", f"{sentence}: {row} beats {baseline}"
     if trails:
         return "trails", f"{sentence}: it does no better than {baseline}" + (moral and f": {moral}")
     return "ties", f"{sentence}; for now they tie" + (moral and f", and it stands that {moral}")

@@ -7,6 +7,7 @@ from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, table
 from vit_tickets.train.report.page.opening import badge, label_of, section, sentence_case, stacked
 from vit_tickets.train.report.page.weight_charts import sparsity_figures
+from vit_tickets.train.report.rendering.weights import growth
 from vit_tickets.train.report.rendering.weights.tables import cell_rows, null_rows, verdict_rows
 from vit_tickets.train.report.rendering.weights.text import run_rows
 from vit_tickets.train.report.rendering.weights.words import bounds, footnotes, headline, legend, questions, title
@@ -52,6 +53,10 @@ def _section(finding: WeightFinding, name: str) -> Html:
         ]
         parts += [element("h3", "The ticket against simpler rows"), _stacked(sentence_case(bounds(finding)), rows)]
         parts.append(details("Each in words", bullets(sentences)))
+    if finding.growth:
+        parts += [element("h3", growth.HEADING)]
+        parts += [_stacked(sentence_case(growth.caption(finding)), growth.growth_rows(finding))]
+        parts.append(details("Each in words", bullets([f"{said}." for said in growth.sentences(finding)])))
     parts.append(details("Runs", table("What each run was", run_rows(finding), class_="numbers names")))
     return section(name, title(group), *parts)
 

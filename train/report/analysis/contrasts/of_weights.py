@@ -1,6 +1,6 @@
 """What is found about runs with fewer weights: a verdict on each ticket, and the ticket against all that is simpler."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vit_tickets.train.report.analysis import notices
 from vit_tickets.train.report.analysis.bounds.planning import Needed
@@ -8,6 +8,7 @@ from vit_tickets.train.report.analysis.contrasts import deciding
 from vit_tickets.train.report.analysis.contrasts.differences import OWN_INPUT, Difference, label_of
 from vit_tickets.train.report.analysis.contrasts.findings import WEAK_BELOW, NamedVerdict
 from vit_tickets.train.report.analysis.contrasts.nulls import NullHypothesis
+from vit_tickets.train.report.analysis.contrasts.of_growth import Growth, growth_of
 from vit_tickets.train.report.analysis.verdict import BARELY, IN_THESE_RUNS, OPEN, judge, needed, null_hypothesis
 from vit_tickets.train.report.analysis.weights import paper
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, Cell, WeightGroup
@@ -43,12 +44,16 @@ class WeightFinding:
         tickets: of every level in ascending order, those without rewinding first.
         differences: every cell minus the runs that keep all weights.
         weak_below: dense accuracy in percent below which the baseline is weak; None if unknown.
+        growth: rows whose masks grow, minus simpler ones.
+        weak_baseline: a sentence on it, where no verdict has one.
     """
 
     group: WeightGroup
     tickets: list[TicketFinding]
     differences: dict[Cell, Difference]
     weak_below: float | None
+    growth: list[Growth] = field(default_factory=list)
+    weak_baseline: str | None = None
 
 
 def find_weights(group: WeightGroup, weak_below: float | None = None) -> WeightFinding:
@@ -62,7 +67,10 @@ def find_weights(group: WeightGroup, weak_below: float | None = None) -> WeightF
         for label in group.levels
         for row in _tickets(group, label)
     ]
-    return WeightFinding(group, tickets, _differences(group), weak_below)
+    weak = None
+    if not tickets and ALL_WEIGHTS in group.matrix:
+        weak = _weak_baseline(group, weak_below, "rows")
+    return WeightFinding(group, tickets, _differences(group), weak_below, growth_of(group), weak)
 
 
 def _tickets(group: WeightGroup, label: str) -> list[str]:
@@ -103,12 +111,12 @@ def _todo(group: WeightGroup, lacking: list[Cell], ticket: Cell) -> tuple[str, .
     )
 
 
-def _weak_baseline(group: WeightGroup, below: float | None) -> str | None:
+def _weak_baseline(group: WeightGroup, below: float | None, what: str = "tickets") -> str | None:
     found = group.accuracies[ALL_WEIGHTS].mean
     if below is None or found >= below:
         return None
     return (
-        f"weak baseline: {group.cell_name(ALL_WEIGHTS)} is {found:.2f}%, under {below:g}%; tickets that match it may "
+        f"weak baseline: {group.cell_name(ALL_WEIGHTS)} is {found:.2f}%, under {below:g}%; {what} that match it may "
         "not match a better one"
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_tickets.pipeline.runs.paths import OWN, PATHS
 from vit_tickets.pipeline.runs.predictions import Predictions
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report.analysis import notices
@@ -141,14 +142,31 @@ def cell_of(run: RunResult) -> Cell:
 def group_weights(runs: Iterable[RunResult]) -> list[WeightGroup]:
     """The groups of those `runs` that drop weights, each with the runs beside it that keep all.
 
+    Runs that choose their patches are compared with dense ones on all patches, where none of theirs keeps all weights.
+
     Raises UserError if runs of a group cannot be compared: other images, labels, view or tickets, or one seed twice in
     a row.
     """
     by_key: dict[str, list[RunResult]] = {}
-    for run in runs:
+    for run in (runs := list(runs)):
         by_key.setdefault(json.dumps(_key(run), sort_keys=True, default=str), []).append(run)
     found = [of_key for of_key in by_key.values() if any(run.config.weights for run in of_key)]
-    return [_group(of_key, _apart(of_key[0], [others[0] for others in found])) for of_key in found]
+    return [
+        _group([*of_key, *_on_all_patches(of_key, runs)], _apart(of_key[0], [others[0] for others in found]))
+        for of_key in found
+    ]
+
+
+def _on_all_patches(of_key: list[RunResult], runs: list[RunResult]) -> list[RunResult]:
+    """Dense runs of the recipe of those that choose patches, with predictions in the column of the latter."""
+    if not PATHS[of_key[0].path].chooses_patches or any(run.config.weights is None for run in of_key):
+        return []
+    like = _key(of_key[0]) | {"trained on": DENSE, "budget": None}
+    return [
+        replace(run, predictions={OWN: run.predictions["dense"]} if "dense" in run.predictions else {})
+        for run in runs
+        if run.config.weights is None and _key(run) == like
+    ]
 
 
 def _key(run: RunResult) -> dict[str, Any]:
@@ -171,7 +189,8 @@ def _apart(run: RunResult, others: list[RunResult]) -> dict[str, Any]:
 
 
 def _group(runs: list[RunResult], recipe: Mapping[str, Any]) -> WeightGroup:
-    on = own_input(runs[0].row) or "dense"
+    trained_on, chooses = runs[0].row, PATHS[runs[0].path].chooses_patches
+    on = own_input(trained_on) or "dense"
     runs = [replace(run, expected=(on,)) for run in runs]
     runs.sort(key=lambda run: (_place(run), run.seed or 0, run.folder))
     _check_seeds(runs)
@@ -182,14 +201,14 @@ def _group(runs: list[RunResult], recipe: Mapping[str, Any]) -> WeightGroup:
             continue
         reference = reference or predictions
         check_same_images(reference, predictions, same_size=True)
-        if on != "dense":
+        if on != "dense" and not chooses:
             check_same_tickets(reference, predictions)
         scored.setdefault(cell_of(run), []).append(run)
     levels = sorted({level_of(run.config.weights, run.masks) for run in runs if run.config.weights})
     return WeightGroup(
         dataset=runs[0].config.dataset,
         model=runs[0].model,
-        trained_on=runs[0].row,
+        trained_on=trained_on,
         on=on,
         recipe=dict(recipe),
         runs=runs,

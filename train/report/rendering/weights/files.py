@@ -101,6 +101,7 @@ def record(finding: WeightFinding) -> dict[str, Any]:
             for row, label in group.cells
         ],
         "tickets": list(finding.tickets),
+        **({"growth": list(finding.growth)} if finding.growth else {}),
         "runs": [
             {
                 "folder": run.folder,

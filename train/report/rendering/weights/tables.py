@@ -2,8 +2,10 @@
 
 from vit_tickets.pipeline.runs.parts import ImageMacs
 from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.weights.record import FIXED, INIT
 from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding, WeightFinding
 from vit_tickets.train.report.analysis.results import RunResult
+from vit_tickets.train.report.analysis.weights import svite_paper
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, Cell, WeightGroup
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text
 from vit_tickets.train.report.rendering.words.contrasts import against, bounded_text, difference_text
@@ -14,7 +16,7 @@ def cell_rows(finding: WeightFinding, intervals: bool) -> Rows:
     """A line for every row at every level, with a header: what it drops, what it reaches, what it costs."""
     group = finding.group
     header = ["dropped", "of the network", "row", "top-1", "minus dense", "parameters alive", "multiply-adds"]
-    rows = [[*header, "runs", "epochs"]]
+    rows = [[*header, "runs", "epochs", "paper"]]
     for cell in group.cells:
         row, label = cell
         runs = group.of(cell)
@@ -32,9 +34,32 @@ def cell_rows(finding: WeightFinding, intervals: bool) -> Rows:
                 "-" if macs is None else f"{macs:,.0f}",
                 str(len(runs)),
                 epochs,
+                "-" if (known := top1_of_paper(group, cell)) is None else f"{known:.2f}",
             ]
         )
     return _without_empty(rows)
+
+
+def top1_of_paper(group: WeightGroup, cell: Cell) -> float | None:
+    """The accuracy of Chen et al. 2021 for a row, in percent; None where they have none."""
+    runs, (row, label) = group.of(cell), cell
+    path = PATHS[runs[0].path] if runs else PATHS["dense"]
+    if not runs or not (path.chooses_patches or path.name == "dense"):
+        return None
+    config = runs[0].config
+    keep_rate = config.keep_rate if path.chooses_patches else None
+    return svite_paper.top1_of(group.model, group.dataset, row, group.levels.get(label), config.weights, keep_rate)
+
+
+def halves(group: WeightGroup) -> list[str]:
+    """Rows whose runs begin with weights that other runs trained and pruning changed."""
+    begun = (run.config.weights.row for run in group.runs if run.config.weights and _goes_on(run))
+    return list(dict.fromkeys(begun))
+
+
+def _goes_on(run: RunResult) -> bool:
+    weights = run.config.weights
+    return weights is not None and weights.method == FIXED and weights.start == INIT and not weights.start_epoch
 
 
 def verdict_rows(finding: WeightFinding) -> Rows:

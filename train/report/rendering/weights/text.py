@@ -1,6 +1,7 @@
 """Groups of runs with fewer weights in report.md and in the terminal."""
 
 from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
+from vit_tickets.train.report.rendering.weights import growth
 from vit_tickets.train.report.rendering.weights.tables import cell_rows, null_rows, verdict_rows
 from vit_tickets.train.report.rendering.weights.words import bounds, footnotes, legend, questions, title
 from vit_tickets.train.report.rendering.words.columns import aligned, table
@@ -23,6 +24,9 @@ def text(finding: WeightFinding) -> str:
         lines += [f"{named.name}: {verdict_label(named)}", *(f"  - {line}" for line in reasons)]
     if len(rows := null_rows(finding)) > 1:
         lines += [f"null hypotheses, {bounds(finding)}:", *(f"  {line}" for line in aligned(rows))]
+    if finding.growth:
+        lines += [f"{growth.HEADING}, {growth.caption(finding)}:"]
+        lines += [f"  {line}" for line in aligned(growth.growth_rows(finding))]
     lines += [f"missing: {sentence}" for sentence in group.missing]
     lines += [f"warning: {sentence}" for sentence in group.warnings]
     return "\n".join(lines)
@@ -58,6 +62,10 @@ def section(finding: WeightFinding) -> list[str]:
             for null in ticket.nulls
         ]
         lines.append("")
+    if finding.growth:
+        lines += [f"### {growth.HEADING}", "", f"{sentence_case(growth.caption(finding))}.", ""]
+        lines += [*table(growth.growth_rows(finding)), ""]
+        lines += [*(f"- {said}." for said in growth.sentences(finding)), ""]
     lines += ["### Runs", "", *table(run_rows(finding)), ""]
     for heading, sentences in (("Missing", group.missing), ("Warnings", group.warnings)):
         if sentences:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 
 from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding, WeightFinding
 from vit_tickets.train.report.analysis.notices import counted, listed
-from vit_tickets.train.report.analysis.weights import paper
+from vit_tickets.train.report.analysis.weights import paper, svite_paper
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, WHERE, WeightGroup
 from vit_tickets.train.report.analysis.weights.rows import DENSE, in_order, meaning_of, moral_of, rewind_of
+from vit_tickets.train.report.rendering.weights.tables import halves, top1_of_paper
 from vit_tickets.train.report.rendering.words.bounds import BOUNDS, named
-from vit_tickets.train.report.rendering.words.contrasts import difference_text
+from vit_tickets.train.report.rendering.words.contrasts import bounded_text, difference_text
 from vit_tickets.train.report.rendering.words.verdicts import verdict_label
 
 TITLE = "Training with fewer weights: the runs compared"
@@ -53,7 +54,7 @@ def headlines(findings: Sequence[WeightFinding]) -> list[str]:
 def headline(finding: WeightFinding) -> list[str]:
     """Sentences: what the ticket does no better than, what the verdicts are, what it is not clearly better than."""
     if not finding.tickets:
-        return [_without_tickets(finding)]
+        return [*_weak(finding), _without_tickets(finding)]
     lost = _against(finding, ("trails", "behind"))
     said = [f"LT does no better than {_row(row)} {places}: {moral_of(row)}." for row, places in lost.items()]
     labels: dict[str, list[TicketFinding]] = {}
@@ -75,7 +76,14 @@ def _without_tickets(finding: WeightFinding) -> str:
     if not finding.differences:
         return "No ticket of weights among these runs, and nothing to compare the others with."
     found = [f"{row} at {level} {difference_text(of)}" for (row, level), of in finding.differences.items()]
-    return f"No ticket of weights among these runs. Points above (+) or below (-) dense: {'; '.join(found)}."
+    worth = [f"{of.row} minus {of.other} at {of.level} {bounded_text(of.contrast)}" for of in finding.growth]
+    first = f"What changing masks is worth: {'; '.join(worth)}." if worth else "No ticket of weights among these runs."
+    return f"{first} Points above (+) or below (-) dense: {'; '.join(found)}."
+
+
+def _weak(finding: WeightFinding) -> list[str]:
+    weak = finding.weak_baseline
+    return [f"{weak[0].upper()}{weak[1:]}."] if weak else []
 
 
 def _against(finding: WeightFinding, labels: tuple[str, ...]) -> dict[str, str]:
@@ -124,7 +132,16 @@ def footnotes(finding: WeightFinding) -> list[str]:
     rows = in_order(row for row, _ in group.cells if row != DENSE)
     first = [DENSE] if ALL_WEIGHTS in group.cells else []
     meanings = "; ".join(f"{row}: {meaning_of(row)}" for row in [*first, *rows])
-    return [meanings, *paper.note(rows, [ticket.paper for ticket in finding.tickets if ticket.paper])]
+    if any(run.row != group.trained_on for run in group.dense):
+        meanings = meanings.replace(f"{DENSE}: {meaning_of(DENSE)}", f"{DENSE}: {meaning_of(DENSE)} on all patches", 1)
+    known = any(top1_of_paper(group, cell) is not None for cell in group.cells)
+    notes = paper.note(rows, [ticket.paper for ticket in finding.tickets if ticket.paper])
+    return [meanings, *notes, *([svite_paper.SOURCE] if known else []), *_begun(halves(group))]
+
+
+def _begun(rows: list[str]) -> list[str]:
+    """A sentence on rows whose epochs are not all of their training."""
+    return [f"epochs of {listed(rows)} are those after pruning; their weights were trained before"] if rows else []
 
 
 def legend(finding: WeightFinding) -> str:

@@ -120,3 +120,22 @@ def test_a_network_of_fewer_blocks_stands_beside_the_others_and_is_not_dense(tmp
     assert len(group.dense) == 1
     assert (alive_of(group, cell), macs_of(group, cell), of_network(group, cell)) == (52_000, 5_000, 0.48)
     assert alive_of(group, ALL_WEIGHTS) == 100_000
+
+
+def learned(root, share):
+    """A run that chooses its patches and drops weights, tested on those patches."""
+    folder = write_weight_run(root, "svite", level=0.5)
+    config = files.read_json(f"{folder}/config.json")
+    chosen = {"path": "learned", "keep_rate": 0.9, "kept": 32, "scorer": "linear"}
+    files.write_json(f"{folder}/config.json", config | chosen)
+    write_predictions(root / "svite-rewind0-w0.5-seed0", "own", share, 0)
+    return folder
+
+
+def test_runs_that_choose_their_patches_are_compared_with_dense_ones_on_all(tmp_path):
+    folders = [write_run(tmp_path, "dense", on=["dense"]), learned(tmp_path, 0.8)]
+    (group,) = groups_of(folders)
+    assert (group.trained_on, group.on, group.missing) == ("learned", "own", [])
+    assert group.cells == [ALL_WEIGHTS, ("svite", "50.0% of blocks")]
+    expected = [read_run(folders[0]).predictions["dense"], read_run(folders[1]).predictions["own"]]
+    assert [group.matrix[cell].mean() for cell in group.cells] == [of.correct.mean() for of in expected]
