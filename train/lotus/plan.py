@@ -139,7 +139,7 @@ class _Seed:
             "epochs": 1,
             "warmup_epochs": 0,
         }
-        out = self.asked.run("dense", self.seed, f"w{self.share}", f"member{number}")
+        out = self.asked.member(number, self.share, self.seed)
         return _after(self._train(f"{self.share} member {number}", out, "dense", options), shot.title)
 
     def _tuned(self, row: Row, masks: Step | None) -> Step:

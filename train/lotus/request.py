@@ -1,6 +1,7 @@
 """What `lotus` was asked for, and the folders that it fills.
 
 OUT/runs/<run>            runs, by their usual names
+OUT/members/<run>         members of soups
 OUT/tickets/<ticket>      tickets of patches
 OUT/masks/<ticket>        weight tickets
 OUT/scores/<ticket>       predictions of dense runs under masks, without training
@@ -108,6 +109,11 @@ class Lotus:
     def run(self, path: str, seed: int, *stem: str) -> str:
         """The folder of a run."""
         return files.join(self.out, run_name(self.name, self.model, path, self.budget, seed, "-".join(stem)))
+
+    def member(self, number: int, share: str, seed: int) -> str:
+        """The folder of a member of the soups. share: the essential sparsity, as it is typed."""
+        run = files.name_of(self.run("dense", seed, f"w{share}", f"member{number}"))
+        return files.join(self.out, "members", run)
 
     def tuned(self, row: Row, essential: str, seed: int) -> str:
         """The folder of the run that fine-tunes a row."""

@@ -60,7 +60,8 @@ def _about(asked: Lotus, found: Found) -> str:
     shares = ", ".join(f"{100 * share:g}" for share in asked.soup_sparsities)
     of = "what was alive" if asked.soup_of == ALIVE else "the scope"
     return (
-        f"Top-1 in percent on {found.images:,} images, whole and on tickets ({asked.budget}). Fine-tuning takes "
+        f"Top-1 in percent on {found.images:,} images, whole and on tickets ({asked.budget}), in the tickets' view. "
+        f"Fine-tuning takes "
         f"{asked.tune_epochs} epochs from the dense run's weights: `baseline` and `one-shot` on whole images, the "
         f"others on tickets. Soups merge {len(asked.soup_sparsities)} members, each trained for a pass over another "
         f"tenth of train and pruned by {shares}% of {of}; their masks are merged{topped}. The last column compares a "
@@ -114,7 +115,7 @@ def _epoch_rows(curves: list[tuple[str, tuple[float, ...]]]) -> list[list[str]]:
 
 def _of_epochs(asked: Lotus) -> str:
     seeds = "" if asked.seeds == 1 else f", mean of {asked.seeds} seeds"
-    return f"Top-1 on val after every epoch, on what the row is trained on{seeds}."
+    return f"Top-1 on val after every epoch, on what the row is trained on, in its own view{seeds}."
 
 
 def _top1(score: Score | None) -> str:

@@ -38,7 +38,7 @@ def lotus(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     where.check()
     from vit_tickets.train.commands.plan_options import counted
     from vit_tickets.train.commands.plans import carry_out_steps
-    from vit_tickets.train.commands.weights.lotus_options import describe, lotus_of
+    from vit_tickets.train.commands.weights.lotus_options import check_soup, describe, lotus_of
     from vit_tickets.train.lotus.plan import finding, plan, trainings
     from vit_tickets.train.lotus.request import GLOBAL, LOTUS
     from vit_tickets.train.lotus.results import Found, Results
@@ -89,5 +89,7 @@ def lotus(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
                 f"expected a share of --levels at which accuracy stays within {lotus.margin:g} points, found none (see "
                 f"{lotus.out}/report.md); --essential-sparsity S goes on with another"
             )
+    if share is not None:
+        check_soup(lotus, share)
     steps = plan(lotus, share)
     carry_out(steps, f"{counted(len(trainings(steps)), 'training')} of {lotus.model} on {lotus.name}", share)

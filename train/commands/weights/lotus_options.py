@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -17,6 +17,7 @@ from vit_tickets.train.lotus.request import FOLDS, LEVELS, LOTUS, PATCHES, TOP_U
 from vit_tickets.train.pruning.request import ALIVE, SCOPE, SOUP_SPARSITIES, Shares
 
 if TYPE_CHECKING:
+    from vit_tickets.pipeline.datasets.shards import Dataset
     from vit_tickets.train.sweep.request import Images
 
 
@@ -183,6 +184,15 @@ def describe(lotus: Lotus, images: "Images", epochs: int) -> Iterator[str]:
         yield "one seed: bounds are of other images alone, and another seed may turn the order; --seeds 2 has more"
 
 
+def check_soup(lotus: Lotus, essential: float) -> None:
+    """Raise UserError where a member of a soup would have to drop less than the masks that it is trained with."""
+    if lotus.soup_of == SCOPE and (least := min(lotus.soup_sparsities)) < essential:
+        raise UserError(
+            f"--soup-of {SCOPE}: expected --soup-sparsities from the essential sparsity {essential:g} on, found "
+            f"{least:g}; --soup-of {ALIVE} counts from what it leaves"
+        )
+
+
 def _check_selector(asked: LotusOptions, model: str) -> None:
     """Raise UserError where nothing that attends could select the tickets."""
     from vit_tickets.pipeline.networks import registry, vit
@@ -199,13 +209,25 @@ def _check_selector(asked: LotusOptions, model: str) -> None:
 def _epochs(lotus: Lotus, images: "Images") -> int:
     """Of the dense runs; raises UserError for options of `train` that do not go together."""
     from vit_tickets.train.commands.plan_options import training_of
-    from vit_tickets.train.lotus.plan import finding
-    from vit_tickets.train.runs.defaults import fitted
+    from vit_tickets.train.lotus.plan import finding, plan, trainings
+    from vit_tickets.train.runs.defaults import fitted, images_of
     from vit_tickets.train.runs.rehearsal import Rehearsal
 
     training, asked = training_of(finding(lotus)[0].command[1:])
-    Rehearsal(images, images.classes).check(training, asked, None)
-    return fitted(images, training, asked).epochs
+    rehearsal = Rehearsal(images, images.classes)
+    rehearsal.check(training, asked, None)
+    epochs = fitted(images, training, asked).epochs
+    for step in trainings(plan(lotus, None)):
+        training, asked = training_of(step.command[1:])
+        recipe = fitted(images, training, asked)
+        training.check()
+        training.check_recipe(recipe)
+        if training.part and (found := images_of(cast("Dataset", images), training, recipe)) < recipe.batch_size:
+            raise UserError(
+                f"expected at least a batch of {recipe.batch_size} images in a tenth of train, for the members of "
+                f"soups, found about {found}; -- --batch-size sets another"
+            )
+    return epochs
 
 
 def _record(lotus: Lotus, images: "Images", asked: LotusOptions, parsed: dict[str, Any], epochs: int) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def test_a_dry_run_says_what_is_planned_and_makes_nothing(data, tmp_path):
         ((*SMALL, "--init", "nowhere"), "nowhere"),
         ((*SMALL, "--", "--masks", "t"), "options of train: expected none that the lotus sets itself, found --masks"),
         ((*SMALL, "--", "--only-fold", "1/2"), "expected none that the lotus sets itself, found --only-fold"),
+        (
+            (*SMALL, "--", "--batch-size", 64),
+            "expected at least a batch of 64 images in a tenth of train, for the members of soups, found about 32",
+        ),
+        (
+            (*SMALL, "--soup-of", "scope", "--essential-sparsity", 0.4, *SIZES),
+            "--soup-of scope: expected --soup-sparsities from the essential sparsity 0.4 on, found 0.3",
+        ),
         ((*SMALL, "--out", "memory://x"), "--out: expected a folder of this machine"),
     ],
 )
@@ -79,6 +87,7 @@ def within(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("within")
 def test_the_whole_plan_to_its_table(data, tmp_path):
     out = tmp_path / "t"
