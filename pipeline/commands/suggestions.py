@@ -69,6 +69,7 @@ OPTIONS = {
 # What is an argument here, and what torchrun does.
 OF_DATASET = ("data", "datadir", "datapath", "dataset", "root", "dataroot", "i", "input", "source")
 OF_TORCHRUN = ("gpus", "gpu", "ngpus", "numgpus", "nproc", "nprocpernode", "worldsize", "distributed", "devices")
+TRAIN_OPTIONS = "train_options"  # argument of commands that pass what stands after -- to every `train`
 COMMANDS = {
     **dict.fromkeys(("eval", "test", "validate", "val", "score", "predict"), "evaluate"),
     **dict.fromkeys(("gen", "select", "tickets", "ticket", "ticketgen"), "generate"),
@@ -168,9 +169,20 @@ def _of_option(error: click.NoSuchOption, typed: Sequence[str]) -> NoReturn:
     elif letters in OF_DATASET and argument is not None and f"--{letters}" not in options:
         word = (argument.name or "").upper()
         hint = f"; {word} stands without an option: {ctx.command_path} {word} ..."
+    elif not known and _is_passed_on(name, ctx, parameters):
+        hint = f"; `train` has it: options of train stand last, after --: {ctx.command_path} ... -- {name} ..."
     else:
         hint = f"; did you mean {' or '.join(found)}?" if found else ""
     raise click.UsageError(f"No such option {name}{hint}", ctx) from None
+
+
+def _is_passed_on(name: str, ctx: click.Context, parameters: Sequence[click.Parameter]) -> bool:
+    """Whether the command passes options to every `train`, of which this is one."""
+    group = ctx.find_root().command
+    if not isinstance(group, click.Group) or all(each.name != TRAIN_OPTIONS for each in parameters):
+        return False
+    train = group.get_command(ctx, "train")
+    return train is not None and any(name in (*each.opts, *each.secondary_opts) for each in train.params)
 
 
 def _long(param: click.Option) -> list[str]:

@@ -156,12 +156,21 @@ def parse_train_options(dataset: str, options: list[str], by: str, own: tuple[st
     for name in given:
         shown = f"--{name.replace('_', '-')}"
         if name in own:
-            raise UserError(f"options of train: expected none that the {by} sets itself, found {shown}")
+            raise UserError(
+                f"options of train: expected none that the {by} sets itself, found {shown}{_where(by, name, shown)}"
+            )
         if name in OF_WEIGHTS:
             raise UserError(f"options of train: expected dense weights, as the {by} compares patches, found {shown}")
         if name in OF_ONE_PATH:
             raise UserError(f"options of train: expected such as are for every path, found {shown}")
     return {name: values[name] for name in given}
+
+
+def _where(by: str, name: str, shown: str) -> str:
+    """Where to type an option of `train` that the command `by` has of its own; empty if it has none."""
+    context = click.get_current_context(silent=True)
+    own = context is not None and context.command.name == by and any(p.name == name for p in context.command.params)
+    return f"; {by} has a {shown} of its own, which stands before --" if own else ""
 
 
 def training_of(words: Iterable[str]) -> tuple["Training", "Asked"]:

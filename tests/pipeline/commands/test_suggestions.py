@@ -122,3 +122,11 @@ def test_a_mistyped_entry_of_a_list():
 
 def test_options_behind_the_dashes_of_a_sweep():
     assert error_of("sweep", "digits", "--", "--bs", "4").endswith("No such option --bs; did you mean --batch-size?")
+
+
+@pytest.mark.parametrize("plan", ["sweep", "table", "lth", "svite", "lotus"])
+def test_an_option_of_train_that_stands_before_the_dashes_of_a_plan(plan):
+    assert error_of(plan, "digits", "--limit", "4") == (
+        "Error: No such option --limit; `train` has it: options of train stand last, after --: "
+        f"main {plan} ... -- --limit ..."
+    )

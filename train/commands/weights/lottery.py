@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from vit_tickets.pipeline.datasets.embedded import NAME as EMBEDDED
 from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.system.errors import UserError
@@ -123,11 +125,15 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
 
     Raises UserError for what does not go together, or what a step would refuse.
     """
+    from vit_tickets.train.commands.sources import check_images
+
+    check_images(dataset)
     parsed = parse_train_options(dataset, list(train_options), LTH, SET)
     model = asked.model or default_model(dataset)
     if model is None:
         raise UserError("--model: expected the network to prune, such as resnet20 or deit_small, found none")
     preset, controls, rates = preset_of(model), _controls(asked.controls), _rates(asked.lr)
+    begin(dataset)
     from vit_tickets.pipeline.geometry.patches import Budget
     from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.families import short_name
@@ -186,6 +192,11 @@ def _budget(asked: LthOptions, chosen: "Budget | None") -> "Budget":
     if chosen is not None:
         return chosen
     return Budget(sparsity=DEFAULT_SPARSITY) if asked.tickets is None else Manifest.open(asked.tickets).budget
+
+
+def begin(dataset: str) -> None:
+    """Say that something happens, before what is slow is imported."""
+    click.echo(f"reading {dataset}, and what networks need ...", err=True)
 
 
 def default_model(dataset: str) -> str | None:

@@ -12,7 +12,7 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
 from vit_tickets.pipeline.weights.methods import SCOPES
 from vit_tickets.train.commands.plan_options import MAY_DIFFER, parse_train_options
-from vit_tickets.train.commands.weights.lottery import SET, SMALLEST, default_model, packed_images
+from vit_tickets.train.commands.weights.lottery import SET, SMALLEST, begin, default_model, packed_images
 from vit_tickets.train.lotus.request import FOLDS, LEVELS, LOTUS, PATCHES, TOP_UP, Lotus, typed_share
 from vit_tickets.train.pruning.request import ALIVE, SCOPE, SOUP_SPARSITIES, Shares
 
@@ -114,18 +114,21 @@ def lotus_of(asked: LotusOptions, dataset: str, train_options: tuple[str, ...]) 
 
     Raises UserError for what does not go together, or what a step would refuse.
     """
+    from vit_tickets.train.commands.sources import check_images, check_init
+
+    check_images(dataset)
     parsed = parse_train_options(
         dataset, list(train_options), LOTUS, (*SET, "only_fold", "without_fold", "warmup_epochs")
     )
     model = asked.model or default_model(dataset)
     if model is None:
         raise UserError("--model: expected the network to prune, such as deit_small, found none")
+    begin(dataset)
     from vit_tickets.pipeline.geometry.patches import Budget
     from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.families import short_name
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.commands.checks import check_device, check_there
-    from vit_tickets.train.commands.sources import check_init
 
     if parsed.get("device"):
         check_device(parsed["device"])

@@ -12,7 +12,7 @@ from vit_tickets.pipeline.weights.choices import OF_UNITS, WeightChoices
 from vit_tickets.pipeline.weights.methods import SCOPES
 from vit_tickets.train.commands.plan_options import MAY_DIFFER, OWN, listed, models_of, parse_train_options
 from vit_tickets.train.commands.weights.levels import numbers_of
-from vit_tickets.train.commands.weights.lottery import SMALLEST, default_model, packed_images
+from vit_tickets.train.commands.weights.lottery import SMALLEST, begin, default_model, packed_images
 from vit_tickets.train.rivals import rows as of
 from vit_tickets.train.rivals.presets import Preset, preset_of
 from vit_tickets.train.rivals.request import Rivals
@@ -108,10 +108,12 @@ def rivals_of(asked: SviteOptions, dataset: str, train_options: tuple[str, ...])
 
     Raises UserError for what does not go together, or what a step would refuse.
     """
+    from vit_tickets.train.commands.sources import check_images
+
+    check_images(dataset)
     options, every = _without_interval(train_options, asked.update_every)
     parsed = parse_train_options(dataset, list(options), SVITE, SET)
     models = _models(asked.models, dataset)
-    from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.commands.checks import check_device
 
@@ -119,10 +121,13 @@ def rivals_of(asked: SviteOptions, dataset: str, train_options: tuple[str, ...])
         check_device(parsed["device"])
     if asked.out is not None and not files.is_local(asked.out):
         raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
-    for model in models:
-        registry.check_model(model)
     rows = {model: _rows(asked, preset_of(model)) for model in models}
     _check_used(asked, {row for chosen in rows.values() for row in chosen}, every)
+    begin(dataset)
+    from vit_tickets.pipeline.networks import registry
+
+    for model in models:
+        registry.check_model(model)
     images = packed_images(dataset, SVITE, asked.out, asked.dry_run)
     on_imagenet = images.name.startswith(IMAGENET)
     settings = {model: _settings(asked, preset_of(model), model, rows[model], on_imagenet) for model in models}

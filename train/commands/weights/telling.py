@@ -1,5 +1,6 @@
 """What `lth` says before it starts: what it will train, at which levels, and about how long that takes."""
 
+import shlex
 from itertools import islice
 
 import click
@@ -8,6 +9,7 @@ import torch
 from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.runs.paths import PATHS
+from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.accounting.estimate import Estimate
 from vit_tickets.train.commands.announcing import LOOKED_AT, MEASURED_S, STARTING_S, time_line
 from vit_tickets.train.commands.options import default_workers
@@ -35,6 +37,7 @@ def tell_of(lottery: Lottery, images: Images, todo: list[Step], devices: int | N
     if devices is None:
         click.echo("time: told once the first runs are on their way")
         return {}
+    click.echo("measuring a few steps ...", err=True)
     expected = _seconds(lottery, images, recipe, todo)
     click.echo(time_line(sum(expected.values()), devices))
     return expected
@@ -42,7 +45,9 @@ def tell_of(lottery: Lottery, images: Images, todo: list[Step], devices: int | N
 
 def lines(lottery: Lottery, images: Images, recipe: Recipe) -> list[str]:
     """On images, levels, starts, controls and seeds."""
-    splits = f"{images.splits['train']:,} to train on, {images.splits['val']:,} to test on (val)"
+    train = images.splits["train"]
+    used = f"{min(recipe.limit, train):,} of {train:,}" if recipe.limit else f"{train:,}"
+    splits = f"{used} to train on, {images.splits['val']:,} to test on (val)"
     found = [f"images: {splits}, {counted(images.classes, 'class')}"]
     if lottery.path != "dense":
         found.append(f"trained and tested on: {PATHS[lottery.path].meaning}, {lottery.budget}")
@@ -53,10 +58,18 @@ def lines(lottery: Lottery, images: Images, recipe: Recipe) -> list[str]:
     found.append(f"tickets start from: {listed(starts)}")
     found.append(f"beside dense and the tickets: {listed(lottery.controls) if lottery.controls else 'nothing'}")
     rates = "" if lottery.rates == (None,) else f", learning rates {listed([f'{rate:g}' for rate in lottery.rates])}"
-    found.append(f"each run: {counted(recipe.epochs, 'epoch')}, recipe {recipe.name}{rates}")
+    typed = f", {shlex.join(others)}" if (others := _behind(lottery.train_options)) else ""
+    found.append(f"each run: {counted(recipe.epochs, 'epoch')}, recipe {recipe.name}{rates}{redacted(typed)}")
     if lottery.seeds == 1:
         found.append("one seed each gives no verdict, since another seed may turn the order; --seeds 2 does")
     return found
+
+
+def _behind(train_options: tuple[str, ...]) -> tuple[str, ...]:
+    """What was typed after --, without the options that `lth` takes before."""
+    while train_options[:1] in (("--epochs",), ("--recipe",)):
+        train_options = train_options[2:]
+    return train_options
 
 
 def _levels(chain: Chain) -> str:

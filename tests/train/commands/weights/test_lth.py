@@ -48,6 +48,24 @@ def test_a_dry_run_says_what_is_planned_and_makes_nothing(data, tmp_path):
     assert not out.exists()
 
 
+def test_what_stands_behind_the_dashes_is_told(data, tmp_path):
+    done = lth(data, *SMALL, "--rounds", 1, "--out", tmp_path / "t", "--dry-run", *SIZES, "--limit", 12)
+    assert done.exit_code == 0, done.output
+    assert "images: 12 of 16 to train on, 8 to test on (val), 2 classes" in done.stdout.splitlines()
+    assert ", --image-size 24 --patch-size 4 --limit 12" in next(
+        line for line in done.stdout.splitlines() if line.startswith("each run: 2 epochs, recipe ")
+    )
+    assert done.stderr.splitlines()[0] == f"reading {data}, and what networks need ..."
+
+
+def test_a_dataset_that_is_not_there_is_told_before_all_else(tmp_path):
+    done = lth(tmp_path / "nope")
+    assert done.exit_code == 2
+    assert done.output.splitlines() == [
+        f"Error: expected a dataset, or a folder of images, Parquet or tars, found no {tmp_path / 'nope'}"
+    ]
+
+
 def test_rounds_on_patches_have_the_budget_of_their_tickets(data, tmp_path):
     dataset = Dataset.open(str(data))
     manifest = write_manifest(dataset, str(tmp_path / "m"))
@@ -114,6 +132,7 @@ def test_shares_of_the_network_have_scopes_of_their_own(data, tmp_path):
         ),
         ((*SMALL, "--sparsity-of", "network"), "--sparsity-of network: expected --weight-sparsity, found none"),
         ((*SMALL, "--", "--lr", ".1"), "options of train: expected none that the lth sets itself, found --lr"),
+        ((*SMALL, "--", "--epochs", 1), "found --epochs; lth has a --epochs of its own, which stands before --"),
         ((*SMALL, "--", "--masks", "t"), "options of train: expected none that the lth sets itself, found --masks"),
         ((*SMALL, "--", "--init", "pretrained"), "expected none that the lth sets itself, found --init"),
         ((*SMALL, "--out", "memory://x"), "--out: expected a folder of this machine"),
