@@ -26,12 +26,19 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SLOW_TIMEOUT_S = 600
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One worker runs a whole file: its fixtures are made once."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from tests.distribution import ByFile
+
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """One worker runs a whole file (its fixtures are made once); slow tests may take longer than pytest's timeout."""
+    """Slow tests may take longer than pytest's timeout."""
     for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
         if item.get_closest_marker("slow") and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
 
