@@ -36,11 +36,14 @@ def sparsifiers_of(run: Run) -> list[Hook]:
     return [HOOKS[weights.method](run, weights)]
 
 
-def check_steps(hooks: Iterable[Hook], steps: int) -> None:
-    """Raise UserError for masks that would never change in a run of so many steps, though they are to."""
+def check_steps(hooks: Iterable[Hook], steps: int, begun: int) -> None:
+    """Raise UserError for masks that would never change in a run of so many steps, though they are to.
+
+    begun: steps that a run from a later epoch leaves out.
+    """
     for hook in hooks:
         if isinstance(hook, Grow):
-            hook.growth.check(steps)
+            hook.growth.check(steps, begun)
 
 
 def write_final_masks(run: Run, hooks: Iterable[Hook], scored: nn.Module) -> None:

@@ -57,7 +57,7 @@ class Trainer:
         self.stream = training_stream(run, world, options)
         check_parts(options.grad_accum, self.stream.batch_of_rank, bool(run.recipe.mix_token))
         self.steps = self.stream.plan.steps
-        check_steps(self.learner.hooks, run.recipe.epochs * self.steps)
+        check_steps(self.learner.hooks, run.recipe.epochs * self.steps, run.config.first_epoch * self.steps)
         sees_part = PATHS[run.path].sees_part
         self.macs = StepMacs(self.learner.model, run.image_size, run.grid**2, sees_part, run.online)
         self.prepare = Preparation(run, world.device, self.learner.model.has_token_outputs)

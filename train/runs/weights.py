@@ -58,6 +58,11 @@ def open_weights(request: Request, recipe: Recipe, network: nn.Module) -> Sparse
     if sparse.record.start_epoch >= recipe.epochs:
         found = f"--start-epoch {sparse.record.start_epoch}"
         raise UserError(f"expected to start before the run's {recipe.epochs} epochs are over, found {found}")
+    if sparse.record.start_epoch and request.trained_on.chooses_patches:
+        found = f"those of epoch {sparse.record.start_epoch}"
+        raise UserError(
+            f"--path {request.path}: expected initial weights, as later ones lack the scorer, found {found}"
+        )
     return sparse
 
 

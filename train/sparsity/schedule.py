@@ -44,14 +44,18 @@ class Growth:
         end = self.until * steps
         return self.share / 2 * (1 + math.cos(math.pi * number / end)) if number < end else 0.0
 
-    def check(self, steps: int) -> None:
-        """Raise UserError if masks would never change in a run of `steps`."""
+    def check(self, steps: int, begun: int = 0) -> None:
+        """Raise UserError if masks would never change in a run of `steps`, of which the first `begun` are left out."""
         if (interval := self.interval(steps)) >= self.until * steps:
             fewest = math.floor(interval / self.until) + 1
             raise UserError(
                 f"expected {fewest} steps or more for masks that change every {interval} in the first {self.until:.0%} "
                 f"of a run, found {steps}: they would never change; train longer, or pass a smaller --update-every"
             )
+        last = (math.ceil(self.until * steps) - 1) // interval * interval
+        if begun > last:
+            expected = f"expected a start before step {last + 1:,}, the last that changes masks in a run of {steps:,}"
+            raise UserError(f"{expected}, found one after {begun:,} steps: they would never change")
 
 
 @dataclass(frozen=True)

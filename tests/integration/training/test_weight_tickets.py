@@ -188,6 +188,12 @@ def test_what_does_not_go_together_is_refused_in_one_line(numbered_data, tmp_pat
         ("--masks", begun, "--init", rewind): "expected no --init beside its own weights of epoch 1",
         ("--masks", begun, "--start-epoch", "0"): "expected --start-epoch 1, that of its weights, found 0",
         ("--masks", begun, *reinit, "--start-epoch", "1"): "expected --start-epoch 0",
+        (
+            "--masks",
+            begun,
+            "--path",
+            "learned",
+        ): "--path learned: expected initial weights, as later ones lack the scorer",
         ("--masks", begun, "--epochs", "1"): "expected to start before the run's 1 epochs are over",
         ("--masks", bare, "--init", rewind, *reinit): "expected no --init, as the weights are drawn anew",
         ("--start", "reinit"): "--start reinit: expected --masks",

@@ -46,6 +46,15 @@ def test_a_run_in_which_masks_would_never_change_is_refused():
         Growth(1).check(25)
 
 
+@pytest.mark.parametrize("steps", [26, 100, 101, 125, 126])
+def test_a_run_that_begins_after_the_last_change_is_refused(steps):
+    growth = Growth(1)
+    last = max(number for number in range(steps) if growth.due(number, steps))
+    growth.check(steps, last)
+    with pytest.raises(UserError, match=f"expected a start before step {last + 1}, .* one after {last + 1} steps"):
+        growth.check(steps, last + 1)
+
+
 def test_the_twenty_prunings():
     pruning = Pruning(300, 0.5)
     found = [pruning.sparsity_after(number) for number in range(21)]
