@@ -80,6 +80,10 @@ def test_malformed_entries_are_named(entry, expected):
         ({"rewind_epoch": 0, "start_epoch": 0, "criterion": "random"}, "imp:shuffled", "w0.8322-imp-shuffled"),
         ({"start": "init", "start_epoch": 0, "rewind_epoch": None}, "omp", "w0.8322-omp"),
         ({"start": "init", "start_epoch": 0, "criterion": "taylor"}, "tp", "w0.8322-tp"),
+        ({"start": "init", "start_epoch": 0, "merge": "vote"}, "soup:vote", "w0.8322-soup-vote"),
+        ({"start": "masked", "start_epoch": 0, "merge": "kept"}, "soup:kept:masked", "w0.8322-soup-kept-masked"),
+        ({"start": "masked", "start_epoch": 0}, "omp:masked", "w0.8322-omp-masked"),
+        ({"rewind_epoch": 0, "start_epoch": 0, "merge": "kept"}, "imp:soup-kept", "w0.8322-imp-soup-kept"),
         ({"method": "svite", "sparsity": 0.5, "start": None}, "svite", "w0.5-svite"),
         (
             {"method": "s2vite", "sparsity": None, "head_sparsity": 1 / 3, "neuron_sparsity": 0.4},

@@ -38,7 +38,7 @@ def lotus(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     where.check()
     from vit_tickets.train.commands.plan_options import counted
     from vit_tickets.train.commands.plans import carry_out_steps
-    from vit_tickets.train.commands.weights.lotus_options import check_soup, describe, lotus_of
+    from vit_tickets.train.commands.weights.lotus_options import check_soup, describe, lotus_of, seconds_of
     from vit_tickets.train.lotus.plan import finding, plan, trainings
     from vit_tickets.train.lotus.request import GLOBAL, LOTUS
     from vit_tickets.train.lotus.results import Found, Results
@@ -53,10 +53,17 @@ def lotus(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
         if done:  # a request that made nothing does not lock in its settings
             check_record(lotus.out, LOTUS, lotus.record, ())
 
-    def tell(_: list[Step]) -> dict[str, float]:
+    def tell(todo: list[Step]) -> dict[str, float]:
+        from vit_tickets.train.commands.announcing import time_line
+
         for line in describe(lotus, images, epochs):
             click.echo(line)
-        return {}
+        if place.devices is None:
+            click.echo("time: told once the first runs are on their way")
+            return {}
+        expected = seconds_of(lotus, images, epochs, todo)
+        click.echo(time_line(sum(expected.values()), place.devices))
+        return expected
 
     def write(found: Found, share: float | None, failed: list[str]) -> list[str]:
         from vit_tickets.pipeline.system import files

@@ -19,6 +19,7 @@ from vit_tickets.train.pruning.request import ALIVE, SCOPE, SOUP_SPARSITIES, Sha
 if TYPE_CHECKING:
     from vit_tickets.pipeline.datasets.shards import Dataset
     from vit_tickets.train.sweep.request import Images
+    from vit_tickets.train.sweep.steps import Step
 
 
 def _listed(shares: tuple[float, ...]) -> str:
@@ -185,6 +186,36 @@ def describe(lotus: Lotus, images: "Images", epochs: int) -> Iterator[str]:
     yield f"each dense run: {counted(epochs, 'epoch')}; fine-tuning: {counted(lotus.tune_epochs, 'epoch')}"
     if lotus.seeds == 1:
         yield "one seed: bounds are of other images alone, and another seed may turn the order; --seeds 2 has more"
+
+
+def seconds_of(lotus: Lotus, images: "Images", epochs: int, todo: "list[Step]") -> dict[str, float]:
+    """About how long steps take on this machine, by title; those that select tickets are not counted.
+
+    epochs: of dense runs.
+    """
+    from vit_tickets.pipeline.runs.paths import PATHS
+    from vit_tickets.train.commands.announcing import STARTING_S
+    from vit_tickets.train.commands.plan_options import training_of
+    from vit_tickets.train.commands.sources import sizes_of
+    from vit_tickets.train.commands.weights.telling import SIDE, measured
+    from vit_tickets.train.lotus.plan import finding
+    from vit_tickets.train.runs.defaults import fitted
+
+    training, asked = training_of(finding(lotus)[0].command[1:])
+    recipe = fitted(images, training, asked)
+    size = recipe.image_size or next(iter(sizes_of([lotus.model])), SIDE)
+    estimate = measured(lotus, lotus.model, LOTUS, images, recipe, size)
+    val, kept = images.samples("val"), lotus.budget.stage_counts(estimate.num_patches, 1)[-1]
+    found = {}
+    for step in todo:
+        kind, took = step.command[0], {"evaluate": estimate.evaluation(val)}
+        if kind == "train":
+            training, asked = training_of(step.command[1:])
+            path, part = PATHS[training.path], training.part.count if training.part else 1
+            whole = estimate.training(path, kept, images.samples("train") // part, val)
+            took[kind] = whole * (asked.values["epochs"] or epochs) / epochs
+        found[step.title] = STARTING_S + took.get(kind, 0.0)
+    return found
 
 
 def check_soup(lotus: Lotus, essential: float) -> None:

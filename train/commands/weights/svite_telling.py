@@ -1,19 +1,14 @@
 """What `svite` says before it starts: the settings of every row, and about how long they take."""
 
-from itertools import islice
-
 import click
-import torch
 
 from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.runs.families import short_name
 from vit_tickets.pipeline.runs.paths import PATHS
-from vit_tickets.train.accounting.estimate import Estimate
-from vit_tickets.train.commands.announcing import LOOKED_AT, MEASURED_S, STARTING_S, time_line
-from vit_tickets.train.commands.options import default_workers
-from vit_tickets.train.commands.plan_options import parse_train_options, training_of
+from vit_tickets.train.commands.announcing import STARTING_S, time_line
+from vit_tickets.train.commands.plan_options import training_of
 from vit_tickets.train.commands.sources import sizes_of
-from vit_tickets.train.commands.weights.telling import SIDE
+from vit_tickets.train.commands.weights.telling import SIDE, measured
 from vit_tickets.train.report.analysis.notices import listed
 from vit_tickets.train.rivals import rows as of
 from vit_tickets.train.rivals.presets import preset_of
@@ -79,17 +74,9 @@ def _seconds(rivals: Rivals, images: Images, model: str, todo: list[Step]) -> di
     from vit_tickets.train.rivals.plan import plan
 
     training, asked = training_of(plan(rivals)[0].command[1:])
-    given = parse_train_options(rivals.dataset, list(rivals.train_options), SVITE, ())
-    device = rivals.device or "auto"
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    precision = given.get("precision", "auto")
-    if precision == "auto":
-        precision = "bf16" if device.startswith("cuda") else "fp32"
-    samples = [sample.data for sample in islice(images.head("train"), LOOKED_AT) if sample.data]
-    workers = default_workers(1) if rivals.workers is None else rivals.workers
     recipe = fitted(images, training, asked)
     size = recipe.image_size or next(iter(sizes_of([model])), SIDE)
-    estimate = Estimate(model, images.classes, recipe, size, samples, device, precision, workers, MEASURED_S)
+    estimate = measured(rivals, model, SVITE, images, recipe, size)
     train, val, settings = images.samples("train"), images.samples("val"), rivals.models[model]
     dense, tested = estimate.training(PATHS["dense"], estimate.num_patches, train, val), estimate.evaluation(val)
     found = {}

@@ -2,6 +2,7 @@
 
 import shlex
 from itertools import islice
+from typing import Protocol
 
 import click
 import torch
@@ -95,17 +96,9 @@ def _why(lottery: Lottery) -> str:
 
 
 def _seconds(lottery: Lottery, images: Images, recipe: Recipe, todo: list[Step]) -> dict[str, float]:
-    given = parse_train_options(lottery.dataset, list(lottery.train_options), LTH, ())
-    device = lottery.device or "auto"
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    precision = given.get("precision", "auto")
-    if precision == "auto":
-        precision = "bf16" if device.startswith("cuda") else "fp32"
-    samples = [sample.data for sample in islice(images.head("train"), LOOKED_AT) if sample.data]
-    workers = default_workers(1) if lottery.workers is None else lottery.workers
     own = Manifest.open(lottery.tickets).ticket.image_size if lottery.tickets else None
     size = recipe.image_size or own or next(iter(sizes_of([lottery.model])), SIDE)
-    estimate = Estimate(lottery.model, images.classes, recipe, size, samples, device, precision, workers, MEASURED_S)
+    estimate = measured(lottery, lottery.model, LTH, images, recipe, size)
     train, val = images.samples("train"), images.samples("val")
     path, kept = PATHS[lottery.path], estimate.num_patches
     if path.has_budget:
@@ -115,3 +108,29 @@ def _seconds(lottery: Lottery, images: Images, recipe: Recipe, todo: list[Step])
     tested = estimate.evaluation(val, kept if path.sees_part else None)
     kinds = {"train": training, "evaluate": tested, "prune": 0.0}
     return {step.title: STARTING_S + kinds[step.command[0]] for step in todo}
+
+
+class Planned(Protocol):
+    """What a plan says of how its steps run."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def train_options(self) -> tuple[str, ...]: ...
+    @property
+    def device(self) -> str | None: ...
+    @property
+    def workers(self) -> int | None: ...
+
+
+def measured(asked: Planned, model: str, command: str, images: Images, recipe: Recipe, size: int) -> Estimate:
+    """How fast `model` trains on this machine. command: that plans. size: side of the images in pixels."""
+    given = parse_train_options(asked.dataset, list(asked.train_options), command, ())
+    device = asked.device or "auto"
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision = given.get("precision", "auto")
+    if precision == "auto":
+        precision = "bf16" if device.startswith("cuda") else "fp32"
+    samples = [sample.data for sample in islice(images.head("train"), LOOKED_AT) if sample.data]
+    workers = default_workers(1) if asked.workers is None else asked.workers
+    return Estimate(model, images.classes, recipe, size, samples, device, precision, workers, MEASURED_S)

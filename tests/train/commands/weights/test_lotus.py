@@ -1,6 +1,7 @@
 """`lotus` on the command line: what it plans, and what it refuses in one line; once all of it, on tiny images."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -27,6 +28,15 @@ def lotus(*arguments):
     return CliRunner().invoke(main, ["lotus", *map(str, arguments)])
 
 
+@pytest.fixture(autouse=True)
+def no_measuring(monkeypatch):
+    """How fast networks train is measured for seconds."""
+    from vit_tickets.train.commands.weights import telling
+
+    speed = SimpleNamespace(num_patches=36, training=lambda *_: 2.0, evaluation=lambda *_: 1.0)
+    monkeypatch.setattr(telling, "measured", lambda *_: speed)
+
+
 def test_a_dry_run_says_what_is_planned_and_makes_nothing(data, tmp_path):
     out = tmp_path / "t"
     done = lotus(data, *SMALL, "--out", out, "--dry-run", *SIZES)
@@ -38,6 +48,7 @@ def test_a_dry_run_says_what_is_planned_and_makes_nothing(data, tmp_path):
     )
     assert "tickets of patches: sparsity 0.1, selected by each seed's dense run" in lines
     assert "each dense run: 2 epochs; fine-tuning: 1 epoch" in lines
+    assert any(line.startswith("time: about ") for line in lines)
     assert sum(line.startswith("[") for line in lines) == 75
     assert not out.exists()
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from vit_tickets.pipeline.weights.record import SparseWeights
+from vit_tickets.pipeline.weights.record import MASKED, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 
 DENSE, TICKET, REINIT, SHUFFLED = "dense", "imp", "reinit", "shuffled"
@@ -90,6 +90,8 @@ def meaning_of(row: str) -> str:
     method, *parts = row.split(":")
     if parts and (fewer := _DEPTH.fullmatch(parts[-1])):
         return f"{meaning_of(':'.join([method, *parts[:-1]]))}, of a network of {fewer[1]} blocks"
+    if MASKED in parts:
+        return "weights that were dropped after training, tested as they are"
     if REINIT in parts:
         return "the ticket's mask on other initial weights"
     if SHUFFLED in parts:
@@ -104,6 +106,8 @@ def moral_of(row: str) -> str:
     parts = row.split(":")
     if is_ticket(row):
         return _OF_REWINDING
+    if MASKED in parts:
+        return ""
     if REINIT in parts:
         return _OF_REINIT
     return _OF_SHUFFLED if SHUFFLED in parts else _MORALS.get(parts[0], "")

@@ -3,7 +3,15 @@
 import pytest
 
 from vit_tickets.pipeline.weights.record import SparseWeights
-from vit_tickets.train.report.analysis.weights.rows import Level, in_order, is_ticket, level_of, moral_of, rewind_of
+from vit_tickets.train.report.analysis.weights.rows import (
+    Level,
+    in_order,
+    is_ticket,
+    level_of,
+    meaning_of,
+    moral_of,
+    rewind_of,
+)
 
 
 def test_a_level_is_a_share_of_its_scope_or_of_the_network():
@@ -43,3 +51,6 @@ def test_every_control_and_method_says_what_stands_if_the_ticket_does_no_better(
     for row in ("imp:reinit", "imp:shuffled", "imp", "omp", "tp", "gmp", "ssp", "static", "svite", "s2vite"):
         assert moral_of(row)
     assert moral_of("new") == ""
+    assert moral_of("soup:kept:masked") == ""
+    assert "tested as they are" in meaning_of("soup:kept:masked")
+    assert "more training" in meaning_of("soup:kept")
