@@ -16,7 +16,9 @@ from vit_tickets.train.runtime.distributed import World, world
 from vit_tickets.train.runtime.hooks import StepState
 from vit_tickets.train.sparsity.drawing import RandomMasks
 from vit_tickets.train.sparsity.methods.grow import Grow
+from vit_tickets.train.sparsity.methods.units import Units
 from vit_tickets.train.sparsity.schedule import Growth
+from vit_tickets.train.sparsity.units.alive import RandomUnits
 
 RECIPE = SMALL.override(epochs=2, patch_size=8, clip_grad=1.0, ema=0.9)  # of 7 steps each
 STEPS = 14
@@ -33,12 +35,21 @@ class Noted(Grow):
         self.digests.append(self.masks.digest())
 
 
-def growing() -> Noted:
-    return Noted(RandomMasks("blocks", 0.5, 1), Growth(2, every=1))
+class NotedUnits(Noted, Units):
+    """The same of whole units."""
 
 
-def trainer(data: str, out: str, here: World, hook: Grow, workers: int, minutes: float = 9) -> Trainer:
-    run = run_of(data, out, recipe=RECIPE)
+def growing(kind: str = "weights") -> Noted:
+    if kind == "weights":
+        return Noted(RandomMasks("blocks", 0.5, 1), Growth(2, every=1))
+    return NotedUnits(RandomUnits(0.3, 0.6, 1), Growth(2, every=1))
+
+
+def trainer(
+    data: str, out: str, here: World, hook: Grow, workers: int, minutes: float = 9, kind: str = "weights"
+) -> Trainer:
+    chosen = {"path": "learned", "sparsity": 0.5} if kind == "learned" else {}
+    run = run_of(data, out, recipe=RECIPE, **chosen)
     passed = Options(workers, checkpoint_minutes=minutes, progress=False, grad_accum=2)
     return Trainer(run, here, passed, [hook, *hooks_of(run)])
 
@@ -69,21 +80,24 @@ def whole_numbers(here: World) -> list[int]:
     return hook.digests
 
 
-def main(data: str, out: str, saves: int = 0) -> None:
+def main(data: str, out: str, saves: int = 0, kind: str = "weights") -> None:
     """Train a run under `out`, unplugged after every `saves` saves if there are any, then a layer whose gradients are
     whole numbers, so that sums do not depend on their order. Every rank writes the masks that it had to
-    masks-RANK.json."""
+    masks-RANK.json.
+
+    kind: `weights`, `units` (whole heads and neurons), or `learned` (the same on patches that a scorer chooses).
+    """
     with world("cpu") as here:
         hooks = []
 
         def another(_: int) -> Trainer:
-            hooks.append(growing())
-            return trainer(data, f"{out}/run", here, hooks[-1], 1, minutes=0 if saves else 9)
+            hooks.append(growing(kind))
+            return trainer(data, f"{out}/run", here, hooks[-1], 1, 0 if saves else 9, kind)
 
         if saves:
             in_pieces(another, saves)
         else:
             another(0).fit()
         digests = [digest for hook in hooks for digest in hook.digests]
-        record = {"run": digests, "whole_numbers": whole_numbers(here)}
+        record = {"run": digests, "whole_numbers": whole_numbers(here) if kind == "weights" else []}
         Path(out, f"masks-{here.rank}.json").write_text(json.dumps(record))

@@ -18,9 +18,10 @@ pytestmark = pytest.mark.process
 ALONE = World(0, 1, "cpu")
 
 
-def trained(data, out, *saves):
-    """What two ranks of the script note of their masks."""
-    on_ranks(2, out, main, data, str(out), *saves)
+def trained(data, out, *given):
+    """What two ranks of the program note of their masks. given: `saves` and `kind`."""
+    out.mkdir(exist_ok=True)
+    on_ranks(2, out, main, data, str(out), *given)
     return [json.loads((out / f"masks-{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -88,6 +89,34 @@ def test_of_gradients_that_are_whole_numbers_one_rank_grows_exactly_the_same(two
     alone = whole_numbers(ALONE)
     assert alone == first["whole_numbers"]
     assert len(set(alone)) >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["units", "learned"])
+def test_both_ranks_have_the_same_units_after_each_of_ten_updates_and_a_resume(numbered_data, tmp_path, kind):
+    first, second = trained(numbered_data, tmp_path / "whole", 0, kind)
+    assert first == second
+    digests = first["run"]
+    changed = [number for number in range(1, STEPS) if digests[number] != digests[number - 1]]
+    assert len(changed) >= 10
+    assert trained(numbered_data, tmp_path / "pieces", 3, kind) == [first, first]
+    whole, pieces = (tmp_path / name / "run" for name in ("whole", "pieces"))
+    assert equal(weights(whole), weights(pieces))
+    assert without_clocks(whole) == without_clocks(pieces)
+    if kind == "learned":
+        assert equal(weights(whole, "scorer"), weights(pieces, "scorer"))
+        return  # noise is drawn by rank: one rank sees other patches
+    hook = growing(kind)
+    trainer(numbered_data, str(tmp_path / "one"), ALONE, hook, 2, kind=kind).fit()
+    ours, theirs = weights(tmp_path / "one"), weights(whole)
+    of_one, counts = hook.masks.alive, hook.masks.counts()
+    hook.masks.load_packed(checkpoint.load(str(whole / "last.pt"))["hooks"]["growing_units"]["masks"])
+    of_two = hook.masks.alive
+    assert hook.masks.counts() == counts
+    both = sum(int((of_one[name] & of_two[name]).sum()) for name in of_one)
+    either = sum(int((of_one[name] | of_two[name]).sum()) for name in of_one)
+    assert both / either >= 0.999
+    assert max((ours[name] - theirs[name]).abs().max().item() for name in ours) < 1e-4
 
 
 def test_ranks_with_other_masks_are_stopped(monkeypatch):

@@ -50,8 +50,10 @@ def test_counts_sum_to_what_is_asked_for_and_are_within_one_of_their_shares(kind
     [
         ("tiny", 0.3, 4.02, 25.56),
         ("tiny", 0.4, 3.46, 34.14),
+        ("small", 0.4, 13.29, 36.93),
         ("small", 0.5, 11.09, 46.15),
         ("small", 0.6, 8.90, 55.36),
+        ("base", 0.4, 52.05, 38.54),
         ("base", 0.5, 43.42, 48.10),
         ("base", 0.6, 34.79, 57.67),
     ],
