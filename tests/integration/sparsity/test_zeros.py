@@ -1,5 +1,6 @@
 """Dead weights, their gradients, moments and moving average are exactly 0 after every step, however a run trains."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -18,7 +19,9 @@ from vit_tickets.train.sparsity.methods.fixed import Fixed
 from vit_tickets.train.sparsity.methods.gradual import Gradual
 from vit_tickets.train.sparsity.methods.grow import Grow
 from vit_tickets.train.sparsity.methods.masked import Masked, network_of
+from vit_tickets.train.sparsity.methods.units import Units
 from vit_tickets.train.sparsity.schedule import Growth, Pruning
+from vit_tickets.train.sparsity.units.alive import RandomUnits
 
 pytestmark = pytest.mark.process
 WORLD = World(0, 1, "cpu")
@@ -32,6 +35,7 @@ METHODS = {
     "fixed": lambda: Fixed(RandomMasks("all", 0.5, 1)),
     "gradual": lambda: Gradual("all", Pruning(1, 0.6)),
     "growing": lambda: Grow(RandomMasks("all", 0.5, 1), Growth(1, every=3)),
+    "units": lambda: Units(RandomUnits(0.3, 0.6, 1), Growth(1, every=3)),
 }
 
 
@@ -68,10 +72,9 @@ def train(learner: Learner, number: int, steps: int) -> None:
     """One step, `number`, of a run of `steps`."""
     learner.train()
     learner.lr = 0.01
-    learner.update(
-        learner.loss(batch(number)),
-        StepState(number, steps, learner.model, learner.scored, learner.optimizer, 9, WORLD),
-    )
+    step = StepState(number, steps, learner.model, learner.scored, learner.optimizer, 9, WORLD)
+    step.losses = partial(learner.losses, batch(number))
+    learner.update(learner.loss(batch(number)), step)
 
 
 def masks_of(learner: Learner) -> Masks:
@@ -117,6 +120,7 @@ PAIRS = [  # every value with every other of another column
     ("gradual", "adamw", 0.5, 0.9, 1, "bf16"),
     ("gradual", "plain", None, None, 3, "fp32"),
     ("fixed", "nesterov", None, None, 1, "fp16"),
+    ("units", "adamw", 0.5, 0.9, 3, "bf16"),
 ]
 
 
@@ -130,6 +134,7 @@ def test_zeros_stay(made, method, optimizer, clip, ema, parts, precision):
 def test_zeros_stay_in_every_way_to_train(made, optimizer, precision):
     for clip, ema, parts in product((None, 0.5), (None, 0.9), (1, 3)):
         check(made(METHODS["growing"](), optimizer, clip, ema, parts, precision), 50)
+    check(made(METHODS["units"](), optimizer, 0.5, 0.9, 3, precision), 50)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
