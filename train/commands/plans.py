@@ -1,5 +1,7 @@
 """How `sweep` and `table` work: a request from their options, its plan, and the execution of its steps."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -143,6 +145,17 @@ def carry_out(
 
     record = {**request.record, **request.recorded_rows}
     carry_out_steps(plan(request), request.out, record, about, check, tell, dry_run, engine_of, report)
+
+
+def as_typed() -> str:
+    """The command line of this process, as a user types it, without secrets; empty where it is not the command that
+    is carried out."""
+    from vit_tickets.pipeline.system.redaction import redacted
+
+    context = click.get_current_context(silent=True)
+    if context is None or sys.argv[1:2] != [context.info_name]:
+        return ""
+    return redacted(shlex.join(["vit-tickets", *sys.argv[1:]]))
 
 
 def carry_out_steps(

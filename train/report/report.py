@@ -1,6 +1,7 @@
 """The report over several runs: who was compared with whom, the matrix, the verdicts, the cost; as files and text."""
 
 import dataclasses
+import json
 import posixpath
 import shlex
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def report(
     html: bool = False,
     gallery: int | None = None,
     class_names: str | None = None,
+    typed: str | None = None,
 ) -> Report:
     """Compare runs and write report.md, .json, .csv, .tex, .png and .svg.
 
@@ -72,6 +74,7 @@ def report(
         html: whether to write report.html, too.
         gallery: number of images in report.html, if they are there; by default `page.IMAGES`.
         class_names: a file of names of classes, for report.html; see `ClassNames`.
+        typed: the command line that report.html shows, where it is another command's than `report`.
 
     Raises:
         UserError: a folder is no run, or runs of a group were not evaluated on the same images, labels, view and
@@ -105,18 +108,29 @@ def report(
         stream.write(markdown.encode())
     write_tables(out, "report", findings)
     _write_weights(out, weights)
+    is_as_before = _is_as_before(out, data)
     files.write_json(files.join(out, "report.json"), data)
-    written = f"report: {out}"
+    written, page_there = f"report: {out}", files.exists(files.join(out, page.NAME))
     if html:
-        command = _command(folders, out, weak_baseline, gallery, class_names)
+        command = typed or _command(folders, out, weak_baseline, gallery, class_names)
         images = page.IMAGES if gallery is None else gallery
         heading = rendering.heading_of(findings)
         page.write(files.join(out, page.NAME), heading, findings, data, command, images, classes, weights)
         written += f"; page: {files.join(out, page.NAME)}"
-    else:
-        files.remove(files.join(out, page.NAME))  # of an earlier call: its numbers would be others
+    elif page_there and is_as_before:
+        written += f"; page of an earlier call, with the same numbers: {files.join(out, page.NAME)}"
+    elif page_there:
+        files.remove(files.join(out, page.NAME))
+        written += f"; removed {files.join(out, page.NAME)} of an earlier call, for its numbers are others: --html"
+        written += " writes it anew"
     text = "\n".join([rendering.text(findings, left_out, weights), *(f"note: {note}" for note in notes), written])
     return Report(text, markdown, data, out)
+
+
+def _is_as_before(out: str, data: dict[str, Any]) -> bool:
+    """Whether OUT/report.json holds the same already."""
+    path = files.join(out, "report.json")
+    return files.exists(path) and files.read_json(path) == json.loads(json.dumps(data))
 
 
 def _command(

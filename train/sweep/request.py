@@ -28,6 +28,7 @@ from vit_tickets.train.sweep.rows import SameTokens
 
 REQUEST = "request.json"
 FORMAT_VERSION = 1
+TYPED = "typed"  # the command line that was typed last, of plans that record it
 SWEEP, TABLE = "sweep", "table"
 # Entries of request.json that are no options by that name.
 DERIVED = ("format_version", "command", "dataset", "dataset_sha256", "source", "first_method")
@@ -262,7 +263,7 @@ def check_request(request: Request) -> None:
 def check_record(out: str, command: str, record: dict[str, Any], may_differ: tuple[str, ...]) -> None:
     """Raise UserError if OUT/request.json is of another request of `command` than `record`."""
     path = files.join(out, REQUEST)
-    if files.exists(path) and (first := first_difference(record, files.read_json(path), may_differ)):
+    if files.exists(path) and (first := first_difference(record, files.read_json(path), (*may_differ, TYPED))):
         name, now, stored = first
         option = name if name in DERIVED else "--" + name.removeprefix("train.").replace("_", "-")
         now, stored = ("none" if value is None else shown(value) for value in (now, stored))

@@ -72,8 +72,9 @@ def test_no_one_wins_or_loses_where_dense_has_barely_learnt(tmp_path):
     verdict = made.verdicts[0].verdict
     assert (verdict.match.lower > -0.5, verdict.gap.lower > 0) == (True, True)
     assert verdict.label == "inconclusive"
-    assert verdict.reasons[0].startswith(
-        "dense on dense is not above 28%, 20% of the way from the share of the most frequent class (10%) to 100%, "
+    assert verdict.reasons[0].startswith("dense on dense has learnt too little: its lower bound ")
+    assert verdict.reasons[0].endswith(
+        " is not above 28%, 20% of the way from the share of the most frequent class (10%) to 100%"
     )
     shown = rendering.text([made], [])
     assert "verdict: inconclusive, weak baseline" in shown

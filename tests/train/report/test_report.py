@@ -91,8 +91,11 @@ def test_command_prints_the_text_and_works_twice_on_the_same_glob(four, tmp_path
 def test_no_page_of_an_earlier_report_stays_beside_another(four, tmp_path):
     report(four, html=True, gallery=0)
     assert (tmp_path / "report/report.html").exists()
+    page = tmp_path / "report/report.html"
+    assert report(four).text.endswith(f"; page of an earlier call, with the same numbers: {page}")
     said = report(four[:1]).text
-    assert not (tmp_path / "report/report.html").exists()
+    assert not page.exists()
+    assert f"removed {page} of an earlier call, for its numbers are others: --html writes it anew" in said
     assert "verdict: none yet\n  - expected runs on dense, lt and rc at one budget, found dense" in said
 
 

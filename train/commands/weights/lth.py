@@ -38,11 +38,11 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     asked, where = parsed(LthOptions, given), parsed(PlaceOptions, given)
     where.check()
     from vit_tickets.train.commands.plan_options import counted
-    from vit_tickets.train.commands.plans import carry_out_steps
+    from vit_tickets.train.commands.plans import as_typed, carry_out_steps
     from vit_tickets.train.commands.weights.lottery import lottery_of
     from vit_tickets.train.lottery.plan import check_kept, compared, plan, trainings
     from vit_tickets.train.lottery.request import LTH
-    from vit_tickets.train.sweep.request import check_record
+    from vit_tickets.train.sweep.request import TYPED, check_record
 
     lottery, images = lottery_of(asked, dataset, train_options)
     steps = plan(lottery)
@@ -64,8 +64,9 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
         for sentence in failed:
             click.echo(f"lacking: {sentence}")
         if folders := compared(steps):
-            click.echo("\n" + compare(folders, lottery.out, html=asked.html).text)
+            click.echo("\n" + compare(folders, lottery.out, html=asked.html, typed=as_typed() or None).text)
         return []
 
     about = f"{counted(len(trainings(steps)), 'training')} of {lottery.model} on {lottery.name}"
-    carry_out_steps(steps, lottery.out, lottery.record, about, check, tell, asked.dry_run, place.open, report)
+    record = lottery.record | ({TYPED: typed} if (typed := as_typed()) else {})
+    carry_out_steps(steps, lottery.out, record, about, check, tell, asked.dry_run, place.open, report)

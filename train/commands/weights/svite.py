@@ -36,11 +36,11 @@ def svite(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     asked, where = parsed(SviteOptions, given), parsed(PlaceOptions, given)
     where.check()
     from vit_tickets.train.commands.plan_options import counted
-    from vit_tickets.train.commands.plans import carry_out_steps
+    from vit_tickets.train.commands.plans import as_typed, carry_out_steps
     from vit_tickets.train.commands.weights.svite_options import rivals_of
     from vit_tickets.train.rivals.plan import compared, plan, trainings
     from vit_tickets.train.rivals.rows import SVITE
-    from vit_tickets.train.sweep.request import check_record
+    from vit_tickets.train.sweep.request import TYPED, check_record
 
     rivals, images = rivals_of(asked, dataset, train_options)
     steps = plan(rivals)
@@ -61,8 +61,9 @@ def svite(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
         for sentence in failed:
             click.echo(f"lacking: {sentence}")
         if folders := compared(steps):
-            click.echo("\n" + compare(folders, rivals.out, html=asked.html).text)
+            click.echo("\n" + compare(folders, rivals.out, html=asked.html, typed=as_typed() or None).text)
         return []
 
     about = f"{counted(len(trainings(steps)), 'training')} of {', '.join(rivals.models)} on {rivals.name}"
-    carry_out_steps(steps, rivals.out, rivals.record, about, check, tell, asked.dry_run, place.open, report)
+    record = rivals.record | ({TYPED: typed} if (typed := as_typed()) else {})
+    carry_out_steps(steps, rivals.out, record, about, check, tell, asked.dry_run, place.open, report)

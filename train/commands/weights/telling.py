@@ -18,7 +18,7 @@ from vit_tickets.train.commands.plan_options import parse_train_options
 from vit_tickets.train.commands.sources import sizes_of
 from vit_tickets.train.commands.weights.lottery import recipe_of
 from vit_tickets.train.lottery.presets import preset_of
-from vit_tickets.train.lottery.request import LTH, Chain, Lottery
+from vit_tickets.train.lottery.request import CONTROLS, LTH, Chain, Lottery
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.report.analysis.notices import listed
 from vit_tickets.train.sweep.request import Images
@@ -56,8 +56,9 @@ def lines(lottery: Lottery, images: Images, recipe: Recipe) -> list[str]:
     if why := _why(lottery):
         found.append(f"  {why}")
     starts = ["the initial weights" if not epoch else f"those before epoch {epoch}" for epoch in lottery.rewinds]
-    found.append(f"tickets start from: {listed(starts)}")
-    found.append(f"beside dense and the tickets: {listed(lottery.controls) if lottery.controls else 'nothing'}")
+    found.append(f"tickets (LT) start from: {listed(starts)}")
+    controls = [f"{name}: {CONTROLS[name]}" for name in lottery.controls]
+    found.append(f"compared with dense training{''.join(f'; {control}' for control in controls)}")
     rates = "" if lottery.rates == (None,) else f", learning rates {listed([f'{rate:g}' for rate in lottery.rates])}"
     typed = f", {shlex.join(others)}" if (others := _behind(lottery.train_options)) else ""
     found.append(f"each run: {counted(recipe.epochs, 'epoch')}, recipe {recipe.name}{rates}{redacted(typed)}")

@@ -15,6 +15,7 @@ from vit_tickets.pipeline.runs.provenance import TicketProvenance
 from vit_tickets.pipeline.runs.rows import RowName
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.recipes.recipe import Recipe
+from vit_tickets.train.report.analysis.plans import again
 from vit_tickets.train.report.analysis.results import RunResult
 
 # Settings that stand in the name of a run's row.
@@ -136,11 +137,8 @@ def further_seeds(runs: Sequence[RunResult], seeds: Mapping[str, Sequence[int | 
             rows.setdefault(lacking, []).append(row)
     if not rows:
         return None
-    plans = {run.made_by for run in runs}
-    if len(plans) == 1 and (plan := plans.pop()):
-        command, out = plan
-        typed = f"`vit-tickets {command} ... --out {shlex.quote(out)} --seeds {count}`"
-        return f"{typed}, with its other options as before, trains what is lacking and reports on all"
+    if typed := again(runs, {"--seeds": count}):
+        return f"{typed} trains what is lacking and reports on all"
     parts = [
         f"{listed([_typed(name, runs) for name in names])} with {_options(lacking)}" for lacking, names in rows.items()
     ]

@@ -65,6 +65,11 @@ class RunResult:
         return record.get("command") or ("sweep" if "first_method" in record else "table"), out
 
     @property
+    def typed(self) -> str | None:
+        """The command line of the plan that trains it, where that is recorded."""
+        return self._plan[1].get("typed") if self._plan and self.made_by else None
+
+    @property
     def val_share(self) -> float | None:
         """The share of train that the `sweep` or `table` which trains it holds out as val; None where it does not."""
         return self._plan[1].get("val_share") if self._plan else None

@@ -122,13 +122,9 @@ def learnt_too_little(name: str, low: float, chance: float, share: float = 0.0) 
     least = chance + share * (100 - chance)
     if low > least:
         return None
-    most = f"the share of the most frequent class ({chance:.3g}%)"
-    if low <= chance:
-        return f"{name} is not above {most} by its lower bound {low:.2f}%: too little was learnt"
-    return (
-        f"{name} is not above {least:.3g}%, {share:.0%} of the way from {most} to 100%, by its lower bound {low:.2f}%: "
-        "too little was learnt"
-    )
+    most, start = f"the share of the most frequent class ({chance:.3g}%)", f"{name} has learnt too little"
+    low_is = f"{start}: its lower bound {low:.2f}% is not above"
+    return f"{low_is} {most}" if low <= chance else f"{low_is} {least:.3g}%, {share:.0%} of the way from {most} to 100%"
 
 
 def needed(contrast: Contrast, threshold: float) -> Needed:
@@ -248,10 +244,11 @@ def _bounded(contrast: Contrast, threshold: float = 0.0) -> str:
     start = _difference(contrast, threshold)
     if contrast.images < MIN_IMAGES:
         return start
-    held = ""
-    if single := single_seeds(contrast):
-        held = "for the same two runs on other images " if len(single) == 2 else f"without other seeds of {single[0]} "
     lower, upper = _points(contrast.lower, threshold), _points(contrast.upper, threshold)
+    single = single_seeds(contrast)
+    if len(single) == 2:
+        return f"{start}; these two on other images would give {lower} to {upper}, other seeds left aside"
+    held = f"without other seeds of {single[0]} " if single else ""
     return f"{start}; {held}its bounds are {lower} and {upper}"
 
 

@@ -53,7 +53,7 @@ def text(findings: list[Finding], left_out: list[str], weights: Sequence[WeightF
 
     left_out: sentences on runs that are not compared. weights: of the groups of runs with fewer weights.
     """
-    parts = ["\n".join([*headlines(findings), *weight_words.headlines(weights)])]
+    parts = ["\n".join([*headlines(findings), *weight_words.headlines(weights), *weight_words.terms(weights)])]
     for heading, rows in cost_tables(findings):
         parts.append("\n".join([heading, *aligned(rows), f"({marks_of(findings)})"]))
     for finding in findings:

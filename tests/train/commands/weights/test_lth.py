@@ -43,7 +43,7 @@ def test_a_dry_run_says_what_is_planned_and_makes_nothing(data, tmp_path):
         "pruning: 3 rounds, each drops 0.2 of the living weights; compared after 2 and 3, with 36.0% and 48.8% dropped"
         in lines
     )
-    assert "tickets start from: the initial weights and those before epoch 1" in lines
+    assert "tickets (LT) start from: the initial weights and those before epoch 1" in lines
     assert sum(line.startswith("[") for line in lines) == 32
     assert not out.exists()
 

@@ -10,9 +10,11 @@ from vit_tickets.train.report.analysis.bootstrap import bootstrap_means, lower_b
 from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES, share_for_bounds
 from vit_tickets.train.report.analysis.bounds.planning import SPREAD, Needed
 from vit_tickets.train.report.analysis.comparison import Cell, Group
+from vit_tickets.train.report.analysis.plans import again
 from vit_tickets.train.report.analysis.verdict import learnt_too_little
 from vit_tickets.train.report.analysis.weights.groups import WeightGroup
 
+LONGER = 4  # times as many epochs, where the ones there were are too few
 Compared = Group | WeightGroup  # rows of patches, or of weights
 
 
@@ -35,6 +37,7 @@ def first(group: Compared, undertrained: Cell | None, cells: tuple[Cell, ...]) -
 
     None where there are enough images and all have learnt enough.
     """
+    longer = None
     if group.images < MIN_IMAGES:
         said = f"at least {MIN_IMAGES} images to test on"
     elif undertrained is None:
@@ -43,11 +46,12 @@ def first(group: Compared, undertrained: Cell | None, cells: tuple[Cell, ...]) -
         shortest = epochs(group, undertrained, min)
         had = f"; it had {notices.counted(shortest, 'epoch')}" if shortest else ""
         said = f"{undertrained[0]} trained for longer (`--epochs`{had})"
+        longer = _longer(group, shortest, max(2, *(len(group.seeds(cell)) for cell in cells)))
     else:
         said = "dense runs in place of the published weights"
     seeds = {cell[0]: group.seeds(cell) for cell in cells}
     wanted = max(2, *map(len, seeds.values()))
-    typed = anew(group, wanted) if group.images < MIN_IMAGES else None
+    typed = anew(group, wanted) if group.images < MIN_IMAGES else longer
     if min(map(len, seeds.values())) > 1:
         return f"{said}: {typed}" if typed else said
     return f"{said}, and {wanted} seeds per path: {typed or notices.further_seeds(group.runs, seeds, wanted)}"
@@ -64,6 +68,17 @@ def anew(group: Compared, seeds: int) -> str | None:
     command, out = plan
     typed = f"`vit-tickets {command} ... --val-share {share:g} --seeds {seeds} --out NEW`"
     return f"{typed}, with its other options as before, makes all anew in a folder NEW ({out} keeps its images)"
+
+
+def _longer(group: Compared, epochs: int | None, seeds: int) -> str | None:
+    """What to type for runs of more epochs where all are of one plan, which keeps the epochs that it has."""
+    plan = group.runs[0].made_by
+    if plan is None or epochs is None:
+        return None
+    more = LONGER * epochs
+    out = f"{plan[1]}-epochs{more}"
+    typed = again(group.runs, {"--epochs": more, "--seeds": seeds, "--out": out})
+    return typed and f"{typed} makes all anew in another --out, with {more} epochs as an example"
 
 
 def epochs(group: Compared, cell: Cell, pick: Callable[[list[int]], int]) -> int | None:

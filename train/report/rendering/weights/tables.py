@@ -7,6 +7,7 @@ from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.weights import svite_paper
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, Cell, WeightGroup
+from vit_tickets.train.report.analysis.weights.rows import REINIT
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text
 from vit_tickets.train.report.rendering.words.contrasts import against, bounded_text, difference_text
 from vit_tickets.train.report.rendering.words.verdicts import verdict_label
@@ -74,10 +75,13 @@ def verdict_rows(finding: WeightFinding) -> Rows:
 
 
 def null_rows(finding: WeightFinding) -> Rows:
-    """The ticket against every simpler row, level by level, with a header; the header alone if there are none."""
+    """The ticket against every simpler row, level by level, with a header; the header alone if there are none. Its mask
+    on other weights is left to the verdict, where there is one."""
     rows = [["level", "row", "LT minus the row", ""]]
     for ticket in finding.tickets:
-        rows += [[ticket.named.name, of.name, bounded_text(of.contrast), against(of)] for of in ticket.nulls]
+        judged = f"{ticket.row}:{REINIT}" if ticket.named.verdict else None
+        nulls = [of for of in ticket.nulls if of.name != judged]
+        rows += [[ticket.named.name, of.name, bounded_text(of.contrast), against(of)] for of in nulls]
     return rows
 
 

@@ -5,8 +5,16 @@ from collections.abc import Iterable, Sequence
 from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding, WeightFinding
 from vit_tickets.train.report.analysis.notices import counted, listed
 from vit_tickets.train.report.analysis.weights import paper, svite_paper
-from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, WHERE, WeightGroup
-from vit_tickets.train.report.analysis.weights.rows import DENSE, in_order, meaning_of, moral_of, rewind_of
+from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, WHERE, WeightGroup, title_of
+from vit_tickets.train.report.analysis.weights.rows import (
+    DENSE,
+    REINIT,
+    TICKET,
+    in_order,
+    meaning_of,
+    moral_of,
+    rewind_of,
+)
 from vit_tickets.train.report.rendering.weights.tables import halves, top1_of_paper
 from vit_tickets.train.report.rendering.words.bounds import BOUNDS, named
 from vit_tickets.train.report.rendering.words.contrasts import bounded_text, difference_text
@@ -60,8 +68,7 @@ def headline(finding: WeightFinding) -> list[str]:
     labels: dict[str, list[TicketFinding]] = {}
     for ticket in finding.tickets:
         labels.setdefault(verdict_label(ticket.named), []).append(ticket)
-    verdicts = [f"{label} {_places(finding.group, tickets)}" for label, tickets in labels.items()]
-    said.append(f"{'Verdict' if len(finding.tickets) == 1 else 'Verdicts'}: {'; '.join(verdicts)}.")
+    said += [f"Verdict {_places(finding.group, tickets)}: {label}." for label, tickets in labels.items()]
     if tied := _against(finding, ("ties", "level")):
         rows = "; ".join(f"{row} {places}" for row, places in tied.items())
         said.append(f"LT is not clearly better than {rows}.")
@@ -106,22 +113,21 @@ def _places(group: WeightGroup, tickets: Iterable[TicketFinding]) -> str:
         level = group.levels[ticket.level]
         by_kind.setdefault((rewind_of(ticket.row), level.scope), []).append(f"{level.percent:.1f}%")
     shown = [
-        f"{f'with rewinding to epoch {rewind} ' if rewind else ''}at {listed(percents)} of {scope}"
+        f"{f'with rewinding to epoch {rewind} ' if rewind else ''}at {listed(percents)} of {scope} dropped"
         for (rewind, scope), percents in by_kind.items()
     ]
     return listed(shown)
 
 
 def questions(finding: WeightFinding) -> str | None:
-    """How many levels were asked; None without a verdict."""
-    count = len(finding.tickets)
-    if not count:
+    """How many levels were asked, and how many verdicts were given; None without a ticket."""
+    if not finding.tickets:
         return None
-    levels = len({ticket.level for ticket in finding.tickets})
-    said = (
-        f"{counted(levels, 'level')} of sparsity {'was' if levels == 1 else 'were'} asked, {counted(count, 'verdict')}"
-    )
-    if count == 1:
+    given = [ticket for ticket in finding.tickets if (of := ticket.named.verdict) and not of.standing]
+    levels, count = len({ticket.level for ticket in finding.tickets}), len(given)
+    verdicts = counted(count, "verdict") if count else "no verdict"
+    said = f"{counted(levels, 'level')} of sparsity {'was' if levels == 1 else 'were'} asked, {verdicts}"
+    if count <= 1:
         return said
     return f"{said}: each is a question of its own, and bounds of 95% hold for one at a time"
 
@@ -131,7 +137,7 @@ def footnotes(finding: WeightFinding) -> list[str]:
     group = finding.group
     rows = in_order(row for row, _ in group.cells if row != DENSE)
     first = [DENSE] if ALL_WEIGHTS in group.cells else []
-    meanings = "; ".join(f"{row}: {meaning_of(row)}" for row in [*first, *rows])
+    meanings = "; ".join(f"{_with_title(row)}: {meaning_of(row)}" for row in [*first, *rows])
     if any(run.row != group.trained_on for run in group.dense):
         meanings = meanings.replace(f"{DENSE}: {meaning_of(DENSE)}", f"{DENSE}: {meaning_of(DENSE)} on all patches", 1)
     known = any(top1_of_paper(group, cell) is not None for cell in group.cells)
@@ -142,6 +148,22 @@ def footnotes(finding: WeightFinding) -> list[str]:
 def _begun(rows: list[str]) -> list[str]:
     """A sentence on rows whose epochs are not all of their training."""
     return [f"epochs of {listed(rows)} are those after pruning; their weights were trained before"] if rows else []
+
+
+def _with_title(row: str) -> str:
+    """`imp (LT)`: the row with what sentences call it."""
+    title = title_of(row)
+    return row if title == row else f"{row} ({title})"
+
+
+def terms(findings: Sequence[WeightFinding]) -> list[str]:
+    """A line on what LT and RR are, where there are tickets."""
+    if not any(finding.tickets for finding in findings):
+        return []
+    return [
+        "LT: a lottery ticket of weights, trained again from the weights that it had at the start (or, rewound, before "
+        f"some epoch). RR: {meaning_of(f'{TICKET}:{REINIT}')}."
+    ]
 
 
 def legend(finding: WeightFinding) -> str:

@@ -43,7 +43,7 @@ def test_what_is_simpler_and_better_is_said_first(made):
     first, _, rest = made.text.partition(". ")
     assert first.startswith("LT does no better than imp:shuffled (a random mask that keeps as many weights")
     assert "how many weights each layer keeps matters, not which" in first
-    assert rest.startswith("Verdict: LT loses at 48.8% of blocks.")
+    assert rest.startswith("Verdict at 48.8% of blocks dropped: LT loses.")
 
 
 def test_sparsities_parameters_and_rows_stand_in_a_table(made):
@@ -51,6 +51,22 @@ def test_sparsities_parameters_and_rows_stand_in_a_table(made):
     assert (line[:5], line[-3:]) == (["48.8%", "of", "blocks", "43.9%", "imp"], ["56,080", "2", "3"])
     assert "1 level of sparsity was asked, 1 verdict" in made.text
     assert "73.8% of blocks  66.4%           gmp" in made.text
+
+
+def test_one_seed_is_no_verdict_and_says_what_its_bounds_are(folders, tmp_path):
+    shown = report(folders[:4], str(tmp_path / "out")).text
+    assert "1 level of sparsity was asked, no verdict; " in shown
+    assert "these two on other images would give " in shown
+    assert "its bounds are" not in shown
+
+
+def test_lt_and_rr_are_defined_and_their_difference_stands_once(made):
+    terms = next(line for line in made.text.splitlines() if line.startswith("LT: "))
+    assert "RR: the ticket's mask on other initial weights." in terms
+    assert "imp (LT): the ticket of" in made.text
+    nulls = made.text.partition("null hypotheses")[2]
+    assert "imp:shuffled" in nulls
+    assert "imp:reinit " not in nulls
 
 
 def test_markdown_is_of_weights_alone(made):
