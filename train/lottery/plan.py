@@ -31,6 +31,12 @@ def compared(steps: list[Step]) -> list[str]:
     return [step.command[1] for step in steps if step.command[0] == "evaluate" and step.is_done()]
 
 
+def between(steps: list[Step]) -> list[str]:
+    """The folders of finished runs that are only trained: rounds that lead to those of `compared`."""
+    tested = {step.command[1] for step in steps if step.command[0] == "evaluate"}
+    return [step.run for step in trainings(steps) if step.run and step.run not in tested and step.is_done()]
+
+
 def trainings(steps: list[Step]) -> list[Step]:
     return [step for step in steps if step.command[0] == "train"]
 

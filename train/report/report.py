@@ -4,6 +4,7 @@ import dataclasses
 import json
 import posixpath
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,7 @@ def report(
     gallery: int | None = None,
     class_names: str | None = None,
     typed: str | None = None,
+    between: Sequence[str] = (),
 ) -> Report:
     """Compare runs and write report.md, .json, .csv, .tex, .png and .svg.
 
@@ -75,6 +77,7 @@ def report(
         gallery: number of images in report.html, if they are there; by default `page.IMAGES`.
         class_names: a file of names of classes, for report.html; see `ClassNames`.
         typed: the command line that report.html shows, where it is another command's than `report`.
+        between: folders of runs that lead to those that are compared, such as rounds: shown as training measured them.
 
     Raises:
         UserError: a folder is no run, or runs of a group were not evaluated on the same images, labels, view and
@@ -85,7 +88,7 @@ def report(
     if not folders:
         raise UserError("expected at least one run to report on, found none")
     competitors, left_out = _competitors(folders)
-    weights = [find_weights(group, weak_baseline) for group in group_weights(competitors)]
+    weights = [find_weights(group, weak_baseline) for group in group_weights(competitors, map(read_run, between))]
     findings = [find(group, weak_baseline) for group in group_runs(_of_patches(competitors, weights))]
     for finding in findings if classes else ():
         page.class_names(finding.group, classes)  # refused before anything is written

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from tests.fixtures.plans import parsed, predict
 from vit_tickets.pipeline.geometry.patches import Budget
-from vit_tickets.train.lottery.plan import compared, plan, trainings
+from vit_tickets.train.lottery.plan import between, compared, plan, trainings
 from vit_tickets.train.lottery.request import Lottery, in_rounds, to_sparsity
 
 
@@ -185,3 +185,14 @@ def test_steps_are_done_by_what_lies_on_disk(tmp_path):
     ticket.mkdir(parents=True)
     (ticket / "ticket.json").write_text(json.dumps({}))
     assert pruned.is_done()
+
+
+def test_rounds_in_between_are_those_that_are_only_trained(tmp_path):
+    planned = plan(lottery(3, (3,), out=str(tmp_path)))
+    assert between(planned) == []
+    for step in trainings(planned):
+        Path(step.run or "").mkdir(parents=True)
+        for name in ("final", "epoch-0000"):
+            (Path(step.run or "") / f"{name}.safetensors").touch()
+    names = [Path(folder).name for folder in between(planned)]
+    assert names == ["d-deit_small-dense-round1-seed0", "d-deit_small-dense-round2-seed0"]

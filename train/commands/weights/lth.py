@@ -40,7 +40,7 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     from vit_tickets.train.commands.plan_options import counted
     from vit_tickets.train.commands.plans import as_typed, carry_out_steps
     from vit_tickets.train.commands.weights.lottery import lottery_of
-    from vit_tickets.train.lottery.plan import check_kept, compared, plan, trainings
+    from vit_tickets.train.lottery.plan import between, check_kept, compared, plan, trainings
     from vit_tickets.train.lottery.request import LTH
     from vit_tickets.train.sweep.request import TYPED, check_record
 
@@ -64,7 +64,8 @@ def lth(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
         for sentence in failed:
             click.echo(f"lacking: {sentence}")
         if folders := compared(steps):
-            click.echo("\n" + compare(folders, lottery.out, html=asked.html, typed=as_typed() or None).text)
+            made = compare(folders, lottery.out, html=asked.html, typed=as_typed() or None, between=between(steps))
+            click.echo("\n" + made.text)
         return []
 
     about = f"{counted(len(trainings(steps)), 'training')} of {lottery.model} on {lottery.name}"

@@ -7,7 +7,7 @@ from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.page.markup import Html, bullets, details, element, table
 from vit_tickets.train.report.page.opening import badge, label_of, section, sentence_case, stacked
 from vit_tickets.train.report.page.weight_charts import sparsity_figures
-from vit_tickets.train.report.rendering.weights import growth
+from vit_tickets.train.report.rendering.weights import growth, rounds
 from vit_tickets.train.report.rendering.weights.tables import cell_rows, null_rows, verdict_rows
 from vit_tickets.train.report.rendering.weights.text import run_rows
 from vit_tickets.train.report.rendering.weights.words import bounds, footnotes, headline, legend, questions, title
@@ -35,6 +35,8 @@ def _section(finding: WeightFinding, name: str) -> Html:
     for heading, sentences in (("Missing", group.missing), ("Warnings", group.warnings)):
         if sentences:
             parts.append(element("div", element("h3", heading), bullets(sentences), class_="notice"))
+    if rows := rounds.round_rows(group):
+        parts += [element("h3", rounds.HEADING), table(sentence_case(rounds.CAPTION), rows, class_="numbers")]
     header, *lines = cell_rows(finding, intervals=True)
     shown = [[line[0], *map(stacked, line[1:])] for line in lines]
     parts.append(table(sentence_case(legend(finding)), [header, *shown], class_="numbers"))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,7 @@ class WeightGroup:
         reference: the predictions that all others were checked against; None if there are none.
         missing: sentences on runs and predictions that are not there.
         warnings: sentences on what makes a comparison doubtful.
+        between: runs of the same settings that were not to be tested, such as rounds that lead to others.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class WeightGroup:
     reference: Predictions | None
     missing: list[str]
     warnings: list[str]
+    between: list[RunResult] = field(default_factory=list)
 
     @property
     def dense(self) -> list[RunResult]:
@@ -139,8 +141,8 @@ def cell_of(run: RunResult) -> Cell:
     return ALL_WEIGHTS if weights is None else (weights.row, level_of(weights, run.masks).label)
 
 
-def group_weights(runs: Iterable[RunResult]) -> list[WeightGroup]:
-    """The groups of those `runs` that drop weights, each with the runs beside it that keep all.
+def group_weights(runs: Iterable[RunResult], between: Iterable[RunResult] = ()) -> list[WeightGroup]:
+    """The groups of those `runs` that drop weights, each with the runs beside it that keep all, and those `between`.
 
     Runs that choose their patches are compared with dense ones on all patches, where none of theirs keeps all weights.
 
@@ -151,8 +153,12 @@ def group_weights(runs: Iterable[RunResult]) -> list[WeightGroup]:
     for run in (runs := list(runs)):
         by_key.setdefault(json.dumps(_key(run), sort_keys=True, default=str), []).append(run)
     found = [of_key for of_key in by_key.values() if any(run.config.weights for run in of_key)]
+    between = list(between)
     return [
-        _group([*of_key, *_on_all_patches(of_key, runs)], _apart(of_key[0], [others[0] for others in found]))
+        replace(
+            _group([*of_key, *_on_all_patches(of_key, runs)], _apart(of_key[0], [others[0] for others in found])),
+            between=[run for run in between if _key(run) == _key(of_key[0])],
+        )
         for of_key in found
     ]
 

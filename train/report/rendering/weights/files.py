@@ -7,6 +7,7 @@ from typing import Any
 from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS
+from vit_tickets.train.report.analysis.weights.rounds import reached
 from vit_tickets.train.report.rendering.weights.tables import alive_of, macs_of, of_network
 from vit_tickets.train.report.rendering.weights.words import headline, questions
 
@@ -115,6 +116,7 @@ def record(finding: WeightFinding) -> dict[str, Any]:
             }
             for run in group.runs
         ],
+        **({"rounds": reached(group)} if group.between else {}),
         "missing": group.missing,
         "warnings": group.warnings,
     }

@@ -1,7 +1,7 @@
 """Groups of runs with fewer weights in report.md and in the terminal."""
 
 from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
-from vit_tickets.train.report.rendering.weights import growth
+from vit_tickets.train.report.rendering.weights import growth, rounds
 from vit_tickets.train.report.rendering.weights.tables import cell_rows, null_rows, verdict_rows
 from vit_tickets.train.report.rendering.weights.words import bounds, footnotes, legend, questions, title
 from vit_tickets.train.report.rendering.words.columns import aligned, table
@@ -11,7 +11,10 @@ from vit_tickets.train.report.rendering.words.verdicts import verdict_label, ver
 def text(finding: WeightFinding) -> str:
     """One group, for the terminal."""
     group = finding.group
-    lines = [title(group), *aligned(cell_rows(finding, intervals=False)), f"({legend(finding)})"]
+    lines = [title(group)]
+    if rows := rounds.round_rows(group):
+        lines += [f"{rounds.HEADING.lower()}, {rounds.CAPTION}:", *(f"  {line}" for line in aligned(rows)), ""]
+    lines += [*aligned(cell_rows(finding, intervals=False)), f"({legend(finding)})"]
     lines += [*(f"({sentence})" for sentence in footnotes(finding)), ""]
     if finding.tickets:
         lines += [
@@ -35,7 +38,11 @@ def text(finding: WeightFinding) -> str:
 def section(finding: WeightFinding) -> list[str]:
     """One group, in report.md."""
     group = finding.group
-    lines = [f"## {title(group)}", "", f"{sentence_case(legend(finding))}.", ""]
+    lines = [f"## {title(group)}", ""]
+    if rows := rounds.round_rows(group):
+        lines += [f"### {rounds.HEADING}", "", f"{sentence_case(rounds.CAPTION)}.", "", *table(rows), ""]
+        lines += ["### Rows", ""]
+    lines += [f"{sentence_case(legend(finding))}.", ""]
     lines += [*table(cell_rows(finding, intervals=True)), "", *(f"- {said}" for said in footnotes(finding)), ""]
     if finding.tickets:
         lines += [

@@ -153,3 +153,21 @@ def test_multiply_adds_and_living_parameters_are_of_the_masks_that_runs_ended_wi
         ("gmp", 600_000, 60_000),
     ]
     assert found[1]["dropped_of_network"] == 0.4
+
+
+def test_rounds_in_between_are_shown_as_training_measured_them_and_not_judged(folders, tmp_path):
+    logged, root = [], tmp_path / "runs"
+    for seed, top1 in ((0, 81.0), (1, 84.0)):
+        logged.append(write_weight_run(root, "imp", seed, level=0.2))
+        with open(f"{logged[-1]}/metrics.jsonl", "a") as stream:
+            stream.write(json.dumps({"epoch": 4, "step": 4, "loss": 1.0, "val_top1": top1}) + "\n")
+    alone = report(folders, str(tmp_path / "alone"))
+    found = report(folders, str(tmp_path / "out"), html=True, between=logged)
+    (group,) = found.data["weights"]
+    line = {"row": "imp", "level": "20.0% of blocks", "top1": 82.5, "runs": 2, "is_compared": False}
+    assert group.pop("rounds") == [line]
+    assert group == alone.data["weights"][0]
+    assert "  20.0% of blocks  imp  82.50      2     no" in found.text.splitlines()
+    assert "| 20.0% of blocks | imp | 82.50 | 2 | no |" in found.markdown
+    assert "Every round" in Path(f"{found.folder}/report.html").read_text()
+    assert "very round" not in alone.markdown + alone.text
