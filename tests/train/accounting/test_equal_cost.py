@@ -21,17 +21,17 @@ from vit_tickets.train.recipes.schedule import kept_at
     ],
 )
 def test_as_many_epochs_as_cost_the_same_step_by_step(name, options):
-    recipe, steps, model = SMALL.override(epochs=12, **options), 100, build_model(name, 10, 24, 4, 6)
-    macs, dense = StepMacs(model.train(), 24, 36, drops_patches=True), None
+    recipe, steps, model = SMALL.override(epochs=12, **options), 100, build_model(name, 10, 16, 4, 4)
+    macs, dense = StepMacs(model.train(), 16, 16, drops_patches=True), None
     spent = 0
     for step in range(12 * steps):
-        kept = kept_at(recipe.keep_warmup or (0.0, 0.0), 9, 36, step / steps)
-        kept = 36 if step >= (12 - recipe.finish_dense) * steps else kept
+        kept = kept_at(recipe.keep_warmup or (0.0, 0.0), 4, 16, step / steps)
+        kept = 16 if step >= (12 - recipe.finish_dense) * steps else kept
         spent += macs.count([8], kept)
-    dense = steps * macs.count([8], 36)
-    cut = cut_of(model.eval(), 24, 9, 36, recipe)
+    dense = steps * macs.count([8], 16)
+    cut = cut_of(model.eval(), 16, 4, 16, recipe)
     assert not model.training
-    assert cut == Cut(12, min(range(1, 99), key=lambda epochs: abs(epochs * dense - spent)), cut.ratio, 9, 36)
+    assert cut == Cut(12, min(range(1, 99), key=lambda epochs: abs(epochs * dense - spent)), cut.ratio, 4, 16)
     assert cut.ratio == pytest.approx(cut.epochs * dense / spent, rel=1e-12)
     assert (cut.epochs == 12) == (name == "resnet20")
 

@@ -63,7 +63,7 @@ def test_a_sparse_vit_is_the_timm_vit_with_fewer_tokens(kwargs):
         torch.testing.assert_close(SparseViT(network).eval()(images, kept), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.process  # threads that wait for each other
+@pytest.mark.slow  # threads that wait for each other
 def test_gradients_are_the_same_every_time_on_several_threads():
     torch.manual_seed(0)
     threads = torch.get_num_threads()
