@@ -143,13 +143,13 @@ class WeightChoices:
         method = METHODS.get(self.weight_method)
         if method is None:
             raise UserError(f"expected a method among {', '.join(METHODS)}, found {self.weight_method!r}")
-        for name in method.needs:
-            if given.get(name) is None:
-                raise UserError(f"--weight-method {method.name}: expected {_option(name)}, found none")
-        for name in given:
-            if name not in (*method.needs, *method.takes):
-                takers = " or ".join(each.name for each in METHODS.values() if name in (*each.needs, *each.takes))
-                raise UserError(f"{_option(name)}: expected --weight-method {takers}, found {method.name}")
+        others = [name for name in given if name not in (*method.needs, *method.takes)]
+        if missing := [_option(name) for name in method.needs if given.get(name) is None]:
+            found = f"{_option(others[0])}, an option of {_takers(others[0])}" if others else "none"
+            raise UserError(f"--weight-method {method.name}: expected {' and '.join(missing)}, found {found}")
+        if others:
+            takers = _takers(others[0])
+            raise UserError(f"{_option(others[0])}: expected --weight-method {takers}, found {method.name}")
         if self.weight_sparsity is not None and not 0 < self.weight_sparsity < 1:
             raise UserError(f"--weight-sparsity: expected a share between 0 and 1, found {self.weight_sparsity:g}")
         if self.allocation is not None and self.allocation not in method.allocations:
@@ -162,6 +162,11 @@ class WeightChoices:
                 raise UserError(f"{_option(name)}: expected a share from 0 to below 1, found {share:g}")
         if self.head_sparsity == self.neuron_sparsity == 0:
             raise UserError("--head-sparsity, --neuron-sparsity: expected one of them above 0, found 0 and 0")
+
+
+def _takers(name: str) -> str:
+    """The methods that have a use for an option."""
+    return " or ".join(each.name for each in METHODS.values() if name in (*each.needs, *each.takes))
 
 
 def _option(name: str) -> str:

@@ -16,6 +16,7 @@ from vit_tickets.pipeline.runs.families import family_of, timm_name
 from vit_tickets.pipeline.runs.paths import TESTED_ON
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.weights.ticket import is_weight_ticket
 from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.runs.request import Request
 
@@ -49,6 +50,9 @@ def check_train(
     check_there("--weights", request.weights)
     request.weight_ticket()
     if request.manifest is not None:
+        if is_weight_ticket(request.manifest):
+            found = f"found the weight ticket {request.manifest}; --masks takes it"
+            raise UserError(f"--tickets: expected tickets of images, {found}")
         check_tickets(request.manifest, opened, request.split)
     if request.labels is not None and family_of(request.model).has_token_outputs:
         _check_name(LabelMaps.open(request.labels), opened)
@@ -81,6 +85,8 @@ def check_evaluate(
 
 def check_finished(run: str) -> None:
     """Raise UserError unless `run` is the folder of a finished run."""
+    if not files.exists(run):
+        raise UserError(f"expected the folder of a run, found nothing at {run}")
     if not files.exists(files.join(run, CONFIG)):
         raise UserError(f"expected the folder of a run, found no {CONFIG} in {run}")
     if not files.exists(files.join(run, FINAL)):

@@ -76,11 +76,13 @@ def _total(asked: PruneOptions, size: int, parameters: int, alive: int) -> int:
         total = size - dropped
     else:
         total = allocation.alive_total(size, share)
-    if total > alive:
-        least = f"{(size - alive) / (parameters if asked.of == NETWORK else size):.4g}"
+    if alive < size and total >= alive:
+        of = parameters if asked.of == NETWORK else size
+        then = (size - allocation.left_after(alive, share)) / of
         raise UserError(
-            f"--weight-sparsity {share:g}: expected at least the {least} of the {asked.of} that the run's own masks "
-            f"drop; --of {ALIVE} counts what is left"
+            f"--weight-sparsity {share:g}: expected more than the {(size - alive) / of:.4g} of the {asked.of} that the "
+            f"run's own masks drop already, found {'as much' if total == alive else 'less'}; --of {ALIVE} drops "
+            f"{share:g} of what is left, {then:.4g} in all"
         )
     return total
 

@@ -146,7 +146,11 @@ def _found(pruning: Pruning) -> WeightTicket:
     out = pruning.out
     found, fault = found_in(out, pruning.about, (*WORKED_OUT, *LOCAL))
     if not fault and found.alive != pruning.goal.total:
-        fault = f"expected {pruning.goal.total:,} weights alive, found {found.alive:,}"
+        expected, there = (
+            f"one with {100 * (1 - alive / found.size):.4g}% of {found.scope} dropped ({alive:,} weights alive)"
+            for alive in (pruning.goal.total, found.alive)
+        )
+        fault = f"expected {expected}, found {there}"
     if not fault and pruning.goal.counts not in (None, _alive(found)):
         fault = "expected other numbers of weights by layer"
     if fault:
@@ -157,11 +161,19 @@ def _found(pruning: Pruning) -> WeightTicket:
 
 
 def _difference(expected: WeightTicket, found: WeightTicket, but: tuple[str, ...]) -> str | None:
+    if expected.rewind_sha256 != found.rewind_sha256 and "rewind_sha256" not in but:
+        return f"expected {_start_of(expected)}, found {_start_of(found)}"
     ours, theirs = expected.record(), found.record()
     for name in dict.fromkeys((*ours, *theirs)):
         if name not in but and ours.get(name) != theirs.get(name):
             return f"{name}: expected {ours.get(name)}, found {theirs.get(name)}"
     return None
+
+
+def _start_of(ticket: WeightTicket) -> str:
+    if ticket.rewind_sha256 is None:
+        return "one without weights to start from"
+    return f"one with weights of epoch {ticket.rewind_epoch} ({ticket.rewind_sha256[:12]})"
 
 
 def _alive(ticket: WeightTicket) -> dict[str, int]:
@@ -170,10 +182,10 @@ def _alive(ticket: WeightTicket) -> dict[str, int]:
 
 def _scope(source: Source, asked: PruneOptions) -> str:
     own = source.parent and source.parent.scope
-    if own == UNITS:
+    if own == UNITS and asked.criterion != UNITS:
         raise UserError(
-            f"{source.run}: expected a run whose masks are of single weights, found whole heads and neurons, which are "
-            "not pruned any further"
+            f"{source.run}: expected a run whose masks are of single weights, found whole heads and neurons; "
+            f"`--criterion {UNITS} --head-sparsity S --neuron-sparsity S` drops more of those"
         )
     if own is not None and asked.prune_scope not in (None, own):
         raise UserError(f"--prune-scope: expected {own}, that of the run's own masks, found {asked.prune_scope}")

@@ -46,6 +46,9 @@ def carry_out(
         for name, count in counts.items():
             if count > (living := int(units[name].sum())):
                 raise UserError(f"{name}: expected at least the {count} {kind} that are to stay, found {living} alive")
+    kept = {"heads": (before.heads, heads), "neurons": (before.neurons, neurons)}
+    if all(int(units[name].sum()) == count for units, counts in kept.values() for name, count in counts.items()):
+        raise UserError("expected shares that drop heads or neurons, found no more than what is dropped already")
     about, rewind = prune.described(source, asked, before.masks(network))
     shares = {"head_sparsity": asked.head_sparsity or 0.0, "neuron_sparsity": asked.neuron_sparsity or 0.0}
     about = replace(about, scope=UNITS, allocation=None, **shares)

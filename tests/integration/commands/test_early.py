@@ -78,7 +78,7 @@ CASES = [
     (("train", "DATA", *TRAIN, "--holdout", "1"), "found 1"),
     (("train", "DATA", *TRAIN, "--out", "UNFINISHED"), "holds an unfinished run; pass --resume"),
     (("train", "DATA", *TRAIN, "--seed", "1", "--out", "UNFINISHED"), "holds another run: seed"),
-    (("evaluate", "/nowhere"), "no config.json in /nowhere"),
+    (("evaluate", "/nowhere"), "found nothing at /nowhere"),
     (("evaluate", "UNFINISHED"), "is not finished"),
     (("predict", "DATA", "UNFINISHED"), "expected RUN first and IMAGES behind it, found the run "),
     (("predict", "DATA", "DATA"), "expected the folder of a run, found no config.json in"),

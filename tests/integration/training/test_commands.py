@@ -223,7 +223,7 @@ def test_an_evaluation_that_is_stopped_says_so_in_one_line(runs, tmp_path, monke
             ("train", "DATA", "--model", "deit_micro", "--path", "dense", "--amp", "--precision", "fp32"),
             "--amp: expected --precision bf16 or none, found fp32",
         ),
-        (("evaluate", "/nowhere"), "found no config.json in /nowhere"),
+        (("evaluate", "/nowhere"), "found nothing at /nowhere"),
         (("evaluate",), "expected either a RUN, or --dataset with --model, found neither"),
         (("report", "/nowhere"), "/nowhere"),
     ],

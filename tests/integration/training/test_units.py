@@ -109,6 +109,10 @@ def test_names_records_and_what_does_not_go_together(numbered_data, tmp_path):
     settings: dict[str, Any]
     for settings, said in (
         ({"head_sparsity": None}, "--weight-method s2vite: expected --head-sparsity, found none"),
+        (
+            {"head_sparsity": None, "neuron_sparsity": None, "weight_sparsity": 0.5},
+            "expected --head-sparsity and --neuron-sparsity, found --weight-sparsity, an option of static or gmp",
+        ),
         ({"head_sparsity": 0.7}, "--weight-method s2vite: --head-sparsity: expected 0 to 0.666, which leaves one of 3"),
         ({"head_sparsity": 0.0, "neuron_sparsity": 0.0}, "expected one of them above 0, found 0 and 0"),
         ({"prune_scope": "mlp"}, "--prune-scope: expected --weight-method static or gmp or svite, found s2vite"),

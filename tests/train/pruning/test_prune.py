@@ -100,7 +100,10 @@ def test_what_a_share_is_of(finished, pruned):
     for ticket in (of_alive, of_scope, of_network):
         assert "nested in" in said("verify", ticket.root)
     found = said("prune", lt, "--weight-sparsity", 0.4, "--of", "scope", code=2)
-    assert "expected at least the 0.5 of the scope that the run's own masks drop" in found
+    assert "expected more than the 0.5 of the scope that the run's own masks drop already, found less" in found
+    found = said("prune", lt, "--weight-sparsity", 0.5, "--of", "scope", "--out", "nothing", code=2)
+    assert "drop already, found as much; --of alive drops 0.5 of what is left, 0.75 in all" in found
+    assert not Path("nothing").exists()
     found = said("prune", run, "--weight-sparsity", 0.99, "--of", "network", code=2)
     assert "of all parameters that the scope has" in found
 
@@ -201,7 +204,9 @@ def test_the_same_command_does_nothing_again_and_another_is_refused(finished, tm
     monkeypatch.chdir(tmp_path)
     finished("dense")
     words = ("prune", "dense", "--weight-sparsity", 0.3)
-    assert "masks/dense-w0.3: 30.00% of blocks dropped" in said(*words)
+    found = said(*words)
+    assert "masks/dense-w0.3: 30.00% of blocks dropped" in found
+    assert "no weights to start from; `train --masks` takes `--init dense`, to go on from what was pruned" in found
     before = digests("masks/dense-w0.3")
     assert "it was there already" in said(*words)
     assert digests("masks/dense-w0.3") == before
@@ -217,12 +222,17 @@ def test_the_same_command_does_nothing_again_and_another_is_refused(finished, tm
             *words, *other, "--out", "masks/dense-w0.3", code=2
         )
     found = said("prune", "dense", "--weight-sparsity", 0.31, "--out", "again", code=2)
-    assert "again holds another weight ticket: expected" in found
+    assert "again holds another weight ticket: expected one with 31% of blocks dropped (" in found
+    assert "alive), found one with 30% of blocks dropped (" in found
     said("prune", "dense", "--weight-sparsity", 0.31, "--out", "again", "--overwrite")
     assert digests("again") != before
     masks = tmp_path / "masks/dense-w0.3/masks.safetensors"
     masks.write_bytes(masks.read_bytes()[:-1] + b"\x02")
     assert "expected masks of SHA-256" in said(*words, code=2)
+    finished("dense", kept=(0,))
+    found = said(*words, "--rewind", 0, "--out", "again", code=2)
+    assert "expected one with weights of epoch 0 (" in found
+    assert "), found one without weights to start from; pass" in found
 
 
 def test_what_does_not_go_together_is_refused_in_one_line(finished, pruned, tmp_path, monkeypatch, revise):
@@ -237,7 +247,8 @@ def test_what_does_not_go_together_is_refused_in_one_line(finished, pruned, tmp_
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "config.json").write_text((tmp_path / "dense" / "config.json").read_text())
     for words, message in (
-        (("nothing", "--weight-sparsity", 0.2), "expected the folder of a run, or --model for a file of weights"),
+        (("nothing", "--weight-sparsity", 0.2), "or --model for a file of weights, found nothing at nothing"),
+        (("t", "--weight-sparsity", 0.2), "found the weight ticket t; prune the run that `train --masks t` trained"),
         (("unfinished", "--weight-sparsity", 0.2), "unfinished is not finished"),
         (("dense",), "expected --weight-sparsity, or --allocation like:TICKET, which has one; found neither"),
         (("dense", "--weight-sparsity", 0.2, "--allocation", "like:t"), "found both"),

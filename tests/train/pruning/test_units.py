@@ -91,3 +91,19 @@ def test_neurons_alone_need_no_image(finished, tmp_path, monkeypatch):
 def test_what_does_not_go_together_is_refused_in_a_line(finished, words, message):
     done = prune(finished("dense"), *words)
     assert (done.exit_code, message in done.output) == (2, True), done.output
+
+
+def test_units_are_pruned_further_as_units_alone(finished, tmp_path):
+    root = finished("dense")
+    drop = ("--criterion", "units", "--device", "cpu", "--neuron-sparsity")
+    assert prune(root, *drop, 0.5, "--out", tmp_path / "half").exit_code == 0
+    fewer = finished("fewer", masks=str(tmp_path / "half"))
+    for words in ((), ("--prune-scope", "blocks")):
+        done = prune(fewer, "--weight-sparsity", 0.2, *words)
+        expected = f"{fewer}: expected a run whose masks are of single weights, found masks of whole heads and neurons"
+        assert (done.exit_code, expected in done.output) == (2, True), done.output
+    done = prune(fewer, *drop, 0.5)
+    assert (done.exit_code, "no more than what is dropped already" in done.output) == (2, True), done.output
+    done = prune(fewer, *drop, 0.75, "--out", tmp_path / "quarter")
+    assert done.exit_code == 0, done.output
+    assert tickets.read(str(tmp_path / "quarter")).parent_sha256 == tickets.read(str(tmp_path / "half")).masks_sha256

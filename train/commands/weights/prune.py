@@ -9,9 +9,11 @@ from vit_tickets.pipeline.commands.sections import SectionedCommand
 from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.runs.config import CONFIG
 from vit_tickets.pipeline.system import files
+from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import click_options, parsed, sections_of
 from vit_tickets.pipeline.system.stopping import stoppable
 from vit_tickets.pipeline.weights.methods import UNITS
+from vit_tickets.pipeline.weights.ticket import is_weight_ticket
 from vit_tickets.train.commands.options import device_option, yield_while_waiting
 from vit_tickets.train.pruning.request import PruneOptions
 
@@ -49,7 +51,12 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
     asked = parsed(PruneOptions, dict(values))
     asked.check()
     is_run = files.exists(files.join(source, CONFIG))
-    asked.check_source(is_run, source)
+    if not is_run and is_weight_ticket(source):
+        raise UserError(
+            f"expected the folder of a run, found the weight ticket {source}; prune the run that "
+            f"`train --masks {source}` trained"
+        )
+    asked.check_source(is_run, source if is_run or files.exists(source) else f"nothing at {source}")
     asked.check_out()
     from vit_tickets.train.commands.checks import check_device, check_finished, check_there
 
@@ -89,8 +96,16 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
         click.echo(f"{made.root}: {_merger(made.soup, made.sparsity)}")
     if made.rewind_sha256:
         click.echo(f"{made.root}: training starts from the weights of epoch {made.rewind_epoch}")
+    else:
+        click.echo(f"{made.root}: it has no weights to start from; {_starts(source, is_run)}")
     if not written:
         click.echo(f"{made.root}: it was there already", err=True)
+
+
+def _starts(source: str, is_run: bool) -> str:
+    """How a ticket without weights is trained."""
+    given = f"`train --masks` takes `--init {source}`, to go on from what was pruned"
+    return f"{given}; `--rewind 0` puts in those that `train --keep-epochs 0` kept in a run" if is_run else given
 
 
 def _merger(soup: "Soup", sparsity: float) -> str:
