@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from vit_tickets.pipeline.commands.options import check_unused, splits_option
+from vit_tickets.pipeline.commands.options import check_ticket, check_unused, splits_option
 from vit_tickets.pipeline.system.errors import UserError
 
 
@@ -57,6 +57,8 @@ def compare(
 
     if not 2 <= len(manifests) <= MOST:
         raise UserError(f"expected 2 to {MOST} manifests to compare, found {len(manifests)}")
+    for root in manifests:
+        check_ticket(root, "a manifest or weight ticket")
     if of_weights := [root for root in manifests if is_weight_ticket(root)]:
         if others := [root for root in manifests if root not in of_weights]:
             raise UserError(f"expected tickets of one kind, found the weight ticket {of_weights[0]} and {others[0]}")

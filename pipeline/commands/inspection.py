@@ -2,7 +2,7 @@
 
 import click
 
-from vit_tickets.pipeline.commands.options import check_unused
+from vit_tickets.pipeline.commands.options import check_ticket, check_unused
 from vit_tickets.pipeline.system.errors import UserError, say
 
 
@@ -48,6 +48,8 @@ def inspect(manifest: str, split: str | None, dataset: str | None, gallery: str 
     if gallery and not dataset:
         raise UserError("--gallery: expected --dataset DATASET, to read the images from, found none")
     has_labels = files.exists(files.join(manifest, labels.INDEX))
+    if not has_labels:
+        check_ticket(manifest, "a manifest, label maps or weight ticket")
     if gallery and has_labels:
         raise UserError(f"--gallery: expected a manifest, found label maps in {manifest}")
     if gallery:

@@ -6,7 +6,11 @@ from typing import Any
 
 import click
 
+from vit_tickets.pipeline.manifests.manifest import INDEX
+from vit_tickets.pipeline.runs.config import CONFIG
+from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.pipeline.weights.places import FINAL_MASKS
 
 
 class Device(click.ParamType):
@@ -26,6 +30,22 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace exist
 splits_option = click.option(
     "--split", "splits", multiple=True, help="Only this split; can be given several times.  [default: all]"
 )
+
+
+def check_ticket(root: str, expected: str) -> None:
+    """Raise UserError, saying what writes what is `expected`, unless the folder `root` holds a ticket.json."""
+    if files.exists(files.join(root, INDEX)):
+        return
+    if files.exists(files.join(root, CONFIG)):
+        has_masks = files.exists(files.join(root, FINAL_MASKS, INDEX))
+        masks = files.join(root, FINAL_MASKS)
+        todo = (
+            f"its masks are {masks}" if has_masks else f"`vit-tickets prune {root} --weight-sparsity S` writes a ticket"
+        )
+        raise UserError(f"expected {expected}, found the run {root}; {todo}")
+    if not files.exists(root):
+        todo = "`vit-tickets generate` writes tickets of images, `vit-tickets prune RUN` weight tickets"
+        raise UserError(f"expected {expected}, found nothing at {root}; {todo}")
 
 
 def check_unused(given: Mapping[str, object], ticket: str) -> None:

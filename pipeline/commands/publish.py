@@ -2,7 +2,7 @@
 
 import click
 
-from vit_tickets.pipeline.commands.options import check_unused, overwrite_option, splits_option
+from vit_tickets.pipeline.commands.options import check_ticket, check_unused, overwrite_option, splits_option
 from vit_tickets.pipeline.system.errors import UserError
 
 
@@ -39,6 +39,7 @@ def export(manifest: str, file: str, splits: tuple[str, ...], masks: bool, table
     from vit_tickets.pipeline.system.locks import alone_in
     from vit_tickets.pipeline.weights.ticket import is_weight_ticket
 
+    check_ticket(manifest, "a manifest or weight ticket")
     if is_weight_ticket(manifest):
         check_unused({"--split": splits, "--masks": masks, "--tables": tables}, manifest)
         export_weights(manifest, file, overwrite)
@@ -67,7 +68,7 @@ def export(manifest: str, file: str, splits: tuple[str, ...], masks: bool, table
 
 @click.command()
 @click.argument("file")
-@click.argument("dataset", metavar="DATASET", required=False)
+@click.argument("dataset", metavar="[DATASET|WEIGHTS]", required=False)
 @click.option("--out", required=True, help="Folder in which to write the manifest or weight ticket.")
 @click.option("--any-label", is_flag=True, help="Match by key only. Use it if your classes are numbered differently.")
 @click.option("--report", "report_file", metavar="FILE.json", help="Write all keys that did not match to this file.")
@@ -92,6 +93,8 @@ def join(file: str, dataset: str | None, out: str, any_label: bool, report_file:
     from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.locks import alone_in
 
+    if files.is_dir(file):
+        raise UserError(f"expected the FILE that `vit-tickets export` writes, found the folder {file}")
     if is_published(file):
         check_unused({"--any-label": any_label, "--report": report_file}, file)
         join_weights(file, dataset, out, overwrite)

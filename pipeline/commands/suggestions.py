@@ -163,7 +163,9 @@ def _of_option(error: click.NoSuchOption, typed: Sequence[str]) -> NoReturn:
     letters = _plain(name)
     known = [each for each in (f"--{meaning}" for meaning in OPTIONS.get(letters, ())) if each in options]
     argument = next((p for p in parameters if isinstance(p, click.Argument) and p.name in ("dataset", "source")), None)
-    found = known[:1] or meant(name, options, {})
+    begun = [each for each in options if len(letters) > 2 and _plain(each).startswith(letters)]
+    plural = [each for each in begun if _plain(each) == f"{letters}s"]
+    found = plural or (begun if len(begun) == 1 else known[:1]) or meant(name, options, {})
     if letters in OF_TORCHRUN and ctx.command.name == "train":
         hint = "; on several GPUs: torchrun --nproc-per-node N -m vit_tickets.train with the same options"
     elif letters in OF_DATASET and argument is not None and f"--{letters}" not in options:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import click
 
+from vit_tickets.pipeline.commands.options import check_ticket
 from vit_tickets.pipeline.system.errors import UserError, WorkFailed
 
 
@@ -57,8 +58,10 @@ def verify(path: str, dataset: str | None, parent: str | None) -> None:
         index, findings = shards.index_of(path), verify_dataset(path, progress=True)
         checked = "files, hashes, counts, keys, images, labels"
     else:
-        expected = f"a dataset ({shards.INDEX}), a manifest ({manifests.INDEX}) or label maps ({labels.INDEX})"
-        raise UserError(f"expected {expected} in {path}, found none")
+        expected = "a dataset, a manifest, label maps or a weight ticket"
+        check_ticket(path, expected)
+        names = f"{shards.INDEX}, {manifests.INDEX} or {labels.INDEX}"
+        raise UserError(f"expected {expected} in {path}, found no {names}")
     tell(path, findings)
     splits = files.read_json(index)["splits"]
     sizes = ", ".join(f"{name} {entry['samples']:,} images" for name, entry in splits.items())

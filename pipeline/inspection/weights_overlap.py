@@ -145,16 +145,21 @@ def describe(tickets: Sequence[WeightTicket], pairs: Sequence[Pair]) -> Iterator
 
 def _lines(pair: Pair) -> Iterator[str]:
     total, a, b = pair.total, *pair.name
-    deviations = "" if math.isnan(total.deviations) else f" ({total.deviations:+.1f} standard deviations)"
-    yield f"{a}, {b}: overlap (IoU) {total.iou:.3f}, by chance {total.chance:.3f}{deviations}{_nested(total, a, b)}"
+    nested = _nested(total, a, b)
+    chance = "" if nested else f", by chance {total.chance:.3f}"
+    if chance and not math.isnan(total.deviations):
+        chance += f" ({total.deviations:+.1f} standard deviations)"
+    yield f"{a}, {b}: overlap (IoU) {total.iou:.3f}{chance}{nested}"
     for other in pair.others[:1]:
         more = f" and {len(pair.others) - 1} more" if pair.others[1:] else ""
         yield f"  only one of them masks {other}{more}: left out"
     width = max(len(name) for name in pair.layers)
-    yield f"  {'layer':{width}}    IoU  chance  {a + ' alive':>10}  {b + ' alive':>10}  {'in both':>10}"
+    heading = "" if nested else "  chance"
+    yield f"  {'layer':{width}}    IoU{heading}  {a + ' alive':>10}  {b + ' alive':>10}  {'in both':>10}"
     for name, each in pair.layers.items():
         counts = f"{each.first:10,}  {each.second:10,}  {each.both:10,}"
-        yield f"  {name:{width}}  {each.iou:5.3f}   {each.chance:5.3f}  {counts}"
+        by_chance = "" if nested else f"   {each.chance:5.3f}"
+        yield f"  {name:{width}}  {each.iou:5.3f}{by_chance}  {counts}"
 
 
 def _nested(total: Shared, a: str, b: str) -> str:

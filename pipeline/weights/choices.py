@@ -1,5 +1,6 @@
 """The options of `train` that make weights sparse; what they come to is the entry `weights` of config.json."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,22 @@ from vit_tickets.pipeline.weights.methods import ALLOCATIONS, METHODS, SCOPES
 from vit_tickets.pipeline.weights.places import epoch_of, epoch_weights
 from vit_tickets.pipeline.weights.record import REINIT, TICKET
 
-SPARSITY = click.FloatRange(0, 1, min_open=True, max_open=True)
-OF_UNITS = click.FloatRange(0, 1, max_open=True)
+
+class Share(click.FloatRange):
+    """A share, such as 0.2."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            share = super().convert(value, param, ctx)
+        except click.BadParameter:
+            share = math.nan
+        return self.fail(f"expected a share such as 0.2, found {value}", param, ctx) if math.isnan(share) else share
+
+
+SPARSITY = Share(0, 1, min_open=True, max_open=True)
+OF_UNITS = Share(0, 1, max_open=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,8 +64,9 @@ def test_the_program_says_it_without_a_traceback():
     found = run("verify", "/nowhere")
     assert found.returncode == 2
     assert found.stdout == ""
-    expected = "expected a dataset (dataset.json), a manifest (ticket.json) or label maps (labels.json)"
-    assert found.stderr == f"Error: {expected} in /nowhere, found none\n"
+    expected = "Error: expected a dataset, a manifest, label maps or a weight ticket, found nothing at /nowhere; "
+    assert found.stderr.startswith(expected)
+    assert "`vit-tickets prune RUN` weight tickets" in found.stderr
 
 
 def test_unknown_command():

@@ -254,7 +254,9 @@ class Trainer:
         whose, view = self.validation.view("val").split(": ")
         shown = f"the manifest's view, {view}"
         if whose == "own":
-            shown = f"its own view, {view}; `evaluate --tickets` scores it on a manifest's, to be compared"
+            shown = f"its own view, {view}"
+            if self.run.config.weights is None or self.run.path != "dense":  # which are compared as they are
+                shown += "; `evaluate --tickets` scores it on a manifest's, to be compared"
         return f", {self.val_top1:.2f}% top-1 on val ({shown})"
 
     def save(self) -> None:

@@ -10,7 +10,7 @@ from vit_tickets.pipeline.runs.config import CONFIG
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
-from vit_tickets.pipeline.weights.choices import OF_UNITS
+from vit_tickets.pipeline.weights.choices import OF_UNITS, SPARSITY
 from vit_tickets.pipeline.weights.methods import ALLOCATIONS, SCOPES, UNITS
 from vit_tickets.pipeline.weights.places import FINAL_MASKS, epoch_weights
 from vit_tickets.pipeline.weights.record import KEPT, MAGNITUDE, PRUNED, RANDOM, TAYLOR, VOTE
@@ -79,7 +79,7 @@ class PruneOptions:
     weight_sparsity: float | None = option(
         "Share of the weights to drop, of those that --of names.",
         default=None,
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=SPARSITY,
         metavar="S",
         section="How many weights",
     )
@@ -160,7 +160,7 @@ class PruneOptions:
     top_up: float | None = option(
         "Then drop the smallest weights of SOURCE until this share of the scope is dropped.",
         default=None,
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=SPARSITY,
         metavar="S",
     )
     rewind: str | None = option(

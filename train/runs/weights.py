@@ -57,7 +57,10 @@ def open_weights(request: Request, recipe: Recipe, network: nn.Module) -> Sparse
         sparse = replace(sparse, record=_of_fewer_blocks(sparse.record, request, network))
     if sparse.record.start_epoch >= recipe.epochs:
         found = f"--start-epoch {sparse.record.start_epoch}"
-        raise UserError(f"expected to start before the run's {recipe.epochs} epochs are over, found {found}")
+        if sparse.start is not None:
+            found = f"{request.masks}, whose weights are of epoch {sparse.record.start_epoch}"
+        over = "epoch is" if recipe.epochs == 1 else f"{recipe.epochs} epochs are"
+        raise UserError(f"expected to start before the run's {over} over, found {found}; give --epochs more")
     if sparse.record.start_epoch and request.trained_on.chooses_patches:
         found = f"those of epoch {sparse.record.start_epoch}"
         raise UserError(

@@ -58,6 +58,7 @@ def test_a_command_like_no_other_lists_them():
         ("--random-seed", "--seed"),
         ("--reprob", "--erasing"),
         ("--no-algin", "--no-align"),
+        ("--mask", "--masks"),
         ("--force", "--overwrite"),
     ],
 )

@@ -137,7 +137,11 @@ def test_equal_and_nested_masks_are_called_so(made, masks):
     fewer = {name: mask & drawn(5)[name] for name, mask in masks.items()}
     assert "IoU) 1.000" in said("compare", a, made("b"))
     assert "they are equal" in said("compare", a, made("b"))
-    assert "B is nested in A" in said("compare", a, made("c", fewer))
+    nested = said("compare", a, made("c", fewer))
+    assert "B is nested in A" in nested
+    assert "chance" not in nested
+    assert "deviations" not in nested
+    assert "by chance" in said("compare", a, made("other", drawn(7)))
     assert "only one of them masks head.weight: left out" in said(
         "compare", a, made("d", {name: mask for name, mask in masks.items() if name != "head.weight"})
     )
@@ -222,3 +226,29 @@ def test_a_ticket_of_pruned_weights_is_joined_to_them(made, tmp_path, start):
     said("export", made("t", rewind=None), file, "--overwrite")
     found = said("join", file, tmp_path / "start.safetensors", "--out", tmp_path / "b", code=2)
     assert "the ticket does not say which it is of" in found
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("verify",), ("compare", "a"), ("export", "f.safetensors")])
+def test_what_is_no_ticket_is_told_with_what_writes_one(made, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    made("a")
+    command, *others = words
+    typed = (lambda root: (command, root, *others)) if command == "export" else lambda root: (*words, root)
+    found = said(*typed("nope"), code=2)
+    assert "weight ticket, found nothing at nope; `vit-tickets generate` writes tickets of images" in found
+    assert "`vit-tickets prune RUN` weight tickets" in found
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    assert "found the run run; `vit-tickets prune run --weight-sparsity S` writes a ticket" in said(
+        *typed("run"), code=2
+    )
+    made("run/masks")
+    assert "found the run run; its masks are run/masks" in said(*typed("run"), code=2)
+
+
+def test_join_takes_the_file_that_export_writes(made):
+    root = made("a")
+    assert f"expected the FILE that `vit-tickets export` writes, found the folder {root}" in said(
+        "join", root, "--out", "b", code=2
+    )
+    assert "[DATASET|WEIGHTS]" in said("join", "--help")

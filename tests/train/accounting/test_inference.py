@@ -193,6 +193,7 @@ def test_the_command_prints_a_line_for_each_network(finished, tmp_path):
     assert done.exit_code == 0, done.output
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["network", "final", "final"]
     assert "2 lines, which take turns: 1 round of 2 images in fp32 on cpu" in done.stderr
+    assert "counted without dead weights, executed as the machine multiplies, zeros too" in done.stderr
     refused = CliRunner().invoke(main, ["cost", str(tmp_path)])
     assert refused.exit_code == 2
     assert "expected the folder of a run" in refused.stderr

@@ -253,7 +253,9 @@ def test_what_does_not_go_together_is_refused_in_one_line(finished, pruned, tmp_
         (("dense",), "expected --weight-sparsity, or --allocation like:TICKET, which has one; found neither"),
         (("dense", "--weight-sparsity", 0.2, "--allocation", "like:t"), "found both"),
         (("dense", "--allocation", "like:nowhere"), "found no ticket.json in nowhere"),
-        (("dense", "--weight-sparsity", 1.0), "--weight-sparsity"),
+        (("dense", "--weight-sparsity", 1.0), "'--weight-sparsity': expected a share such as 0.2, found 1.0"),
+        (("dense", "--weight-sparsity", "20%"), "expected a share such as 0.2, found 20%"),
+        (("dense", "--weight-sparsity", "nan"), "expected a share such as 0.2, found nan"),
         (("dense", "--weight-sparsity", 0.2, "--allocation", "best"), "expected global, uniform, erk or like:TICKET"),
         (
             ("dense", "--weight-sparsity", 0.2, "--images", 8),

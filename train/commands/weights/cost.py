@@ -62,7 +62,9 @@ def cost(runs: tuple[str, ...], device: str, **values: object) -> None:
         for line in told:
             say(line)
         batch = f"{counted(given.batch_size, 'image')} in {precision} on {here.device}"
-        say(f"{counted(len(forms), 'line')}, which take turns: {counted(given.rounds, 'round')} of {batch}")
+        lines = f"{len(forms)} lines, which take turns" if len(forms) > 1 else "1 line"
+        say(f"{lines}: {counted(given.rounds, 'round')} of {batch}")
+        say("multiply-adds: counted without dead weights, executed as the machine multiplies, zeros too")
         timed = inference.take_turns(forms, given.batch_size, given.rounds, here.device, precision)
     for line in inference.table_of(forms, timed):
         click.echo(line)

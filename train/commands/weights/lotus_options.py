@@ -10,6 +10,7 @@ from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.runs.families import KNOWN
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import COUNT, option
+from vit_tickets.pipeline.weights.choices import OF_UNITS, SPARSITY
 from vit_tickets.pipeline.weights.methods import SCOPES
 from vit_tickets.train.commands.plan_options import MAY_DIFFER, parse_train_options
 from vit_tickets.train.commands.weights.lottery import SET, SMALLEST, begin, default_model, packed_images
@@ -55,7 +56,7 @@ class LotusOptions:
     essential_sparsity: float | None = option(
         "Go on with this share, whatever is found.  [default: what is found, of all seeds together]",
         default=None,
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=SPARSITY,
         metavar="S",
     )
     prune_scope: str | None = option(
@@ -80,7 +81,7 @@ class LotusOptions:
     top_up: float = option(
         "Share of the scope that merged masks are then pruned on to by magnitude; 0 leaves them as they are.",
         default=TOP_UP,
-        type=click.FloatRange(0, 1, max_open=True),
+        type=OF_UNITS,
         show_default=True,
         metavar="S",
     )

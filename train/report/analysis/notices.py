@@ -21,6 +21,7 @@ from vit_tickets.train.report.analysis.results import RunResult
 # Settings that stand in the name of a run's row.
 SAID_BY_ROW = ("rc", "ticket", "temperature", "finish_dense")
 # Settings that a run which is cut to fewer epochs has of its own.
+UNKNOWN = "MANIFEST"  # where no run of a group names one
 LENGTH = ("epochs", "warmup_epochs", "cooldown_epochs", "schedule")
 
 
@@ -79,7 +80,7 @@ def _unpredicted(run: RunResult) -> list[str]:
 def _manifest(runs: list[RunResult], method: str) -> str:
     """What to type as the manifest of the tickets of `method`."""
     own = [run for run in runs if run.path not in DROPPING or run.method == method]
-    return next((run.config.tickets_dir for run in own if _knows_manifest(run)), None) or "MANIFEST"
+    return next((run.config.tickets_dir for run in own if _knows_manifest(run)), None) or UNKNOWN
 
 
 def making(
@@ -177,7 +178,8 @@ def _evaluate(run: RunResult, on: list[str], manifest: str) -> str:
     subject = run.folder
     if not PATHS[run.path].is_trained:
         subject = f"--dataset DATASET --model {run.config.model} --weights FILE --out {run.folder}"
-    tickets = "" if _knows_manifest(run) else f" --tickets {manifest}"
+    of_whole = run.expected == ("dense",) and manifest == UNKNOWN  # no ticket decides what such a group is shown
+    tickets = "" if of_whole or _knows_manifest(run) else f" --tickets {manifest}"
     return f"`vit-tickets evaluate {subject} --on {','.join(on)}{tickets}` makes them"
 
 

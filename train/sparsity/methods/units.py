@@ -1,12 +1,14 @@
 """Masks over whole heads and neurons that explore, and can be cut out of the network (Chen et al. 2021, S2ViTE)."""
 
 import math
+from bisect import bisect
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.geometry.crops import keyed_rng
 from vit_tickets.pipeline.system.errors import say
 from vit_tickets.train.runtime.hooks import EpochState, StepState
@@ -66,9 +68,11 @@ class Units(Grow):
         due = [number for number in range(0, steps, growth.interval(steps)) if growth.due(number, steps)]
         counts = {number: _count(growth.share_at(number, steps), alive) for number in due}
         last = {count: number for number, count in counts.items()}  # counts fall
-        shown = ", ".join(f"{count} up to step {number:,}" for count, number in last.items() if count) or "none"
+        shown = ", ".join(f"{count} up to step {number:,}" for count, number in last.items() if count)
+        shown = shown or _never(growth, steps, alive)
         every = growth.interval(steps)
-        return f"units change every {every:,} steps, {len(due)} times; heads of {living} living in a layer: {shown}"
+        times = counted(len(due), "time")
+        return f"units change every {every:,} steps, {times}; heads of {living} living in a layer: {shown}"
 
     def alive(self, network: nn.Module) -> Alive:
         """The living units."""
@@ -115,6 +119,16 @@ class Units(Grow):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.swapped = dict(state["swapped"])
+
+
+def _never(growth: Growth, steps: int, alive: Tensor) -> str:
+    """Why no head is swapped in a run of `steps`, and what to type."""
+    if alive.all():
+        return "none, as none are dropped"
+    latest = bisect(range(1, steps), 0, key=lambda number: -min(_count(growth.share_at(number, steps), alive), 1) + 0.5)
+    if not latest:
+        return "none, as too few are alive"
+    return f"none: the first change comes too late; --update-every {latest:,} or less swaps some"
 
 
 def _count(share: float, alive: Tensor) -> int:

@@ -251,6 +251,21 @@ def test_how_many_heads_change_is_said_before_it_starts(capsys):
     assert hook.said(network, 10_000) == f"units change every 100 steps, 79 times; {living}"
 
 
+def test_where_no_head_is_ever_swapped_it_says_what_to_type():
+    network: Any = registry.create_model("deit_micro", img_size=24)
+
+    def said(every, heads=0.3):
+        hook = Units(RandomUnits(heads, 0.4, 0), Growth(1, every=every))
+        hook.start(Model(network), torch.optim.SGD(network.parameters(), lr=0.1))
+        return hook.said(network, 30).partition("in a layer: ")[2]
+
+    latest = max(every for every in range(1, 24) if "1 up to" in said(every))
+    assert said(20) == f"none: the first change comes too late; --update-every {latest} or less swaps some"
+    assert said(latest + 1).endswith(f"--update-every {latest} or less swaps some")
+    assert said(1, heads=0.0) == "none, as none are dropped"
+    assert said(1, heads=0.6) == "none, as too few are alive"
+
+
 def test_networks_without_units_are_refused():
     network = registry.create_model("resnet20")
     hook = Units(RandomUnits(0.3, 0.5, 0), EVERY_FOUR)

@@ -104,6 +104,7 @@ def test_runs_without_predictions_are_missing(tmp_path):
     (group,) = groups_of([write_run(tmp_path, "dense", on=["dense"]), write_weight_run(tmp_path, "imp")])
     (sentence,) = group.missing
     assert "has no predictions on dense; `vit-tickets evaluate" in sentence
+    assert "--on dense` makes them" in sentence
 
 
 def test_a_network_of_fewer_blocks_stands_beside_the_others_and_is_not_dense(tmp_path):
