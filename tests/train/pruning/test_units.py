@@ -100,7 +100,7 @@ def test_units_are_pruned_further_as_units_alone(finished, tmp_path):
     fewer = finished("fewer", masks=str(tmp_path / "half"))
     for words in ((), ("--prune-scope", "blocks")):
         done = prune(fewer, "--weight-sparsity", 0.2, *words)
-        expected = f"{fewer}: expected a run whose masks are of single weights, found masks of whole heads and neurons"
+        expected = "of single weights, found whole heads and neurons; `--criterion units --head-sparsity S"
         assert (done.exit_code, expected in done.output) == (2, True), done.output
     done = prune(fewer, *drop, 0.5)
     assert (done.exit_code, "no more than what is dropped already" in done.output) == (2, True), done.output
