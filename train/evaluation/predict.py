@@ -52,7 +52,12 @@ def val_sets(run: Run) -> dict[str, SplitData]:
     if run.config.holdout and run.left_out is not None:
         held_out = (run.left_out, True)
         sets["holdout"] = SplitData(
-            run.dataset, run.config.split, manifest, held_out, run.config.limit, substitute=substitute
+            run.dataset,
+            run.config.split,
+            manifest,
+            holdout=held_out,
+            limit=run.config.limit,
+            substitute=substitute,
         )
     for name, data in sets.items():  # counted here, once, and not in every worker
         if not sum(data.counts):

@@ -10,7 +10,7 @@ import torch
 from tests.training import SMALL, run_of
 from vit_tickets.pipeline.geometry.patches import random_subset
 from vit_tickets.train.data.split import SplitData
-from vit_tickets.train.evaluation.predict import eval_config, predictions
+from vit_tickets.train.evaluation.predict import eval_config, predictions, val_sets
 
 
 class Watched(torch.nn.Module):
@@ -46,6 +46,13 @@ def finer(numbered_data, numbered_tickets, tmp_path):
     """18 tokens, as the tickets have, of 12 x 12 patches at twice the resolution of theirs."""
     recipe = replace(SMALL, image_size=48, crop_pct=1.0)
     return run_of(numbered_data, tmp_path, "lt", numbered_tickets, recipe=recipe, tokens=18)
+
+
+def test_what_is_held_out_is_of_the_images_that_a_limit_leaves(numbered_data, tmp_path):
+    run = run_of(numbered_data, tmp_path, recipe=replace(SMALL, limit=16), holdout=0.5)
+    held_out = sum(val_sets(run)["holdout"].counts)
+    assert 0 < held_out < 16
+    assert held_out + sum(run.data.counts) == 16
 
 
 def test_a_ticket_is_carried_to_the_finer_grid_of_a_run(finer, numbered_tickets):
