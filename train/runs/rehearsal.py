@@ -1,14 +1,16 @@
 """What `train` would refuse of a run whose dataset or tickets are not there yet."""
 
 from functools import cache
+from typing import cast
 
+from vit_tickets.pipeline.datasets.shards import Dataset
 from vit_tickets.pipeline.manifests.manifest import Manifest
 from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.runs.choices import PRETRAINED
 from vit_tickets.pipeline.weights.methods import METHODS
 from vit_tickets.train.models.sparse import build_model
 from vit_tickets.train.recipes.recipe import Recipe
-from vit_tickets.train.runs.defaults import Asked, Described, fitted
+from vit_tickets.train.runs.defaults import Asked, Described, fitted, images_of
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.resolve import Outline, outline, probe_of
 from vit_tickets.train.runs.weights import open_weights
@@ -48,9 +50,7 @@ class Rehearsal:
         open_weights(request, recipe, self._outline(request, recipe, None).probe.network)
         method = METHODS.get(request.weight_method or "")
         if method is not None and "update_every" in method.takes:
-            steps = recipe.epochs * (self._images.samples(request.split) // recipe.batch_size)
-            if recipe.limit:
-                steps = min(steps, recipe.epochs * (recipe.limit // recipe.batch_size))
+            steps = recipe.epochs * (images_of(cast("Dataset", self._images), request, recipe) // recipe.batch_size)
             Growth(recipe.epochs, updates_of(request.model), request.update_every).check(steps)
 
     def check_weights(self, request: Request, asked: Asked, manifest: Manifest | None) -> None:
