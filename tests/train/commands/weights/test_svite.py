@@ -88,3 +88,20 @@ def test_another_request_in_the_same_folder_is_refused(data, tmp_path):
     (out / "request.json").write_text(json.dumps({"format_version": 1, "command": "svite", "dataset": "other"}))
     done = svite(data, *SMALL, "--rows", "static", "--out", out, "--", *SIZES)
     assert (done.exit_code, "holds another svite than was asked for" in done.output) == (2, True), done.output
+
+
+@pytest.mark.slow
+def test_presets_have_the_papers_recipe_and_scope_on_imagenet(data, tmp_path):
+    pack(str(data.parent / "src"), str(tmp_path / "imagenet-10"))
+    asked = ("--models", "deit_t", "--dry-run", "--out", tmp_path / "t")
+    done = svite(tmp_path / "imagenet-10", *asked, "--", "--batch-size", 2)
+    assert done.exit_code == 0, done.output
+    assert "600 epochs, recipe svite, batches of 2" in done.stdout
+    assert "weights dropped: 0.3 and 0.4 of scope all" in done.stdout
+    assert "dropped of every layer: 0.3 of its heads, 0.3 of its neurons" in done.stdout
+    assert "small-dense: 8 blocks" in done.stdout
+    assert "Chen et al. 2021" in done.stdout
+    assert (
+        "--weight-method svite --weight-sparsity 0.4 --prune-scope all --recipe svite --seed 0"
+        in done.stdout.replace(" --epochs 600", "")
+    )
