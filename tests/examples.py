@@ -51,6 +51,7 @@ SMALLER = (
     (r"(vit-tickets (?:generate|labels) .*)", r"\1 --engine local --workers 1", "Ray takes seconds to start"),
     (r"(table data/cifar10 .*)-- ", r"\1--epochs 1 -- --batch-size 8 --workers 0 ", "few images"),
     (r"(cost .*)", r"\1 --rounds 1 --batch-size 2", "time"),
+    (r"(vit-tickets stability .*)", r"\1 --points 3", "time"),
     (
         r"(train data/imagenet .*--weight-method svite.*)",
         r"\1 --update-every 2 --epochs 4 --batch-size 8 --workers 0",
