@@ -63,3 +63,10 @@ def test_one_image_decides_alike_at_all_points():
     """The same images are wrong everywhere: no resample of them has a barrier."""
     correct = np.tile(planted([20], images=200), (5, 1))
     assert (Barrier.of(correct).low, Barrier.of(correct).high) == (0, 0)
+
+
+def test_between_networks_that_answer_by_chance_nothing_is_decided():
+    assert Barrier.of(planted([90, 90, 90]), 10).verdict == "not decided"
+    assert Barrier.of(planted([88, 88, 30]), 10).at_chance  # 90 of 100 wrong by chance, give or take 3 x 0.95
+    assert not Barrier.of(planted([85, 85, 85]), 10).at_chance
+    assert not Barrier.of(planted([90, 90, 90])).at_chance

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vit_tickets.pipeline.datasets.left_out import counted
+from vit_tickets.pipeline.runs.config import RunConfig
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError, say
 from vit_tickets.pipeline.system.fields import click_options, option, parsed
@@ -69,7 +70,7 @@ def stability(runs: tuple[str, ...], workers: int | None, device: str, **values:
             count = default_workers(1) if workers is None else workers
             for pair in pairs:
                 correct, how = correct_along(pair, given.points, given.split, here.device, count)
-                found.append(Barrier.of(correct))
+                found.append(Barrier.of(correct, RunConfig.read(pair.first, ("num_classes",)).num_classes))
                 _tell(pair, found[-1], f"{counted(found[-1].images, 'image')} of {given.split}, {how}")
     _conclude(pairs, found)
     if given.json:
@@ -86,6 +87,8 @@ def _tell(pair: "Pair", barrier: "Barrier", shown: str) -> None:
     places = [number / (len(barrier.errors) - 1) for number in range(len(barrier.errors))]
     click.echo("  share of the second  " + " ".join(f"{place:>6.2f}" for place in places))
     click.echo("  error, %             " + " ".join(f"{error:>6.2f}" for error in barrier.errors))
+    if barrier.at_chance:
+        click.echo("  an end is no better than chance: train longer")
     bounds = f"one-sided 95% bounds over images {barrier.low:.2f} and {barrier.high:.2f}"
     click.echo(f"  barrier {barrier.height:.2f} points, {bounds}: {barrier.verdict} (below {MARGIN:g})")
 
