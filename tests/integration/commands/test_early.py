@@ -12,8 +12,12 @@ import pytest
 pytestmark = pytest.mark.process
 PROGRAM = """
 import json, os, sys
+import numpy, pyarrow.parquet  # once, before the forks
 from click.testing import CliRunner
-from vit_tickets.pipeline.cli import main
+from vit_tickets.pipeline.cli import COMMANDS, main
+for name in COMMANDS:
+    main.get_command(None, name)
+assert "torch" not in sys.modules
 class Heavy:
     def find_spec(self, name, *_):
         if name == "torch":
