@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.manifests.methods import STAGED
 from vit_tickets.pipeline.runs.choices import RANDOM_SUBSETS, SCORERS, TICKETS
 from vit_tickets.pipeline.runs.config import RunConfig
@@ -135,6 +136,12 @@ class RowName:
             epochs = "epoch" if self.finish_dense == 1 else f"{self.finish_dense} epochs"
             said += f"; the last {epochs} on all patches"
         return said if self.size is None else f"{said}, at {self.size} px"
+
+
+def patches_of(config: RunConfig) -> str | None:
+    """What a run was trained on, with its budget: `lt-s0.75`, `rc:fresh-s0.5`; None for all patches of whole images."""
+    name = RowName.of(config)
+    return f"{name}-{Budget.of(vars(config)).label}" if name.trained_on.has_budget and config.budget else None
 
 
 @dataclass(frozen=True, kw_only=True)

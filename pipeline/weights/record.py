@@ -15,6 +15,7 @@ SOUP = "soup"
 KEPT, PRUNED, VOTE = "kept", "pruned", "vote"  # how masks are merged
 TICKET, INIT, REINIT = "ticket", "init", "reinit"
 MASKED = "masked"  # put on trained weights, which are tested as they are then
+FOUND_ON = "found-on-"  # part of a row's name
 MAGNITUDE, TAYLOR, RANDOM = "magnitude", "taylor", "random"
 _OWN_WEIGHTS = {
     MAGNITUDE: "omp",
@@ -71,6 +72,8 @@ class SparseWeights:
     rounds: int | None = None
     #: How the masks of several runs were merged into the ticket's: kept, pruned or vote.
     merge: str | None = None
+    #: What the ticket was found on, `dense` or as `lt-s0.75`, where the run is trained on other patches.
+    found_on: str | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "SparseWeights":
@@ -100,8 +103,8 @@ class SparseWeights:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What sets the run apart from others: all but the place of the ticket."""
-        return {name: value for name, value in self.record().items() if name != "masks_dir"}
+        """What sets the run apart from others: all but the place of the ticket, and where it was found."""
+        return {name: value for name, value in self.record().items() if name not in ("masks_dir", "found_on")}
 
     @property
     def row(self) -> str:
@@ -109,9 +112,10 @@ class SparseWeights:
 
         A method's own name; `dense:start5` without masks from epoch 5; or of fixed masks: `imp` (the ticket's weights),
         `imp:rewind5` (of epoch 5), `imp:reinit`, `imp:rewind5:reinit` (its mask on other weights), `imp:shuffled` (as
-        many per layer, drawn at random); `omp` and `tp` go on from the weights that were pruned, by magnitude or Taylor
-        score, `soup:kept` under masks that were merged. `small-dense` has fewer blocks and no
-        masks; of fewer blocks with masks it is `gmp:depth8`. With `:masked` at the end they are tested as they are.
+        many per layer, drawn at random), `imp:found-on-dense` where the ticket was found on other patches than the
+        run's; `omp` and `tp` go on from the weights that were pruned, by magnitude or Taylor score, `soup:kept` under
+        masks that were merged. `small-dense` has fewer blocks and no masks; of fewer blocks with masks it is
+        `gmp:depth8`. With `:masked` at the end they are tested as they are.
         """
         fewer = f":depth{self.depth}" if self.depth and self.method != SMALL_DENSE else ""
         return f"{self._of_method}{fewer}"
@@ -136,6 +140,8 @@ class SparseWeights:
             parts.append("shuffled" if criterion == RANDOM else criterion)
         if self.merge is not None:
             parts.append(f"{SOUP}-{self.merge}")
+        if self.found_on is not None:
+            parts.append(f"{FOUND_ON}{self.found_on.replace(':', '-')}")
         if self.start == REINIT:
             parts.append(REINIT)
         return ":".join(parts)
@@ -153,7 +159,7 @@ class SparseWeights:
 
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("method", "scope", "allocation", "start", "masks_dir"), str),
-    **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion", "merge"), str),
+    **dict.fromkeys(("masks_sha256", "rewind_sha256", "criterion", "merge", "found_on"), str),
     **dict.fromkeys(("sparsity", "of_network", "head_sparsity", "neuron_sparsity"), float),
 }
 _COUNTS = (

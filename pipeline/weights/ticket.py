@@ -106,6 +106,8 @@ class WeightTicket:
     dataset: str | None = None
     #: Seed of the run, and of a random criterion.
     seed: int | None = None
+    #: What the run was trained on, with its budget: `lt-s0.75`; None for all patches of whole images.
+    found_on: str | None = None
     #: SHA-256 over names, shapes and values of the masks.
     masks_sha256: SHA256 | None = None
     #: The run that was pruned.

@@ -22,9 +22,11 @@ from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.fields import options_of
 from vit_tickets.pipeline.system.redaction import redacted
 from vit_tickets.train.accounting.estimate import Estimate
+from vit_tickets.train.commands.beforehand.grid import lines as grid_lines
 from vit_tickets.train.commands.beforehand.selector import Selector
 from vit_tickets.train.commands.options import default_workers
 from vit_tickets.train.commands.plan_options import parse_train_options
+from vit_tickets.train.joint.plan import Grid
 from vit_tickets.train.recipes.presets import recipe_for
 from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES, share_for_bounds
@@ -44,21 +46,22 @@ LONG_S = 12 * 3600  # from here on it is said what makes it shorter
 FROM, TO = 0.7, 1.5  # times the estimate: where it may end
 
 
-def announce(request: Request, todo: list[Step], devices: int | None) -> dict[str, float]:
+def announce(request: Request, todo: list[Step], devices: int | None, grid: Grid | None = None) -> dict[str, float]:
     """Say what will be run, and return seconds by the title of a step, as far as they are known.
 
     Args:
         request: of a sweep.
         todo: the steps that remain.
         devices: of this machine, which share them; None where they run elsewhere.
+        grid: the same with fewer weights, if it is asked for.
     """
-    for line in announcement(request):
+    for line in (*announcement(request), *(grid_lines(grid) if grid else ())):
         click.echo(line)
     if devices is None:
         click.echo("time: told once the first runs are on their way")
         return {}
     expectation = Expectation(request)
-    expected = expectation.seconds()
+    expected = expectation.seconds(grid.trials if grid else [])
     for line in expectation.settings():
         click.echo(line)
     seconds = sum(expected.get(step.title, 0.0) for step in todo)
@@ -146,11 +149,15 @@ class Expectation:
         self._uncut: list[str] = []  # models and budgets of which path `short` is dense training
         self._selector = Selector.of(request)
 
-    def seconds(self) -> dict[str, float]:
-        """By the title of a step; without those of which nothing is known, such as label maps."""
+    def seconds(self, fewer: Iterable[Trial] = ()) -> dict[str, float]:
+        """By the title of a step; without those of which nothing is known, such as label maps.
+
+        fewer: the trials with fewer weights.
+        """
         request, found = self._request, {}
-        for trial in request.trials():
-            found[steps.training_title(trial)] = STARTING_S + self._training(trial)
+        for trial in (*request.trials(), *fewer):
+            share = trial.weights.share if trial.weights else 1.0
+            found[steps.training_title(trial)] = STARTING_S + share * self._training(trial)
             for budget in [trial.budget] if trial.budget else request.budgets[trial.model]:
                 found[steps.evaluation_title(trial, budget)] = STARTING_S + self._evaluation(trial, budget)
         images = sum(self._images.splits.values())
@@ -202,7 +209,7 @@ class Expectation:
         return self._trainings[key]
 
     def _evaluation(self, trial: Trial, budget: Budget) -> float:
-        return sum(self._pass(trial, None if on == "dense" else budget) for on in trial.row.tested_on)
+        return sum(self._pass(trial, None if on == "dense" else budget) for on in self._request.tested_on(trial))
 
     def _pass(self, trial: Trial, budget: Budget | None) -> float:
         key = trial.model, trial.row.size, budget

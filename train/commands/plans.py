@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,9 @@ from vit_tickets.train.commands.sources import (
 from vit_tickets.train.sweep.protocols import Engine
 from vit_tickets.train.sweep.request import FORMAT_VERSION, REQUEST, SWEEP, Request, check_request
 from vit_tickets.train.sweep.steps import Step
+
+if TYPE_CHECKING:
+    from vit_tickets.train.joint.plan import Grid
 
 
 def request_of(
@@ -118,6 +121,7 @@ def carry_out(
     engine_of: Callable[[str], AbstractContextManager[Engine]],
     report: Callable[[list[str]], list[str]],
     elsewhere: bool = False,
+    grid: "Grid | None" = None,
 ) -> None:
     """Run the steps of `request` that are not done, then report; or only list them.
 
@@ -129,6 +133,7 @@ def carry_out(
         engine_of: opens the engine that writes logs to the folder it is given.
         report: is given a sentence for every step that failed, and returns one for everything it could not report on.
         elsewhere: whether steps run on other machines, which may reach what this one does not.
+        grid: the same request with fewer weights, whose steps are run instead.
 
     Raises UserError, before anything is made, for what a step would refuse, and WorkFailed if a step failed, or if
     `report` returns anything.
@@ -139,12 +144,15 @@ def carry_out(
     def check(done: list[str], todo: list[Step]) -> None:
         if any(title != PRETRAINING for title in done):  # a request that made nothing does not lock in its settings
             check_request(request)
-        check_steps(request, todo, training_of)
+        check_steps(request, [step for step in todo if "--masks" not in step.command], training_of)
+        if grid is not None:
+            grid.check()
         if not elsewhere:
             check_within_reach(request)
 
-    record = {**request.record, **request.recorded_rows}
-    carry_out_steps(plan(request), request.out, record, about, check, tell, dry_run, engine_of, report)
+    record = {**request.record, **request.recorded_rows, **(grid.record if grid else {})}
+    steps = grid.steps if grid else plan(request)
+    carry_out_steps(steps, request.out, record, about, check, tell, dry_run, engine_of, report)
 
 
 def as_typed() -> str:

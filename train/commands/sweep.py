@@ -49,6 +49,17 @@ class SweepOptions(PlanOptions):
         default=None,
         metavar="SIZE:LARGER,...",
     )
+    weights: str | None = option(
+        "A list of ways to have fewer weights, each trained with every row: none,imp:0.8,svite:0.5. imp:S[@ROUNDS]: "
+        "tickets of magnitude pruning; omp:S: pruned once; gmp:S, svite:S, static:S, s2vite:HEADS/NEURONS: as `train "
+        "--weight-method` has them; none, all weights, is always among them. The rows are then dense, lt and rc unless "
+        "they are named. Or, as ever, a file: of the selector, instead of the hub's weights.",
+        default=None,
+        metavar="LIST|FILE",
+    )
+    selector_weights: str | None = option(
+        "Of the selector: a file instead of the hub's weights, where --weights is a list.", default=None, metavar="FILE"
+    )
     html: bool = option(
         "Write OUT/sweep.html: one page that needs no network.  [default]  --no-html leaves it out.", default=True
     )
@@ -82,7 +93,7 @@ class SweepOptions(PlanOptions):
 SECTIONS = {
     **sections_of(SweepOptions),
     **sections_of(PlaceOptions),
-    "What to compare": ("models", "same_tokens"),
+    "What to compare": ("models", "weights", "same_tokens"),
     "Output": ("out", "html"),
 }
 
@@ -108,6 +119,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     \b
     vit-tickets sweep photos --init pretrained --sparsity 0.27,0.488 --seeds 2
     vit-tickets sweep digits --sparsity 0.27,0.5,0.75 --paths dense,lt,rc,small --seeds 3
+    vit-tickets sweep digits --rows dense,lt,rc --sparsity 0.75 --weights none,imp:0.36,svite:0.5 --seeds 2
     vit-tickets sweep data/imagenet --models deit_t,deit_s --sparsity 0.27,0.488 --engine ray --jobs-per-gpu 2
     vit-tickets sweep data/cifar10 --models deit_s --keep-rate 0.9 -- --image-size 32 --patch-size 4
     """
@@ -116,15 +128,22 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     if asked.class_names and not asked.html:
         raise UserError("--class-names: expected the page with it, found --no-html")
     from vit_tickets.pipeline.geometry.patches import parse_budgets
+    from vit_tickets.train.commands.beforehand.grid import entries_of, grid_of
     from vit_tickets.train.commands.plans import carry_out, request_of
+    from vit_tickets.train.joint import report as of_grid
     from vit_tickets.train.report.page.class_names import ClassNames
     from vit_tickets.train.sweep import report as rendering
     from vit_tickets.train.sweep.plan import evaluated, trained
     from vit_tickets.train.sweep.request import SWEEP, begun_before_rows
 
     classes = ClassNames.read(asked.class_names) if asked.class_names else None
+    asked, entries = entries_of(asked, asked.selector_weights)
     models = models_of(asked.models or (FINE_TUNED if asked.init == PRETRAINED else SMALLEST))
     sizes, rows = None, rows_of(asked)
+    if entries:
+        rows = rows if rows.names_all else rows.as_before()
+        if asked.same_tokens:
+            raise UserError("--same-tokens: expected no list of --weights beside it, found one")
     if asked.same_tokens:
         check_alone("--same-tokens", asked.same_tokens, asked.sparsity, asked.keep_rate, asked.tokens)
         of_train = parse_train_options(dataset, list(train_options), SWEEP)
@@ -149,13 +168,19 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
             f"{request.out} was begun by an older version, and goes on with what was the default then: "
             f"{', '.join(map(str, request.rows))}; --rows names others"
         )
-    trainings = len(request.trials())
+    grid = grid_of(request, entries) if entries else None
+    request = grid.request if grid else request
+    trainings = len(request.trials()) + (len(grid.trials) if grid else 0)
 
     def report(failed: list[str]) -> list[str]:
         findings, refused = rendering.compare(evaluated(request))
         done, typed = trained(request), shlex.join(["vit-tickets", *sys.argv[1:]])
+        fewer = None
+        if grid is not None:
+            fewer, done = of_grid.compare(grid, findings), done + of_grid.trained(grid)
+        lacking = [*failed, *refused]
         text = rendering.write(
-            request.out, request.name, findings, [*failed, *refused], trainings, done, asked.html, typed, classes
+            request.out, request.name, findings, lacking, trainings, done, asked.html, typed, classes, fewer
         )
         click.echo("\n" + text)
         return refused
@@ -168,9 +193,9 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     def tell(todo: list[Step]) -> dict[str, float]:
         from vit_tickets.train.commands.announcing import announce
 
-        return announce(request, todo, place.devices)
+        return announce(request, todo, place.devices, grid)
 
-    carry_out(request, about, tell, asked.dry_run, place.open, report, elsewhere=place.is_cluster)
+    carry_out(request, about, tell, asked.dry_run, place.open, report, elsewhere=place.is_cluster, grid=grid)
 
 
 def check_alone(option: str, given: str, *budgets: str | None) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_tickets.pipeline.manifests.manifest import INDEX
+from vit_tickets.pipeline.runs.rows import patches_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.locks import alone_in
@@ -97,6 +98,7 @@ def described(source: Source, asked: PruneOptions, parameters: Collection[str]) 
         rewind_sha256=None if rewind is None else state_sha256(tensors_of(rewind, REWIND)),
         dataset=config and config.dataset,
         seed=_seed(asked, source),
+        found_on=config and patches_of(config),
         run=source.run and files.absolute(source.run),
         parent=parent and files.absolute(parent.root),
     )
@@ -165,6 +167,8 @@ def _difference(expected: WeightTicket, found: WeightTicket, but: tuple[str, ...
         return f"expected {_start_of(expected)}, found {_start_of(found)}"
     ours, theirs = expected.record(), found.record()
     for name in dict.fromkeys((*ours, *theirs)):
+        if name == "found_on" and name not in theirs:
+            continue  # of an older version
         if name not in but and ours.get(name) != theirs.get(name):
             return f"{name}: expected {ours.get(name)}, found {theirs.get(name)}"
     return None

@@ -18,11 +18,14 @@ from vit_tickets.train.report.analysis.contrasts.findings import Finding, find
 from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding, find_weights
 from vit_tickets.train.report.analysis.frontier.equal import equal_accuracy
 from vit_tickets.train.report.analysis.frontier.tradeoff import tradeoffs
+from vit_tickets.train.report.analysis.joint.agreement import agreements
+from vit_tickets.train.report.analysis.joint.found import FewerWeights
 from vit_tickets.train.report.analysis.results import RunResult, read_run
 from vit_tickets.train.report.analysis.weights.groups import group_weights
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure, tables
+from vit_tickets.train.report.rendering import joint as of_joint
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.weights import files as weight_files
 from vit_tickets.train.report.rendering.words.headline import headline
@@ -89,6 +92,7 @@ def report(
         raise UserError("expected at least one run to report on, found none")
     competitors, left_out = _competitors(folders)
     weights = [find_weights(group, weak_baseline) for group in group_weights(competitors, map(read_run, between))]
+    agreement = tuple(agreements(competitors))
     findings = [find(group, weak_baseline) for group in group_runs(_of_patches(competitors, weights))]
     for finding in findings if classes else ():
         page.class_names(finding.group, classes)  # refused before anything is written
@@ -99,14 +103,14 @@ def report(
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
         "groups": [record(finding) for finding in findings],
-        **({"weights": [_plain(weight_files.record(finding)) for finding in weights]} if weights else {}),
+        **fewer_records(FewerWeights(weights=tuple(weights), agreement=agreement)),
         "tradeoffs": tradeoff_records(findings),
         "lacking_rows": lacking_rows(findings),
         "left_out": left_out,
         "notes": notes,
     }
     picture = "report.png" if findings and not notes else None
-    markdown = rendering.markdown(findings, left_out, picture, weights)
+    markdown = rendering.markdown(findings, left_out, picture, weights, agreement)
     with files.atomic_write(files.join(out, "report.md")) as stream:
         stream.write(markdown.encode())
     write_tables(out, "report", findings)
@@ -126,7 +130,8 @@ def report(
         files.remove(files.join(out, page.NAME))
         written += f"; removed {files.join(out, page.NAME)} of an earlier call, for its numbers are others: --html"
         written += " writes it anew"
-    text = "\n".join([rendering.text(findings, left_out, weights), *(f"note: {note}" for note in notes), written])
+    shown = rendering.text(findings, left_out, weights, agreement)
+    text = "\n".join([shown, *(f"note: {note}" for note in notes), written])
     return Report(text, markdown, data, out)
 
 
@@ -194,6 +199,16 @@ def write_tables(out: str, name: str, findings: list[Finding]) -> None:
     for kind, content in (("csv", tables.csv_text(findings)), ("tex", tables.latex_text(findings))):
         with files.atomic_write(files.join(out, f"{name}.{kind}")) as stream:
             stream.write(content.encode())
+
+
+def fewer_records(fewer: FewerWeights) -> dict[str, Any]:
+    """The entries on runs with fewer weights, those that say something."""
+    entries = {
+        "joint": [_plain(of_joint.record(finding)) for finding in fewer.joint],
+        "weights": [_plain(weight_files.record(finding)) for finding in fewer.weights],
+        "mask_agreement": [_plain(each) for each in fewer.agreement],
+    }
+    return {name: entry for name, entry in entries.items() if entry}
 
 
 def tradeoff_records(findings: list[Finding]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from vit_tickets.train.recipes.recipe import Recipe
 from vit_tickets.train.runs.request import Request
 from vit_tickets.train.runs.run import STAGES, Run, absolute, kept_patches, shards_sha256
 from vit_tickets.train.runs.tickets import check_stored_crops, open_manifest, with_mean_ticket
-from vit_tickets.train.runs.weights import Sparse, open_weights
+from vit_tickets.train.runs.weights import Sparse, open_weights, record_in
 
 DEFAULT_SPARSITY = 0.27
 AUTO_VIEW = "full"  # of train images where `generate --view` names none; runs on another are named after it
@@ -123,10 +123,10 @@ def resolve(dataset: Dataset, recipe: Recipe, request: Request, device: str = "c
         labels=maps and Labels(**{each.name: getattr(maps.labels, each.name) for each in fields(Labels)}),
         weights_key=request.weights_key if request.init else None,
         initial=start and start.record(),
-        weights=sparse and sparse.record,
         recipe=recipe.as_dict(),
         eval_view=_eval_view(probe, recipe, shown.image_size),
     )
+    config = replace(config, weights=record_in(config, sparse))
     root = request.out or run_name(
         dataset.name, request.model, request.path, budget, request.seed, _variant(request, recipe, manifest, sparse)
     )

@@ -11,6 +11,7 @@ from vit_tickets.pipeline.networks.starting import Start
 from vit_tickets.pipeline.networks.state import state_sha256
 from vit_tickets.pipeline.runs.config import CONFIG, RunConfig
 from vit_tickets.pipeline.runs.families import short_name
+from vit_tickets.pipeline.runs.rows import patches_of
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.redaction import redacted
@@ -105,6 +106,16 @@ def _of_fewer_blocks(record: SparseWeights, request: Request, network: nn.Module
         parameters=whole,
         of_network=(whole - own) / whole,
     )
+
+
+def record_in(config: RunConfig, sparse: Sparse | None) -> SparseWeights | None:
+    """The entry `weights` of a run, which says what its ticket was found on where that are other patches than its own.
+
+    config: of the run, without that entry.
+    """
+    if sparse is None or sparse.ticket is None or sparse.record.merge or sparse.ticket.found_on == patches_of(config):
+        return sparse and sparse.record
+    return replace(sparse.record, found_on=sparse.ticket.found_on or "dense")
 
 
 def unlike(config: RunConfig, sparse: Sparse | None) -> str | None:

@@ -1,5 +1,7 @@
 """The steps of a sweep or a table, each after those that it needs."""
 
+from dataclasses import dataclass
+
 from vit_tickets.pipeline.geometry.patches import Budget
 from vit_tickets.pipeline.runs.config import CONFIG, FINAL, RunConfig
 from vit_tickets.pipeline.system import files
@@ -10,25 +12,48 @@ from vit_tickets.train.sweep.steps import Step
 PRETRAINING = "train selector"
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """The steps that come before all trainings.
+
+    Attributes:
+        first: the images, and the selector, where they are made.
+        tickets: by method.
+        labels: the label maps.
+    """
+
+    first: list[Step]
+    tickets: dict[str, Step]
+    labels: list[Step]
+
+    @classmethod
+    def of(cls, request: Request) -> "Beginning":
+        packing = steps.pack(request)
+        first = [*packing, *([_pretrain(request)] if request.pretrain else [])]
+        before = tuple(step.title for step in first)
+        tickets = {method: steps.select(request, method, before) for method in request.methods}
+        return cls(first, tickets, steps.map_labels(request, tuple(step.title for step in packing)))
+
+    @property
+    def steps(self) -> list[Step]:
+        return [*self.first, *self.tickets.values(), *self.labels]
+
+
 def plan(request: Request) -> list[Step]:
     """All steps of `request`, those that are done included; each stands after those that it needs."""
-    packing = steps.pack(request)
-    first = [*packing, *([_pretrain(request)] if request.pretrain else [])]
-    before = tuple(step.title for step in first)
-    tickets = {method: steps.select(request, method, before) for method in request.methods}
-    labels = steps.map_labels(request, tuple(step.title for step in packing))
+    begun = Beginning.of(request)
     of_trials, scored = [], {}
     for trial in request.trials():
-        training = _train(request, trial, tickets, labels)
+        training = train(request, trial, begun)
         of_trials.append(training)
         for budget in [trial.budget] if trial.budget else request.budgets[trial.model]:
-            scored[trial, budget] = _evaluate(request, trial, budget, training, tickets)
+            scored[trial, budget] = evaluate(request, trial, budget, training, begun)
             of_trials.append(scored[trial, budget])
     reports = []
     for model, budget in request.groups if request.command == TABLE else []:
         group = request.group(model, budget)
         reports.append(steps.report(request, model, budget, tuple(scored[trial, budget].title for trial, _ in group)))
-    return [*first, *tickets.values(), *labels, *of_trials, *reports]
+    return [*begun.steps, *of_trials, *reports]
 
 
 def _pretrain(request: Request) -> Step:
@@ -39,14 +64,15 @@ def _pretrain(request: Request) -> Step:
     return Step(PRETRAINING, (*command, "--resume", *on), lambda: steps.all_there(made), run=request.selector)
 
 
-def _train(request: Request, trial: Trial, tickets: dict[str, Step], labels: list[Step]) -> Step:
+def train(request: Request, trial: Trial, begun: Beginning) -> Step:
+    """Train a run of `request`, once the tickets and label maps that it takes are there."""
     method = request.method(trial.row)
-    needs = tuple(step.title for step in labels if steps.takes_labels(trial.model))
+    needs = tuple(step.title for step in begun.labels if steps.takes_labels(trial.model))
     manifest = request.tickets(trial.budget or request.budgets[trial.model][0], method)
     if trial.budget is None:
         manifest = _begun_with(request.run(trial), manifest)
     if manifest:
-        needs = (tickets[method].title, *needs)
+        needs = (begun.tickets[method].title, *needs)
     return steps.train(request, trial, manifest, needs)
 
 
@@ -59,9 +85,10 @@ def _begun_with(run: str, manifest: str) -> str | None:
     return manifest if begun and not files.exists(begun) else begun
 
 
-def _evaluate(request: Request, trial: Trial, budget: Budget, training: Step, tickets: dict[str, Step]) -> Step:
+def evaluate(request: Request, trial: Trial, budget: Budget, training: Step, begun: Beginning) -> Step:
+    """Evaluate a run on the tickets of `budget`."""
     method = request.method(trial.row)
-    needs = (training.title, tickets[method].title)
+    needs = (training.title, begun.tickets[method].title)
     return steps.evaluate(request, trial, budget, request.tickets(budget, method), needs)
 
 

@@ -8,10 +8,12 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.train.report import report
 from vit_tickets.train.report.analysis.comparison import Group, group_runs
 from vit_tickets.train.report.analysis.contrasts.findings import Finding, NamedVerdict, find
+from vit_tickets.train.report.analysis.joint.found import FewerWeights
 from vit_tickets.train.report.analysis.results import read_run
 from vit_tickets.train.report.page import page
 from vit_tickets.train.report.page.class_names import ClassNames
 from vit_tickets.train.report.rendering import figure
+from vit_tickets.train.report.rendering import joint as of_joint
 from vit_tickets.train.report.rendering import text as rendering
 from vit_tickets.train.report.rendering.text import legend, verdict_label, verdict_reasons
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text, aligned, table
@@ -44,6 +46,7 @@ def write(
     html: bool = False,
     command: str = "",
     classes: ClassNames | None = None,
+    fewer: FewerWeights | None = None,
 ) -> str:
     """Write OUT/sweep.md, .json, .csv and .tex and, with matplotlib, .png; returns the text for the terminal.
 
@@ -57,20 +60,23 @@ def write(
         html: whether to write sweep.html, too.
         command: that makes it.
         classes: what sweep.html calls classes; a note says so if they do not fit.
+        fewer: what is found of runs with fewer weights, where the sweep has some.
     """
+    fewer = fewer or FewerWeights()
     notes = figure.drawn(findings, files.join(out, PICTURE)) if findings else []
     picture = PICTURE if findings and not notes else None
     classes, unfit = page.fitting(findings, classes)
     notes += unfit
     state = f"{done} of {total} trainings done"
     with files.atomic_write(files.join(out, REPORT)) as stream:
-        stream.write(_markdown(dataset, findings, lacking, state, picture).encode())
+        stream.write(_markdown(dataset, findings, lacking, state, picture, fewer).encode())
     record = {
         "format_version": FORMAT_VERSION,
         "dataset": dataset,
         "trainings": {"done": done, "total": total},
         "headline": overall(findings),
         "groups": [report.record(finding) for finding in findings],
+        **report.fewer_records(fewer),
         "tradeoffs": report.tradeoff_records(findings),
         "lacking": lacking,
         "notes": notes,
@@ -78,7 +84,8 @@ def write(
     report.write_tables(out, "sweep", findings)
     files.write_json(files.join(out, RECORD), record)
     if html:
-        page.write(files.join(out, PAGE), f"Sweep of {dataset}: {state}", findings, record, command, classes=classes)
+        heading = f"Sweep of {dataset}: {state}"
+        page.write(files.join(out, PAGE), heading, findings, record, command, classes=classes, weights=fewer.weights)
     lines = [*paragraphs(findings), ""] if findings else []
     for heading, costs in cost_tables(findings):
         lines += [heading, *aligned(costs), f"({marks_of(findings)})", ""]
@@ -90,6 +97,9 @@ def write(
             lines.append(f"{finding.group.model}, {_budget(finding.group)}, null hypotheses, {against_rows(finding)}:")
             lines += [*(f"  {line}" for line in aligned(against)), *(f"  - {moral}" for moral in morals(finding))]
         lines += [f"  warning: {sentence}" for sentence in finding.group.warnings]
+    for found in fewer.joint:
+        lines += ["", of_joint.text(found)]
+    lines += ["", of_joint.agreement_text(fewer.agreement)] if fewer.agreement else []
     lines += [f"lacking: {sentence}" for sentence in lacking] + [f"note: {note}" for note in notes]
     written = f"report: {files.join(out, REPORT)}" + (f"; page: {files.join(out, PAGE)}" if html else "")
     return "\n".join([*lines, f"{state}; {written}"])
@@ -120,7 +130,9 @@ def _verdict_line(finding: Finding, verdict: NamedVerdict) -> str:
     return f"{finding.group.model}, {_budget(finding.group)}, {verdict.name}: {verdict_label(verdict)}"
 
 
-def _markdown(dataset: str, findings: list[Finding], lacking: list[str], state: str, picture: str | None) -> str:
+def _markdown(
+    dataset: str, findings: list[Finding], lacking: list[str], state: str, picture: str | None, fewer: FewerWeights
+) -> str:
     lines = [f"# Sweep of {dataset}", "", *([f"**{said}**", ""] if (said := overall(findings)) else [])]
     lines += [f"{state[0].upper()}{state[1:]}.", ""]
     if picture:
@@ -130,4 +142,5 @@ def _markdown(dataset: str, findings: list[Finding], lacking: list[str], state: 
         lines += [f"- {_verdict_line(finding, verdict)}" for verdict in finding.verdicts]
     if lacking:
         lines += ["", "## Lacking", "", *(f"- {sentence}" for sentence in lacking)]
-    return "\n".join([*lines, "", rendering.markdown(findings, [], figure=None)])
+    lines += [line for found in fewer.joint for line in ("", *of_joint.section(found))]
+    return "\n".join([*lines, "", rendering.markdown(findings, [], None, fewer.weights, fewer.agreement)])

@@ -30,6 +30,7 @@ REQUEST = "request.json"
 FORMAT_VERSION = 1
 TYPED = "typed"  # the command line that was typed last, of plans that record it
 SWEEP, TABLE = "sweep", "table"
+MAY_DIFFER = ("rows", "fewer_weights")  # entries of request.json, when a sweep is resumed
 # Entries of request.json that are no options by that name.
 DERIVED = ("format_version", "command", "dataset", "dataset_sha256", "source", "first_method")
 
@@ -85,6 +86,22 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Fewer:
+    """How a training comes to fewer weights."""
+
+    #: In words.
+    title: str
+    #: Part of the name of its folder.
+    stem: str
+    #: Words of `train`, behind all others.
+    options: tuple[str, ...] = ()
+    #: Titles of the steps that come before it, besides those of its patches.
+    needs: tuple[str, ...] = ()
+    #: Of the epochs of other trainings, for an estimate of its time.
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
 class Trial:
     """One training.
 
@@ -93,16 +110,19 @@ class Trial:
         row: what it is trained on.
         seed: of weights and data order.
         budget: of its tickets; None for a path without a budget.
+        weights: how it comes to fewer weights; None for all.
     """
 
     model: str
     row: RowName
     seed: int
     budget: Budget | None = None
+    weights: Fewer | None = None
 
     @property
     def title(self) -> str:
-        words = (short_name(self.model), *str(self.row).split(":"), self.budget, f"seed {self.seed}")
+        of_weights = self.weights and self.weights.title
+        words = (short_name(self.model), *str(self.row).split(":"), self.budget, of_weights, f"seed {self.seed}")
         return " ".join(str(word) for word in words if word is not None)
 
     @property
@@ -110,7 +130,7 @@ class Trial:
         """Part of the name of its folder that tells it from other rows of its path and budget; may be empty."""
         parts = [f"{self.row.size}px"] if self.row.size else []
         parts += [f"rc-{part}" if part == self.row.rc else part for part in str(self.row).split(":")[1:]]
-        return "-".join(parts)
+        return "-".join([*parts, *([self.weights.stem] if self.weights else [])])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +159,7 @@ class Request:
         train_options: words for every `train`, as typed.
         device: the one among `train_options`, for the other commands.
         workers: the number among `train_options`, for `evaluate`.
+        keeps_initial: whether runs keep the weights that they begin with, for tickets of weights.
         record: what request.json holds.
     """
 
@@ -162,11 +183,12 @@ class Request:
     train_options: tuple[str, ...] = ()
     device: str | None = None
     workers: int | None = None
+    keeps_initial: bool = False
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
     def recorded_rows(self) -> dict[str, list[str]]:
-        """An entry of request.json, which may differ when a sweep is resumed; none of a table, whose rows are fixed."""
+        """An entry of request.json; none of a table, whose rows are fixed."""
         return {"rows": [str(row) for row in self.rows]} if self.command == SWEEP else {}
 
     @property
@@ -219,14 +241,19 @@ class Request:
 
     def scored(self, trial: Trial, budget: Budget) -> str:
         """The folder with the run's predictions on tickets of `budget`."""
-        if trial.budget is not None:
+        if trial.budget is not None or trial.weights:
             return self.run(trial)
         path = f"{trial.row.path}-{budget.label}" + (f"-{trial.variant}" if trial.variant else "")
         stem = f"{self.name}-{short_name(trial.model)}-{path}-seed{trial.seed}"
         return files.join(self.out, "scores", stem)
 
     def tested_on(self, trial: Trial) -> tuple[str, ...]:
-        """What the run is tested on. Where dense training sees as many patches as tickets have, all of them."""
+        """What the run is tested on. Where dense training sees as many patches as tickets have, all of them. With fewer
+        weights, whole images and what it was trained on, and where that is not all of an image, tickets."""
+        if trial.weights:
+            own = trial.row.validated_on
+            wanted = ("dense", own, "lt" if own != "dense" else own)
+            return tuple(on for on in trial.row.tested_on if on in wanted)
         return ("dense",) if self.same_tokens and trial.budget is None else trial.row.tested_on
 
     def report(self, model: str, budget: Budget) -> str:
@@ -256,8 +283,8 @@ def begun_before_rows(request: Request) -> bool:
 
 
 def check_request(request: Request) -> None:
-    """Raise UserError if OUT is of another request. Rows, and what the record does not hold, may differ."""
-    check_record(request.out, request.command, request.record, ("rows",))
+    """Raise UserError if OUT is of another request. `MAY_DIFFER`, and what the record does not hold, may differ."""
+    check_record(request.out, request.command, request.record, MAY_DIFFER)
 
 
 def check_record(out: str, command: str, record: dict[str, Any], may_differ: tuple[str, ...]) -> None:

@@ -23,7 +23,8 @@ from vit_tickets.pipeline.runs.provenance import Provenance
 from vit_tickets.pipeline.runs.weights import weights_sha256
 from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.redaction import redacted
-from vit_tickets.train.sweep.request import Request, Trial
+from vit_tickets.pipeline.weights.places import epoch_weights
+from vit_tickets.train.sweep.request import Fewer, Request, Trial
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,15 @@ def train(request: Request, trial: Trial, tickets: str | None, needs: tuple[str,
     if request.same_tokens and trial.budget:
         options["tokens"] = trial.budget.tokens
     row, size = replace(trial.row, size=None), words({"image_size": trial.row.size})  # behind that of all runs
-    command = (*command, *row.options, *words(options), "--resume", *request.train_options, *size)
-    return Step(training_title(trial), command, partial(all_there, [files.join(out, FINAL)]), needs, out)
+    fewer = trial.weights or Fewer("", "", ("--keep-epochs", "0") if request.keeps_initial else ())
+    command = (*command, *row.options, *words(options), "--resume", *request.train_options, *size, *fewer.options)
+    made = [files.join(out, name) for name in (FINAL, *([epoch_weights(0)] if keeps_initial(request, trial) else []))]
+    return Step(training_title(trial), command, partial(all_there, made), (*needs, *fewer.needs), out)
+
+
+def keeps_initial(request: Request, trial: Trial) -> bool:
+    """Whether the run keeps the weights that it begins with, which tickets of weights start from."""
+    return request.keeps_initial and trial.weights is None
 
 
 def evaluate(request: Request, trial: Trial, budget: Budget, tickets: str, needs: tuple[str, ...]) -> Step:

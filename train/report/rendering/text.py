@@ -9,8 +9,10 @@ from vit_tickets.train.report.analysis.comparison import Group
 from vit_tickets.train.report.analysis.contrasts.findings import Finding
 from vit_tickets.train.report.analysis.contrasts.of_weights import WeightFinding
 from vit_tickets.train.report.analysis.costs import cost_rows
+from vit_tickets.train.report.analysis.joint.agreement import Agreement
 from vit_tickets.train.report.analysis.notices import counted, listed, making
 from vit_tickets.train.report.rendering.footnotes import footnotes
+from vit_tickets.train.report.rendering.joint import agreement_section, agreement_text
 from vit_tickets.train.report.rendering.weights import text as of_weights
 from vit_tickets.train.report.rendering.weights import words as weight_words
 from vit_tickets.train.report.rendering.words.bounds import named
@@ -48,10 +50,16 @@ PAIRED = "the same seed of both; they describe two runs and say nothing about ot
 COST = "multiply-adds as counted, wall-clock seconds as measured on the runs' own hardware"
 
 
-def text(findings: list[Finding], left_out: list[str], weights: Sequence[WeightFinding] = ()) -> str:
+def text(
+    findings: list[Finding],
+    left_out: list[str],
+    weights: Sequence[WeightFinding] = (),
+    agreement: Sequence[Agreement] = (),
+) -> str:
     """Compact and aligned, for the terminal.
 
-    left_out: sentences on runs that are not compared. weights: of the groups of runs with fewer weights.
+    left_out: sentences on runs that are not compared. weights: of the groups of runs with fewer weights. agreement: of
+    their tickets.
     """
     parts = ["\n".join([*headlines(findings), *weight_words.headlines(weights), *weight_words.terms(weights)])]
     for heading, rows in cost_tables(findings):
@@ -78,6 +86,7 @@ def text(findings: list[Finding], left_out: list[str], weights: Sequence[WeightF
         lines += [f"warning: {sentence}" for sentence in group.warnings]
         parts.append("\n".join(lines))
     parts += [of_weights.text(finding) for finding in weights]
+    parts += [agreement_text(agreement)] if agreement else []
     if sentence := lacking_sentence(findings):
         parts.append(f"missing: {sentence}")
     if left_out:
@@ -110,7 +119,11 @@ def introductions(findings: Sequence[Finding], weights: Sequence[WeightFinding])
 
 
 def markdown(
-    findings: list[Finding], left_out: list[str], figure: str | None, weights: Sequence[WeightFinding] = ()
+    findings: list[Finding],
+    left_out: list[str],
+    figure: str | None,
+    weights: Sequence[WeightFinding] = (),
+    agreement: Sequence[Agreement] = (),
 ) -> str:
     """report.md; `figure` is the picture beside it, None without one."""
     lines = [
@@ -127,6 +140,7 @@ def markdown(
         lines += _section(finding)
     for finding in weights:
         lines += of_weights.section(finding)
+    lines += agreement_section(agreement) if agreement else []
     if sentence := lacking_sentence(findings):
         lines += ["## Rows that are missing", "", f"{_sentence(sentence)}.", ""]
     if left_out:

@@ -4,6 +4,7 @@ Legend: S runs (seeds) of a path, n images. `correct_Sn` is bool: whether run s 
 """
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -38,8 +39,13 @@ def welch_half_width(first_Sn: np.ndarray, second_Sn: np.ndarray, quantile: floa
     (1946, Biometrics Bulletin 2), with S - 1 and n - 1 of the parts. What a run does by chance on an image is in both
     kinds of part, so that the bounds err on the wide side where runs differ by little else.
     """
-    seeds = [((100 * of.mean(axis=1)).var(ddof=1) / len(of), len(of) - 1) for of in (first_Sn, second_Sn)]
-    difference_n = 100 * (first_Sn.mean(axis=0) - second_Sn.mean(axis=0))
+    return half_width(((1, first_Sn), (-1, second_Sn)), quantile)
+
+
+def half_width(terms: Sequence[tuple[int, np.ndarray]], quantile: float = CONFIDENCE) -> float:
+    """The same of a sum of paths' mean accuracies, each with its sign, 1 or -1."""
+    seeds = [((100 * of.mean(axis=1)).var(ddof=1) / len(of), len(of) - 1) for _, of in terms]
+    difference_n = 100 * np.sum([sign * of.mean(axis=0) for sign, of in terms], axis=0)
     n = len(difference_n)
     images = [(difference_n.var(ddof=1) / n, n - 1)] if n > 1 else []
     parts = [(float(variance), df) for variance, df in (*seeds, *images) if variance > 0]

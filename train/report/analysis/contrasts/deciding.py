@@ -89,6 +89,11 @@ def epochs(group: Compared, cell: Cell, pick: Callable[[list[int]], int]) -> int
 
 def undertrained(group: Compared, cell: Cell, share: float = 0.0) -> str | None:
     """Why the runs of a cell have learnt too little to be compared; see `learnt_too_little`."""
-    low = lower_bound(bootstrap_means({"": group.matrix[cell]})[""])
-    chance = 100 * np.unique(group.labels, return_counts=True)[1].max() / group.images
-    return learnt_too_little(group.cell_name(cell), low, chance, share)
+    return too_little(group.cell_name(cell), group.matrix[cell], group.labels, share)
+
+
+def too_little(name: str, correct_Sn: np.ndarray, labels_n: np.ndarray, share: float = 0.0) -> str | None:
+    """The same of runs by their correctness, bool (S, n), beside the labels of the images, int (n,)."""
+    low = lower_bound(bootstrap_means({"": correct_Sn})[""])
+    chance = 100 * np.unique(labels_n, return_counts=True)[1].max() / len(labels_n)
+    return learnt_too_little(name, low, chance, share)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from vit_tickets.pipeline.weights.record import MASKED, SparseWeights
+from vit_tickets.pipeline.weights.record import FOUND_ON, MASKED, SparseWeights
 from vit_tickets.pipeline.weights.ticket import WeightTicket
 
 DENSE, TICKET, REINIT, SHUFFLED = "dense", "imp", "reinit", "shuffled"
@@ -42,6 +42,7 @@ _MORALS = {
 }
 _OF_SHUFFLED = "how many weights each layer keeps matters, not which"
 _OF_REWINDING = "the initial weights are as good as those of a later epoch"
+_OF_PATCHES = "weights that matter on other patches matter on these, and their ticket need not be found on them"
 _OF_REINIT = "the ticket's own weights do not matter, other initial ones do as well under its mask"
 
 
@@ -80,6 +81,12 @@ def rewind_of(row: str) -> int:
     return next((int(found[1]) for part in row.split(":") if (found := _REWIND.fullmatch(part))), 0)
 
 
+def found_on(row: str) -> str | None:
+    """What the ticket of a row was found on, `whole images` or as `lt-s0.75`, where it was trained on others."""
+    found = next((part.removeprefix(FOUND_ON) for part in row.split(":") if part.startswith(FOUND_ON)), None)
+    return "whole images" if found == DENSE else found
+
+
 def is_ticket(row: str) -> bool:
     """Whether a row is trained from a ticket's own weights under its own mask: `imp` or `imp:rewind5`."""
     return row == TICKET or row == f"{TICKET}:rewind{rewind_of(row)}"
@@ -92,6 +99,9 @@ def meaning_of(row: str) -> str:
         return f"{meaning_of(':'.join([method, *parts[:-1]]))}, of a network of {fewer[1]} blocks"
     if MASKED in parts:
         return "weights that were dropped after training, tested as they are"
+    if found := found_on(row):
+        control = ", its mask on other initial weights" if REINIT in parts else ""
+        return f"the ticket of magnitude pruning that was found on {found}{control}"
     if REINIT in parts:
         return "the ticket's mask on other initial weights"
     if SHUFFLED in parts:
@@ -108,6 +118,8 @@ def moral_of(row: str) -> str:
         return _OF_REWINDING
     if MASKED in parts:
         return ""
+    if found_on(row):
+        return "" if REINIT in parts else _OF_PATCHES
     if REINIT in parts:
         return _OF_REINIT
     return _OF_SHUFFLED if SHUFFLED in parts else _MORALS.get(parts[0], "")

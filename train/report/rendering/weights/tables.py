@@ -1,12 +1,11 @@
 """The tables of runs with fewer weights: every row, the verdicts level by level, the ticket against simpler rows."""
 
-from vit_tickets.pipeline.runs.parts import ImageMacs
-from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.weights.record import FIXED, INIT
 from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding, WeightFinding
 from vit_tickets.train.report.analysis.results import RunResult
 from vit_tickets.train.report.analysis.weights import svite_paper
 from vit_tickets.train.report.analysis.weights.groups import ALL_WEIGHTS, Cell, WeightGroup
+from vit_tickets.train.report.analysis.weights.macs import counted_of
 from vit_tickets.train.report.analysis.weights.rows import REINIT
 from vit_tickets.train.report.rendering.words.columns import Rows, accuracy_text
 from vit_tickets.train.report.rendering.words.contrasts import against, bounded_text, difference_text
@@ -127,14 +126,7 @@ def _counts_units(run: RunResult) -> bool:
 
 def macs_of(group: WeightGroup, cell: Cell) -> float | None:
     """Multiply-adds of one image in which dead weights cost nothing, the mean over runs; None where any is unknown."""
-    return _mean([_macs(run) for run in group.of(cell)])
-
-
-def _macs(run: RunResult) -> int | None:
-    if run.config.weights is not None and run.config.weights.has_masks:
-        return run.masks and run.masks.macs
-    of_image = run.config.macs or ImageMacs()
-    return of_image.forward_kept if PATHS[run.path].drops_patches else of_image.forward
+    return _mean([counted_of(run) for run in group.of(cell)])
 
 
 def _mean(values: list) -> float | None:

@@ -4,13 +4,16 @@ from collections.abc import Iterable
 
 from vit_tickets.train.report.analysis.bootstrap import Accuracy, Contrast
 from vit_tickets.train.report.analysis.bounds.known import FEW
+from vit_tickets.train.report.analysis.joint.sums import Interaction
 from vit_tickets.train.report.analysis.notices import listed
+
+Bounded = Accuracy | Contrast | Interaction
 
 INTERVAL, BAND, BOUNDS = "two-sided 95% interval", "95% band", "one-sided 95% bounds"
 BAR = "95% interval"  # on an axis
 
 
-def named(results: Iterable[Accuracy | Contrast], name: str = INTERVAL) -> str:
+def named(results: Iterable[Bounded], name: str = INTERVAL) -> str:
     """What the brackets, bars or bands of `results` are: `name`, of how many there are none and why, or why of all.
 
     `two-sided 95% interval`, `two-sided 95% interval, none of one seed`, `no interval: one seed`.
@@ -22,11 +25,11 @@ def named(results: Iterable[Accuracy | Contrast], name: str = INTERVAL) -> str:
     return f"{name}, none of {why}" if None in reasons else f"no {name.split()[-1]}: {why}"
 
 
-def brackets(result: Accuracy | Contrast, low: float, high: float) -> str:
+def brackets(result: Bounded, low: float, high: float) -> str:
     """` [low, high]`, with signs for a difference; empty where the result has no bounds to show."""
     if result.unbounded:
         return ""
-    sign = "+" if isinstance(result, Contrast) else ""
+    sign = "" if isinstance(result, Accuracy) else "+"
     return f" [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 

@@ -1,0 +1,151 @@
+"""`sweep --weights none,imp:0.8,svite:0.5`: what the list asks for, what is refused of it, and what is said of it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+from vit_tickets.pipeline.system.errors import UserError
+from vit_tickets.train.commands.plan_options import PlanOptions, counted
+
+if TYPE_CHECKING:
+    from vit_tickets.train.joint.entries import Entry
+    from vit_tickets.train.joint.plan import Grid, Halves
+    from vit_tickets.train.recipes.recipe import Recipe
+    from vit_tickets.train.runs.defaults import Asked
+    from vit_tickets.train.runs.request import Request as Training
+    from vit_tickets.train.sweep.request import Request
+
+Options = TypeVar("Options", bound=PlanOptions)
+LEAST_EPOCHS = 2  # of `omp`, which divides them
+
+
+def entries_of(asked: Options, selector_weights: str | None) -> tuple[Options, "tuple[Entry, ...]"]:
+    """`--weights` as a list, if it is one, and the options with the file of the selector's weights in its place.
+
+    Raises UserError where the list is none, or it may be a file as well.
+    """
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.train.joint.entries import is_list, parse_entries
+
+    if asked.weights is None or not is_list(asked.weights):
+        if asked.weights is not None and selector_weights is not None:
+            found = f"{asked.weights} and {selector_weights}"
+            raise UserError(
+                f"--weights, --selector-weights: expected one file of the selector's weights, found {found}"
+            )
+        return replace(asked, weights=asked.weights or selector_weights), ()
+    if files.exists(asked.weights):
+        raise UserError(
+            f"--weights {asked.weights}: expected a file or a list, found both; ./{asked.weights} is the file"
+        )
+    return replace(asked, weights=selector_weights), parse_entries(asked.weights)
+
+
+def grid_of(request: "Request", entries: "tuple[Entry, ...]") -> "Grid":
+    """The plan of every row of `request` with every entry.
+
+    Raises UserError where a model has no such weights, or epochs are too few to be divided.
+    """
+    from vit_tickets.train.joint.entries import IMP, NONE, OMP
+    from vit_tickets.train.joint.plan import plan
+
+    has_tickets = any(entry.method == IMP for entry in entries)
+    if has_tickets and "keep_epochs" in request.record["train"]:
+        raise UserError(
+            f"--weights {IMP}: expected no --keep-epochs beside it, as it keeps the initial weights, found one"
+        )
+    for model in request.budgets:
+        for entry in entries:
+            if entry.method in (IMP, OMP):
+                _check_scope(model, entry)
+            elif entry.method != NONE:
+                _check_method(request, model, entry)
+
+    @cache
+    def halves(model: str) -> "Halves":
+        return _halves(_recipe(request, model))
+
+    return plan(replace(request, keeps_initial=has_tickets), entries, halves)
+
+
+def lines(grid: "Grid") -> Iterator[str]:
+    """On the entries, their trainings, and what is trained besides."""
+    from vit_tickets.train.joint.entries import IMP, MEANINGS, NONE
+    from vit_tickets.train.report.rendering.words.columns import aligned
+
+    rows = [["weights", "what that is"]]
+    for entry in grid.entries:
+        said = MEANINGS[entry.method]
+        in_rounds = f" ({counted(entry.rounds, 'round')})" if entry.method == IMP else ""
+        rows.append([str(entry), said + in_rounds])
+    yield f"weights: {counted(len(grid.trials), 'training')} with fewer weights, beside those of the rows above"
+    yield from (f"  {line}" for line in aligned(rows))
+    controls = []
+    if any(entry.method == IMP for entry in grid.entries):
+        carried = " and, found on whole images, on tickets of patches" if _is_carried(grid) else ""
+        controls.append(
+            f"{IMP} is found on each row, and trained there{carried}; its control is its mask on other weights"
+        )
+    nulls = dict.fromkeys(str(entry.null) for entry in grid.entries if entry.null)
+    if nulls:
+        controls.append(f"what the others have to beat is trained, too: {', '.join(nulls)} (random masks)")
+    yield from controls
+    if any(entry.method != NONE for entry in grid.entries) and grid.request.seeds == 1:
+        yield "one seed does not tell whether the losses of patches and weights add, either"
+
+
+def _is_carried(grid: "Grid") -> bool:
+    paths = [row.path for row in grid.request.rows]
+    return {"dense", "lt"} <= set(paths)
+
+
+def _check_scope(model: str, entry: "Entry") -> None:
+    from vit_tickets.pipeline.networks import registry
+    from vit_tickets.train.sparsity.scopes import default_scope, masked_parameters
+
+    network = registry.sketch(model)
+    try:
+        masked_parameters(network, default_scope(network))
+    except UserError as error:
+        raise UserError(f"--weights {entry}: {model}: {error}") from None
+
+
+def _check_method(request: "Request", model: str, entry: "Entry") -> None:
+    """What a run of `model` with the entry would refuse of its weights."""
+    from vit_tickets.pipeline.networks import registry
+    from vit_tickets.train.runs.defaults import fitted
+    from vit_tickets.train.runs.weights import open_weights
+
+    training, asked = _training(request, model, entry.options)
+    try:
+        open_weights(training, fitted(request.images, training, asked), registry.sketch(model))
+    except UserError as error:
+        raise UserError(f"--weights {entry}: {model}: {error}") from None
+
+
+def _recipe(request: "Request", model: str) -> "Recipe":
+    """That of dense training."""
+    from vit_tickets.train.runs.defaults import fitted
+
+    return fitted(request.images, *_training(request, model, {}))
+
+
+def _training(request: "Request", model: str, options: dict[str, str]) -> "tuple[Training, Asked]":
+    """A run of `model` on whole images with these options beside those of all runs."""
+    from vit_tickets.train.commands.plan_options import training_of
+    from vit_tickets.train.sweep.steps import words
+
+    given = [request.dataset, "--model", model, "--path", "dense", *request.train_options, *words(options)]
+    return training_of(given)
+
+
+def _halves(recipe: "Recipe") -> "Halves":
+    from vit_tickets.train.joint.entries import OMP
+    from vit_tickets.train.joint.plan import Halves
+
+    if recipe.epochs < LEAST_EPOCHS:
+        raise UserError(
+            f"--weights {OMP}: expected {LEAST_EPOCHS} epochs or more, half of them each, found {recipe.epochs}"
+        )
+    return Halves(recipe.epochs // 2, recipe.epochs - recipe.epochs // 2, recipe.name)
