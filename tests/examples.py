@@ -28,6 +28,7 @@ SMALLER = (
         "-- --workers 0",
         "no hub, time",
     ),
+    (r"(vit-tickets sweep .*--weights none.*)", r"\1 --dry-run", "time; its tests carry it out"),
     (r"(vit-tickets svite (?!.*--dry-run).*) -- ", r"\1 --dry-run -- ", "time; its tests carry it out"),
     (r"(vit-tickets (?:lth|svite) (?!.*--dry-run).*)", r"\1 --dry-run", "time; its tests carry it out"),
     (r"(vit-tickets lotus .*)--init pretrained (.*)--gpus 8", r"\1\2", "no hub, eight GPUs"),

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -60,8 +60,8 @@ def announce(request: Request, todo: list[Step], devices: int | None, grid: Grid
     if devices is None:
         click.echo("time: told once the first runs are on their way")
         return {}
-    expectation = Expectation(request)
-    expected = expectation.seconds(grid.trials if grid else [])
+    expectation = Expectation(request, grid.trials if grid else ())
+    expected = expectation.seconds()
     for line in expectation.settings():
         click.echo(line)
     seconds = sum(expected.get(step.title, 0.0) for step in todo)
@@ -131,13 +131,14 @@ def spoken(seconds: float) -> str:
 
 
 class Expectation:
-    """Seconds of the steps of a request.
+    """Seconds of the steps of a request, and of its trials with `fewer` weights.
 
     Raises UserError where a network cannot be built as it is asked for.
     """
 
-    def __init__(self, request: Request):
+    def __init__(self, request: Request, fewer: Sequence[Trial] = ()):
         self._request, self._images = request, request.images
+        self._trials = (*request.trials(), *fewer)
         self._given = parse_train_options(request.dataset, list(request.train_options), request.command, ())
         device = request.device or "auto"
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -149,13 +150,10 @@ class Expectation:
         self._uncut: list[str] = []  # models and budgets of which path `short` is dense training
         self._selector = Selector.of(request)
 
-    def seconds(self, fewer: Iterable[Trial] = ()) -> dict[str, float]:
-        """By the title of a step; without those of which nothing is known, such as label maps.
-
-        fewer: the trials with fewer weights.
-        """
+    def seconds(self) -> dict[str, float]:
+        """By the title of a step; without those of which nothing is known, such as label maps."""
         request, found = self._request, {}
-        for trial in (*request.trials(), *fewer):
+        for trial in self._trials:
             share = trial.weights.share if trial.weights else 1.0
             found[steps.training_title(trial)] = STARTING_S + share * self._training(trial)
             for budget in [trial.budget] if trial.budget else request.budgets[trial.model]:

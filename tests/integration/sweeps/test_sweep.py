@@ -265,3 +265,47 @@ def test_a_step_that_fails_is_named_and_the_others_are_reported_on(small, tmp_pa
     (run / "config.json").unlink()
     assert kills.start(words, log).wait(timeout=600) == 0
     complete(out)
+
+
+@pytest.mark.parametrize("file", [(), ("--selector-weights", "FILE")])
+def test_a_list_of_weights_is_planned_and_told(numbered_data, tmp_path, file):
+    save_file(create_model("deit_tiny").state_dict(), tmp_path / "w.safetensors")
+    given = [str(tmp_path / "w.safetensors") if word == "FILE" else word for word in file]
+    weights = ("--rows", "dense,lt", "--weights", "none,imp:0.36,svite:0.5,omp:0.3", "--selector", "deit_tiny", *given)
+    done = sweep(numbered_data, *weights, "--sparsity", 0.5, "--epochs", 4, "--out", tmp_path / "s", "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert "19 trainings" in lines[0]
+    assert "weights: 17 trainings with fewer weights, beside those of the rows above" in lines
+    assert "what the others have to beat is trained, too: static:0.5, static:0.3 (random masks)" in lines
+    assert sum("--weight-method svite --weight-sparsity 0.5" in line for line in lines) == 2
+    assert [line.split("--recipe")[1].split()[1:3] for line in lines if "--init" in line] == [["--epochs", "2"]] * 2
+    assert any("w.safetensors" in line for line in lines if "generate" in line) == bool(file)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--weights", "none,svit:0.5"), "found 'svit:0.5'; did you mean svite?"),
+        (("--weights", "imp:0.5", "--", "--keep-epochs", 1), "--weights imp: expected no --keep-epochs beside it"),
+        (
+            ("--weights", "omp:0.5", "--epochs", 1),
+            "--weights omp: expected 2 epochs or more, half of them each, found 1",
+        ),
+        (("--weights", "w.pth", "--selector-weights", "v.pth"), "expected one file of the selector's weights, found w"),
+        (("--weights", "s2vite:0.3/0.4", "--models", "resnet20"), "--weights s2vite:0.3/0.4: resnet20: "),
+        (
+            ("--weights", "svite:0.5", "--same-tokens", "24:48"),
+            "--same-tokens: expected no list of --weights beside it",
+        ),
+        (("--weights", "none"), "--weights none: expected a file or a list, found both; ./none is the file"),
+    ],
+)
+def test_what_is_wrong_with_a_list_of_weights_is_told_in_one_line(numbered_data, tmp_path, monkeypatch, options, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none").touch()
+    done = sweep(numbered_data, "--selector", "deit_tiny", "--out", tmp_path / "s", "--dry-run", *options)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.commands.plan_options import PlanOptions, counted
+from vit_tickets.train.commands.plan_options import PlanOptions, counted, parse_train_options
 
 if TYPE_CHECKING:
     from vit_tickets.train.joint.entries import Entry
@@ -51,7 +51,8 @@ def grid_of(request: "Request", entries: "tuple[Entry, ...]") -> "Grid":
     from vit_tickets.train.joint.plan import plan
 
     has_tickets = any(entry.method == IMP for entry in entries)
-    if has_tickets and "keep_epochs" in request.record["train"]:
+    of_train = parse_train_options(request.dataset, list(request.train_options), request.command, ())
+    if has_tickets and "keep_epochs" in of_train:
         raise UserError(
             f"--weights {IMP}: expected no --keep-epochs beside it, as it keeps the initial weights, found one"
         )
@@ -83,10 +84,9 @@ def lines(grid: "Grid") -> Iterator[str]:
     yield from (f"  {line}" for line in aligned(rows))
     controls = []
     if any(entry.method == IMP for entry in grid.entries):
-        carried = " and, found on whole images, on tickets of patches" if _is_carried(grid) else ""
-        controls.append(
-            f"{IMP} is found on each row, and trained there{carried}; its control is its mask on other weights"
-        )
+        carried = "; the one of whole images is trained on tickets of patches, too" if _is_carried(grid) else ""
+        controls.append(f"a ticket ({IMP}) is found on each row, and trained there{carried}")
+        controls.append("what it has to beat is trained, too: its mask on other weights")
     nulls = dict.fromkeys(str(entry.null) for entry in grid.entries if entry.null)
     if nulls:
         controls.append(f"what the others have to beat is trained, too: {', '.join(nulls)} (random masks)")

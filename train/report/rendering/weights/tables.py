@@ -1,5 +1,6 @@
 """The tables of runs with fewer weights: every row, the verdicts level by level, the ticket against simpler rows."""
 
+from vit_tickets.pipeline.runs.paths import PATHS
 from vit_tickets.pipeline.weights.record import FIXED, INIT
 from vit_tickets.train.report.analysis.contrasts.of_weights import TicketFinding, WeightFinding
 from vit_tickets.train.report.analysis.results import RunResult
