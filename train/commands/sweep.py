@@ -21,6 +21,7 @@ from vit_tickets.train.commands.plan_options import (
     models_of,
     parse_train_options,
     same_tokens_of,
+    training_of,
     words_of,
 )
 from vit_tickets.train.sweep.rows import AskedRows
@@ -137,7 +138,8 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
     from vit_tickets.train.sweep.request import SWEEP, begun_before_rows
 
     classes = ClassNames.read(asked.class_names) if asked.class_names else None
-    asked, entries = entries_of(asked, asked.selector_weights)
+    weights, entries = entries_of(asked.weights, asked.selector_weights)
+    asked = replace(asked, weights=weights)
     models = models_of(asked.models or (FINE_TUNED if asked.init == PRETRAINED else SMALLEST))
     sizes, rows = None, rows_of(asked)
     if entries:
@@ -168,7 +170,7 @@ def sweep(dataset: str, train_options: tuple[str, ...], **given: Any):
             f"{request.out} was begun by an older version, and goes on with what was the default then: "
             f"{', '.join(map(str, request.rows))}; --rows names others"
         )
-    grid = grid_of(request, entries) if entries else None
+    grid = grid_of(request, entries, training_of) if entries else None
     request = grid.request if grid else request
     trainings = len(request.trials()) + (len(grid.trials) if grid else 0)
 

@@ -1,12 +1,12 @@
 """`sweep --weights none,imp:0.8,svite:0.5`: what the list asks for, what is refused of it, and what is said of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from vit_tickets.pipeline.datasets.left_out import counted
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.train.commands.plan_options import PlanOptions, counted, parse_train_options
 
 if TYPE_CHECKING:
     from vit_tickets.train.joint.entries import Entry
@@ -16,34 +16,36 @@ if TYPE_CHECKING:
     from vit_tickets.train.runs.request import Request as Training
     from vit_tickets.train.sweep.request import Request
 
-Options = TypeVar("Options", bound=PlanOptions)
+    TrainingOf = Callable[[Iterable[str]], tuple[Training, Asked]]
+
+
 LEAST_EPOCHS = 2  # of `omp`, which divides them
 
 
-def entries_of(asked: Options, selector_weights: str | None) -> tuple[Options, "tuple[Entry, ...]"]:
-    """`--weights` as a list, if it is one, and the options with the file of the selector's weights in its place.
+def entries_of(weights: str | None, selector_weights: str | None) -> "tuple[str | None, tuple[Entry, ...]]":
+    """The file of the selector's weights, and the entries: `--weights` is a list, or that file.
 
-    Raises UserError where the list is none, or it may be a file as well.
+    Raises UserError where a list is none, or may be a file as well, or there are two files.
     """
     from vit_tickets.pipeline.system import files
     from vit_tickets.train.joint.entries import is_list, parse_entries
 
-    if asked.weights is None or not is_list(asked.weights):
-        if asked.weights is not None and selector_weights is not None:
-            found = f"{asked.weights} and {selector_weights}"
+    if weights is None or not is_list(weights):
+        if weights is not None and selector_weights is not None:
+            found = f"{weights} and {selector_weights}"
             raise UserError(
                 f"--weights, --selector-weights: expected one file of the selector's weights, found {found}"
             )
-        return replace(asked, weights=asked.weights or selector_weights), ()
-    if files.exists(asked.weights):
-        raise UserError(
-            f"--weights {asked.weights}: expected a file or a list, found both; ./{asked.weights} is the file"
-        )
-    return replace(asked, weights=selector_weights), parse_entries(asked.weights)
+        return weights or selector_weights, ()
+    if files.exists(weights):
+        raise UserError(f"--weights {weights}: expected a file or a list, found both; ./{weights} is the file")
+    return selector_weights, parse_entries(weights)
 
 
-def grid_of(request: "Request", entries: "tuple[Entry, ...]") -> "Grid":
+def grid_of(request: "Request", entries: "tuple[Entry, ...]", training_of: "TrainingOf") -> "Grid":
     """The plan of every row of `request` with every entry.
+
+    training_of: reads the words of a `train`.
 
     Raises UserError where a model has no such weights, or epochs are too few to be divided.
     """
@@ -51,8 +53,7 @@ def grid_of(request: "Request", entries: "tuple[Entry, ...]") -> "Grid":
     from vit_tickets.train.joint.plan import plan
 
     has_tickets = any(entry.method == IMP for entry in entries)
-    of_train = parse_train_options(request.dataset, list(request.train_options), request.command, ())
-    if has_tickets and "keep_epochs" in of_train:
+    if has_tickets and any(word.split("=")[0] == "--keep-epochs" for word in request.train_options):
         raise UserError(
             f"--weights {IMP}: expected no --keep-epochs beside it, as it keeps the initial weights, found one"
         )
@@ -61,11 +62,11 @@ def grid_of(request: "Request", entries: "tuple[Entry, ...]") -> "Grid":
             if entry.method in (IMP, OMP):
                 _check_scope(model, entry)
             elif entry.method != NONE:
-                _check_method(request, model, entry)
+                _check_method(request, _training(request, model, entry.options, training_of), entry)
 
     @cache
     def halves(model: str) -> "Halves":
-        return _halves(_recipe(request, model))
+        return _halves(_recipe(request, _training(request, model, {}, training_of)))
 
     return plan(replace(request, keeps_initial=has_tickets), entries, halves)
 
@@ -111,29 +112,28 @@ def _check_scope(model: str, entry: "Entry") -> None:
         raise UserError(f"--weights {entry}: {model}: {error}") from None
 
 
-def _check_method(request: "Request", model: str, entry: "Entry") -> None:
-    """What a run of `model` with the entry would refuse of its weights."""
+def _check_method(request: "Request", given: "tuple[Training, Asked]", entry: "Entry") -> None:
+    """What a run would refuse of its weights."""
     from vit_tickets.pipeline.networks import registry
-    from vit_tickets.train.runs.defaults import fitted
     from vit_tickets.train.runs.weights import open_weights
 
-    training, asked = _training(request, model, entry.options)
+    training, _ = given
     try:
-        open_weights(training, fitted(request.images, training, asked), registry.sketch(model))
+        open_weights(training, _recipe(request, given), registry.sketch(training.model))
     except UserError as error:
-        raise UserError(f"--weights {entry}: {model}: {error}") from None
+        raise UserError(f"--weights {entry}: {training.model}: {error}") from None
 
 
-def _recipe(request: "Request", model: str) -> "Recipe":
-    """That of dense training."""
+def _recipe(request: "Request", given: "tuple[Training, Asked]") -> "Recipe":
     from vit_tickets.train.runs.defaults import fitted
 
-    return fitted(request.images, *_training(request, model, {}))
+    return fitted(request.images, *given)
 
 
-def _training(request: "Request", model: str, options: dict[str, str]) -> "tuple[Training, Asked]":
+def _training(
+    request: "Request", model: str, options: dict[str, str], training_of: "TrainingOf"
+) -> "tuple[Training, Asked]":
     """A run of `model` on whole images with these options beside those of all runs."""
-    from vit_tickets.train.commands.plan_options import training_of
     from vit_tickets.train.sweep.steps import words
 
     given = [request.dataset, "--model", model, "--path", "dense", *request.train_options, *words(options)]
