@@ -90,15 +90,15 @@ def _entry(word: str) -> Entry:
     if at and (method != IMP or not rounds.isdecimal() or not int(rounds)):
         raise UserError(f"--weights: expected rounds of {IMP} from 1 on, such as {IMP}:0.8@7, found {word}")
     of_units = method in METHODS and "head_sparsity" in METHODS[method].needs
-    found: tuple[float, ...] = ()
+    found: list[float] = []
     with suppress(ValueError):
-        found = tuple(float(share) for share in shares.split("/"))
+        found = [float(share) for share in shares.split("/")]
     if len(found) != 1 + of_units or not all(0 <= share < 1 for share in found) or not any(found):
         like = f"{method}:0.3/0.4 (heads/neurons)" if of_units else f"{method}:0.5"
         raise UserError(f"--weights: expected shares to drop below 1, such as {like}, found {word}")
     if method == IMP:
-        return Entry(IMP, found, int(rounds) if at else rounds_to(found[0]))
-    return Entry(method, found)
+        return Entry(IMP, tuple(found), int(rounds) if at else rounds_to(found[0]))
+    return Entry(method, tuple(found))
 
 
 def rounds_to(sparsity: float) -> int:
