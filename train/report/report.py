@@ -118,7 +118,7 @@ def report(
     is_as_before = _is_as_before(out, data)
     files.write_json(files.join(out, "report.json"), data)
     written, page_there = f"report: {out}", files.exists(files.join(out, page.NAME))
-    if html:
+    if html or (typed and page_there and not is_as_before):  # a plan has no options of the page that would be lost
         command = typed or _command(folders, out, weak_baseline, gallery, class_names)
         images = page.IMAGES if gallery is None else gallery
         heading = rendering.heading_of(findings)

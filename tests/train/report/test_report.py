@@ -99,6 +99,15 @@ def test_no_page_of_an_earlier_report_stays_beside_another(four, tmp_path):
     assert "verdict: none yet\n  - expected runs on dense, lt and rc at one budget, found dense" in said
 
 
+def test_a_plan_writes_a_page_that_is_there_anew(four, tmp_path):
+    report(four, html=True, gallery=0, typed="vit-tickets lth d --html")
+    page = tmp_path / "report/report.html"
+    assert "vit-tickets lth d --html" in page.read_text()
+    said = report(four[:3], gallery=0, typed="vit-tickets lth d --seeds 2").text
+    assert said.endswith(f"; page: {page}")
+    assert "vit-tickets lth d --seeds 2" in page.read_text()
+
+
 def test_without_matplotlib_the_rest_is_written(four, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
