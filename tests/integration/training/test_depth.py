@@ -17,10 +17,11 @@ from vit_tickets.pipeline.weights import ticket
 from vit_tickets.train.accounting.inference import forms_of
 from vit_tickets.train.evaluation.deployed import Selection, open_classifier
 from vit_tickets.train.evaluation.scoring import open_run
+from vit_tickets.train.models.saved import save_weights
 from vit_tickets.train.pruning.prune import carry_out, plan
 from vit_tickets.train.pruning.request import PruneOptions
 from vit_tickets.train.pruning.source import Source
-from vit_tickets.train.runs.folder import claim, save_weights
+from vit_tickets.train.runs.folder import claim
 from vit_tickets.train.sparsity.units.alive import RandomUnits
 from vit_tickets.train.sparsity.units.shrink import build, record_of, shrink
 
