@@ -6,11 +6,7 @@ from typing import Any
 
 import click
 
-from vit_tickets.pipeline.manifests.manifest import INDEX
-from vit_tickets.pipeline.runs.config import CONFIG
-from vit_tickets.pipeline.system import files
 from vit_tickets.pipeline.system.errors import UserError
-from vit_tickets.pipeline.weights.places import FINAL_MASKS
 
 
 class Device(click.ParamType):
@@ -34,6 +30,11 @@ splits_option = click.option(
 
 def check_ticket(root: str, expected: str) -> None:
     """Raise UserError, saying what writes what is `expected`, unless the folder `root` holds a ticket.json."""
+    from vit_tickets.pipeline.manifests.manifest import INDEX
+    from vit_tickets.pipeline.runs.config import CONFIG
+    from vit_tickets.pipeline.system import files
+    from vit_tickets.pipeline.weights.places import FINAL_MASKS
+
     if files.exists(files.join(root, INDEX)):
         return
     if files.exists(files.join(root, CONFIG)):

@@ -13,7 +13,6 @@ from vit_tickets.pipeline.system.errors import UserError
 from vit_tickets.pipeline.system.fields import click_options, parsed, sections_of
 from vit_tickets.pipeline.system.stopping import stoppable
 from vit_tickets.pipeline.weights.methods import UNITS
-from vit_tickets.pipeline.weights.ticket import is_weight_ticket
 from vit_tickets.train.commands.options import device_option, yield_while_waiting
 from vit_tickets.train.pruning.request import PruneOptions
 
@@ -50,6 +49,8 @@ def prune(source: str, overwrite: bool, device: str, **values: object) -> None:
     yield_while_waiting()
     asked = parsed(PruneOptions, dict(values))
     asked.check()
+    from vit_tickets.pipeline.weights.ticket import is_weight_ticket
+
     is_run = files.exists(files.join(source, CONFIG))
     if not is_run and is_weight_ticket(source):
         raise UserError(
