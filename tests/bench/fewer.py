@@ -44,7 +44,7 @@ def run(options: Options) -> list[Finding]:
 
 
 def _shrunk(options: Options, images: Tensor) -> list[Finding]:
-    network = build_model("deit_small", 1000, 224, 16, None).network.eval()
+    network: Any = build_model("deit_small", 1000, 224, 16, None).network.eval()
     smaller = {
         neurons: shrink(network, RandomUnits(0.3, 0.4, 0, multiple).of(network))
         for neurons, multiple in (("921", 1), ("928", 8))

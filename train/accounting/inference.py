@@ -166,7 +166,7 @@ def with_packed(forms: Sequence[Form], device: str, precision: str) -> tuple[lis
             except RuntimeError as error:
                 told[form.run], models[id(form.model)] = f"{form.run}: {PACKED} is not timed: {error}", None
         if (model := models.get(id(form.model))) is not None:
-            skipped = {f"{name}.weight": network.get_submodule(name).weight.numel() // 2 for name in names}
+            skipped = {f"{name}.weight": network.get_parameter(f"{name}.weight").numel() // 2 for name in names}
             executed = masked_pass(skeleton(form.model), form.image_size, form.kept, Dead(skipped))
             made.append(replace(form, name=PACKED, model=model, executed=executed, patterned=()))
     return made, list(told.values())
