@@ -44,4 +44,4 @@ def test_verify_a_manifest(tickets, packed):
 def test_verify_what_is_neither(tmp_path):
     result = CliRunner().invoke(main, ["verify", str(tmp_path)])
     assert result.exit_code == 2
-    assert "a dataset (dataset.json), a manifest (ticket.json) or label maps (labels.json)" in result.output
+    assert "a dataset, a manifest, label maps or a weight ticket in" in result.output
