@@ -204,7 +204,9 @@ def row_kinds(index_file: str) -> list[Spoilt]:
     ]
     return [
         *of_index,
-        Spoilt(f"{index_file} missing", lambda root: (root / index_file).unlink(), "found no dataset.json", "found no "),
+        Spoilt(
+            f"{index_file} missing", lambda root: (root / index_file).unlink(), "found no dataset.json", "found no "
+        ),
         Spoilt(
             f"{index_file} of another version",
             index(index_file, format_version=9),

@@ -4,7 +4,7 @@ Legend: S seeds, n images; `correct_Sn` is bool: whether the network of seed s c
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from vit_tickets.train.lotus.essential import Paired, essential, paired
 from vit_tickets.train.lotus.plan import ON
 from vit_tickets.train.lotus.request import ALLOCATIONS, BASELINE, MERGES, ROWS, SCRATCH, SHOT, Lotus, typed_share
 from vit_tickets.train.report.analysis.bounds.known import MIN_IMAGES
+from vit_tickets.train.report.analysis.contrasts.deciding import too_little
 from vit_tickets.train.report.analysis.matching import check_same_images
+from vit_tickets.train.report.analysis.verdict import BARELY
 
 WITHOUT, TUNED = "without", "tuned"  # training after pruning
 
@@ -74,12 +76,14 @@ class Found:
         levels: by allocation, in ascending order.
         essential: the essential sparsity by allocation; None where there is none.
         lines: the rows that have results.
+        undertrained: why dense has learnt too little to lose anything; None if it has learnt enough.
     """
 
     images: int
     levels: dict[str, list[Level]] = field(default_factory=dict)
     essential: dict[str, float | None] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    undertrained: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The JSON value."""
@@ -89,7 +93,8 @@ class Found:
             | {"scores": [{"stage": stage, "on": on} | asdict(of) for (stage, on), of in line.scores.items()]}
             for line in self.lines
         ]
-        return {"images": self.images, "essential_sparsity": self.essential, "levels": levels, "rows": lines}
+        found = {"essential_sparsity": self.essential, "undertrained": self.undertrained}
+        return {"images": self.images, **found, "levels": levels, "rows": lines}
 
 
 class Results:
@@ -100,12 +105,16 @@ class Results:
         self._reference: Predictions | None = None
 
     def pruned(self) -> Found:
-        """Accuracies of one-shot pruning, and the essential sparsity: None of an allocation that lacks a level.
+        """Accuracies of one-shot pruning, and the essential sparsity.
+
+        It is None of an allocation that lacks a level, and where dense has learnt too little.
 
         Raises UserError where predictions are of different images.
         """
         dense = self._correct(self._dense(), "dense")
-        levels, found = {}, {}
+        levels, found, undertrained = {}, {}, None
+        if dense is not None and self._reference is not None:
+            undertrained = too_little("dense", dense, self._reference.labels, BARELY)
         for allocation in ALLOCATIONS:
             of = [
                 Level(allocation, share, score)
@@ -114,9 +123,9 @@ class Results:
             ]
             levels[allocation] = of
             bounded = [(level.sparsity, level.score.difference) for level in of if level.score.difference]
-            is_whole = len(bounded) == len(self._asked.levels) and self._images >= MIN_IMAGES
+            is_whole = len(bounded) == len(self._asked.levels) and self._images >= MIN_IMAGES and not undertrained
             found[allocation] = essential(bounded, self._asked.margin) if is_whole else None
-        return Found(self._images, levels, found)
+        return Found(self._images, levels, found, undertrained=undertrained)
 
     def all(self, share: float) -> Found:
         """The same with the table. share: the essential sparsity that the plan goes on with."""
@@ -130,7 +139,7 @@ class Results:
             lines.append(self._line(row.name, {WITHOUT: without, TUNED: tuned}, masks, dense))
         scratch = [self._asked.run("lt", seed) for seed in self._seeds]
         lines.append(self._line(SCRATCH, {TUNED: scratch}, [], dense))
-        return Found(found.images, found.levels, found.essential, [line for line in lines if line.scores])
+        return replace(found, lines=[line for line in lines if line.scores])
 
     @property
     def _seeds(self) -> range:

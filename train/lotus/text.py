@@ -37,10 +37,13 @@ def _said(asked: Lotus, found: Found, share: float | None) -> str:
     named = []
     for allocation in ALLOCATIONS:
         of = found.essential.get(allocation)
-        named.append(f"{allocation} {'none' if of is None else f'{of:.0%}'}")
+        last = ", the largest that was tested" if of is not None and of == max(asked.levels) else ""
+        named.append(f"{allocation} {'none' if of is None else f'{of:.0%}'}{last}")
     said = f"Essential sparsity: {', '.join(named)}: {rule}."
     if found.images < MIN_IMAGES:
         said = f"Essential sparsity: none, as {found.images} images are fewer than the {MIN_IMAGES} that bounds need."
+    if found.undertrained:
+        said = f"Essential sparsity: none, as {found.undertrained}; train longer."
     return (
         said
         if share is None or share == found.essential.get(GLOBAL)
@@ -56,7 +59,9 @@ def _bounds(asked: Lotus, found: Found) -> str:
 
 
 def _about(asked: Lotus, found: Found) -> str:
-    topped = "" if asked.top_up is None else f", then pruned by magnitude to {asked.top_up:.0%} of the scope"
+    topped = ""
+    if asked.top_up is not None:
+        topped = f", then pruned on by magnitude where they drop less than {asked.top_up:.0%} of the scope"
     shares = ", ".join(f"{100 * share:g}" for share in asked.soup_sparsities)
     of = "what was alive" if asked.soup_of == ALIVE else "the scope"
     return (

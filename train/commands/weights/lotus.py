@@ -91,7 +91,10 @@ def lotus(dataset: str, train_options: tuple[str, ...], **given: Any) -> None:
     if share is None and is_found:
         share = results.pruned().essential[GLOBAL]
         if share is None:
-            write(results.pruned(), None, [])
+            found = results.pruned()
+            write(found, None, [])
+            if found.undertrained:
+                raise UserError(f"{found.undertrained}: train longer (--epochs), or pass --essential-sparsity S")
             raise UserError(
                 f"expected a share of --levels at which accuracy stays within {lotus.margin:g} points, found none (see "
                 f"{lotus.out}/report.md); --essential-sparsity S goes on with another"

@@ -103,11 +103,16 @@ def within(monkeypatch):
 def test_the_whole_plan_to_its_table(data, tmp_path):
     out = tmp_path / "t"
     few = ("--levels", "0.05,0.5", "--soup-sparsities", "0.3,0.5", "--margin", 60)
-    command = (data, *SMALL, *few, "--out", out, *SIZES)
+    stopped = lotus(data, *SMALL, *few, "--out", out, *SIZES)
+    assert stopped.exit_code == 2
+    assert "Error: dense has learnt too little" in stopped.output.splitlines()[-1]
+    assert "Essential sparsity: none, as dense has learnt too little" in (out / "report.md").read_text()
+    command = (data, *SMALL, *few, "--essential-sparsity", 0.5, "--out", out, *SIZES)
     done = lotus(*command)
     assert done.exit_code == 0, done.output
     record = json.loads((out / "lotus.json").read_text())
-    assert record["essential_sparsity"]["global"] == 0.5
+    assert record["essential_sparsity"] == {"global": None, "uniform": None}
+    assert record["undertrained"].startswith("dense has learnt too little")
     assert [row["name"] for row in record["rows"]] == [
         *("baseline", "one-shot", "tickets", "one-shot + tickets", "soup kept", "soup pruned", "soup vote"),
         "tickets, random weights",
@@ -118,6 +123,7 @@ def test_the_whole_plan_to_its_table(data, tmp_path):
     assert all(len(row["scores"]) == 4 for name, row in rows.items() if name != "tickets, random weights")
     assert all(len(row["epochs"]) == 1 for name, row in rows.items() if name != "tickets, random weights")
     report = (out / "report.md").read_text()
+    assert "The rows are of 50%, as asked for." in report
     assert "about 79% after 30% of the weights" in report
     assert "| soup pruned |" in report
     again = lotus(*command)
