@@ -14,14 +14,14 @@ from vit_tickets.train.models.saved import save_weights
 
 @pytest.fixture
 def child(numbered_data, tmp_path):
-    """Makes a run of a seed from the weights of epoch 1, and moves them at random; returns its folder."""
+    """Makes a run of a seed from the weights of an epoch, and moves them at random; returns its folder."""
 
-    def make(name: str, seed: int, model: str = "deit_micro", **settings: Any) -> Path:
+    def make(name: str, seed: int, model: str = "deit_micro", epoch: int = 1, **settings: Any) -> Path:
         sizes: dict[str, Any] = {"recipe": SMALL, "model": model}
-        begun = tmp_path / f"{model}-epoch" / "epoch-0001.safetensors"
+        begun = tmp_path / f"{model}-epoch" / f"epoch-{epoch:04d}.safetensors"
         if not begun.exists():
             save_weights(run_of(numbered_data, tmp_path / "parent", **sizes).build_model(), str(begun))
-        given: dict[str, Any] = {"init": str(begun), "start_epoch": 1} | settings
+        given: dict[str, Any] = {"init": str(begun), "start_epoch": epoch} | settings
         run = run_of(numbered_data, tmp_path / name, **sizes, seed=seed, **given)
         network: Any = run.build_model().network
         torch.manual_seed(seed)

@@ -81,8 +81,8 @@ def test_the_ends_are_there_to_the_bit_and_counts_are_the_first_ones():
 @pytest.mark.slow
 def test_a_learned_choice_of_patches_lies_on_the_line_with_its_scorer(child):
     """The ends answer as the runs do that are evaluated on their own choice."""
-    roots = [str(child(name, seed, path="learned", sparsity=0.5)) for name, seed in (("a", 7), ("b", 8))]
-    found, how = correct_along(Pair(1, *roots), 3, "val", "cpu", 0)
+    roots = [str(child(name, seed, epoch=0, path="learned", sparsity=0.5)) for name, seed in (("a", 7), ("b", 8))]
+    found, how = correct_along(Pair(0, *roots), 3, "val", "cpu", 0)
     assert how == "own"
     for root, row in zip(roots, (found[0], found[-1]), strict=True):
         subject = scoring.open_run(root, None, "val", None)
