@@ -100,6 +100,14 @@ def check_tickets(folder: str, dataset: Dataset | None, split: str) -> None:
     manifest.split_record(split)
 
 
+def check_where(device: str | None, out: str | None) -> None:
+    """Raise UserError for a device or a folder that the steps of a plan cannot have; None for those by default."""
+    if device:
+        check_device(device)
+    if out is not None and not files.is_local(out):
+        raise UserError(f"--out: expected a folder of this machine, found {out}")
+
+
 def check_device(device: str) -> None:
     """Raise UserError for a word that names no device."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vit_tickets.pipeline.system.errors import UserError, WorkFailed
+from vit_tickets.pipeline.system.errors import WorkFailed
 from vit_tickets.train.commands.plan_options import (
     MAY_DIFFER,
     OF_ROWS,
@@ -55,12 +55,10 @@ def request_of(
     options += train_options
     parsed = parse_train_options(dataset, options, command, (*OWN, *OF_ROWS) if command == SWEEP else OWN)
     from vit_tickets.pipeline.runs.names import default_selector
-    from vit_tickets.pipeline.system import files
     from vit_tickets.pipeline.system.redaction import without_secrets
-    from vit_tickets.train.commands.checks import check_device, check_there
+    from vit_tickets.train.commands.checks import check_there, check_where
 
-    if parsed.get("device"):
-        check_device(parsed["device"])
+    check_where(parsed.get("device"), asked.out)
     check_there("--weights", asked.weights)
     check_images(dataset)
     from vit_tickets.pipeline.networks import registry
@@ -68,8 +66,6 @@ def request_of(
     for model in budgets:
         registry.check_model(model)
     check_init(parsed.get("init"), list(budgets))
-    if asked.out is not None and not files.is_local(asked.out):
-        raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
     same_tokens = own.get("same_tokens")
     sizes = [parsed.get("image_size") or 0, *sizes_of([*budgets, asked.selector])]
     sizes += same_tokens.sizes if same_tokens else ()

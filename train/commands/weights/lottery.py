@@ -137,13 +137,9 @@ def lottery_of(asked: LthOptions, dataset: str, train_options: tuple[str, ...]) 
     from vit_tickets.pipeline.geometry.patches import Budget
     from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.families import short_name
-    from vit_tickets.pipeline.system import files
-    from vit_tickets.train.commands.checks import check_device
+    from vit_tickets.train.commands.checks import check_where
 
-    if parsed.get("device"):
-        check_device(parsed["device"])
-    if asked.out is not None and not files.is_local(asked.out):
-        raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
+    check_where(parsed.get("device"), asked.out)
     registry.check_model(model)
     chains = chains_of(asked, preset, model)
     images = packed_images(dataset, LTH, asked.out, asked.dry_run)

@@ -129,13 +129,9 @@ def lotus_of(asked: LotusOptions, dataset: str, train_options: tuple[str, ...]) 
     from vit_tickets.pipeline.geometry.patches import Budget
     from vit_tickets.pipeline.networks import registry
     from vit_tickets.pipeline.runs.families import short_name
-    from vit_tickets.pipeline.system import files
-    from vit_tickets.train.commands.checks import check_device, check_there
+    from vit_tickets.train.commands.checks import check_there, check_where
 
-    if parsed.get("device"):
-        check_device(parsed["device"])
-    if asked.out is not None and not files.is_local(asked.out):
-        raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
+    check_where(parsed.get("device"), asked.out)
     registry.check_model(model)
     check_init(asked.init, [model])
     check_there("--weights", asked.weights)

@@ -114,13 +114,9 @@ def rivals_of(asked: SviteOptions, dataset: str, train_options: tuple[str, ...])
     options, every = _without_interval(train_options, asked.update_every)
     parsed = parse_train_options(dataset, list(options), SVITE, SET)
     models = _models(asked.models, dataset)
-    from vit_tickets.pipeline.system import files
-    from vit_tickets.train.commands.checks import check_device
+    from vit_tickets.train.commands.checks import check_where
 
-    if parsed.get("device"):
-        check_device(parsed["device"])
-    if asked.out is not None and not files.is_local(asked.out):
-        raise UserError(f"--out: expected a folder of this machine, found {asked.out}")
+    check_where(parsed.get("device"), asked.out)
     rows = {model: _rows(asked, preset_of(model)) for model in models}
     _check_used(asked, {row for chosen in rows.values() for row in chosen}, every)
     begin(dataset)
